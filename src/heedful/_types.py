@@ -1,0 +1,21 @@
+"""Shapes in signatures: jaxtyping's names where it has been imported (the tests do), plain tensors otherwise.
+
+The legend, for the whole package: B batch, H heads, G key/value heads, N queries, M keys, D width, E value width.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING or "jaxtyping" in sys.modules:
+    from jaxtyping import Bool, Float, Int, UInt8
+else:
+
+    class _Unchecked:
+        def __getitem__(self, item: tuple[Any, str]) -> Any:
+            return item[0]
+
+    Bool = Float = Int = UInt8 = _Unchecked()
+
+__all__ = ["Bool", "Float", "Int", "Tensor", "UInt8"]
