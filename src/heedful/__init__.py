@@ -1,0 +1,54 @@
+"""heedful: attention you can compute, train and look inside, at any length."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heedful import inspection, nn, ops
+    from heedful.ops import (
+        AttentionMatrix,
+        Causal,
+        Dot,
+        Global,
+        Lengths,
+        Mask,
+        ScaledDot,
+        attention,
+        attention_weights,
+        softmax,
+    )
+    from heedful.tasks.catalog import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AttentionMatrix",
+    "Causal",
+    "Dot",
+    "Global",
+    "Lengths",
+    "Mask",
+    "ScaledDot",
+    "attention",
+    "attention_weights",
+    "inspection",
+    "load",
+    "nn",
+    "ops",
+    "softmax",
+]
+
+_PACKAGES = {"inspection", "nn", "ops"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for when it is asked for, so that the command line answers before PyTorch is loaded."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"heedful.{name}")
+    if name in __all__:
+        return getattr(importlib.import_module("heedful.tasks.catalog" if name == "load" else "heedful.ops"), name)
+    raise AttributeError(f"module 'heedful' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

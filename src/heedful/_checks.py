@@ -1,0 +1,108 @@
+"""The only place that words errors about shapes, types and devices: what is expected, and what was received."""
+
+import math
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None) -> Shape:
+    """Checks query `[..., H, N, D]`, key `[..., G, M, D]`, value `[..., G, M, E]`; gives the shape `(..., H, N, M)` of their matrix."""
+    q, k = query.shape, key.shape
+    v = k if value is None else value.shape
+    if len(q) != len(k) or len(q) != len(v):
+        _raise_dimensions(q, k, None if value is None else v)
+    if len(q) < 2:
+        raise ValueError(f"`query`, `key` and `value` must have at least two axes (positions and features): got {_sizes(q, k, v)}.")
+    if q[-1] != k[-1]:
+        raise ValueError(f"`query` and `key` must have the same width: got {q[-1]} and {k[-1]}.")
+    if k[-2] != v[-2]:
+        raise ValueError(f"`key` must have as many positions as `value`: got {k[-2]} and {v[-2]}.")
+    _check_dtype(query, key, value)
+    if q[:-2] == k[:-2] == v[:-2]:
+        return (*q[:-1], k[-2])
+    if len(q) == 3:
+        raise ValueError(
+            f"three-dimensional `query`, `key` and `value` must have equal leading sizes: got {_sizes(q[:1], k[:1], v[:1])}; "
+            "give four dimensions [batch, heads, positions, width] for grouped heads or broadcasting."
+        )
+    if k[-3] != v[-3]:
+        raise ValueError(f"`key` and `value` must have the same number of heads: got {k[-3]} and {v[-3]}.")
+    if q[-3] != k[-3] and (k[-3] == 0 or q[-3] % k[-3]):
+        raise ValueError(f"the number of heads of `query` must be a multiple of that of `key`: got {q[-3]} and {k[-3]}.")
+    try:
+        lead = torch.broadcast_shapes(q[:-3], k[:-3], v[:-3])
+    except RuntimeError:
+        raise ValueError(f"the leading axes of `query`, `key` and `value` must broadcast: got {_sizes(q[:-3], k[:-3], v[:-3])}.") from None
+    return (*lead, q[-3], q[-2], k[-2])
+
+
+def check_broadcasts(name: str, tensor: Tensor, shape: Shape, axes: str = "[..., H, N, M]") -> None:
+    """Checks that `tensor` broadcasts to `shape` without making it larger."""
+    try:
+        fits = torch.broadcast_shapes(tensor.shape, shape) == torch.Size(shape)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} must broadcast to {axes} = {list(shape)}: got {list(tensor.shape)}.")
+
+
+def check_bias(bias: Tensor, query: Tensor, shape: Shape) -> None:
+    """Checks an additive bias: floating point, on the query's device, broadcastable to `shape`."""
+    if not bias.is_floating_point():
+        hint = "; a pattern `Mask(tensor)` says which pairs may attend" if bias.dtype == torch.bool else ""
+        raise TypeError(f"`bias` must be floating point: got {bias.dtype}{hint}.")
+    if bias.device != query.device:
+        raise ValueError(f"`bias` must be on the device of `query`, {query.device}: got {bias.device}.")
+    check_broadcasts("`bias`", bias, shape)
+
+
+def check_divides(name: str, part: int, of: str, whole: int) -> None:
+    """Checks that `part` is positive and divides `whole`."""
+    if part < 1 or whole % part:
+        raise ValueError(f"`{name}` must be a positive divisor of `{of}`: got {part} and {whole}.")
+
+
+def check_positive(name: str, value: int) -> None:
+    """Checks a size."""
+    if value < 1:
+        raise ValueError(f"`{name}` must be positive: got {value}.")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Checks a probability that may be 0 but not 1."""
+    if not 0 <= value < 1 or math.isnan(value):
+        raise ValueError(f"`{name}` must be at least 0 and less than 1: got {value}.")
+
+
+def check_features(name: str, tensor: Tensor, width: int, axes: str) -> None:
+    """Checks the number of axes and the last size of a layer's input, `axes` such as "[batch, positions, width]"."""
+    if tensor.dim() != axes.count(",") + 1 or tensor.shape[-1] != width:
+        raise ValueError(f"`{name}` must be {axes} with width {width}: got {list(tensor.shape)}.")
+
+
+def _check_dtype(query: Tensor, key: Tensor, value: Tensor | None) -> None:
+    others = {"key": key} if value is None else {"key": key, "value": value}
+    for name, tensor in others.items():
+        if tensor.dtype != query.dtype and not torch.is_autocast_enabled(query.device.type):
+            raise TypeError(f"`query` and `{name}` must have the same dtype: got {query.dtype} and {tensor.dtype}.")
+        if tensor.device != query.device:
+            raise ValueError(f"`query` and `{name}` must be on the same device: got {query.device} and {tensor.device}.")
+    if not query.is_floating_point():
+        raise TypeError(f"`query` must be floating point: got {query.dtype}.")
+
+
+def _raise_dimensions(q: Shape, k: Shape, v: Shape | None) -> None:
+    sizes = [len(s) for s in (q, k, v) if s is not None]
+    names = "`query` and `key`" if v is None else "`query`, `key` and `value`"
+    raise ValueError(f"{names} must have the same number of axes: got {_words(sizes)}.")
+
+
+def _sizes(*shapes: Shape) -> str:
+    return _words([list(s) for s in shapes])
+
+
+def _words(items: list[object] | list[int] | list[list[int]]) -> str:
+    return ", ".join(map(str, items[:-1])) + f" and {items[-1]}"
