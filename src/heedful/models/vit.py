@@ -1,0 +1,174 @@
+"""The Vision Transformer: a picture becomes a grid of tokens, the tokens attend to each other, one vector names the class.
+
+    picture [B, C, h, w] -> tokenizer -> tokens [B, rows, columns, D] -> + positions -> encoder -> pooling -> logits [B, classes]
+
+Source: Dosovitskiy et al. 2021 (patches, class token); Hassani et al. 2021 (convolutional tokenizer, attention pooling).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from heedful._checks import check_divides, check_positive
+from heedful._types import Float, Tensor
+from heedful.nn import AttentionPooling, LearnedPositions, SinusoidalPositions, TransformerEncoder
+
+Pooling = Literal["attention", "class-token"]
+
+
+class PatchTokenizer(nn.Module):
+    """Cuts a picture into squares and projects each to a token."""
+
+    def __init__(self, channels: int, patch: int, width: int) -> None:
+        super().__init__()
+        check_positive("patch", patch)
+        self.stride = patch
+        self.projection = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B rows columns D"]:
+        return self.projection(x).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+
+
+class ConvolutionalTokenizer(nn.Module):
+    """Stages of 3 x 3 convolutions; each stage halves the picture, what is left are the tokens.
+
+    Args:
+        channels: of the picture.
+        stages: the channels of each stage.
+        convolutions: how many convolutions a stage has.
+        width: of a token.
+    """
+
+    def __init__(self, channels: int, stages: Sequence[int], convolutions: int, width: int) -> None:
+        super().__init__()
+        check_positive("convolutions", convolutions)
+        self.stride = 2 ** len(stages)
+        parts: list[nn.Module] = []
+        for stage in stages:
+            for i in range(convolutions):
+                parts.append(nn.Conv2d(channels, stage, kernel_size=3, padding=1, bias=False))
+                if i == 0:
+                    parts.append(nn.MaxPool2d(2))
+                parts += [nn.BatchNorm2d(stage), nn.ReLU()]
+                channels = stage
+        if channels != width:
+            parts.append(nn.Conv2d(channels, width, kernel_size=1))
+        self.layers = nn.Sequential(*parts)
+        for part in parts:
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight)
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B rows columns D"]:
+        return self.layers(x).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+
+
+class VisionTransformer(nn.Module):
+    """Classifies pictures of one size.
+
+    Args:
+        tokenizer: turns pictures `[B, C, h, w]` into tokens `[B, rows, columns, D]`; its `stride` is pixels a token.
+        positions: adds the place of each token in the grid.
+        encoder: lets the tokens attend to each other.
+        pooling: "attention": a learned query weighs the tokens; "class-token": a token of its own gathers what it needs.
+        pooling_heads: heads of the attention pooling.
+        channels: of the pictures.
+        classes: how many.
+
+    The mean and the deviation of the training pictures' channels are part of the model (`fit_channels`), so that it takes
+    pictures as they are: uint8, or numbers from 0 to 1.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        *,
+        tokenizer: PatchTokenizer | ConvolutionalTokenizer,
+        positions: LearnedPositions | SinusoidalPositions,
+        encoder: TransformerEncoder,
+        pooling: Pooling,
+        pooling_heads: int = 1,
+        channels: int,
+        classes: int,
+    ) -> None:
+        super().__init__()
+        self.tokenizer, self.positions, self.encoder = tokenizer, positions, encoder
+        if pooling == "class-token":
+            self.class_token = nn.Parameter(torch.zeros(1, 1, encoder.width))
+        else:
+            self.pooling = AttentionPooling(encoder.width, pooling_heads)
+        self.head = nn.Linear(encoder.width, classes)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+
+    @property
+    def class_tokens(self) -> int:
+        """How many tokens stand before those of the grid: 1 or 0."""
+        return int(hasattr(self, "class_token"))
+
+    def fit_channels(self, pictures: Tensor) -> None:
+        """Takes the mean and the deviation of each channel from uint8 pictures `[count, C, h, w]`."""
+        numbers = pictures[:: max(len(pictures) // 10_000, 1)].float() / 255
+        self.mean.copy_(numbers.mean((0, 2, 3)))
+        self.deviation.copy_(numbers.std((0, 2, 3)).clamp_min(1e-3))
+
+    def forward(self, pictures: Tensor) -> Float[Tensor, "B classes"]:
+        """The logits of pictures `[B, C, h, w]`, uint8 or from 0 to 1."""
+        x = pictures / 255 if pictures.dtype == torch.uint8 else pictures
+        x = (x - self.mean[:, None, None]) / self.deviation[:, None, None]  # [B, C, h, w]
+        x = self.positions(self.tokenizer(x)).flatten(1, 2)  # [B, rows * columns, D]
+        if self.class_tokens:
+            x = torch.cat([self.class_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        x = self.encoder(x)
+        x = x[:, 0] if self.class_tokens else self.pooling(x)  # [B, D]
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+def vision_transformer(
+    *,
+    size: tuple[int, int],
+    channels: int,
+    classes: int,
+    tokenizer: Literal["convolution", "patch"] = "convolution",
+    patch: int = 4,
+    stages: Sequence[int] = (32, 64),
+    convolutions: int = 1,
+    positions: Literal["learned", "sinusoidal"] = "learned",
+    width: int = 64,
+    heads: int = 4,
+    layers: int = 2,
+    hidden: int = 128,
+    dropout: float = 0.1,
+    drop_path: float = 0.1,
+    pooling: Pooling = "attention",
+) -> VisionTransformer:
+    """Builds the parts for pictures of `size` (height, width) and puts them together.
+
+    Example:
+        >>> model = vision_transformer(size=(8, 8), channels=1, classes=10)
+        >>> model(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([3, 10])
+    """
+    tokens: PatchTokenizer | ConvolutionalTokenizer
+    if tokenizer == "patch":
+        for name, pixels in zip(("height", "width"), size, strict=True):
+            check_divides("patch", patch, f"picture {name}", pixels)
+        tokens = PatchTokenizer(channels, patch, width)
+    else:
+        tokens = ConvolutionalTokenizer(channels, stages, convolutions, width)
+    grid = (size[0] // tokens.stride, size[1] // tokens.stride)
+    if min(grid) < 1:
+        raise ValueError(f"a picture must have at least {tokens.stride} x {tokens.stride} pixels for {len(stages)} stages: got {size[0]} x {size[1]}.")
+    return VisionTransformer(
+        tokenizer=tokens,
+        positions=LearnedPositions(grid, width) if positions == "learned" else SinusoidalPositions(width),
+        encoder=TransformerEncoder(width, heads, layers, hidden=hidden, dropout=dropout, drop_path=drop_path),
+        pooling=pooling,
+        pooling_heads=heads if pooling == "attention" else 1,
+        channels=channels,
+        classes=classes,
+    )
