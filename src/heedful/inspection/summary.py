@@ -1,0 +1,38 @@
+"""A line of numbers for each head of a matrix."""
+
+from typing import NamedTuple
+
+from heedful.ops import AttentionMatrix
+
+
+class HeadSummary(NamedTuple):
+    """What one head does, as means over the batch and the queries.
+
+    Attributes:
+        entropy: of a row, in nats.
+        effective_keys: the exponential of that entropy: among how many keys the attention is spread.
+        first: mass on the first position.
+        most_received: the mass that the most attended key gets from an average query.
+    """
+
+    entropy: float
+    effective_keys: float
+    first: float
+    most_received: float
+
+
+def summarize(matrix: AttentionMatrix) -> list[HeadSummary]:
+    """A summary of each head; one pass for the entropy and one for the received mass.
+
+    Example:
+        >>> [head] = summarize(AttentionMatrix(torch.zeros(1, 1, 4, 8), torch.zeros(1, 1, 4, 8)))
+        >>> round(head.entropy, 4), round(head.effective_keys, 4), head.first
+        (1.3863, 4.0, 0.25)
+    """
+    queries = matrix.shape[-2]
+    heads = matrix.shape[-3] if len(matrix.shape) > 3 else 1
+    entropy = matrix.entropy().reshape(-1, heads, queries).mean((0, 2))
+    received = (matrix.received() / queries).reshape(-1, heads, matrix.shape[-1]).mean(0)
+    return [
+        HeadSummary(e.item(), e.exp().item(), r[0].item(), r.max().item()) for e, r in zip(entropy, received, strict=True)
+    ]

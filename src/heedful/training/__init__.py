@@ -1,0 +1,1 @@
+"""The little glue around the training library: settings, run folder, callbacks, and one `fit`."""

@@ -1,0 +1,172 @@
+"""What happens beside the steps: randomness by epoch, the log, the progress that a person sees, checkpoints that are whole."""
+
+import csv
+import io
+import math
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import Sampler
+
+from heedful._errors import HeedfulError
+from heedful.training.files import write_whole
+
+
+class TrainingError(HeedfulError):
+    """The training cannot go on."""
+
+
+class EpochRandomness(Callback):
+    """All randomness of an epoch follows from the seed and the epoch's number, so that a resumed run draws the same."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seed_everything(self.seed, trainer.current_epoch)
+
+
+def seed_everything(seed: int, epoch: int = -1) -> None:
+    """Seeds Python, NumPy and PyTorch from a seed and an epoch; -1 is what comes before the first."""
+    mixed = int(numpy.random.SeedSequence([seed, epoch + 1]).generate_state(1)[0])
+    random.seed(mixed)
+    numpy.random.seed(mixed)
+    torch.manual_seed(mixed)
+
+
+class EpochShuffle(Sampler[int]):
+    """A new order of the examples in each epoch, by seed and epoch."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The trainer calls this before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        mixed = int(numpy.random.SeedSequence([self.seed, self.epoch, 1]).generate_state(1)[0])
+        yield from torch.randperm(self.count, generator=torch.Generator().manual_seed(mixed)).tolist()
+
+    def __len__(self) -> int:
+        return self.count
+
+
+class Log(Callback):
+    """A row an epoch in log.csv; the rows are part of the checkpoint, so that a resumed run's log has each epoch once."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        measures = {name: value.item() for name, value in trainer.callback_metrics.items() if not name.startswith("_")}
+        if not all(map(math.isfinite, measures.values())):
+            name = next(name for name, value in measures.items() if not math.isfinite(value))
+            raise TrainingError(not_finite(name, measures[name], trainer, self.file.parent))
+        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **measures})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[-1]))
+        writer.writeheader()
+        writer.writerows({name: round(value, 6) for name, value in row.items()} for row in self.rows)
+        write_whole(self.file, text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+
+def not_finite(name: str, value: float, trainer: Trainer, folder: Path) -> str:
+    """What to say when a number of the training is NaN or infinite."""
+    last = folder / "checkpoints" / "last.ckpt"
+    kept = f"the last good checkpoint is {last}" if last.exists() else "no epoch was complete"
+    return (
+        f"the training stopped at step {trainer.global_step} (epoch {trainer.current_epoch + 1}): `{name}` must be finite: got {value}; "
+        f"{kept}. A lower training.learning_rate or training.precision=32-true may help."
+    )
+
+
+class ResumedStop(Callback):
+    """A run that was stopped early and then killed stays stopped when it is resumed."""
+
+    def __init__(self, stopping: EarlyStopping) -> None:
+        self.stopping = stopping
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.stopping.wait_count >= self.stopping.patience:
+            trainer.should_stop = True
+
+
+class Shown(Callback):
+    """The progress that a person sees: a bar with rate and remaining time, and a line an epoch; without a terminal only the lines."""
+
+    def __init__(self, console: Console, unit: str) -> None:
+        self.console, self.unit = console, unit
+        self.bar: Progress | None = None
+        self.epochs_done = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
+        if self.console.is_terminal and trainer.max_epochs:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            batches = int(trainer.num_training_batches)
+            total = batches * trainer.max_epochs
+            self.row = self.bar.add_task("", total=total, completed=batches * trainer.current_epoch, rate="")
+            self.bar.start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epoch_started, self.seen = time.monotonic(), 0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seen += len(batch[0])
+        if self.bar is not None:
+            words = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self.bar.update(self.row, advance=1, description=words, rate=f"{self._rate():,.0f} {self.unit}/s")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        measures = {name: value.item() for name, value in trainer.callback_metrics.items() if not name.startswith("_")}
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        elapsed = time.monotonic() - self.started
+        remaining = elapsed / (epoch - self.first_epoch) * (epochs - epoch)
+        words = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measures.items())
+        self.console.print(
+            f"epoch {epoch:>{len(str(epochs))}}/{epochs}  {words}  {self._rate():,.0f} {self.unit}/s  "
+            f"remaining {int(remaining) // 60}:{int(remaining) % 60:02d}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _rate(self) -> float:
+        return self.seen / max(time.monotonic() - self.epoch_started, 1e-9)
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints are written beside their place and moved there: a kill or a full disk leaves the previous one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_whole(Path(path), buffer.getvalue())

@@ -1,0 +1,185 @@
+"""One training, by Lightning: AdamW with warm-up and cosine, the moving average of the weights, checkpoints, resuming."""
+
+import logging
+import math
+import pickle
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from rich.console import Console
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torchmetrics import MeanMetric, MetricCollection
+
+from heedful._errors import RunFolderError
+from heedful.training.callbacks import (
+    EpochRandomness, EpochShuffle, Log, ResumedStop, Shown, TrainingError, WholeCheckpoints, not_finite, seed_everything,
+)  # fmt: skip
+from heedful.training.run_folder import RunFolder
+from heedful.training.settings import TrainingSettings
+
+Loss = Callable[[nn.Module, Any], Tensor]
+Predict = Callable[[nn.Module, Any], tuple[Tensor, Tensor, Tensor]]
+
+
+def fit(
+    model: nn.Module,
+    *,
+    loss: Loss,
+    predict: Predict,
+    metrics: MetricCollection,
+    monitor: str,
+    training: Dataset[Any],
+    validation: Dataset[Any],
+    settings: TrainingSettings,
+    folder: RunFolder,
+    console: Console,
+    unit: str = "examples",
+    resume: bool = False,
+) -> dict[str, Tensor]:
+    """Trains `model` and gives the weights of its best epoch.
+
+    Args:
+        model: is trained in place.
+        loss: the training loss of a batch.
+        predict: (loss, predictions, targets) of a validation batch; `metrics` are of predictions and targets.
+        metrics: torchmetrics, by name.
+        monitor: the name of the metric by which the best epoch is chosen (higher is better; the loss decides ties).
+        training: examples; a dataset whose `__getitems__` gives a whole batch.
+        validation: examples that are held out.
+        settings: how.
+        folder: a run folder that was begun; gets log.csv and the checkpoints.
+        console: where the progress is shown.
+        unit: what an example is called.
+        resume: go on from the last checkpoint, if there is one.
+
+    Raises:
+        TrainingError: a loss that is not finite.
+        RunFolderError: a checkpoint that cannot be read.
+    """
+    learner = _Learner(model, loss, predict, metrics, monitor, settings, folder)
+    callbacks: list[Callback] = [EpochRandomness(settings.seed)]
+    if settings.average:
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(settings.average)))
+    if settings.patience:
+        stopping = EarlyStopping("_selection", patience=settings.patience, mode="max", check_on_train_epoch_end=True)
+        callbacks += [stopping, ResumedStop(stopping)]
+    callbacks += [Log(folder.path / "log.csv"), Shown(console, unit), _checkpoints(folder)]
+    sampler = EpochShuffle(len(training), settings.seed)  # type: ignore[arg-type]
+    loaders = [
+        _loader(training, sampler, settings.batch_size, drop_last=len(training) >= settings.batch_size),  # type: ignore[arg-type]
+        _loader(validation, SequentialSampler(validation), 4 * settings.batch_size),  # type: ignore[arg-type]
+    ]
+    last = folder.last_checkpoint
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        trainer = Trainer(
+            max_epochs=settings.epochs,
+            precision=settings.precision,
+            gradient_clip_val=settings.clip or None,
+            callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
+            devices=1,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=folder.path,
+        )
+        try:
+            trainer.fit(learner, *loaders, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+        except (pickle.UnpicklingError, EOFError, KeyError) as error:
+            raise RunFolderError(f"{last}: must be a checkpoint of this run: {str(error).splitlines()[0]}.") from None
+    return _best_weights(folder)
+
+
+class _Learner(LightningModule):
+    """What Lightning wants to know of a model."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        predict: Predict,
+        metrics: MetricCollection,
+        monitor: str,
+        settings: TrainingSettings,
+        folder: RunFolder,
+    ) -> None:
+        super().__init__()
+        self.model, self.loss, self.predict = model, loss, predict
+        self.metrics, self.valid_loss = metrics, MeanMetric()
+        self.monitor, self.settings, self.folder = monitor, settings, folder
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self.loss(self.model, batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(not_finite("loss", value, self.trainer, self.folder.path))
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        loss, predictions, targets = self.predict(self.model, batch)
+        self.valid_loss.update(loss, len(targets))
+        self.metrics.update(predictions, targets)
+
+    def on_validation_epoch_end(self) -> None:
+        loss, measures = self.valid_loss.compute(), self.metrics.compute()
+        self.log_dict({"valid_loss": loss} | {f"valid_{name}": value for name, value in measures.items()})
+        self.log("_selection", measures[self.monitor] - 1e-3 * loss)  # the loss decides between equal measures
+        self.valid_loss.reset()
+        self.metrics.reset()
+
+    def configure_optimizers(self) -> Any:
+        s = self.settings
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        matrices = [p for name, p in named if p.dim() > 1 and name.endswith("weight")]
+        others = [p for name, p in named if not (p.dim() > 1 and name.endswith("weight"))]
+        groups = [{"params": matrices, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=s.learning_rate, fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step, as a share of the highest: a linear rise, then a cosine down to a hundredth."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        rise = max(round(self.settings.warmup * steps), 1)
+        if step < rise:
+            return (step + 1) / rise
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min((step - rise) / max(steps - rise, 1), 1)))
+
+
+def _checkpoints(folder: RunFolder) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=folder.checkpoints, filename="best", monitor="_selection", mode="max", save_top_k=1, save_last=True,
+        save_on_train_epoch_end=True, enable_version_counter=False,
+    )  # fmt: skip
+
+
+def _best_weights(folder: RunFolder) -> dict[str, Tensor]:
+    try:
+        state = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except (OSError, pickle.UnpicklingError, EOFError, KeyError, RuntimeError) as error:
+        raise RunFolderError(f"{folder.best_checkpoint}: must be a checkpoint of this run: {str(error).splitlines()[0]}.") from None
+    return {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+
+
+def _loader(data: Dataset[Any], sampler: Any, batch_size: int, *, drop_last: bool = False) -> DataLoader[Any]:
+    return DataLoader(
+        data, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_whole_batch, generator=torch.Generator()
+    )
+
+
+def _whole_batch(batch: Sequence[Any]) -> Any:
+    """The dataset gives whole batches already."""
+    return batch
+
+
+__all__ = ["TrainingError", "fit", "seed_everything"]

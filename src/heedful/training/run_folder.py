@@ -1,0 +1,142 @@
+"""A run folder explains itself: what was asked, with which settings, what came of it, and the weights.
+
+    run.json             task, version, command, seed, data; when finished, the checksum of each file below
+    config.toml          every setting, with its meaning
+    vocabulary.json      names that the weights know by number, such as the classes
+    model.safetensors    the best weights
+    metrics.json         measures and baselines
+    log.csv              a row an epoch
+    checkpoints/         last.ckpt to resume from, best.ckpt
+"""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+import heedful
+from heedful._errors import RunFolderError
+from heedful.training.files import write_whole
+
+FORMAT = 1
+_KEPT = ("config.toml", "vocabulary.json", "model.safetensors", "metrics.json", "log.csv")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One training run on the disk."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.checkpoints / "best.ckpt"
+
+    def begin(self, *, task: str, command: list[str], seed: int, data: dict[str, Any], config: str) -> None:
+        """Makes the folder for a new run, which must be empty or not there; run.json, written last, says that it was begun."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            others = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
+            if others - {"config.toml", "checkpoints"}:
+                raise RunFolderError(f"{self.path}: a new run needs an empty folder: this one holds {sorted(others)[0]!r}; --resume goes on with a run.")
+            self.checkpoints.mkdir(exist_ok=True)
+            write_whole(self.path / "config.toml", config)
+            about = {"format": FORMAT, "heedful": heedful.__version__, "torch": torch.__version__, "task": task}
+            about |= {"command": command, "seed": seed, "data": data, "finished": False}
+            self._write_json("run.json", about)
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: the run folder cannot be written: {error.strerror}.") from None
+
+    def begun(self) -> bool:
+        """Whether a run was begun here, finished or not."""
+        return (self.path / "run.json").is_file()
+
+    def finish(self, weights: dict[str, Tensor], vocabulary: dict[str, Any], metrics: dict[str, Any]) -> None:
+        """Writes what came of the run; the checksums in run.json, written last, close it."""
+        about = self.about()
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in weights.items()}
+        write_whole(self.path / "model.safetensors", save_tensors(tensors, metadata={"format": "pt", "task": about["task"]}))
+        self._write_json("vocabulary.json", vocabulary)
+        self._write_json("metrics.json", metrics)
+        about |= {"finished": True, "files": {name: _checksum(self.path / name) for name in _KEPT}}
+        self._write_json("run.json", about)
+
+    def about(self) -> dict[str, Any]:
+        """What run.json says; its format is checked."""
+        if not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: must be a run folder, as `heedful train ... --out` makes it: there is no such folder.")
+        about = self._read_json("run.json")
+        made_by = about.get("heedful", "an unknown version")
+        if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
+            raise RunFolderError(
+                f"{self.path / 'run.json'}: the run folder's format must be {FORMAT} or older: got {about.get('format')!r}, written by "
+                f"heedful {made_by}; this is heedful {heedful.__version__}."
+            )
+        for key in ("task", "seed", "data", "command"):
+            if key not in about:
+                raise RunFolderError(f"{self.path / 'run.json'}: must hold `{key}`: it is missing.")
+        return about
+
+    def verified(self) -> dict[str, Any]:
+        """What run.json says of a finished run whose files are all there and unchanged."""
+        about = self.about()
+        if not about.get("finished"):
+            raise RunFolderError(f"{self.path}: the training has not finished; go on with `heedful train {about['task']} --out {self.path} --resume`.")
+        for name in _KEPT:
+            file = self.path / name
+            if not file.is_file():
+                raise RunFolderError(f"{file}: belongs to the run folder, but is missing.")
+            if _checksum(file) != about.get("files", {}).get(name):
+                raise RunFolderError(f"{file}: has changed since the training finished (its checksum differs from the one in run.json).")
+        return about
+
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    def vocabulary(self) -> dict[str, Any]:
+        return self._read_json("vocabulary.json")
+
+    def metrics(self) -> dict[str, Any]:
+        return self._read_json("metrics.json")
+
+    def weights(self) -> dict[str, Tensor]:
+        return load_tensors((self.path / "model.safetensors").read_bytes())
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_whole(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        file = self.path / name
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunFolderError(f"{file}: belongs to the run folder, but is missing.") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise RunFolderError(f"{file}: must be readable JSON: {error}.") from None
+        if not isinstance(content, dict):
+            raise RunFolderError(f"{file}: must hold a JSON object: got {type(content).__name__}.")
+        return content
+
+
+def config_matches(text: str, other: str) -> bool:
+    """Whether two TOML texts hold the same settings."""
+    return tomllib.loads(text) == tomllib.loads(other)
+
+
+def _checksum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
