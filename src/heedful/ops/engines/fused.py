@@ -58,8 +58,10 @@ def product_and_lse(
     q, k, v = _four_axes(query, shape), _four_axes(key, shape), _four_axes(value, shape)
     width, differentiable = value.shape[-1], torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
     streamed = not _has_lse(query) or 0 in (*shape, width) or (bias is not None and bias.requires_grad)
+    spare = None
     if not streamed:
         if differentiable or bias is not None or pattern.empties(shape):
+            spare = width
             v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # the spare column: its product is 0 in an empty row
         widest = max(q.shape[-1], v.shape[-1])
         q, k, v = _widen(q, widest), _widen(k, widest), _widen(v, widest)
@@ -70,7 +72,7 @@ def product_and_lse(
         if streamed:
             product, lse = _stored_rows(q[:, :, rows], k, v, mask, scale)
         else:
-            product, lse = _ProductAndLse.apply(q[:, :, rows], k, v, _additive(mask, q), causal, scale, width)
+            product, lse = _ProductAndLse.apply(q[:, :, rows], k, v, _additive(mask, q), causal, scale, spare)
         products.append(product[..., :width])
         lses.append(lse)
     out, lse = torch.cat(products, dim=-2), torch.cat(lses, dim=-1)
@@ -90,7 +92,7 @@ class _ProductAndLse(torch.autograd.Function):
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
         ctx.save_for_backward(q, k, v, out, lse, mask)
         ctx.options = causal, scale, spare
-        if spare < v.shape[-1]:
+        if spare is not None:
             lse = lse.masked_fill(out[..., spare] == 0, -math.inf)
         return out, lse
 
