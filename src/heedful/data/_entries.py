@@ -1,0 +1,95 @@
+"""An entry is a picture that has been found and not yet read: every source lists them, one function decodes them."""
+
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heedful._errors import DataError
+
+Raster = NDArray[np.uint8]  # [height, width] or [height, width, 3]
+
+LARGEST_FILE = 1 << 28  # bytes of one picture file, unpacked: an archive of a few kB can promise terabytes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture that has been found and not yet read."""
+
+    name: str  # as it stands in `Pictures.names`
+    place: str  # what an error about it begins with
+    label: str | None
+    load: Callable[[], bytes | Raster]
+    position: int = 0  # where it lies in its archive: read in this order, a compressed archive is unpacked only once
+
+
+@contextmanager
+def reading(place: str, expected: str) -> Iterator[None]:
+    """Turns whatever the reading of foreign bytes raises into a `DataError` that begins with `place`.
+
+    Only calls into decoders belong inside: damaged files make them raise nearly every exception there is.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{place}: cannot be read: {error.strerror}") from error
+        reason = printable(" ".join(str(error).split())) or type(error).__name__
+        raise DataError(f"{place}: must be {expected}: got the error '{reason}'") from error
+
+
+def read_file(path: Path, place: str) -> bytes:
+    """The bytes of a regular file that is no larger than a picture may be."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{place}: must be a regular file: got another kind (mode {stat.filemode(status.st_mode)})")
+    check_size(status.st_size, place)
+    return path.read_bytes()
+
+
+def check_size(size: int, place: str) -> None:
+    """Raises for a file that is too large to be one picture."""
+    if size > LARGEST_FILE:
+        raise DataError(f"{place}: a picture file must have at most {LARGEST_FILE:,} bytes: got {size:,}")
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sorts numbers inside names by their value.
+
+    Examples:
+        >>> sorted(["10", "2", "b10", "b9"], key=natural_key)
+        ['2', '10', 'b9', 'b10']
+    """
+    # At most 18 digits: `int` refuses thousands of them.
+    parts = re.split(r"(\d{1,18})", name)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+
+
+def printable(name: str) -> str:
+    r"""The name with everything escaped that would break a line, steer a terminal, or not encode.
+
+    Examples:
+        >>> print(printable("two\nlines, \udcff"))
+        two\nlines, \udcff
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
+
+
+def listed(names: list[str] | tuple[str, ...]) -> str:
+    """Names for an error: quoted, ten at most.
+
+    Examples:
+        >>> listed(["cat", "dog"])
+        "'cat', 'dog'"
+        >>> listed([str(number) for number in range(12)])
+        "'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 2 more"
+    """
+    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    return ", ".join(f"'{printable(name)}'" for name in names[:10]) + more

@@ -1,0 +1,102 @@
+"""What a person types for a source, and which reader it means."""
+
+import difflib
+import os
+import re
+from collections.abc import Collection
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from heedful._errors import DataError
+from heedful.data._embedded import EMBEDDED, Split, embedded_entries
+from heedful.data._entries import Entry, printable, read_file, reading
+from heedful.data._idx import idx_entries, is_idx
+from heedful.data._tables import is_table, table_entries
+from heedful.data._trees import Tree, all_entries, archive_tree, class_entries, folder_tree, is_archive
+
+_EXPECTED = (
+    "a folder with one folder a class, a .zip, .tar, .tar.gz or .tgz of one, an IDX image file, a .csv or a .tsv"
+)
+
+
+def split_slice(source: str) -> tuple[str, slice]:
+    """The source without its slice, and the slice.
+
+    Examples:
+        >>> split_slice("digits[100:200]")
+        ('digits', slice(100, 200, None))
+        >>> split_slice("digits")
+        ('digits', slice(None, None, None))
+    """
+    bracketed = re.fullmatch(r"(.+)\[([^\[\]]*)\]", source, re.DOTALL)
+    if bracketed is None or os.path.exists(source):
+        return source, slice(None)
+    location, text = bracketed.groups()
+    bounds = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?(?::(-?\d{1,18})?)?", text, re.ASCII)
+    start, stop, step = (int(bound) if bound else None for bound in bounds.groups()) if bounds else (0, 0, 0)
+    if step == 0:
+        raise DataError(
+            f"{printable(source)}: a slice must look like [:8000], [8000:] or [::2]: got '[{printable(text)}]'"
+        )
+    return location, slice(start, stop, step)
+
+
+def labelled_entries(location: str, split: Split, known: Collection[str], stack: ExitStack) -> list[Entry]:
+    """Every picture of a labelled source, in the source's order; nothing is decoded."""
+    if location in EMBEDDED:
+        return embedded_entries(location, split)
+    path, inner = _locate(location)
+    if path.is_dir() or is_archive(path):
+        return class_entries(_tree(path, inner, stack), known)
+    if is_idx(path):
+        return idx_entries(path, labelled=True)
+    if is_table(path):
+        return table_entries(path, labelled=True)
+    raise DataError(f"{path}: must be {_EXPECTED}: got a file named '{path.name}'")
+
+
+def unlabelled_entries(location: str, split: Split, stack: ExitStack) -> list[Entry]:
+    """Every picture of a source, labels not looked for; a file of no other kind is one picture."""
+    if location in EMBEDDED:
+        return embedded_entries(location, split)
+    path, inner = _locate(location)
+    if path.is_dir() or is_archive(path):
+        return all_entries(_tree(path, inner, stack))
+    if is_idx(path):
+        return idx_entries(path, labelled=False)
+    if is_table(path):
+        return table_entries(path, labelled=False)
+    return [_picture_entry(path)]
+
+
+def _tree(path: Path, inner: str, stack: ExitStack) -> Tree:
+    tree = folder_tree(path) if path.is_dir() else archive_tree(path, stack)
+    return tree.below(printable(inner)) if inner else tree
+
+
+def _locate(location: str) -> tuple[Path, str]:
+    """The folder or file, and the path that continues behind an archive."""
+    path = Path(location)
+    with reading(printable(location), "a path"):
+        if path.is_dir():
+            return path, ""
+        found = next((candidate for candidate in (path, *path.parents) if candidate.is_file()), None)
+    if found is None or (found != path and not is_archive(found)):
+        near = difflib.get_close_matches(location.lower(), EMBEDDED, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; embedded data: {', '.join(EMBEDDED)}"
+        raise DataError(f"{printable(location)}: must be {_EXPECTED}: got a path where no file or folder is{hint}")
+    return found, "" if found == path else path.relative_to(found).as_posix()
+
+
+def _picture_entry(path: Path) -> Entry:
+    name = printable(str(path))
+    return Entry(name, name, None, partial(read_file, path, name))
+
+
+def stream_entry(stream: BinaryIO) -> Entry:
+    """The one picture that a binary stream holds."""
+    name = getattr(stream, "name", None)
+    name = printable(name) if isinstance(name, str) else "stream"
+    return Entry(name, name, None, stream.read)

@@ -1,0 +1,68 @@
+"""The one table of tasks."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from heedful._errors import HeedfulError, RunFolderError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What `heedful tasks` says of a task, and the module that holds it."""
+
+    does: str
+    reads: str
+    model: str
+    measure: str
+    module: str
+
+    def load(self) -> ModuleType:
+        """Imports the task: `Settings`, `train`, `evaluate`, `predict`, `inspect`, `load`."""
+        return importlib.import_module(self.module)
+
+
+TASKS = {
+    "classify-image": Entry(
+        does="a label for a picture",
+        reads="picture folders (also in .zip, .tar), IDX files, CSV of path and label, `digits`",
+        model="Vision Transformer",
+        measure="accuracy, macro F1",
+        module="heedful.tasks.classify_image",
+    ),
+}
+
+
+def task(name: str) -> Entry:
+    """The task of a name.
+
+    Raises:
+        HeedfulError: there is none; the nearest name is given.
+    """
+    if name not in TASKS:
+        import difflib
+
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        hint = f", did you mean `{near[0]}`?" if near else f"; known: {', '.join(TASKS)}."
+        raise HeedfulError(f"unknown task `{name}`{hint}")
+    return TASKS[name]
+
+
+def load(folder: str | Path) -> Any:
+    """Loads a finished run folder: an object with `predict`.
+
+    Args:
+        folder: as `heedful train ... --out` wrote it; its files are checked, and nothing in it is unpickled.
+
+    Raises:
+        RunFolderError: a file is missing, changed, or of a newer version.
+    """
+    from heedful.training.run_folder import RunFolder
+
+    run = RunFolder(Path(folder))
+    name = run.about()["task"]
+    if name not in TASKS:
+        raise RunFolderError(f"{run.path / 'run.json'}: `task` must be one of {', '.join(TASKS)}: got {name!r}.")
+    return TASKS[name].load().load(run)
