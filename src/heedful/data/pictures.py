@@ -68,9 +68,9 @@ class Pictures:
 
 
 def hold_out(pictures: Pictures, every: int = 10) -> tuple[Pictures, Pictures]:
-    """Parts `pictures` into those kept and those held out: every tenth picture, beginning with the tenth.
+    """Parts `pictures` into those kept and those held out: every tenth picture, counted class by class.
 
-    Folders list their pictures class by class, so that of each class about a tenth is held out.
+    Of each class about a tenth is held out, whatever the order of the pictures; both parts keep it.
 
     Raises:
         DataError: one of the two parts would be empty.
@@ -85,8 +85,9 @@ def hold_out(pictures: Pictures, every: int = 10) -> tuple[Pictures, Pictures]:
         raise DataError(
             f"`every` must be between 2 and the number of pictures to hold one out: got {every} and {len(pictures)}"
         )
-    held_out = range(every - 1, len(pictures), every)
-    return pictures.select(row for row in range(len(pictures)) if row not in held_out), pictures.select(held_out)
+    rows = torch.arange(len(pictures)) if pictures.labels is None else pictures.labels.argsort(stable=True)
+    held_out = set(rows[every - 1 :: every].tolist())
+    return pictures.select(row for row in range(len(pictures)) if row not in held_out), pictures.select(sorted(held_out))
 
 
 def read_pictures(

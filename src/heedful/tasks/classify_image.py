@@ -260,7 +260,7 @@ def _read(settings: Settings, sources: dict[str, str]) -> tuple[Pictures, Pictur
     first = read_pictures(sources.get("data") or sources["train"], size=both if any(both) else None, channels=channels)
     if "data" in sources:
         training, validation = hold_out(first)
-        return training, validation, f"every tenth picture of {sources['data']}, {len(validation):,} pictures"
+        return training, validation, f"every tenth picture of each class of {sources['data']}, {len(validation):,} pictures"
     height, width = first.images.shape[-2:]
     validation = read_pictures(
         sources["valid"], split="test", size=(height, width), channels=first.images.shape[1], classes=first.classes  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from rich.console import Console
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from torchmetrics import MeanMetric, MetricCollection
 
@@ -65,7 +64,7 @@ def fit(
     learner = _Learner(model, loss, predict, metrics, monitor, settings, folder)
     callbacks: list[Callback] = [EpochRandomness(settings.seed)]
     if settings.average:
-        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(settings.average)))
+        callbacks.append(WeightAveraging(multi_avg_fn=_moving_average(settings.average)))
     if settings.patience:
         stopping = EarlyStopping("_selection", patience=settings.patience, mode="max", check_on_train_epoch_end=True)
         callbacks += [stopping, ResumedStop(stopping)]
@@ -154,6 +153,18 @@ class _Learner(LightningModule):
         if step < rise:
             return (step + 1) / rise
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min((step - rise) / max(steps - rise, 1), 1)))
+
+
+def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """An exponential moving average whose decay rises from 0.1, so that the first steps do not linger."""
+
+    def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
+        steps = float(count)
+        weight = 1 - min(decay, (1 + steps) / (10 + steps))
+        for average, current in zip(averages, currents, strict=True):
+            average.lerp_(current, weight) if average.is_floating_point() else average.copy_(current)
+
+    return update
 
 
 def _checkpoints(folder: RunFolder) -> ModelCheckpoint:

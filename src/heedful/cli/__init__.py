@@ -1,0 +1,44 @@
+"""The command line: one file a verb. Nothing heavy is imported before a verb runs."""
+
+import sys
+from collections.abc import Sequence
+
+from heedful._errors import HeedfulError
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Runs `heedful ...`; what a person got wrong is one line and exit status 2."""
+    sys.exit(run(sys.argv[1:] if words is None else words))
+
+
+def run(words: Sequence[str]) -> int:
+    """Runs a command and gives its exit status."""
+    try:
+        from cyclopts import CycloptsError
+
+        from heedful.cli.app import app
+    except ModuleNotFoundError as error:
+        return _fail(f"the command line needs `pip install 'heedful[tasks]'`: the package {error.name} is missing.")
+    try:
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(f"{' '.join(str(error).split())} (heedful --help)")
+    except HeedfulError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        return _fail(f"this needs `pip install 'heedful[all]'`: the package {error.name} is missing.")
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nothing to say, and nobody to say it to
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: cannot be read or written: {error.strerror or error}.")
+    except MemoryError:
+        return _fail("the pictures do not fit in memory: a smaller data.size or a slice of the data, such as DATA[:10000], may.")
+    except KeyboardInterrupt:
+        return _fail("interrupted; a training goes on with --resume.", status=130)
+    return 0
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print(f"heedful: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,26 @@
+"""`heedful inspect RUN INPUT ... --out report.html`."""
+
+import sys
+from pathlib import Path
+
+
+def inspect(run_folder: Path, /, *inputs: str, out: Path = Path("report.html")) -> None:
+    """Show where a trained model looks: one HTML file that works offline.
+
+    Parameters
+    ----------
+    run_folder
+        As `heedful train --out` wrote it.
+    inputs
+        As `heedful predict` takes them.
+    out
+        The file to write.
+    """
+    from heedful.cli.predict import given
+    from heedful.tasks.catalog import task
+    from heedful.training.run_folder import RunFolder
+
+    run = RunFolder(run_folder)
+    command = "heedful " + " ".join(sys.argv[1:])
+    task(run.about()["task"]).load().inspect(run, list(given(inputs)), out, command)
+    print(f"report: {out}")

@@ -1,0 +1,92 @@
+"""`heedful train TASK`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from heedful._errors import HeedfulError, RunFolderError
+from heedful.tasks.catalog import task
+
+
+def train(
+    task_name: str,
+    /,
+    *,
+    out: Path,
+    data: str | None = None,
+    train: str | None = None,
+    valid: str | None = None,
+    config: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Train a model into a new run folder.
+
+    Parameters
+    ----------
+    task_name
+        A name that `heedful tasks` lists.
+    out
+        The run folder: settings, weights, measures, log, checkpoints.
+    data
+        The data; a tenth of it is held out to choose the best epoch. Or give --train and --valid.
+    train
+        The data to train on.
+    valid
+        The data that is held out.
+    config
+        A TOML file of settings, as `heedful show TASK` prints it.
+    set_
+        Change a setting: model.layers=4. May be given several times.
+    resume
+        Go on with an interrupted run: everything is taken from its folder, and comes out as if it had not been interrupted.
+    """
+    entry = task(task_name)
+    sources = {name: source for name, source in (("data", data), ("train", train), ("valid", valid)) if source is not None}
+    if sources and set(sources) not in ({"data"}, {"train", "valid"}):
+        raise HeedfulError(f"give either --data, or --train and --valid: got {' and '.join('--' + name for name in sources)}.")
+    from heedful.training.run_folder import RunFolder, config_matches
+    from heedful.training.settings import read_settings, write_settings
+
+    module, run = entry.load(), RunFolder(out)
+    title = f"heedful {task_name}: every setting of this run"
+    changed = config is not None or bool(set_)
+    if resume and run.begun():
+        about = run.about()
+        if about["task"] != task_name:
+            raise RunFolderError(f"{out}: is a run of {about['task']}: it cannot be resumed as {task_name}.")
+        if sources and sources != about["data"]:
+            raise RunFolderError(f"{out}: was begun with {_options(about['data'])}: it cannot be resumed with {_options(sources)}.")
+        settings = read_settings(module.Settings, run.config())
+        if changed and not config_matches(write_settings(read_settings(module.Settings, config, set_ or ()), title), write_settings(settings, title)):
+            raise RunFolderError(f"{out}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set.")
+        if about.get("finished"):
+            run.verified()
+            print(f"{out}: this run has finished.")
+            _print_measures(run.metrics(), out)
+            return
+        sources = about["data"]
+    else:
+        if not sources:
+            raise HeedfulError("give --data, or --train and --valid: got neither.")
+        if run.begun():
+            raise RunFolderError(f"{out}: holds a run already; --resume goes on with it, another --out begins a new one.")
+        settings = read_settings(module.Settings, config, set_ or ())
+        command = ["heedful", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else ["heedful", "train", task_name]
+        run.begin(task=task_name, command=command, seed=settings.training.seed, data=sources, config=write_settings(settings, title))
+    from rich.console import Console
+
+    _print_measures(module.train(run, settings, sources, Console(), resume=resume), out)
+
+
+def _options(sources: dict[str, str]) -> str:
+    return " ".join(f"--{name} {source}" for name, source in sources.items())
+
+
+def _print_measures(metrics: dict[str, Any], out: Path) -> None:
+    from heedful.cli._tables import print_measures
+
+    print_measures(metrics, f"on {metrics['held_out']}")
+    print(f"run folder: {out}")

@@ -1,0 +1,95 @@
+// Axes: where ticks stand, and how they are drawn.
+import { number, whole } from "./dom.js";
+
+// The edges that every plot of a matrix section leaves free, so that plots below one another line up.
+export const EDGES = { left: 64, right: 14, top: 8, bottom: 42 };
+const FONT = "12px system-ui, sans-serif";
+
+export function plotBox(width, height, edges = EDGES) {
+  return {
+    x: edges.left,
+    y: edges.top,
+    width: Math.max(1, width - edges.left - edges.right),
+    height: Math.max(1, height - edges.top - edges.bottom),
+  };
+}
+
+// Ticks for positions 0 to `length`: quarters where these are whole numbers.
+export function positionTicks(length, room) {
+  const parts = room < 300 ? 2 : 4;
+  if (length % parts === 0) return Array.from({ length: parts + 1 }, (_, i) => (i * length) / parts);
+  return valueTicks(0, length, parts).filter((tick) => Number.isInteger(tick));
+}
+
+// Round numbers between two values, about `count` of them.
+export function valueTicks(low, high, count) {
+  const rough = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough * 0.999);
+  const ticks = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(Number((i * step).toPrecision(12)));
+  return ticks;
+}
+
+// The horizontal axis below a box; `place` takes a tick to 0..1.
+export function drawBottomAxis(context, box, ticks, place, format, colours, title = "") {
+  prepare(context, colours);
+  ticks.forEach((tick, i) => {
+    const x = box.x + place(tick) * box.width;
+    line(context, x, box.y + box.height, x, box.y + box.height + 4);
+    context.textAlign = i === 0 && ticks.length > 1 ? "left" : i === ticks.length - 1 && ticks.length > 1 ? "right" : "center";
+    const shift = context.textAlign === "left" ? -4 : context.textAlign === "right" ? 4 : 0;
+    context.textBaseline = "top";
+    context.fillText(format(tick), x + shift, box.y + box.height + 7);
+  });
+  context.textAlign = "center";
+  if (title) context.fillText(title, box.x + box.width / 2, box.y + box.height + 24);
+}
+
+// The vertical axis left of a box; `place` takes a tick to 0..1, from the top or, where `isUp`, from the bottom.
+export function drawLeftAxis(context, box, ticks, place, format, colours, { title = "", isUp = false } = {}) {
+  prepare(context, colours);
+  for (const tick of ticks) {
+    const share = isUp ? 1 - place(tick) : place(tick);
+    const y = box.y + share * box.height;
+    line(context, box.x - 4, y, box.x, y);
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    context.fillText(format(tick), box.x - 7, Math.min(box.y + box.height - 3, Math.max(box.y + 5, y)));
+  }
+  if (!title) return;
+  context.save();
+  context.translate(8, box.y + box.height / 2);
+  context.rotate(-Math.PI / 2);
+  context.textAlign = "center";
+  context.fillText(title, 0, 0);
+  context.restore();
+}
+
+export function drawBoxLine(context, box, colours) {
+  context.strokeStyle = colours.line;
+  context.lineWidth = 1;
+  context.strokeRect(box.x - 0.5, box.y - 0.5, box.width + 1, box.height + 1);
+}
+
+export function positionLabel(tick) {
+  return whole(tick);
+}
+
+export function valueLabel(tick) {
+  return number(tick);
+}
+
+function prepare(context, colours) {
+  context.font = FONT;
+  context.fillStyle = colours.muted;
+  context.strokeStyle = colours.muted;
+  context.lineWidth = 1;
+}
+
+function line(context, x0, y0, x1, y1) {
+  context.beginPath();
+  context.moveTo(x0, y0);
+  context.lineTo(x1, y1);
+  context.stroke();
+}

@@ -1,0 +1,120 @@
+"""Arrays on their way into the page: checked, counted, and written as base64."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Reference = dict[str, Any]
+Json = dict[str, Any]
+
+HALF_ABOVE = 8_000_000  # bytes of queries and keys from which they are stored in half precision
+LARGEST_HALF = 65504.0
+
+
+class Section(Protocol):
+    """What a report is made of: a value that can put itself into JSON, its arrays into blocks."""
+
+    def encode(self, blocks: "Blocks") -> Json:
+        """Returns what the page's module for this kind of section reads; `kind` names that module."""
+        ...
+
+
+class Blocks:
+    """The arrays of one report. JSON holds a reference to each; the numbers follow it, one text block an array."""
+
+    def __init__(self) -> None:
+        self._arrays: list[NDArray[Any]] = []
+        self._references: list[Reference] = []
+        self._heads: list[int] = []
+
+    def add(self, array: NDArray[Any]) -> Reference:
+        """Takes in a float32 or uint8 array as it is."""
+        reference = {"block": len(self._arrays), "dtype": str(array.dtype), "shape": list(array.shape)}
+        self._arrays.append(array)
+        self._references.append(reference)
+        return reference
+
+    def add_heads(self, array: NDArray[np.float32]) -> Reference:
+        """Takes in queries or keys, which are stored in half precision when a report has many of them."""
+        self._heads.append(len(self._arrays))
+        return self.add(array)
+
+    def settle_precision(self, half_above: int = HALF_ABOVE) -> str:
+        """Decides, once all arrays are in, how queries and keys are stored; returns "float16" or "float32".
+
+        An array with a number beyond the range of float16 stays in float32.
+        """
+        if sum(self._arrays[index].nbytes for index in self._heads) <= half_above:
+            return "float32"
+        for index in self._heads:
+            if np.abs(self._arrays[index]).max() <= LARGEST_HALF:
+                self._references[index]["dtype"] = "float16"
+        return "float16"
+
+    def texts(self) -> Iterator[str]:
+        """Yields the base64 text of each block in order (little-endian, row-major)."""
+        for array, reference in zip(self._arrays, self._references, strict=True):
+            stored = np.ascontiguousarray(array, dtype=np.dtype(reference["dtype"]).newbyteorder("<"))
+            yield base64.b64encode(stored.tobytes()).decode("ascii")
+
+
+def as_floats(name: str, values: ArrayLike, axes: str, *, lowest: float | None = None) -> NDArray[np.float32]:
+    """Returns `values` as float32 once they have the axes named in `axes` ("heads, queries, width") and are finite.
+
+    Raises:
+        ValueError: a shape, type or number does not fit.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be real numbers: got {array.dtype}")
+    if array.ndim != axes.count(",") + 1 or 0 in array.shape:
+        raise ValueError(f"{name} must be [{axes}], none of them empty: got shape {array.shape}")
+    with np.errstate(over="ignore"):
+        floats = array.astype(np.float32, copy=False)
+    if not np.isfinite(floats).all():
+        raise ValueError(f"{name} must be finite in float32: got {np.count_nonzero(~np.isfinite(floats))} that are not")
+    if lowest is not None and floats.min() < lowest:
+        raise ValueError(f"{name} must be at least {lowest:g}: got {floats.min():g}")
+    return floats
+
+
+def as_text(name: str, value: object) -> str:
+    """Returns `value` if it is a string.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string: got {value!r}")
+    return value
+
+
+def as_cell(name: str, value: object) -> str | int | float | bool | None:
+    """Returns a string, number, truth value or None as JSON can hold it (numpy's scalars become Python's).
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError(f"{name} must be a string, a number or None: got {value!r}")
+
+
+def as_count(name: str, value: object, *, least: int = 1) -> int:
+    """Returns a whole number of at least `least`.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(value, np.integer):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}: got {value!r}")
+    return value

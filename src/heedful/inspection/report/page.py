@@ -1,0 +1,120 @@
+"""From sections to one HTML file that asks nothing of a network."""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from heedful.inspection.report.blocks import Blocks, Json, Section, as_text
+from heedful.inspection.report.bundle import asset, script
+
+FORMAT = "heedful-report/1"
+
+
+def render_report(*, title: str, sections: Sequence[Section], about: Mapping[str, str] | None = None) -> str:
+    """Returns the page as text; see `write_report`.
+
+    Example:
+        >>> from heedful.inspection.report import TableSection
+        >>> table = TableSection("Accuracy", "", ["model", "accuracy"], [["heedful", 0.98]])
+        >>> page = render_report(title="Digits", sections=[table])
+        >>> "default-src 'none'" in page
+        True
+    """
+    return "".join(_pieces(title, sections, about or {}))
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    sections: Sequence[Section],
+    about: Mapping[str, str] | None = None,
+) -> None:
+    """Writes one HTML file with everything in it: arrays, style and script.
+
+    The file appears whole or not at all. Its size is linear in the number of tokens, because the page computes
+    attention rows from queries and keys when they are asked for.
+
+    Args:
+        path: the file; its folder must exist, and a file that stands there is replaced.
+        title: the heading of the page.
+        sections: what it shows, in order.
+        about: short facts that stand under the heading, for example a version and a command.
+
+    Raises:
+        ValueError: something in a section does not fit; nothing is written.
+        FileNotFoundError: the folder does not exist.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"`path` must lie in a folder that exists: got {str(target)!r}")
+    pieces = _pieces(title, sections, about or {})
+    temporary = target.with_name(f".report-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            for piece in pieces:
+                file.write(piece.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _pieces(title: str, sections: Sequence[Section], about: Mapping[str, str]) -> Iterator[str]:
+    """Checks everything, then returns the page piece by piece, so that no second copy of the arrays is held."""
+    blocks = Blocks()
+    payload = {
+        "format": FORMAT,
+        "title": as_text("`title`", title),
+        "about": [[as_text("a name in `about`", n), as_text("a value in `about`", v)] for n, v in about.items()],
+        "sections": [section.encode(blocks) for section in sections],
+    }
+    payload["precision"] = blocks.settle_precision()
+    style, code = asset("page.css"), script()
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src {_hash(style)}",
+            f"script-src {_hash(code)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",  # no text of a report can become markup, not even by a mistake
+        )
+    )
+    fixed = {"policy": policy, "title": _as_html(title), "style": style, "script": code, "payload": _as_script(payload)}
+    return _fill(asset("page.html"), fixed, blocks)
+
+
+def _fill(template: str, fixed: Mapping[str, str], blocks: Blocks) -> Iterator[str]:
+    for position, piece in enumerate(re.split(r"\{\{(\w+)\}\}", template)):
+        if position % 2 == 0:
+            yield piece
+        elif piece == "blocks":
+            for number, text in enumerate(blocks.texts()):
+                yield f'<script type="text/plain" id="block-{number}">{text}</script>\n'
+        else:
+            yield fixed[piece]
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+def _as_html(text: str) -> str:
+    """Escapes text; all that is not ASCII (lone surrogates of odd file names too) becomes a character reference."""
+    return html.escape(text).encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def _as_script(payload: Json) -> str:
+    """Returns JSON that cannot end the script element in which it stands; U+2028 and U+2029 are escaped as well."""
+    text = json.dumps(payload, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
