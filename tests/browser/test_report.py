@@ -60,11 +60,11 @@ def test_a_cell_of_the_map_reads_its_number_and_those_of_the_curves(open_report)
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_pointing_at_a_map_and_at_curves_reads_the_position_under_the_pointer(open_report, width):
-    """The margins of a plot are those of axes.js: 64 left (14 beside a map), 14 right, 8 above, 42 below."""
+    """The margins of a plot are those of axes.js: 70 left (14 beside a map), 14 right, 8 above, 42 below."""
     section = matrix_section()
     opened = open_report([section], width=width)
 
-    def point(selector, x, y, left=64):
+    def point(selector, x, y, left=70):
         opened.page.locator(selector).scroll_into_view_if_needed()
         box = opened.page.locator(selector).bounding_box()
         opened.page.mouse.move(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from heedful._checks import check_divides, check_positive
@@ -37,31 +38,41 @@ class ConvolutionalTokenizer(nn.Module):
     Args:
         channels: of the picture.
         stages: the channels of each stage.
-        convolutions: how many convolutions a stage has.
+        convolutions: how many each stage has; all but its first are residual.
         width: of a token.
     """
 
-    def __init__(self, channels: int, stages: Sequence[int], convolutions: int, width: int) -> None:
+    def __init__(self, channels: int, stages: Sequence[int], convolutions: Sequence[int], width: int) -> None:
         super().__init__()
-        check_positive("convolutions", convolutions)
+        if len(stages) != len(convolutions) or not stages:
+            raise ValueError(f"`stages` and `convolutions` must have one number a stage each: got {list(stages)} and {list(convolutions)}.")
         self.stride = 2 ** len(stages)
         parts: list[nn.Module] = []
-        for stage in stages:
-            for i in range(convolutions):
-                parts.append(nn.Conv2d(channels, stage, kernel_size=3, padding=1, bias=False))
-                if i == 0:
-                    parts.append(nn.MaxPool2d(2))
-                parts += [nn.BatchNorm2d(stage), nn.ReLU()]
-                channels = stage
-        if channels != width:
-            parts.append(nn.Conv2d(channels, width, kernel_size=1))
+        for before, after, count in zip((channels, *stages), stages, convolutions, strict=False):
+            check_positive("convolutions", count)
+            parts.append(_Convolution(before, after, nn.MaxPool2d(2)))
+            parts += [_Convolution(after, after) for _ in range(count - 1)]
+        parts.append(nn.Conv2d(stages[-1], width, kernel_size=1) if stages[-1] != width else nn.Identity())
         self.layers = nn.Sequential(*parts)
-        for part in parts:
-            if isinstance(part, nn.Conv2d):
-                nn.init.kaiming_normal_(part.weight)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B rows columns D"]:
         return self.layers(x).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+
+
+class _Convolution(nn.Module):
+    """Convolution, pooling where it is given, batch norm, GELU; residual where nothing changes the shape."""
+
+    def __init__(self, before: int, after: int, pool: nn.Module | None = None) -> None:
+        super().__init__()
+        self.residual = pool is None
+        self.convolution = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)
+        self.pool = pool or nn.Identity()
+        self.norm = nn.BatchNorm2d(after)
+        nn.init.kaiming_normal_(self.convolution.weight)
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D y z"]:
+        y = F.gelu(self.norm(self.pool(self.convolution(x))), approximate="tanh")
+        return x + y if self.residual else y
 
 
 class VisionTransformer(nn.Module):
@@ -136,7 +147,7 @@ def vision_transformer(
     tokenizer: Literal["convolution", "patch"] = "convolution",
     patch: int = 4,
     stages: Sequence[int] = (32, 64),
-    convolutions: int = 1,
+    convolutions: Sequence[int] = (1, 1),
     positions: Literal["learned", "sinusoidal"] = "learned",
     width: int = 64,
     heads: int = 4,

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from heedful.training.settings import Section
 
-Augmentation = Callable[[Tensor], Tensor]
+Augmentation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class AugmentationSettings(Section):
@@ -18,35 +19,43 @@ class AugmentationSettings(Section):
     shift: float = Field(0.1, ge=0, le=1, description="move by up to this share of the size")
     scale: float = Field(0.1, ge=0, lt=1, description="make larger or smaller by up to this share")
     shear: float = Field(5.0, ge=0, le=60, description="shear by up to so many degrees")
+    crop: int = Field(0, ge=0, description="cut out of the picture widened by so many mirrored pixels: a move without resampling")
     flip: Literal["auto", "yes", "no"] = Field("auto", description="mirror left and right; auto: colour pictures only")
+    colour: float = Field(0.0, ge=0, le=1, description="vary brightness, contrast and saturation by up to this share, every other time")
     erase: float = Field(0.0, ge=0, le=1, description="probability that a rectangle is blotted out")
-    colour: float = Field(0.0, ge=0, le=1, description="vary brightness, contrast and saturation by up to this share")
+    cutmix: float = Field(0.0, ge=0, le=1, description="probability that the pictures of a batch get rectangles of each other")
 
 
-def augmentation(settings: AugmentationSettings, channels: int) -> Augmentation:
-    """What is done to a batch of pictures `[B, C, h, w]` from 0 to 1, each in its own way."""
+def augmentation(settings: AugmentationSettings, size: tuple[int, int], channels: int) -> Augmentation:
+    """What is done to a batch: pictures `[B, C, h, w]` from 0 to 1, and labels `[B]`.
+
+    The labels become `[B, 3]`: a label, the label of what was mixed in, and the share of the first.
+    """
     import kornia.augmentation as K
 
-    steps = []
+    steps: list[Callable[[Tensor], Tensor]] = []
     if settings.rotate or settings.shift or settings.scale or settings.shear:
-        steps.append(
-            K.RandomAffine(
-                degrees=settings.rotate,
-                translate=(settings.shift, settings.shift),
-                scale=(1 - settings.scale, 1 + settings.scale),
-                shear=settings.shear,
-                p=1.0,
-            )
-        )
+        bounds = (1 - settings.scale, 1 + settings.scale)
+        shift = (settings.shift, settings.shift)
+        steps.append(K.RandomAffine(degrees=settings.rotate, translate=shift, scale=bounds, shear=settings.shear, p=1.0))
+    if settings.crop:
+        steps.append(K.RandomCrop(size, padding=settings.crop, padding_mode="reflect", cropping_mode="slice"))
     if settings.flip == "yes" or (settings.flip == "auto" and channels == 3):
         steps.append(K.RandomHorizontalFlip(p=0.5))
     if settings.colour:
         strength = settings.colour
-        steps.append(K.ColorJiggle(strength, strength, strength if channels == 3 else 0.0, 0.0, p=0.8))
+        steps.append(K.ColorJiggle(strength, strength, strength if channels == 3 else 0.0, 0.0, p=0.5))
     if settings.erase:
         steps.append(K.RandomErasing(scale=(0.02, 0.25), ratio=(0.3, 3.3), p=settings.erase))
-    return K.AugmentationSequential(*steps, data_keys=["input"]) if steps else _unchanged
+    mix = K.RandomCutMixV2(p=settings.cutmix, data_keys=["input", "class"], use_correct_lambda=True) if settings.cutmix else None
 
+    @torch.no_grad()
+    def augment(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        for step in steps:
+            pictures = step(pictures)
+        if mix is None:
+            return pictures, torch.stack([labels, labels, torch.ones_like(labels)], dim=1)
+        pictures, mixed = mix(pictures, labels)
+        return pictures, mixed[0]
 
-def _unchanged(pictures: Tensor) -> Tensor:
-    return pictures
+    return augment

@@ -41,7 +41,7 @@ class ModelSettings(Section):
 
     tokenizer: Literal["convolution", "patch"] = Field("convolution", description="how a picture becomes tokens")
     stages: tuple[int, ...] = Field((32, 64), description="convolution: channels of each stage; a stage halves the picture")
-    convolutions: int = Field(1, ge=1, description="convolution: how many a stage has")
+    convolutions: tuple[int, ...] = Field((1, 1), description="convolution: how many each stage has")
     patch: int = Field(4, ge=1, description="patch: its side in pixels")
     positions: Literal["learned", "sinusoidal"] = Field("learned", description="how a token knows its place")
     width: int = Field(64, ge=1, description="features of a token")
@@ -158,11 +158,12 @@ def train(run: RunFolder, settings: Settings, sources: dict[str, str], console: 
     model.fit_channels(training.images)
     parameters = sum(p.numel() for p in model.parameters())
     console.print(f"Vision Transformer, {parameters:,} parameters; run folder {run.path}", highlight=False)
-    augment = augmentation(settings.augmentation, training.images.shape[1])
+    _, channels, height, width = training.images.shape
+    augment = augmentation(settings.augmentation, (height, width), channels)
     weights = fit(
         model,
         loss=lambda model, batch: _loss(model, batch, augment, settings.loss.label_smoothing),
-        predict=_judge,
+        predict=lambda model, batch: _judge(model, batch, settings.loss.label_smoothing),
         metrics=_metrics(len(training.classes)),
         monitor="accuracy",
         training=_Batches(training),
@@ -278,13 +279,17 @@ def _build(settings: ModelSettings, pictures: Pictures) -> VisionTransformer:
 
 def _loss(model: nn.Module, batch: tuple[Tensor, Tensor], augment: Augmentation, label_smoothing: float) -> Tensor:
     images, labels = batch
-    return F.cross_entropy(model(augment(images / 255)), labels, label_smoothing=label_smoothing)
+    pictures, mixed = augment(images / 255, labels)
+    first, second, share = mixed.unbind(1)
+    logits = model(pictures)
+    losses = [F.cross_entropy(logits, x.long(), label_smoothing=label_smoothing, reduction="none") for x in (first, second)]
+    return torch.lerp(losses[1], losses[0], share.to(logits.dtype)).mean()
 
 
-def _judge(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _judge(model: nn.Module, batch: tuple[Tensor, Tensor], label_smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
     images, labels = batch
     logits = model(images)
-    return F.cross_entropy(logits, labels), logits, labels
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing), logits, labels
 
 
 def _metrics(classes: int) -> Any:

@@ -12,7 +12,6 @@ from heedful.inspection.report import (
     MatrixSection,
     PictureSection,
     TableSection,
-    bundle,
     render_report,
     write_report,
 )
@@ -308,37 +307,3 @@ def test_a_matrix_that_does_not_fit_is_refused(changes, message):
 def test_a_table_that_does_not_fit_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         render(table_section(**changes))
-
-
-# The modules as one script
-
-
-def test_the_bundle_holds_every_module_once_and_none_of_the_lines_between_them():
-    names = re.findall(r"^// ([\w-]+\.js)$", bundle.script(), re.MULTILINE)
-    modules = {file.name for file in bundle.files(bundle.__package__).joinpath("assets").iterdir()}
-    assert sorted(names) == sorted(name for name in modules if name.endswith(".js"))
-    assert len(names) >= 10
-    assert names[-1] == "main.js"
-    assert re.findall(r"^(?:import|export) .*", bundle.script(), re.MULTILINE) == []
-
-
-@pytest.mark.parametrize(
-    ("sources", "message"),
-    [
-        ({"a.js": "const x = 1;\n", "b.js": "function x() {}\n"}, "b.js and a.js both define x"),
-        ({"a.js": "export default 1;\n"}, "a.js has a line that the bundle cannot read: 'export default 1;'"),
-        ({"a.js": 'import x from "./b.js";\n'}, "a.js has a line that the bundle cannot read"),
-        ({"a.js": "const x = 1;\n", "b.js": 'import { x } from "./a.js";\n'}, "b.js imports x, which a.js does not"),
-        ({"a.js": 'const x = "</script>";\n'}, "a.js would end the script element"),
-    ],
-)
-def test_modules_that_break_the_rules_of_the_bundle_are_refused(sources, message):
-    with pytest.raises(AssertionError, match=re.escape(message)):
-        bundle.join(sources)
-
-
-def test_modules_that_import_each_other_in_a_circle_are_refused(monkeypatch):
-    circle = {"main.js": 'import { a } from "./a.js";\n', "a.js": 'import { b } from "./main.js";\n'}
-    monkeypatch.setattr(bundle, "asset", circle.__getitem__)
-    with pytest.raises(AssertionError, match=r"in a circle: main.js -> a.js -> main.js"):
-        bundle._collect("main.js", {}, ())

@@ -2,7 +2,7 @@
 import { number, whole } from "./dom.js";
 
 // The edges that every plot of a matrix section leaves free, so that plots below one another line up.
-export const EDGES = { left: 64, right: 14, top: 8, bottom: 42 };
+export const EDGES = { left: 70, right: 14, top: 8, bottom: 42 };
 const FONT = "12px system-ui, sans-serif";
 
 export function plotBox(width, height, edges = EDGES) {
@@ -59,7 +59,7 @@ export function drawLeftAxis(context, box, ticks, place, format, colours, { titl
   }
   if (!title) return;
   context.save();
-  context.translate(8, box.y + box.height / 2);
+  context.translate(7, box.y + box.height / 2);
   context.rotate(-Math.PI / 2);
   context.textAlign = "center";
   context.fillText(title, 0, 0);
