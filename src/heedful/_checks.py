@@ -15,7 +15,9 @@ def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None) -> S
     if len(q) != len(k) or len(q) != len(v):
         _raise_dimensions(q, k, None if value is None else v)
     if len(q) < 2:
-        raise ValueError(f"`query`, `key` and `value` must have at least two axes (positions and features): got {_sizes(q, k, v)}.")
+        raise ValueError(
+            f"`query`, `key` and `value` must have at least two axes (positions and features): got {_sizes(q, k, v)}."
+        )
     if q[-1] != k[-1]:
         raise ValueError(f"`query` and `key` must have the same width: got {q[-1]} and {k[-1]}.")
     if k[-2] != v[-2]:
@@ -31,11 +33,15 @@ def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None) -> S
     if k[-3] != v[-3]:
         raise ValueError(f"`key` and `value` must have the same number of heads: got {k[-3]} and {v[-3]}.")
     if q[-3] != k[-3] and (k[-3] == 0 or q[-3] % k[-3]):
-        raise ValueError(f"the number of heads of `query` must be a multiple of that of `key`: got {q[-3]} and {k[-3]}.")
+        raise ValueError(
+            f"the number of heads of `query` must be a multiple of that of `key`: got {q[-3]} and {k[-3]}."
+        )
     try:
         lead = torch.broadcast_shapes(q[:-3], k[:-3], v[:-3])
     except RuntimeError:
-        raise ValueError(f"the leading axes of `query`, `key` and `value` must broadcast: got {_sizes(q[:-3], k[:-3], v[:-3])}.") from None
+        raise ValueError(
+            f"the leading axes of `query`, `key` and `value` must broadcast: got {_sizes(q[:-3], k[:-3], v[:-3])}."
+        ) from None
     return (*lead, q[-3], q[-2], k[-2])
 
 
@@ -89,7 +95,9 @@ def _check_dtype(query: Tensor, key: Tensor, value: Tensor | None) -> None:
         if tensor.dtype != query.dtype and not torch.is_autocast_enabled(query.device.type):
             raise TypeError(f"`query` and `{name}` must have the same dtype: got {query.dtype} and {tensor.dtype}.")
         if tensor.device != query.device:
-            raise ValueError(f"`query` and `{name}` must be on the same device: got {query.device} and {tensor.device}.")
+            raise ValueError(
+                f"`query` and `{name}` must be on the same device: got {query.device} and {tensor.device}."
+            )
     if not query.is_floating_point():
         raise TypeError(f"`query` must be floating point: got {query.dtype}.")
 

@@ -41,7 +41,10 @@ def test_parts_that_do_not_fit():
 
 def test_every_tenth_is_held_out():
     kept, held_out = hold_out(numbered(29))
-    assert held_out.images[:, 0, 0, 0].tolist() == [9, 18]  # the tenth even number, and the twentieth of evens, then odds
+    assert held_out.images[:, 0, 0, 0].tolist() == [
+        9,
+        18,
+    ]  # the tenth even number, and the twentieth of evens, then odds
     assert held_out.names == ("9.png", "18.png")
     assert kept.images[:, 0, 0, 0].tolist() == [row for row in range(29) if row not in (9, 18)]
     assert hold_out(numbered(7), every=3)[1].names == ("3.png", "4.png")

@@ -10,6 +10,8 @@ from heedful.cli.predict import predict
 from heedful.cli.tasks import show, tasks
 from heedful.cli.train import train
 
-app = App(name="heedful", help="Attention you can compute, train and look inside, at any length.", version=heedful.__version__)
+app = App(
+    name="heedful", help="Attention you can compute, train and look inside, at any length.", version=heedful.__version__
+)
 for verb in (demo, tasks, show, train, evaluate, predict, inspect):
     app.command(verb)

@@ -13,7 +13,10 @@ POSITIONS, CHECKED, CELLS, WIDTH = 65_536, 512, 64, 32
 
 
 def demo(
-    *, out: Path = Path("heedful-demo"), seed: int = 1, quick: Annotated[bool, Parameter(negative="", show=False)] = False
+    *,
+    out: Path = Path("heedful-demo"),
+    seed: int = 1,
+    quick: Annotated[bool, Parameter(negative="", show=False)] = False,
 ) -> None:
     """Show what heedful does, in about a minute and a half: no file, no network, no accelerator is needed.
 
@@ -55,7 +58,9 @@ def first_act(positions: int) -> "tuple[dict[str, Any], MatrixSection]":
     from heedful.inspection.report import MatrixSection
 
     stored = 4 * positions**2
-    print(f"1. One attention head over {positions:,} positions. Its matrix would take {stored / 1e9:.1f} GB; it is never stored.")
+    print(
+        f"1. One attention head over {positions:,} positions. Its matrix would take {stored / 1e9:.1f} GB; it is never stored."
+    )
     A = melody(positions)
     clock, seconds = time.monotonic(), {}
     entropy = A.entropy()
@@ -77,7 +82,10 @@ def first_act(positions: int) -> "tuple[dict[str, Any], MatrixSection]":
         f"largest_error_at_{CHECKED}": errors,
     }
     facts = [
-        ("mean entropy of a row", f"{metrics['mean_entropy_nat']:.3f} nat, as if over {entropy.exp().mean().item():,.0f} of {positions:,} keys"),
+        (
+            "mean entropy of a row",
+            f"{metrics['mean_entropy_nat']:.3f} nat, as if over {entropy.exp().mean().item():,.0f} of {positions:,} keys",
+        ),
         ("most received mass", f"{metrics['most_received']:.2f}, by position {metrics['most_received_position']:,}"),
         ("entropy of every row", f"{seconds['entropy']:.1f} s"),
         ("received mass of every key", f"{seconds['received mass']:.1f} s"),
@@ -117,7 +125,9 @@ def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], T
     words = ["data.size=16", f"training.seed={seed}", *(["training.epochs=2"] if quick else [])]
     settings, run = read_settings(classify_image.Settings, None, words), RunFolder(folder)
     settings_text = write_settings(settings, "heedful demo: every setting of this run")
-    run.begin(task="classify-image", command=["heedful", "demo"], seed=seed, data={"data": "digits"}, config=settings_text)
+    run.begin(
+        task="classify-image", command=["heedful", "demo"], seed=seed, data={"data": "digits"}, config=settings_text
+    )
     classify_image.train(run, settings, {"data": "digits"}, Console(), resume=False)
     metrics = classify_image.evaluate(run, "digits")
     rows = [("heedful, Vision Transformer", metrics["measures"]["accuracy"]), *metrics["baselines"].items()]

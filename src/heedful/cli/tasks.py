@@ -6,7 +6,9 @@ from heedful.tasks.catalog import TASKS, task
 def tasks() -> None:
     """List the tasks: what each does, reads and is measured by."""
     for name, entry in TASKS.items():
-        print(f"{name}\n    {entry.does}\n    reads     {entry.reads}\n    model     {entry.model}\n    measure   {entry.measure}")
+        print(
+            f"{name}\n    {entry.does}\n    reads     {entry.reads}\n    model     {entry.model}\n    measure   {entry.measure}"
+        )
 
 
 def show(task_name: str, /) -> None:
@@ -21,5 +23,7 @@ def show(task_name: str, /) -> None:
     from heedful.training.settings import write_settings
 
     print(f"# {task_name}: {entry.does}\n# reads: {entry.reads}\n# measure: {entry.measure}\n#")
-    print("# heedful train " + task_name + " --data DATA --out runs/first [--config FILE.toml] [--set model.layers=4]\n#")
+    print(
+        "# heedful train " + task_name + " --data DATA --out runs/first [--config FILE.toml] [--set model.layers=4]\n#"
+    )
     print(write_settings(entry.load().Settings(), "the defaults, as a file for --config"), end="")

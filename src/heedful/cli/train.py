@@ -44,9 +44,13 @@ def train(
         Go on with an interrupted run: everything is taken from its folder, and comes out as if it had not been interrupted.
     """
     entry = task(task_name)
-    sources = {name: source for name, source in (("data", data), ("train", train), ("valid", valid)) if source is not None}
+    sources = {
+        name: source for name, source in (("data", data), ("train", train), ("valid", valid)) if source is not None
+    }
     if sources and set(sources) not in ({"data"}, {"train", "valid"}):
-        raise HeedfulError(f"give either --data, or --train and --valid: got {' and '.join('--' + name for name in sources)}.")
+        raise HeedfulError(
+            f"give either --data, or --train and --valid: got {' and '.join('--' + name for name in sources)}."
+        )
     from heedful.training.run_folder import RunFolder, config_matches
     from heedful.training.settings import read_settings, write_settings
 
@@ -58,10 +62,16 @@ def train(
         if about["task"] != task_name:
             raise RunFolderError(f"{out}: is a run of {about['task']}: it cannot be resumed as {task_name}.")
         if sources and sources != about["data"]:
-            raise RunFolderError(f"{out}: was begun with {_options(about['data'])}: it cannot be resumed with {_options(sources)}.")
+            raise RunFolderError(
+                f"{out}: was begun with {_options(about['data'])}: it cannot be resumed with {_options(sources)}."
+            )
         settings = read_settings(module.Settings, run.config())
-        if changed and not config_matches(write_settings(read_settings(module.Settings, config, set_ or ()), title), write_settings(settings, title)):
-            raise RunFolderError(f"{out}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set.")
+        if changed and not config_matches(
+            write_settings(read_settings(module.Settings, config, set_ or ()), title), write_settings(settings, title)
+        ):
+            raise RunFolderError(
+                f"{out}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
+            )
         if about.get("finished"):
             run.verified()
             print(f"{out}: this run has finished.")
@@ -72,10 +82,18 @@ def train(
         if not sources:
             raise HeedfulError("give --data, or --train and --valid: got neither.")
         if run.begun():
-            raise RunFolderError(f"{out}: holds a run already; --resume goes on with it, another --out begins a new one.")
+            raise RunFolderError(
+                f"{out}: holds a run already; --resume goes on with it, another --out begins a new one."
+            )
         settings = read_settings(module.Settings, config, set_ or ())
         command = ["heedful", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else ["heedful", "train", task_name]
-        run.begin(task=task_name, command=command, seed=settings.training.seed, data=sources, config=write_settings(settings, title))
+        run.begin(
+            task=task_name,
+            command=command,
+            seed=settings.training.seed,
+            data=sources,
+            config=write_settings(settings, title),
+        )
     from rich.console import Console
 
     _print_measures(module.train(run, settings, sources, Console(), resume=resume), out)

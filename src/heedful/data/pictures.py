@@ -87,7 +87,9 @@ def hold_out(pictures: Pictures, every: int = 10) -> tuple[Pictures, Pictures]:
         )
     rows = torch.arange(len(pictures)) if pictures.labels is None else pictures.labels.argsort(stable=True)
     held_out = set(rows[every - 1 :: every].tolist())
-    return pictures.select(row for row in range(len(pictures)) if row not in held_out), pictures.select(sorted(held_out))
+    return pictures.select(row for row in range(len(pictures)) if row not in held_out), pictures.select(
+        sorted(held_out)
+    )
 
 
 def read_pictures(

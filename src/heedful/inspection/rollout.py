@@ -34,7 +34,9 @@ def rollout(
     mass = start
     for matrix in reversed(matrices):
         if len(matrix.shape) != 4 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] != mass.shape[-1]:
-            raise ValueError(f"`matrices` must be [B, H, {mass.shape[-1]}, {mass.shape[-1]}] each: got {list(matrix.shape)}.")
+            raise ValueError(
+                f"`matrices` must be [B, H, {mass.shape[-1]}, {mass.shape[-1]}] each: got {list(matrix.shape)}."
+            )
         attended = (matrix.T @ mass[:, None, :, None]).mean(1)[..., 0]
         mass = residual * mass + (1 - residual) * attended
     return mass

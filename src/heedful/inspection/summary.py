@@ -34,5 +34,6 @@ def summarize(matrix: AttentionMatrix) -> list[HeadSummary]:
     entropy = matrix.entropy().reshape(-1, heads, queries).mean((0, 2))
     received = (matrix.received() / queries).reshape(-1, heads, matrix.shape[-1]).mean(0)
     return [
-        HeadSummary(e.item(), e.exp().item(), r[0].item(), r.max().item()) for e, r in zip(entropy, received, strict=True)
+        HeadSummary(e.item(), e.exp().item(), r[0].item(), r.max().item())
+        for e, r in zip(entropy, received, strict=True)
     ]

@@ -35,7 +35,9 @@ class Seen(Sequence[SeenAttention]):
         for call in reversed(self.calls):
             if call.module == key:
                 return call.matrix
-        raise KeyError(f"no attention was seen in {key!r}; seen: {', '.join(dict.fromkeys(c.module for c in self.calls)) or 'none'}.")
+        raise KeyError(
+            f"no attention was seen in {key!r}; seen: {', '.join(dict.fromkeys(c.module for c in self.calls)) or 'none'}."
+        )
 
     def __len__(self) -> int:
         return len(self.calls)
@@ -98,7 +100,9 @@ class _Capture(TorchFunctionMode):
         if func is attention:
             query, key, _ = args
             options = {name: _detached(value) for name, value in kwargs.items() if name != "engine"}
-            self.seen.calls.append(SeenAttention(self.inside[-1], AttentionMatrix(query.detach(), key.detach(), **options)))
+            self.seen.calls.append(
+                SeenAttention(self.inside[-1], AttentionMatrix(query.detach(), key.detach(), **options))
+            )
         return func(*args, **kwargs)
 
 

@@ -45,7 +45,9 @@ class ConvolutionalTokenizer(nn.Module):
     def __init__(self, channels: int, stages: Sequence[int], convolutions: Sequence[int], width: int) -> None:
         super().__init__()
         if len(stages) != len(convolutions) or not stages:
-            raise ValueError(f"`stages` and `convolutions` must have one number a stage each: got {list(stages)} and {list(convolutions)}.")
+            raise ValueError(
+                f"`stages` and `convolutions` must have one number a stage each: got {list(stages)} and {list(convolutions)}."
+            )
         self.stride = 2 ** len(stages)
         parts: list[nn.Module] = []
         for before, after, count in zip((channels, *stages), stages, convolutions, strict=False):
@@ -173,7 +175,9 @@ def vision_transformer(
         tokens = ConvolutionalTokenizer(channels, stages, convolutions, width)
     grid = (size[0] // tokens.stride, size[1] // tokens.stride)
     if min(grid) < 1:
-        raise ValueError(f"a picture must have at least {tokens.stride} x {tokens.stride} pixels for {len(stages)} stages: got {size[0]} x {size[1]}.")
+        raise ValueError(
+            f"a picture must have at least {tokens.stride} x {tokens.stride} pixels for {len(stages)} stages: got {size[0]} x {size[1]}."
+        )
     return VisionTransformer(
         tokenizer=tokens,
         positions=LearnedPositions(grid, width) if positions == "learned" else SinusoidalPositions(width),

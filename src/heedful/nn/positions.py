@@ -7,7 +7,9 @@ from heedful._checks import check_divides, check_positive
 from heedful._types import Float, Tensor
 
 
-def sinusoidal(positions: Float[Tensor, "*axes"], width: int, *, longest: float = 10_000.0) -> Float[Tensor, "*axes width"]:
+def sinusoidal(
+    positions: Float[Tensor, "*axes"], width: int, *, longest: float = 10_000.0
+) -> Float[Tensor, "*axes width"]:
     """Sines and cosines of each position at `width / 2` wavelengths from 2 pi to `longest` x 2 pi.
 
     `p[2 i] = sin(position / longest^(2 i / width))` and `p[2 i + 1]` its cosine.
@@ -57,11 +59,14 @@ class SinusoidalPositions(nn.Module):
         _check_grid(x, self.width)
         axes = x.shape[1:-1]
         if len(axes) == 1:
-            table = sinusoidal(torch.arange(axes[0], dtype=torch.float32, device=x.device), self.width, longest=self.longest)
+            table = sinusoidal(
+                torch.arange(axes[0], dtype=torch.float32, device=x.device), self.width, longest=self.longest
+            )
         else:
             check_divides("4", 4, "width", self.width)
             row, column = (
-                sinusoidal(torch.arange(n, dtype=torch.float32, device=x.device), self.width // 2, longest=self.longest) for n in axes
+                sinusoidal(torch.arange(n, dtype=torch.float32, device=x.device), self.width // 2, longest=self.longest)
+                for n in axes
             )
             table = torch.cat([row[:, None].expand(*axes, -1), column.expand(*axes, -1)], dim=-1)
         return x + table.to(x.dtype)
@@ -95,7 +100,9 @@ class LearnedPositions(nn.Module):
         _check_grid(x, self.width)
         axes, known = x.shape[1:-1], self.table.shape[:-1]
         if len(axes) != len(known) or any(n > most for n, most in zip(axes, known, strict=True)):
-            raise ValueError(f"`x` must have at most {list(known)} positions, as the table of learned positions has: got {list(axes)}.")
+            raise ValueError(
+                f"`x` must have at most {list(known)} positions, as the table of learned positions has: got {list(axes)}."
+            )
         return x + self.table[tuple(slice(n) for n in axes)].to(x.dtype)
 
 

@@ -35,7 +35,14 @@ class TransformerEncoderLayer(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, *, hidden: int | None = None, dropout: float = 0.0, drop_path: float = 0.0, norm: Norm = "pre"
+        self,
+        width: int,
+        heads: int,
+        *,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        norm: Norm = "pre",
     ) -> None:
         super().__init__()
         check_fraction("dropout", dropout)
@@ -45,7 +52,9 @@ class TransformerEncoderLayer(nn.Module):
         hidden = 4 * width if hidden is None else hidden
         self.width, self.drop_path, self.norm = width, drop_path, norm
         self.attention = MultiHeadAttention(width, heads)
-        self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Dropout(dropout), nn.Linear(hidden, width))
+        self.network = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Dropout(dropout), nn.Linear(hidden, width)
+        )
         self.attention_norm, self.network_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 

@@ -59,7 +59,9 @@ class AttentionMatrix:
         self._known_lse: Tensor | None = None
 
     def __repr__(self) -> str:
-        return f"AttentionMatrix(shape={self.shape}, score={self.score}, pattern={self.pattern}, dtype={self.query.dtype})"
+        return (
+            f"AttentionMatrix(shape={self.shape}, score={self.score}, pattern={self.pattern}, dtype={self.query.dtype})"
+        )
 
     def __matmul__(self, other: Float[Tensor, "... M E"]) -> Float[Tensor, "... N E"]:
         """`A @ X`: attention with X `[..., M, E]` as values; its leading axes broadcast to those of A."""
@@ -83,7 +85,9 @@ class AttentionMatrix:
             expected = torch.cat(spread, dim=-1)
             lse = self.lse()
         else:
-            features, others, factor = self.score.as_inner_product(at_least_float32(self.query), at_least_float32(self.key))
+            features, others, factor = self.score.as_inner_product(
+                at_least_float32(self.query), at_least_float32(self.key)
+            )
             product, lse = self._product(others)
             expected = factor * (features * product).sum(-1)
         return torch.where(lse == -math.inf, 0.0, lse.masked_fill(lse == -math.inf, 0) - expected)
@@ -128,7 +132,9 @@ class AttentionMatrix:
         query, key, values = (at_least_float32(t) for t in (self.query, self.key, values))
         values = values.to(query.dtype)
         if values.dim() < 2 or values.shape[-2] != self.shape[-1]:
-            raise ValueError(f"`X` must be [..., {self.shape[-1]}, E] for a matrix of shape {list(self.shape)}: got {list(values.shape)}.")
+            raise ValueError(
+                f"`X` must be [..., {self.shape[-1]}, E] for a matrix of shape {list(self.shape)}: got {list(values.shape)}."
+            )
         if values.dim() < key.dim():
             values = values.expand(*key.shape[:-2], *values.shape[-2:])
         product, lse = _product_and_lse(query, key, values, self.score, self.pattern, self.bias)
@@ -175,7 +181,9 @@ class AttentionMatrix:
         items = index if isinstance(index, tuple) else (index,)
         axes, dots = len(self.shape), sum(item is Ellipsis for item in items)
         if any(item is None for item in items) or dots > 1 or len(items) - dots > axes:
-            raise IndexError(f"an index of a matrix of shape {list(self.shape)} must have at most {axes} items and one `...`: got {index!r}.")
+            raise IndexError(
+                f"an index of a matrix of shape {list(self.shape)} must have at most {axes} items and one `...`: got {index!r}."
+            )
         at = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
         items = (*items[:at], *[slice(None)] * (axes - len(items) + dots), *items[at + dots :])
         return items[:-2], items[-2], items[-1]
@@ -185,7 +193,9 @@ class AttentionMatrix:
         positions = torch.arange(self.shape[axis], device=self.query.device)
         chosen = positions[index]
         if chosen.dim() > 1:
-            raise IndexError(f"rows and columns must be chosen by an integer, a slice or one list: got {list(chosen.shape)} indices.")
+            raise IndexError(
+                f"rows and columns must be chosen by an integer, a slice or one list: got {list(chosen.shape)} indices."
+            )
         return chosen.reshape(-1), chosen.dim() == 0
 
 
@@ -205,7 +215,9 @@ class Transposed:
         """
         A = self.matrix
         if other.dim() < 2 or other.shape[-2] != A.shape[-2]:
-            raise ValueError(f"`X` must be [..., {A.shape[-2]}, E] for the transpose of a matrix of shape {list(A.shape)}: got {list(other.shape)}.")
+            raise ValueError(
+                f"`X` must be [..., {A.shape[-2]}, E] for the transpose of a matrix of shape {list(A.shape)}: got {list(other.shape)}."
+            )
         lse = A.lse()
         query, key, factor = A.score.as_inner_product(at_least_float32(A.query), at_least_float32(A.key))
         lead = A.shape[:-2]

@@ -162,7 +162,9 @@ class Lengths(Pattern):
         lengths = torch.as_tensor(self.lengths)
         axes = max(len(shape) - 3, len(shape) == 3)
         if lengths.dim() > axes:
-            raise ValueError(f"`lengths` must have at most {axes} axes for a matrix of shape {list(shape)}: got {list(lengths.shape)}.")
+            raise ValueError(
+                f"`lengths` must have at most {axes} axes for a matrix of shape {list(shape)}: got {list(lengths.shape)}."
+            )
         padded = lengths.reshape(lengths.shape + (1,) * (len(shape) - lengths.dim()))
         check_broadcasts("`lengths`, one for each of the first axes,", padded, shape)
         if lengths.numel() and (lengths.min() < 0 or lengths.max() > shape[-1]):
@@ -189,7 +191,9 @@ class Mask(Pattern):
     def __post_init__(self) -> None:
         if not torch.is_tensor(self.mask) or self.mask.dtype != torch.bool:
             kind = self.mask.dtype if torch.is_tensor(self.mask) else type(self.mask).__name__
-            raise TypeError(f"`mask` must be a bool tensor (True = may attend; numbers to add are a `bias`): got {kind}.")
+            raise TypeError(
+                f"`mask` must be a bool tensor (True = may attend; numbers to add are a `bias`): got {kind}."
+            )
 
     def allowed(self, rows: Int[Tensor, "n 1"], columns: Int[Tensor, "1 m"], shape: Shape) -> Bool[Tensor, "..."]:
         mask = self.mask.to(rows.device)

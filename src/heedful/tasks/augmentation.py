@@ -19,11 +19,17 @@ class AugmentationSettings(Section):
     shift: float = Field(0.1, ge=0, le=1, description="move by up to this share of the size")
     scale: float = Field(0.1, ge=0, lt=1, description="make larger or smaller by up to this share")
     shear: float = Field(5.0, ge=0, le=60, description="shear by up to so many degrees")
-    crop: int = Field(0, ge=0, description="cut out of the picture widened by so many mirrored pixels: a move without resampling")
+    crop: int = Field(
+        0, ge=0, description="cut out of the picture widened by so many mirrored pixels: a move without resampling"
+    )
     flip: Literal["auto", "yes", "no"] = Field("auto", description="mirror left and right; auto: colour pictures only")
-    colour: float = Field(0.0, ge=0, le=1, description="vary brightness, contrast and saturation by up to this share, every other time")
+    colour: float = Field(
+        0.0, ge=0, le=1, description="vary brightness, contrast and saturation by up to this share, every other time"
+    )
     erase: float = Field(0.0, ge=0, le=1, description="probability that a rectangle is blotted out")
-    cutmix: float = Field(0.0, ge=0, le=1, description="probability that the pictures of a batch get rectangles of each other")
+    cutmix: float = Field(
+        0.0, ge=0, le=1, description="probability that the pictures of a batch get rectangles of each other"
+    )
 
 
 def augmentation(settings: AugmentationSettings, size: tuple[int, int], channels: int) -> Augmentation:
@@ -37,7 +43,9 @@ def augmentation(settings: AugmentationSettings, size: tuple[int, int], channels
     if settings.rotate or settings.shift or settings.scale or settings.shear:
         bounds = (1 - settings.scale, 1 + settings.scale)
         shift = (settings.shift, settings.shift)
-        steps.append(K.RandomAffine(degrees=settings.rotate, translate=shift, scale=bounds, shear=settings.shear, p=1.0))
+        steps.append(
+            K.RandomAffine(degrees=settings.rotate, translate=shift, scale=bounds, shear=settings.shear, p=1.0)
+        )
     if settings.crop:
         steps.append(K.RandomCrop(size, padding=settings.crop, padding_mode="reflect", cropping_mode="slice"))
     if settings.flip == "yes" or (settings.flip == "auto" and channels == 3):
@@ -47,7 +55,11 @@ def augmentation(settings: AugmentationSettings, size: tuple[int, int], channels
         steps.append(K.ColorJiggle(strength, strength, strength if channels == 3 else 0.0, 0.0, p=0.5))
     if settings.erase:
         steps.append(K.RandomErasing(scale=(0.02, 0.25), ratio=(0.3, 3.3), p=settings.erase))
-    mix = K.RandomCutMixV2(p=settings.cutmix, data_keys=["input", "class"], use_correct_lambda=True) if settings.cutmix else None
+    mix = (
+        K.RandomCutMixV2(p=settings.cutmix, data_keys=["input", "class"], use_correct_lambda=True)
+        if settings.cutmix
+        else None
+    )
 
     @torch.no_grad()
     def augment(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,11 @@
 """classify-image: a label for a picture, by a Vision Transformer.
 
-    data         heedful/data: folders, archives, IDX, CSV, digits
-    model        heedful/models/vit.py
-    loss         cross entropy with label smoothing, on augmented pictures
-    measure      accuracy, macro F1; baselines on the same pictures
-    prediction   label, probability, runner-up
-    view         the attention of every layer and head over the picture
+data         heedful/data: folders, archives, IDX, CSV, digits
+model        heedful/models/vit.py
+loss         cross entropy with label smoothing, on augmented pictures
+measure      accuracy, macro F1; baselines on the same pictures
+prediction   label, probability, runner-up
+view         the attention of every layer and head over the picture
 """
 
 import time
@@ -32,7 +32,9 @@ from heedful.training.settings import Section, TrainingSettings, read_settings
 class DataSettings(Section):
     """What pictures become before the model sees them."""
 
-    size: int | tuple[int, int] = Field(0, description="resize to so many pixels, or to [height, width]; 0: as they are")
+    size: int | tuple[int, int] = Field(
+        0, description="resize to so many pixels, or to [height, width]; 0: as they are"
+    )
     colour: Literal["auto", "grey", "colour"] = Field("auto", description="auto: grey if every training picture is")
 
 
@@ -40,7 +42,9 @@ class ModelSettings(Section):
     """The Vision Transformer."""
 
     tokenizer: Literal["convolution", "patch"] = Field("convolution", description="how a picture becomes tokens")
-    stages: tuple[int, ...] = Field((32, 64), description="convolution: channels of each stage; a stage halves the picture")
+    stages: tuple[int, ...] = Field(
+        (32, 64), description="convolution: channels of each stage; a stage halves the picture"
+    )
     convolutions: tuple[int, ...] = Field((1, 1), description="convolution: how many each stage has")
     patch: int = Field(4, ge=1, description="patch: its side in pixels")
     positions: Literal["learned", "sinusoidal"] = Field("learned", description="how a token knows its place")
@@ -105,7 +109,9 @@ class ImageClassifier:
         channels: 1 for grey, 3 for colour.
     """
 
-    def __init__(self, model: VisionTransformer, classes: Sequence[str], size: tuple[int, int], channels: Literal[1, 3]) -> None:
+    def __init__(
+        self, model: VisionTransformer, classes: Sequence[str], size: tuple[int, int], channels: Literal[1, 3]
+    ) -> None:
         self.model, self.classes, self.size, self.channels = model.eval(), tuple(classes), size, channels
 
     def read(self, inputs: str | Path | Sequence[str | Path | BinaryIO]) -> Pictures:
@@ -152,7 +158,10 @@ def train(run: RunFolder, settings: Settings, sources: dict[str, str], console: 
 
     started = time.monotonic()
     training, validation, held_out = _read(settings, sources)
-    console.print(f"{len(training):,} pictures of {len(training.classes)} classes to train on; held out: {held_out}", highlight=False)
+    console.print(
+        f"{len(training):,} pictures of {len(training.classes)} classes to train on; held out: {held_out}",
+        highlight=False,
+    )
     seed_everything(settings.training.seed)
     model = _build(settings.model, training)
     model.fit_channels(training.images)
@@ -198,7 +207,9 @@ def load(run: RunFolder) -> ImageClassifier:
         model = vision_transformer(size=size, channels=channels, classes=len(classes), **settings.model.model_dump())
         model.load_state_dict(run.weights())
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{run.path}: the weights, the settings and the classes must fit each other: {str(error).splitlines()[0]}") from None
+        raise RunFolderError(
+            f"{run.path}: the weights, the settings and the classes must fit each other: {str(error).splitlines()[0]}"
+        ) from None
     return ImageClassifier(model, classes, size, channels)
 
 
@@ -236,7 +247,12 @@ def inspect(run: RunFolder, inputs: Sequence[str | Path | BinaryIO], out: Path, 
     pictures = classifier.read(list(inputs))
     sections = [picture_section(classifier, pictures, i) for i in range(len(pictures))]
     about = run.about()
-    write_report(out, title="Where the model looks", sections=sections, about={"run": str(run.path), "heedful": about["heedful"], "command": command})
+    write_report(
+        out,
+        title="Where the model looks",
+        sections=sections,
+        about={"run": str(run.path), "heedful": about["heedful"], "command": command},
+    )
 
 
 class _Batches(Dataset[Any]):
@@ -261,10 +277,18 @@ def _read(settings: Settings, sources: dict[str, str]) -> tuple[Pictures, Pictur
     first = read_pictures(sources.get("data") or sources["train"], size=both if any(both) else None, channels=channels)
     if "data" in sources:
         training, validation = hold_out(first)
-        return training, validation, f"every tenth picture of each class of {sources['data']}, {len(validation):,} pictures"
+        return (
+            training,
+            validation,
+            f"every tenth picture of each class of {sources['data']}, {len(validation):,} pictures",
+        )
     height, width = first.images.shape[-2:]
     validation = read_pictures(
-        sources["valid"], split="test", size=(height, width), channels=first.images.shape[1], classes=first.classes  # type: ignore[arg-type]
+        sources["valid"],
+        split="test",
+        size=(height, width),
+        channels=first.images.shape[1],
+        classes=first.classes,  # type: ignore[arg-type]
     )
     return first, validation, f"{sources['valid']}, {len(validation):,} pictures"
 
@@ -272,7 +296,9 @@ def _read(settings: Settings, sources: dict[str, str]) -> tuple[Pictures, Pictur
 def _build(settings: ModelSettings, pictures: Pictures) -> VisionTransformer:
     _, channels, height, width = pictures.images.shape
     try:
-        return vision_transformer(size=(height, width), channels=channels, classes=len(pictures.classes), **settings.model_dump())
+        return vision_transformer(
+            size=(height, width), channels=channels, classes=len(pictures.classes), **settings.model_dump()
+        )
     except ValueError as error:
         raise SettingsError(f"[model] does not fit pictures of {height} x {width} pixels: {error}") from None
 
@@ -282,7 +308,9 @@ def _loss(model: nn.Module, batch: tuple[Tensor, Tensor], augment: Augmentation,
     pictures, mixed = augment(images / 255, labels)
     first, second, share = mixed.unbind(1)
     logits = model(pictures)
-    losses = [F.cross_entropy(logits, x.long(), label_smoothing=label_smoothing, reduction="none") for x in (first, second)]
+    losses = [
+        F.cross_entropy(logits, x.long(), label_smoothing=label_smoothing, reduction="none") for x in (first, second)
+    ]
     return torch.lerp(losses[1], losses[0], share.to(logits.dtype)).mean()
 
 

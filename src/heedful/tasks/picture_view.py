@@ -30,7 +30,9 @@ def picture_section(classifier: Any, pictures: Pictures, index: int) -> PictureS
         layers=[_heads(f"layer {i + 1}", matrix) for i, matrix in enumerate(layers)],
         pooling=None if pooling is None else _heads("pooling", pooling),
         rollout=rollout(layers, _decision(layers[-1], pooling))[0].numpy(),
-        predictions=[(classifier.classes[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)],
+        predictions=[
+            (classifier.classes[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ],
         truth=truth,
     )
 

@@ -120,7 +120,12 @@ class Shown(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
         if self.console.is_terminal and trainer.max_epochs:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+            )
             self.bar = Progress(*columns, console=self.console, transient=True)
             batches = int(trainer.num_training_batches)
             total = batches * trainer.max_epochs
@@ -130,7 +135,9 @@ class Shown(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epoch_started, self.seen = time.monotonic(), 0
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.seen += len(batch[0])
         if self.bar is not None:
             words = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

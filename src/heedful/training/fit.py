@@ -178,13 +178,20 @@ def _best_weights(folder: RunFolder) -> dict[str, Tensor]:
     try:
         state = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     except (OSError, pickle.UnpicklingError, EOFError, KeyError, RuntimeError) as error:
-        raise RunFolderError(f"{folder.best_checkpoint}: must be a checkpoint of this run: {str(error).splitlines()[0]}.") from None
+        raise RunFolderError(
+            f"{folder.best_checkpoint}: must be a checkpoint of this run: {str(error).splitlines()[0]}."
+        ) from None
     return {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
 
 
 def _loader(data: Dataset[Any], sampler: Any, batch_size: int, *, drop_last: bool = False) -> DataLoader[Any]:
     return DataLoader(
-        data, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_whole_batch, generator=torch.Generator()
+        data,
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=drop_last,
+        collate_fn=_whole_batch,
+        generator=torch.Generator(),
     )
 
 

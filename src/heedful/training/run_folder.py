@@ -1,12 +1,12 @@
 """A run folder explains itself: what was asked, with which settings, what came of it, and the weights.
 
-    run.json             task, version, command, seed, data; when finished, the checksum of each file below
-    config.toml          every setting, with its meaning
-    vocabulary.json      names that the weights know by number, such as the classes
-    model.safetensors    the best weights
-    metrics.json         measures and baselines
-    log.csv              a row an epoch
-    checkpoints/         last.ckpt to resume from, best.ckpt
+run.json             task, version, command, seed, data; when finished, the checksum of each file below
+config.toml          every setting, with its meaning
+vocabulary.json      names that the weights know by number, such as the classes
+model.safetensors    the best weights
+metrics.json         measures and baselines
+log.csv              a row an epoch
+checkpoints/         last.ckpt to resume from, best.ckpt
 """
 
 import hashlib
@@ -53,7 +53,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             others = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
             if others - {"config.toml", "checkpoints"}:
-                raise RunFolderError(f"{self.path}: a new run needs an empty folder: this one holds {sorted(others)[0]!r}; --resume goes on with a run.")
+                raise RunFolderError(
+                    f"{self.path}: a new run needs an empty folder: this one holds {sorted(others)[0]!r}; --resume goes on with a run."
+                )
             self.checkpoints.mkdir(exist_ok=True)
             write_whole(self.path / "config.toml", config)
             about = {"format": FORMAT, "heedful": heedful.__version__, "torch": torch.__version__, "task": task}
@@ -70,7 +72,9 @@ class RunFolder:
         """Writes what came of the run; the checksums in run.json, written last, close it."""
         about = self.about()
         tensors = {name: tensor.contiguous().cpu() for name, tensor in weights.items()}
-        write_whole(self.path / "model.safetensors", save_tensors(tensors, metadata={"format": "pt", "task": about["task"]}))
+        write_whole(
+            self.path / "model.safetensors", save_tensors(tensors, metadata={"format": "pt", "task": about["task"]})
+        )
         self._write_json("vocabulary.json", vocabulary)
         self._write_json("metrics.json", metrics)
         about |= {"finished": True, "files": {name: _checksum(self.path / name) for name in _KEPT}}
@@ -79,7 +83,9 @@ class RunFolder:
     def about(self) -> dict[str, Any]:
         """What run.json says; its format is checked."""
         if not self.path.is_dir():
-            raise RunFolderError(f"{self.path}: must be a run folder, as `heedful train ... --out` makes it: there is no such folder.")
+            raise RunFolderError(
+                f"{self.path}: must be a run folder, as `heedful train ... --out` makes it: there is no such folder."
+            )
         about = self._read_json("run.json")
         made_by = about.get("heedful", "an unknown version")
         if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
@@ -96,13 +102,17 @@ class RunFolder:
         """What run.json says of a finished run whose files are all there and unchanged."""
         about = self.about()
         if not about.get("finished"):
-            raise RunFolderError(f"{self.path}: the training has not finished; go on with `heedful train {about['task']} --out {self.path} --resume`.")
+            raise RunFolderError(
+                f"{self.path}: the training has not finished; go on with `heedful train {about['task']} --out {self.path} --resume`."
+            )
         for name in _KEPT:
             file = self.path / name
             if not file.is_file():
                 raise RunFolderError(f"{file}: belongs to the run folder, but is missing.")
             if _checksum(file) != about.get("files", {}).get(name):
-                raise RunFolderError(f"{file}: has changed since the training finished (its checksum differs from the one in run.json).")
+                raise RunFolderError(
+                    f"{file}: has changed since the training finished (its checksum differs from the one in run.json)."
+                )
         return about
 
     def config(self) -> Path:

@@ -28,12 +28,20 @@ class TrainingSettings(Section):
     epochs: int = Field(50, ge=1, description="passes over the training data")
     batch_size: int = Field(64, ge=1, description="examples a step")
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW, at its highest")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises; then it falls as a cosine")
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises; then it falls as a cosine"
+    )
     weight_decay: float = Field(0.05, ge=0, description="of matrices; offsets, norms and positions have none")
     clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: any")
-    average: float = Field(0.98, ge=0, lt=1, description="decay of the moving average of the weights that is evaluated and kept; 0: none")
-    patience: int = Field(0, ge=0, description="stop after so many epochs without a better validation measure; 0: never")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="mixed precision: bf16-mixed, or 16-mixed on a GPU")
+    average: float = Field(
+        0.98, ge=0, lt=1, description="decay of the moving average of the weights that is evaluated and kept; 0: none"
+    )
+    patience: int = Field(
+        0, ge=0, description="stop after so many epochs without a better validation measure; 0: never"
+    )
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="mixed precision: bf16-mixed, or 16-mixed on a GPU"
+    )
 
 
 def read_settings(kind: type[S], config: Path | None, assignments: Sequence[str] = ()) -> S:
@@ -84,7 +92,11 @@ def describe_settings(kind: type[Section]) -> Iterator[tuple[str, Any, str, str]
         assert isinstance(section, type) and issubclass(section, Section)
         for key, inner in section.model_fields.items():
             choices = getattr(inner.annotation, "__args__", None)
-            words = " | ".join(map(str, choices)) if getattr(inner.annotation, "__name__", "") == "Literal" and choices else ""
+            words = (
+                " | ".join(map(str, choices))
+                if getattr(inner.annotation, "__name__", "") == "Literal" and choices
+                else ""
+            )
             yield f"{name}.{key}", inner.default, words, inner.description or ""
 
 

@@ -76,9 +76,6 @@ def render(*sections, title="A report", about=None):
     return render_report(title=title, sections=list(sections), about=about)
 
 
-# What stands in the file
-
-
 def test_every_array_of_a_picture_comes_back_as_it_was():
     section = picture_section()
     page = render(section)
@@ -140,9 +137,6 @@ def test_numpy_numbers_and_unusual_cells_become_plain_json():
     assert stored["rows"] == [[0.5, 7], ["nan", True]]
 
 
-# What the file can and cannot do
-
-
 @pytest.fixture(scope="module")
 def hostile_page():
     return render(
@@ -199,9 +193,6 @@ def test_nothing_in_the_file_names_a_place_in_a_network():
     assert re.findall(r'\b(?:src|href)="(?!data:,")[^"]*"', page) == []
 
 
-# Writing
-
-
 def test_the_file_is_what_was_rendered_and_replaces_an_older_one(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
@@ -235,9 +226,6 @@ def test_a_section_that_does_not_fit_leaves_the_old_file(tmp_path):
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"`path` must lie in a folder that exists: got '.*missing.*'"):
         write_report(tmp_path / "missing" / "report.html", title="A report", sections=[])
-
-
-# Bad arguments
 
 
 def nan_query():

@@ -39,7 +39,9 @@ def attention(
     q, k, v = _four_axes(query, shape), _four_axes(key, shape), _four_axes(value, shape)
     widest = max(q.shape[-1], width)
     q, k, v = _widen(q, widest), _widen(k, widest), _widen(v, widest)
-    tiles = [_call(q[:, :, rows], k, v, mask, causal, scale) for rows, mask, causal in _tiles(pattern, bias, shape, query)]
+    tiles = [
+        _call(q[:, :, rows], k, v, mask, causal, scale) for rows, mask, causal in _tiles(pattern, bias, shape, query)
+    ]
     out = tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=-2)
     return out[..., :width].reshape(*shape[:-1], width)
 
@@ -56,13 +58,18 @@ def product_and_lse(
     """`A V` and the log-sum-exp of each row's scores (-inf for an empty row), both differentiable; float32 or float64."""
     query, key, scale = score.as_inner_product(query, key)
     q, k, v = _four_axes(query, shape), _four_axes(key, shape), _four_axes(value, shape)
-    width, differentiable = value.shape[-1], torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
+    width, differentiable = (
+        value.shape[-1],
+        torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)),
+    )
     streamed = not _has_lse(query) or 0 in (*shape, width) or (bias is not None and bias.requires_grad)
     spare = None
     if not streamed:
         if differentiable or bias is not None or pattern.empties(shape):
             spare = width
-            v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # the spare column: its product is 0 in an empty row
+            v = torch.cat(
+                [v, torch.ones_like(v[..., :1])], dim=-1
+            )  # the spare column: its product is 0 in an empty row
         widest = max(q.shape[-1], v.shape[-1])
         q, k, v = _widen(q, widest), _widen(k, widest), _widen(v, widest)
     if (streamed or differentiable) and q.shape[1] != k.shape[1]:
@@ -89,7 +96,9 @@ class _ProductAndLse(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, causal, scale, spare):  # type: ignore[no-untyped-def]
         q, k, v = (t.contiguous() for t in (q, k, v))
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, causal, attn_mask=mask, scale=scale
+        )
         ctx.save_for_backward(q, k, v, out, lse, mask)
         ctx.options = causal, scale, spare
         if spare is not None:
@@ -103,7 +112,10 @@ class _ProductAndLse(torch.autograd.Function):
         causal, scale, spare = ctx.options
         dlse = dlse.masked_fill(out[..., spare] == 0, 0)
         v, out, dout = (
-            torch.cat([t[..., :spare], torch.as_tensor(x).expand(t[..., :1].shape), torch.zeros_like(t[..., spare + 1 :])], dim=-1)
+            torch.cat(
+                [t[..., :spare], torch.as_tensor(x).expand(t[..., :1].shape), torch.zeros_like(t[..., spare + 1 :])],
+                dim=-1,
+            )
             for t, x in ((v, v.new_zeros(())), (out, out.new_ones(())), (dout, -dlse[..., None]))
         )
         dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
@@ -113,14 +125,23 @@ class _ProductAndLse(torch.autograd.Function):
 
 
 def _call(
-    q: Float[Tensor, "B H n D"], k: Float[Tensor, "B G M D"], v: Float[Tensor, "B G M D"], mask: Tensor | None, causal: bool, scale: float
+    q: Float[Tensor, "B H n D"],
+    k: Float[Tensor, "B G M D"],
+    v: Float[Tensor, "B G M D"],
+    mask: Tensor | None,
+    causal: bool,
+    scale: float,
 ) -> Float[Tensor, "B H n D"]:
     grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped)
 
 
 def _stored_rows(
-    q: Float[Tensor, "B H n D"], k: Float[Tensor, "B H M D"], v: Float[Tensor, "B H M E"], mask: Tensor | None, scale: float
+    q: Float[Tensor, "B H n D"],
+    k: Float[Tensor, "B H M D"],
+    v: Float[Tensor, "B H M E"],
+    mask: Tensor | None,
+    scale: float,
 ) -> tuple[Float[Tensor, "B H n E"], Float[Tensor, "B H n"]]:
     """The same for a tile of rows in plain operations: on other devices, and where a bias wants a gradient."""
     scores = q @ k.mT * scale
@@ -167,7 +188,11 @@ def _mask(pattern: Pattern, bias: Tensor | None, shape: Shape, query: Tensor, ro
     by_row, by_column = pattern.depends(shape)
     mask = None
     if pattern.hides(shape):
-        row = torch.arange(shape[-2], device=query.device)[rows] if by_row else torch.zeros(1, dtype=torch.long, device=query.device)
+        row = (
+            torch.arange(shape[-2], device=query.device)[rows]
+            if by_row
+            else torch.zeros(1, dtype=torch.long, device=query.device)
+        )
         column = torch.arange(shape[-1] if by_column else 1, device=query.device)
         mask = pattern.allowed(row[:, None], column[None], shape)
     if bias is not None:
