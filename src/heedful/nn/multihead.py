@@ -156,7 +156,7 @@ class MultiHeadAttention(nn.Module):
     def _project(self, query: Tensor, key: Tensor, value: Tensor | None) -> tuple[Tensor, ...]:
         value = key if value is None else value
         if "in_proj_weight" in self._parameters and query is key is value:
-            return F.linear(query, self.in_proj_weight, self.in_proj_bias).split(self.sizes, dim=-1)
+            return tuple(F.linear(query, self.in_proj_weight, self.in_proj_bias).split(self.sizes, dim=-1))
         if "in_proj_weight" in self._parameters:
             weights = self.in_proj_weight.split(self.sizes)
         else:
@@ -166,4 +166,5 @@ class MultiHeadAttention(nn.Module):
 
     @staticmethod
     def _split(x: Float[Tensor, "B N D"], heads: int) -> Float[Tensor, "B H N d"]:
-        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+        batch, positions, _ = x.shape
+        return x.view(batch, positions, heads, -1).transpose(1, 2)

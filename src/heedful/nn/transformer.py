@@ -53,7 +53,7 @@ class TransformerEncoderLayer(nn.Module):
         self.width, self.drop_path, self.norm = width, drop_path, norm
         self.attention = MultiHeadAttention(width, heads)
         self.network = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Dropout(dropout), nn.Linear(hidden, width)
+            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
         )
         self.attention_norm, self.network_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
@@ -108,6 +108,7 @@ class TransformerEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_positive("layers", layers)
+        check_fraction("drop_path", drop_path)
         self.width = width
         self.layers = nn.ModuleList(
             TransformerEncoderLayer(

@@ -15,7 +15,7 @@ import torch
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from heedful._checks import Shape, check_bias, check_operands
-from heedful._types import Bool, Float, Tensor
+from heedful._types import Float, Tensor
 from heedful.ops import normalizers
 from heedful.ops.engines import fused, reference
 from heedful.ops.patterns import Global, Pattern
@@ -69,7 +69,7 @@ def attention(
     Source: Bahdanau et al. 2015; Vaswani et al. 2017, equation 1.
     """
     if has_torch_function_variadic(query, key, value):
-        return handle_torch_function(  # type: ignore[no-any-return]
+        return handle_torch_function(
             attention, (query, key, value), query, key, value,
             score=score, normalize=normalize, pattern=pattern, bias=bias, engine=engine,
         )  # fmt: skip

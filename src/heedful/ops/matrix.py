@@ -68,7 +68,7 @@ class AttentionMatrix:
         return self._product(other)[0]
 
     @property
-    def T(self) -> "Transposed":
+    def T(self) -> "Transposed":  # noqa: N802
         """The transposed matrix, `[..., H, M, N]`: `A.T @ X`."""
         return Transposed(self)
 
@@ -135,8 +135,10 @@ class AttentionMatrix:
             raise ValueError(
                 f"`X` must be [..., {self.shape[-1]}, E] for a matrix of shape {list(self.shape)}: got {list(values.shape)}."
             )
-        if values.dim() < key.dim():
-            values = values.expand(*key.shape[:-2], *values.shape[-2:])
+        if values.dim() > 2 and values.shape[-3] != key.shape[-3]:
+            key = self._all_heads(key)
+            values = values.expand(*self.shape[:-2], *values.shape[-2:])
+        values = values.expand(*key.shape[: max(key.dim() - values.dim(), 0)], *values.shape)
         product, lse = _product_and_lse(query, key, values, self.score, self.pattern, self.bias)
         if not lse.requires_grad:
             self._known_lse = lse
@@ -144,9 +146,7 @@ class AttentionMatrix:
 
     def _scores(self, rows: Int[Tensor, "n"], columns: Int[Tensor, "m"]) -> Float[Tensor, "... n m"]:
         """The scores of a window, -inf where hidden."""
-        key = at_least_float32(self.key)
-        if key.dim() > 3 and key.shape[-3] != self.shape[-3]:
-            key = key.repeat_interleave(self.shape[-3] // key.shape[-3], dim=-3)
+        key = self._all_heads(at_least_float32(self.key))
         scores = self.score(at_least_float32(self.query).index_select(-2, rows), key.index_select(-2, columns))
         if self.bias is not None:
             bias = self.bias.expand(self.shape)
@@ -162,7 +162,7 @@ class AttentionMatrix:
         return (normalizers.softmax(scores) * scores.masked_fill(hidden, 0)).sum(-1)
 
     def _lse_of(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
-        """lse of some rows: a few are computed by themselves, many with all the others in one fused pass."""
+        """Lse of some rows: a few are computed by themselves, many with all the others in one fused pass."""
         if self._known_lse is not None or 4 * len(rows) > self.shape[-2]:
             return self.lse().index_select(-1, rows)
         columns = torch.arange(self.shape[-1], device=rows.device)
@@ -170,8 +170,14 @@ class AttentionMatrix:
         parts = [self._scores(part, columns) for part in rows.split(step)]
         return torch.cat([_logsumexp(part) for part in parts], dim=-1)
 
+    def _all_heads(self, key: Tensor) -> Tensor:
+        """The keys `[..., H, M, D]` of all heads."""
+        grouped = key.dim() > 3 and key.shape[-3] != self.shape[-3]
+        return key.repeat_interleave(self.shape[-3] // key.shape[-3], dim=-3) if grouped else key
+
     def _row_tiles(self) -> tuple[Tensor, ...]:
-        return torch.arange(self.shape[-2], device=self.query.device).split(self._tile_height())
+        rows = torch.arange(self.shape[-2], device=self.query.device)
+        return tuple(rows.split(self._tile_height()))
 
     def _tile_height(self) -> int:
         return max(_STREAMED // max(math.prod(self.shape[:-2]) * self.shape[-1], 1), 1)
@@ -220,9 +226,7 @@ class Transposed:
             )
         lse = A.lse()
         query, key, factor = A.score.as_inner_product(at_least_float32(A.query), at_least_float32(A.key))
-        lead = A.shape[:-2]
-        if key.dim() > 3 and key.shape[-3] != A.shape[-3]:
-            key = key.repeat_interleave(A.shape[-3] // key.shape[-3], dim=-3)
+        lead, key = A.shape[:-2], A._all_heads(key)
         query, key = query.expand(*lead, *query.shape[-2:]), key.expand(*lead, *key.shape[-2:])
         other = at_least_float32(other).to(query.dtype).expand(*lead, *other.shape[-2:])
         empty = lse == -math.inf
@@ -230,8 +234,8 @@ class Transposed:
         queries = torch.cat([key, torch.ones_like(key[..., :1])], dim=-1)
         other = other.masked_fill(empty[..., None], 0)
         bias = None if A.bias is None else A.bias.expand(A.shape).mT.flip(-1, -2)
-        backwards = (tensor.flip(-2) for tensor in (queries, keys, other))
-        product, mass = _product_and_lse(*backwards, Dot(), A.pattern.transposed(), bias)
+        queries, keys, other = queries.flip(-2), keys.flip(-2), other.flip(-2)
+        product, mass = _product_and_lse(queries, keys, other, Dot(), A.pattern.transposed(), bias)
         return (product * mass[..., None].exp()).flip(-2)
 
 

@@ -168,8 +168,9 @@ class Lengths(Pattern):
         padded = lengths.reshape(lengths.shape + (1,) * (len(shape) - lengths.dim()))
         check_broadcasts("`lengths`, one for each of the first axes,", padded, shape)
         if lengths.numel() and (lengths.min() < 0 or lengths.max() > shape[-1]):
+            low, high = lengths.min().item(), lengths.max().item()
             raise ValueError(
-                f"`lengths` must be from 0 to the number of keys, {shape[-1]}: got values from {lengths.min().item()} to {lengths.max().item()}."
+                f"`lengths` must be from 0 to the number of keys, {shape[-1]}: got values from {low} to {high}."
             )
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:

@@ -55,9 +55,9 @@ class ScaledDot(Score):
     """
 
     def __call__(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"]) -> Float[Tensor, "... N M"]:
-        return query @ key.mT * max(query.shape[-1], 1) ** -0.5
+        return query @ key.mT * float(max(query.shape[-1], 1) ** -0.5)
 
     def as_inner_product(
         self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"]
     ) -> tuple[Float[Tensor, "... N F"], Float[Tensor, "... M F"], float]:
-        return query, key, max(query.shape[-1], 1) ** -0.5
+        return query, key, float(max(query.shape[-1], 1) ** -0.5)

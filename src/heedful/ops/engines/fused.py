@@ -13,7 +13,6 @@ import torch.nn.functional as F
 
 from heedful._checks import Shape
 from heedful._types import Float, Tensor
-from heedful.ops.engines.reference import visible
 from heedful.ops.patterns import And, Causal, Global, Pattern
 from heedful.ops.scores import Score
 
@@ -175,7 +174,7 @@ def _tiles(
     step = max(_TILE // max(keys, 1), 1)
     if not tiled and flag and (queries <= step or not wide):
         yield slice(None), _mask(pattern_beside_flag, bias, shape, query, slice(None)), True
-    elif not tiled and not wide and not pattern.depends(shape) == (True, True):
+    elif not tiled and not wide and not all(pattern.depends(shape)):
         yield slice(None), _mask(pattern, bias, shape, query, slice(None)), False
     else:
         for start in range(0, max(queries, 1), step):

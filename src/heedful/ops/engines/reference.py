@@ -49,7 +49,7 @@ def at_least_float32(tensor: Float[Tensor, "*sizes"]) -> Float[Tensor, "*sizes"]
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _all_heads(tensor: Float[Tensor, "... M D"], query: Float[Tensor, "... N D"]) -> Float[Tensor, "... M D"]:
+def _all_heads(tensor: Float[Tensor, "... M F"], query: Float[Tensor, "... N D"]) -> Float[Tensor, "... M F"]:
     """Each of G key/value heads serves H / G heads of the query."""
     if tensor.dim() < 4 or tensor.shape[-3] == query.shape[-3]:
         return tensor

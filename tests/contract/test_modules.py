@@ -1,0 +1,131 @@
+"""Every layer x every law."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn as torch_nn
+
+from heedful import nn, ops
+
+B, N, WIDTH = 3, 5, 24
+
+LAYERS = {
+    "SelfAttention": lambda: nn.SelfAttention(WIDTH, key_width=7, value_width=WIDTH),
+    "MultiHeadAttention": lambda: nn.MultiHeadAttention(WIDTH, 4, key_heads=2),
+    "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(WIDTH, 3, dropout=0.2, drop_path=0.3, norm="post"),
+    "TransformerEncoder": lambda: nn.TransformerEncoder(WIDTH, 3, 2, dropout=0.2, drop_path=0.3),
+    "AttentionPooling": lambda: _moved(nn.AttentionPooling(WIDTH, 2)),
+    "SinusoidalPositions": lambda: nn.SinusoidalPositions(WIDTH),
+    "LearnedPositions": lambda: nn.LearnedPositions(11, WIDTH),
+}
+ATTENDING = [name for name in LAYERS if "Positions" not in name]
+layers = pytest.mark.parametrize("name", LAYERS)
+attending = pytest.mark.parametrize("name", ATTENDING)
+
+
+def _moved(layer):
+    torch_nn.init.normal_(layer.query)
+    return layer
+
+
+def made(name, dtype=torch.float64):
+    torch.manual_seed(0)
+    return LAYERS[name]().to(dtype).eval()
+
+
+def inputs(dtype=torch.float64):
+    return torch.randn(B, N, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+
+
+def test_the_table_is_complete():
+    assert {name for name in nn.__all__ if isinstance(getattr(nn, name), type)} == set(LAYERS)
+
+
+@attending
+def test_permuting_the_inputs_permutes_the_outputs(name):
+    layer, x, order = made(name), inputs(), torch.randperm(N)
+    expected = layer(x) if name == "AttentionPooling" else layer(x)[:, order]
+    torch.testing.assert_close(layer(x[:, order]), expected)
+
+
+@pytest.mark.parametrize("positions", ["SinusoidalPositions", "LearnedPositions"])
+def test_positions_break_that(positions):
+    place, layer, x = made(positions), made("TransformerEncoder"), inputs()
+    order = torch.tensor([1, 0, *range(2, N)])
+    assert not torch.allclose(layer(place(x[:, order])), layer(place(x))[:, order], atol=1e-3)
+
+
+@layers
+def test_a_batch_is_its_samples_one_by_one(name):
+    layer, x = made(name), inputs()
+    torch.testing.assert_close(layer(x), torch.cat([layer(sample[None]) for sample in x]))
+
+
+@attending
+def test_padding_is_as_if_it_were_not_there(name):
+    layer, x = made(name), inputs()
+    lengths = torch.tensor([N, 2, 3])
+    out = layer(x, pattern=ops.Lengths(lengths))
+    for sample, result, length in zip(x, out, lengths.tolist(), strict=True):
+        alone = layer(sample[None, :length])[0]
+        torch.testing.assert_close(result if name == "AttentionPooling" else result[:length], alone)
+
+
+@attending
+@pytest.mark.parametrize("training", [False, True])
+def test_a_fully_padded_sample_is_finite_and_so_are_all_gradients(name, training):
+    layer, x = made(name).train(training), inputs().requires_grad_()
+    out = layer(x, pattern=ops.Lengths(torch.tensor([N, 0, 3])))
+    assert out.isfinite().all()
+    out[[0, 2]].sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in [x, *layer.parameters()])
+
+
+@attending
+def test_the_future_does_not_leak(name):
+    if name == "AttentionPooling":
+        pytest.skip("one query has no future")
+    layer, x = made(name), inputs()
+    changed = x.clone()
+    changed[:, 3:] = x[:, 3:].flip(-1)
+    before, after = layer(x, pattern=ops.Causal()), layer(changed, pattern=ops.Causal())
+    assert torch.equal(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 3:], after[:, 3:])
+
+
+@layers
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_dtype_is_kept(name, dtype):
+    out = made(name, dtype)(inputs(dtype))
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.double(), made(name)(inputs()), rtol=0.05, atol=0.1)
+
+
+@layers
+def test_state_dict_round_trip(name):
+    layer, x = made(name), inputs()
+    torch.manual_seed(5)
+    other = LAYERS[name]().double().eval()
+    other.load_state_dict(copy.deepcopy(layer.state_dict()))
+    assert torch.equal(other(x), layer(x))
+
+
+@layers
+def test_evaluation_is_deterministic_and_leaves_the_input_alone(name):
+    layer, x = made(name), inputs()
+    before = x.clone()
+    assert torch.equal(layer(x), layer(x))
+    assert torch.equal(x, before)
+
+
+@layers
+def test_gradcheck(name):
+    layer, x = made(name), inputs()[:2, :3].clone().requires_grad_()
+    assert torch.autograd.gradcheck(layer, (x,), atol=1e-5)
+
+
+@layers
+def test_what_does_not_fit(name):
+    with pytest.raises(ValueError, match=r"`(x|query)` must be .*width.* 24: got \[2, 5, 23\]"):
+        made(name)(torch.randn(2, 5, 23, dtype=torch.float64))

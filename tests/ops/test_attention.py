@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+import heedful
+from heedful import ops
+
+
+def test_equals_pytorch_on_plain_inputs():
+    query, key, value = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 5, 7), torch.randn(2, 3, 5, 7)
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    assert torch.equal(heedful.attention(query, key, value), sdpa(query, key, value))
+    assert torch.equal(
+        heedful.attention(query, key, value, pattern=ops.Causal()), sdpa(query, key, value, is_causal=True)
+    )
+
+
+@pytest.mark.parametrize("axes", [(), (2,), (2, 3)], ids=len)
+@pytest.mark.parametrize("value_width", [7, 13])
+def test_no_matrix_is_saved_for_the_backward_pass(axes, value_width):
+    """PyTorch's own call stores N x M for three axes and for another value width; ours does not."""
+    n = 509
+    query, key = (torch.randn(*axes, n, 7, requires_grad=True) for _ in range(2))
+    value = torch.randn(*axes, n, value_width, requires_grad=True)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        heedful.attention(query, key, value)
+    assert max(saved) < n * n
+
+
+def test_autocast_gives_pytorchs_dtype():
+    query, key, value = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 5, 7).bfloat16(), torch.randn(2, 3, 5, 13)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert heedful.attention(query, key, value, pattern=ops.Causal()).dtype == torch.bfloat16
+
+
+def test_parameters_and_subclasses_are_tensors_too():
+    class Mine(torch.Tensor):
+        pass
+
+    query = torch.nn.Parameter(torch.randn(5, 7))
+    assert torch.equal(heedful.attention(query, query, query), heedful.attention(*[query.detach()] * 3))
+    mine = torch.randn(5, 7).as_subclass(Mine)
+    assert isinstance(heedful.attention(mine, mine, mine), Mine)
+
+
+def test_patterns_say_what_they_are():
+    pattern = ops.Causal() & ops.Global() | ~ops.Lengths(3)
+    assert (
+        repr(pattern)
+        == "Or(first=And(first=Causal(align=None), second=Global()), second=Not(inner=Lengths(lengths=3)))"
+    )
+
+
+def test_nan_is_found_in_every_tile(monkeypatch):
+    from heedful.ops.engines import fused
+
+    monkeypatch.setattr(fused, "_TILE", 11)
+    query, key = torch.randn(1, 1, 11, 7), torch.randn(1, 1, 11, 7)
+    value = key.clone()
+    value[..., 6, :] = torch.nan
+    mask = torch.ones(11, 11).tril().bool()
+    out = heedful.attention(query, key, value, pattern=ops.Mask(mask))
+    assert out[..., :6, :].isfinite().all()
+    assert out[..., 6:, :].isnan().all()

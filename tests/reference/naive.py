@@ -1,0 +1,49 @@
+"""Attention by loops over numbers, in float64. Imports nothing of heedful: this is what heedful is compared with."""
+
+import math
+
+import torch
+
+
+def dot(q, k):
+    return sum(a * b for a, b in zip(q, k, strict=True))
+
+
+def scaled_dot(q, k):
+    return dot(q, k) / math.sqrt(len(q))
+
+
+def attention(query, key, value, *, score, visible, bias=None):
+    """query [B, H, N, D], key [B, G, M, D], value [B, G, M, E]; visible(b, h, i, j) says whether i may see j.
+
+    Gives the output [B, H, N, E] and the weights [B, H, N, M]; gradients flow through both.
+    """
+    B, H, N, _ = query.shape
+    G, M, E = value.shape[1:]
+    out = torch.zeros(B, H, N, E, dtype=torch.float64)
+    weights = torch.zeros(B, H, N, M, dtype=torch.float64)
+    outs, rows = [], []
+    for b in range(B):
+        for h in range(H):
+            g = h // (H // G)
+            for i in range(N):
+                seen = [j for j in range(M) if visible(b, h, i, j)]
+                if not seen:
+                    outs.append(torch.zeros(E, dtype=torch.float64))
+                    rows.append(torch.zeros(M, dtype=torch.float64))
+                    continue
+                scores = [score(query[b, h, i], key[b, g, j]) for j in seen]
+                if bias is not None:
+                    scores = [s + bias[b, h, i, j] for s, j in zip(scores, seen, strict=True)]
+                highest = max(s.item() for s in scores)
+                powers = [torch.exp(s - highest) for s in scores]
+                total = sum(powers)
+                shares = [p / total for p in powers]
+                outs.append(sum(w * value[b, g, j] for w, j in zip(shares, seen, strict=True)))
+                row = [torch.zeros((), dtype=torch.float64)] * M
+                for w, j in zip(shares, seen, strict=True):
+                    row[j] = w
+                rows.append(torch.stack(row))
+    out = torch.stack(outs).view(B, H, N, E)
+    weights = torch.stack(rows).view(B, H, N, M)
+    return out, weights
