@@ -18,7 +18,7 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _example_names(doctest_namespace: dict[str, object]) -> Iterator[None]:
+def _example_names(doctest_namespace: dict[str, object]) -> None:
     import torch
 
     import heedful
@@ -33,4 +33,3 @@ def _example_names(doctest_namespace: dict[str, object]) -> Iterator[None]:
     doctest_namespace.update(
         Pictures=Pictures, hold_out=hold_out, read_pictures=read_pictures, read_unlabelled=read_unlabelled
     )
-    yield

@@ -41,6 +41,7 @@ def demo(
     started = time.monotonic()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out}: the demo needs an empty folder: give another by --out.")
+    out.mkdir(parents=True, exist_ok=True)
     matrix_metrics, matrix_section = first_act(4096 if quick else POSITIONS)
     digits_metrics, table, pictures = second_act(out / "run", seed, quick)
     metrics = {"matrix": matrix_metrics, "digits": digits_metrics, "seconds": round(time.monotonic() - started, 1)}
@@ -114,7 +115,6 @@ def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], T
     """Trains on digits, measures on digits of other writers, and looks inside."""
     from rich.console import Console
 
-    from heedful.data import read_pictures
     from heedful.inspection.report import TableSection
     from heedful.tasks import classify_image
     from heedful.tasks.picture_view import picture_section
@@ -125,10 +125,17 @@ def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], T
     words = ["data.size=16", f"training.seed={seed}", *(["training.epochs=2"] if quick else [])]
     settings, run = read_settings(classify_image.Settings, None, words), RunFolder(folder)
     settings_text = write_settings(settings, "heedful demo: every setting of this run")
+    console, data = Console(), {"data": "digits"}
+    prepared = classify_image.prepare(settings, data, console)
     run.begin(
-        task="classify-image", command=["heedful", "demo"], seed=seed, data={"data": "digits"}, config=settings_text
+        task="classify-image",
+        command=["heedful", "demo", "--seed", str(seed)],
+        seed=seed,
+        data=data,
+        data_checksum=prepared.checksum(),
+        config=settings_text,
     )
-    classify_image.train(run, settings, {"data": "digits"}, Console(), resume=False)
+    classify_image.train(run, prepared, console)
     metrics = classify_image.evaluate(run, "digits")
     rows = [("heedful, Vision Transformer", metrics["measures"]["accuracy"]), *metrics["baselines"].items()]
     print(f"\n   right on {metrics['pictures']} digits of writers that were never seen:")
@@ -136,22 +143,23 @@ def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], T
         print(f"     {name:<28}{100 * value:5.1f} %")
     table = TableSection(
         title="Handwritten digits",
-        text=f"{metrics['pictures']} digits, written by people of whom the training saw nothing. The baselines are fitted on the same pictures in "
-        "the same run.",
+        text=f"{metrics['pictures']} digits, written by people of whom the training saw nothing. The baselines are fitted on the "
+        "same pictures in the same run.",
         header=["", "right (%)"],
         rows=[[name, round(100 * value, 1)] for name, value in rows],
-        caption="scikit-learn's digits: the first four fifths to train on (a tenth of it held out to choose the epoch), the last fifth to test",
+        caption="scikit-learn's digits: the first four fifths to train on (a tenth of it held out to choose the epoch), the last "
+        "fifth to test",
     )
     classifier = classify_image.load(run)
     pictures = classifier.read_labelled("digits")
-    predicted = classifier.logits(pictures.images).argmax(1)
-    wrong = (predicted != pictures.labels).nonzero().flatten().tolist()
+    assert pictures.labels is not None
+    wrong = classifier.logits(pictures.images).argmax(1).ne(pictures.labels).nonzero().flatten().tolist()
     shown = [*range(4), *wrong[:4]]
     return metrics, table, [picture_section(classifier, pictures, i) for i in shown]
 
 
 def melody(positions: int) -> "AttentionMatrix":
-    """A head whose queries and keys are positions of a melody: three themes that return (A B A C A B A), varied."""
+    """A head whose queries and keys are positions of a melody: three themes that return (A B A C A B C A), varied."""
     import torch
 
     from heedful.nn import sinusoidal
@@ -159,7 +167,7 @@ def melody(positions: int) -> "AttentionMatrix":
 
     generator = torch.Generator().manual_seed(0)
     place = torch.arange(positions, dtype=torch.float32) / positions
-    theme = torch.tensor([0, 1, 0, 2, 0, 1, 0])[(place * 7).long()]
+    theme = torch.tensor([0, 1, 0, 2, 0, 1, 2, 0])[(place * 8).long()]
     themes = torch.randn(3, WIDTH, generator=generator)
     near = sinusoidal(place * 200, WIDTH)
     noise = torch.randn(positions, WIDTH, generator=generator)

@@ -52,9 +52,7 @@ class TransformerEncoderLayer(nn.Module):
         hidden = 4 * width if hidden is None else hidden
         self.width, self.drop_path, self.norm = width, drop_path, norm
         self.attention = MultiHeadAttention(width, heads)
-        self.network = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
-        )
+        self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
         self.attention_norm, self.network_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 

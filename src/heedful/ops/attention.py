@@ -156,7 +156,8 @@ def isolate(
 
 
 def _total(tensor: Tensor) -> float:
-    tensor = tensor.detach()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     return (tensor.sum(dtype=torch.float32) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.sum()).item()
 
 

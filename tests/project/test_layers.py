@@ -1,0 +1,87 @@
+"""Folder order is dependency order: a package imports only what stands below it."""
+
+import ast
+from pathlib import Path
+
+import heedful
+
+SOURCE = Path(heedful.__file__).parent
+MAY_IMPORT = {
+    "_errors": set(),
+    "_types": set(),
+    "_checks": set(),
+    "ops": {"_checks", "_types"},
+    "nn": {"_checks", "_types", "ops"},
+    "models": {"_checks", "_types", "ops", "nn"},
+    "inspection": {"_types", "ops"},
+    "data": {"_errors", "_types"},
+    "training": {"_errors"},
+    "tasks": {"_errors", "_types", "ops", "nn", "models", "inspection", "data", "training"},
+    "cli": {"_errors", "ops", "nn", "inspection", "data", "training", "tasks"},
+}
+
+
+def imported(file):
+    """The heedful packages that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "heedful" and len(parts) > 1 and parts[1] in MAY_IMPORT:
+                yield parts[1]
+
+
+def test_no_edge_goes_up():
+    files = [file for file in SOURCE.rglob("*.py") if file.parent != SOURCE or file.name.startswith("_")]
+    edges = 0
+    for file in files:
+        package = file.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if package == "__init__":
+            continue
+        for other in imported(file):
+            edges += 1
+            assert other == package or other in MAY_IMPORT[package], f"{file}: {package} must not import {other}"
+    assert edges > 60
+
+
+def test_every_package_has_its_place_in_the_order():
+    packages = {p.name for p in SOURCE.iterdir() if (p / "__init__.py").exists()}
+    assert packages | {"_errors", "_types", "_checks"} == set(MAY_IMPORT)
+
+
+def test_engines_know_each_other_only_downwards():
+    ops = SOURCE / "ops"
+    order = [
+        "normalizers.py",
+        "patterns.py",
+        "scores.py",
+        "engines/reference.py",
+        "engines/fused.py",
+        "attention.py",
+        "matrix.py",
+    ]
+    for place, name in enumerate(order):
+        text = (ops / name).read_text()
+        for later in order[place + 1 :]:
+            module = "heedful.ops." + later.removesuffix(".py").replace("/", ".")
+            package, _, leaf = module.rpartition(".")
+            assert f"from {module} import" not in text
+            assert f"from {package} import {leaf}" not in text
+
+
+def test_only_one_file_words_shape_errors_of_operands():
+    assert "must have the same width" in (SOURCE / "_checks.py").read_text()
+    assert sum("must have the same width" in f.read_text() for f in SOURCE.rglob("*.py")) == 1
+
+
+def test_no_model_has_a_flag_that_returns_weights():
+    files = [*(SOURCE / "models").rglob("*.py"), *(SOURCE / "nn").rglob("*.py")]
+    assert len(files) >= 6
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.arg):
+                assert node.arg not in {"need_weights", "return_weights", "output_attentions"}, file
