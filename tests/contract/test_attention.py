@@ -143,6 +143,13 @@ def test_what_is_not_finite_reaches_only_the_rows_that_may_see_it(case, engine, 
             assert_equal(out[..., others], clean[..., others])
 
 
+def test_a_bad_value_where_keys_are_broadcast():
+    query, key, value = torch.randn(3, 2, 5, 7), torch.randn(1, 2, 5, 7), torch.randn(3, 2, 5, 11)
+    value[1, 0, 4, 3] = math.nan
+    out = heedful.attention(query, key, value, pattern=ops.Causal())
+    assert out.isnan().nonzero().tolist() == [[1, 0, 4, 3]]
+
+
 def test_a_bad_query_leaves_an_empty_row_empty():
     case = CASES["lengths"]
     query, key, value = case.operands()

@@ -134,9 +134,8 @@ def isolate(
     with torch.no_grad():
         bad_query, bad_key = ~query.isfinite().all(-1, keepdim=True), ~key.isfinite().all(-1, keepdim=True)
         marks = [torch.ones_like(bad_key), bad_key, value.isnan(), value == math.inf, value == -math.inf]
-        marks = [
-            mark.expand(torch.broadcast_shapes(mark.shape[:-1], bad_key.shape[:-1]) + mark.shape[-1:]) for mark in marks
-        ]
+        axes = torch.broadcast_shapes(bad_key.shape[:-1], value.shape[:-1])
+        marks = [mark.expand(*axes, mark.shape[-1]) for mark in marks]
         uniform = (
             torch.zeros_like(query[..., :1], dtype=torch.float32),
             torch.zeros_like(key[..., :1], dtype=torch.float32),
@@ -144,14 +143,10 @@ def isolate(
         seen = fused.attention(*uniform, torch.cat(marks, dim=-1).float(), _SCALED_DOT, pattern, None, shape) > 0
         some, sees_key, nan, high, low = seen.split([1, 1, *[value.shape[-1]] * 3], dim=-1)
         bad_row = sees_key | (some & bad_query)
-        poison = torch.zeros_like(bad_row if rows else nan, dtype=torch.float32)
-        poison = poison.masked_fill(bad_row, math.nan)
-        if not rows:
-            poison = (
-                poison.masked_fill(high, math.inf)
-                .masked_fill(low, -math.inf)
-                .masked_fill(nan | bad_row | (high & low), math.nan)
-            )
+        if rows:
+            nan, high, low = bad_row, torch.zeros_like(bad_row), torch.zeros_like(bad_row)
+        poison = torch.zeros_like(nan, dtype=torch.float32).masked_fill(high, math.inf).masked_fill(low, -math.inf)
+        poison = poison.masked_fill(nan | bad_row | (high & low), math.nan)
     return query.masked_fill(bad_query, 0), key.masked_fill(bad_key, 0), value.masked_fill(~value.isfinite(), 0), poison
 
 
