@@ -62,3 +62,16 @@ def test_nan_is_found_in_every_tile(monkeypatch):
     out = heedful.attention(query, key, value, pattern=ops.Mask(mask))
     assert out[..., :6, :].isfinite().all()
     assert out[..., 6:, :].isnan().all()
+
+
+def test_stored_weights_are_nan_only_where_a_bad_key_is_seen():
+    query, key = torch.randn(1, 2, 5, 7, requires_grad=True), torch.randn(1, 2, 5, 7)
+    key[0, 1, 3] = torch.nan
+    weights = heedful.attention_weights(query, key, pattern=ops.Causal())
+    visible = torch.ones(5, 5).tril().bool()
+    assert weights[0, 0].isfinite().all()
+    assert weights[0, 1, :3].isfinite().all()
+    assert weights[0, 1, 3:][visible[3:]].isnan().all()
+    assert not weights[0, 1][~visible].any()
+    (gradient,) = torch.autograd.grad(weights[0, 1, :3].square().sum(), query)
+    assert gradient.isfinite().all()
