@@ -44,10 +44,13 @@ _PACKAGES = {"inspection", "nn", "ops"}
 def __getattr__(name: str) -> Any:
     """Imports what is asked for when it is asked for, so that the command line answers before PyTorch is loaded."""
     if name in _PACKAGES:
-        return importlib.import_module(f"heedful.{name}")
-    if name in __all__:
-        return getattr(importlib.import_module("heedful.tasks.catalog" if name == "load" else "heedful.ops"), name)
-    raise AttributeError(f"module 'heedful' has no attribute {name!r}")
+        value: Any = importlib.import_module(f"heedful.{name}")
+    elif name in __all__:
+        value = getattr(importlib.import_module("heedful.tasks.catalog" if name == "load" else "heedful.ops"), name)
+    else:
+        raise AttributeError(f"module 'heedful' has no attribute {name!r}")
+    globals()[name] = value  # the next time it is there at once
+    return value
 
 
 def __dir__() -> list[str]:

@@ -71,6 +71,12 @@ def check_divides(name: str, part: int, of: str, whole: int) -> None:
         raise ValueError(f"`{name}` must be a positive divisor of `{of}`: got {part} and {whole}.")
 
 
+def check_multiple(name: str, value: int, of: int) -> None:
+    """Checks that a size is positive and divisible by `of`."""
+    if value < 1 or value % of:
+        raise ValueError(f"`{name}` must be a positive multiple of {of}: got {value}.")
+
+
 def check_positive(name: str, value: int) -> None:
     """Checks a size."""
     if value < 1:

@@ -12,6 +12,7 @@ from tests.reference import naive
 
 B, H, N, M, D, E = 2, 3, 5, 7, 11, 13  # a different prime for every axis
 LENGTHS = torch.tensor([4, 0])
+KEYS = torch.tensor([True, False, True, True, False, False, True])
 MASK = torch.rand(B, H, N, M, generator=torch.Generator().manual_seed(3)) > 0.5
 
 
@@ -97,7 +98,7 @@ CASES = {
     "mask of rows": Case(
         (ops.Mask,), {"pattern": ops.Mask(MASK[:, :, :, :1])}, lambda b, h, i, j: bool(MASK[b, h, i, 0])
     ),
-    "mask of keys": Case((ops.Mask,), {"pattern": ops.Mask(MASK[0, 0, 0])}, lambda b, h, i, j: bool(MASK[0, 0, 0, j])),
+    "mask of keys": Case((ops.Mask,), {"pattern": ops.Mask(KEYS)}, lambda b, h, i, j: bool(KEYS[j])),
     "causal & lengths": Case(
         (ops.And,), {"pattern": ops.Causal() & ops.Lengths(LENGTHS)},
         lambda b, h, i, j: causal(b, h, i, j) and within_lengths(b, h, i, j), queries=M,

@@ -109,8 +109,8 @@ def test_rollout_equals_the_dense_product():
         mine = rollout(matrices, start, residual=residual)
         torch.testing.assert_close(mine, expected)
         torch.testing.assert_close(mine.sum(-1), torch.ones(2, dtype=torch.float64))
-    with pytest.raises(ValueError, match="`residual` must be from 0 to 1: got 2"):
-        rollout(matrices, start, residual=2)
+    with pytest.raises(ValueError, match="`residual` must be from 0 to 1: got 2.0"):
+        rollout(matrices, start, residual=2.0)
     with pytest.raises(ValueError, match=r"`matrices` must be \[B, H, 4, 4\] each: got \[2, 2, 5, 5\]"):
         rollout(matrices, start[:, :4])
 

@@ -36,10 +36,10 @@ def test_learned_positions_on_smaller_inputs():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: nn.SinusoidalPositions(7), "`2` must be a positive divisor of `width`: got 2 and 7"),
+        (lambda: nn.SinusoidalPositions(7), "`width` must be a positive multiple of 2: got 7"),
         (
             lambda: nn.SinusoidalPositions(6)(torch.zeros(1, 3, 5, 6)),
-            "`4` must be a positive divisor of `width`: got 4 and 6",
+            "`width` must be a positive multiple of 4: got 6",
         ),
         (lambda: nn.LearnedPositions(5, 4)(torch.zeros(1, 6, 4)), r"at most \[5\] positions, .*: got \[6\]"),
         (lambda: nn.LearnedPositions((3, 5), 4)(torch.zeros(1, 3, 4)), r"at most \[3, 5\] positions, .*: got \[3\]"),

@@ -1,5 +1,6 @@
 """The command line: one file a verb. Nothing heavy is imported before a verb runs."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -8,6 +9,8 @@ from heedful._errors import HeedfulError
 
 def main(words: Sequence[str] | None = None) -> None:
     """Runs `heedful ...`; what a person got wrong is one line and exit status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a class may have a name that the terminal cannot show
     sys.exit(run(sys.argv[1:] if words is None else words))
 
 

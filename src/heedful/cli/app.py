@@ -11,7 +11,10 @@ from heedful.cli.tasks import show, tasks
 from heedful.cli.train import train
 
 app = App(
-    name="heedful", help="Attention you can compute, train and look inside, at any length.", version=heedful.__version__
+    name="heedful",
+    help="Attention you can compute, train and look inside, at any length.",
+    version=heedful.__version__,
+    suppress_keyboard_interrupt=False,
 )
 for verb in (demo, tasks, show, train, evaluate, predict, inspect):
     app.command(verb)

@@ -122,7 +122,12 @@ def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], T
     from heedful.training.settings import read_settings, write_settings
 
     print("\n2. A Vision Transformer learns to read handwritten digits; it is measured on digits of other writers.")
-    words = ["data.size=16", f"training.seed={seed}", *(["training.epochs=2"] if quick else [])]
+    words = [
+        "data.size=16",
+        "model.pooling=class-token",
+        f"training.seed={seed}",
+        *(["training.epochs=2"] if quick else []),
+    ]
     settings, run = read_settings(classify_image.Settings, None, words), RunFolder(folder)
     settings_text = write_settings(settings, "heedful demo: every setting of this run")
     console, data = Console(), {"data": "digits"}

@@ -16,11 +16,17 @@ def inspect(run_folder: Path, /, *inputs: str, out: Path = Path("report.html")) 
     out
         The file to write.
     """
+    from heedful._errors import HeedfulError
     from heedful.cli.predict import given
     from heedful.tasks.catalog import task
     from heedful.training.run_folder import RunFolder
 
     run = RunFolder(run_folder)
     command = "heedful " + " ".join(sys.argv[1:])
-    task(run.about()["task"]).load().inspect(run, list(given(inputs)), out, command)
+    if out.is_dir() or not out.parent.is_dir():
+        raise HeedfulError(f"{out}: the report must be a file in a folder that exists.")
+    try:
+        task(run.about()["task"]).load().inspect(run, list(given(inputs)), out, command)
+    except OSError as error:
+        raise HeedfulError(f"{out}: the report cannot be written: {error.strerror}.") from None
     print(f"report: {out}")

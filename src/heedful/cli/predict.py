@@ -22,7 +22,7 @@ def predict(
     run_folder
         As `heedful train --out` wrote it.
     inputs
-        Files, folders or archives. Without any, or as `-`, standard input: a path a line, or one file's bytes.
+        Files, folders or archives. Without any, standard input: a path a line, or one file's bytes.
     format
         text: for a person; jsonl: a JSON object a line.
     """
@@ -43,7 +43,7 @@ def predict(
 
 def given(inputs: tuple[str, ...]) -> Iterator[str | BinaryIO]:
     """The inputs by position, or those of standard input: paths, one a line, unless it begins with bytes that are no text."""
-    if inputs and inputs != ("-",):
+    if inputs:
         yield from inputs
         return
     if sys.stdin.isatty():

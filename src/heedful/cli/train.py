@@ -51,14 +51,16 @@ def train(
         raise HeedfulError(
             f"give either --data, or --train and --valid: got {' and '.join('--' + name for name in sources)}."
         )
+    from rich.console import Console
+
     from heedful.training.run_folder import RunFolder, config_matches
     from heedful.training.settings import read_settings, write_settings
 
-    module, run = entry.load(), RunFolder(out)
+    module, run, console = entry.load(), RunFolder(out), Console()
     title = f"heedful {task_name}: every setting of this run"
     changed = config is not None or bool(set_)
     if resume and run.begun():
-        about = run.about()
+        about = run.resumable()
         if about["task"] != task_name:
             raise RunFolderError(f"{out}: is a run of {about['task']}: it cannot be resumed as {task_name}.")
         if sources and sources != about["data"]:
@@ -77,7 +79,8 @@ def train(
             print(f"{out}: this run has finished.")
             _print_measures(run.metrics(), out)
             return
-        sources = about["data"]
+        prepared = module.prepare(settings, about["data"], console)
+        run.resumable(prepared.checksum())
     else:
         if not sources:
             raise HeedfulError("give --data, or --train and --valid: got neither.")
@@ -85,18 +88,19 @@ def train(
             raise RunFolderError(
                 f"{out}: holds a run already; --resume goes on with it, another --out begins a new one."
             )
+        run.check_new()
         settings = read_settings(module.Settings, config, set_ or ())
+        prepared = module.prepare(settings, sources, console)
         command = ["heedful", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else ["heedful", "train", task_name]
         run.begin(
             task=task_name,
             command=command,
             seed=settings.training.seed,
             data=sources,
+            data_checksum=prepared.checksum(),
             config=write_settings(settings, title),
         )
-    from rich.console import Console
-
-    _print_measures(module.train(run, settings, sources, Console(), resume=resume), out)
+    _print_measures(module.train(run, prepared, console, resume=resume), out)
 
 
 def _options(sources: dict[str, str]) -> str:

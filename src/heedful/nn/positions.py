@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from heedful._checks import check_divides, check_positive
+from heedful._checks import check_multiple, check_positive
 from heedful._types import Float, Tensor
 
 
@@ -26,7 +26,7 @@ def sinusoidal(
 
     Source: Vaswani et al. 2017, section 3.5.
     """
-    check_divides("2", 2, "width", width)
+    check_multiple("width", width, of=2)
     frequency = longest ** (-torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / width)
     angle = positions.double()[..., None] * frequency
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(positions.dtype)
@@ -51,7 +51,7 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, width: int, *, longest: float = 10_000.0) -> None:
         super().__init__()
-        check_divides("2", 2, "width", width)
+        check_multiple("width", width, of=2)
         self.width, self.longest = width, longest
 
     def forward(self, x: Float[Tensor, "B *axes D"]) -> Float[Tensor, "B *axes D"]:
@@ -63,7 +63,7 @@ class SinusoidalPositions(nn.Module):
                 torch.arange(axes[0], dtype=torch.float32, device=x.device), self.width, longest=self.longest
             )
         else:
-            check_divides("4", 4, "width", self.width)
+            check_multiple("width", self.width, of=4)
             row, column = (
                 sinusoidal(torch.arange(n, dtype=torch.float32, device=x.device), self.width // 2, longest=self.longest)
                 for n in axes

@@ -22,7 +22,7 @@ def picture_baselines(training: Pictures, held_out: Pictures) -> dict[str, float
     assert held_out.labels is not None
     labels, truth = training.labels.numpy(), held_out.labels.numpy()
     small = _side(training, 32 * 32 * 3 * len(training))
-    neighbours = KNeighborsClassifier(n_neighbors=3).fit(_pixels(training, small), labels)
+    neighbours = KNeighborsClassifier(n_neighbors=min(3, len(training))).fit(_pixels(training, small), labels)
     tiny = _side(training, _PIXELS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not fully converged is good enough to compare with

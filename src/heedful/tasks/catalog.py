@@ -20,7 +20,7 @@ class Entry:
     module: str
 
     def load(self) -> ModuleType:
-        """Imports the task: `Settings`, `train`, `evaluate`, `predict`, `inspect`, `load`."""
+        """Imports the task: `Settings`, `prepare`, `train`, `evaluate`, `predict`, `inspect`, `load`."""
         return importlib.import_module(self.module)
 
 

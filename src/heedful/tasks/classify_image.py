@@ -8,6 +8,7 @@ prediction   label, probability, runner-up
 view         the attention of every layer and head over the picture
 """
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from typing import Any, BinaryIO, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from heedful._errors import RunFolderError, SettingsError
+from heedful._errors import DataError, RunFolderError, SettingsError
 from heedful.data import Pictures, hold_out, read_pictures, read_unlabelled
 from heedful.models import VisionTransformer, vision_transformer
 from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
@@ -32,7 +33,7 @@ from heedful.training.settings import Section, TrainingSettings, read_settings
 class DataSettings(Section):
     """What pictures become before the model sees them."""
 
-    size: int | tuple[int, int] = Field(
+    size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
         0, description="resize to so many pixels, or to [height, width]; 0: as they are"
     )
     colour: Literal["auto", "grey", "colour"] = Field("auto", description="auto: grey if every training picture is")
@@ -42,10 +43,10 @@ class ModelSettings(Section):
     """The Vision Transformer."""
 
     tokenizer: Literal["convolution", "patch"] = Field("convolution", description="how a picture becomes tokens")
-    stages: tuple[int, ...] = Field(
+    stages: tuple[PositiveInt, ...] = Field(
         (32, 64), description="convolution: channels of each stage; a stage halves the picture"
     )
-    convolutions: tuple[int, ...] = Field((1, 1), description="convolution: how many each stage has")
+    convolutions: tuple[PositiveInt, ...] = Field((1, 1), description="convolution: how many each stage has")
     patch: int = Field(4, ge=1, description="patch: its side in pixels")
     positions: Literal["learned", "sinusoidal"] = Field("learned", description="how a token knows its place")
     width: int = Field(64, ge=1, description="features of a token")
@@ -144,29 +145,69 @@ class ImageClassifier:
         return {name: value.item() for name, value in metrics.compute().items()}
 
 
-def train(run: RunFolder, settings: Settings, sources: dict[str, str], console: Any, *, resume: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prepared:
+    """All that a training needs, read, built and checked; nothing has been written."""
+
+    settings: Settings
+    training: Pictures
+    validation: Pictures
+    held_out: str
+    model: VisionTransformer
+    started: float
+
+    def checksum(self) -> str:
+        """Of the pictures and their labels: a run is resumed with the data with which it was begun."""
+        digest = hashlib.sha256()
+        for part in (self.training, self.validation):
+            digest.update(repr((part.classes, tuple(part.images.shape))).encode("utf-8", "backslashreplace"))
+            for tensor in (part.images, part.labels):
+                assert tensor is not None
+                digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepared:
+    """Reads the data and builds the model.
+
+    Args:
+        settings: all of them.
+        sources: "data" (a tenth of it is held out), or "train" and "valid".
+        console: a rich console.
+
+    Raises:
+        DataError: the data are not what they should be.
+        SettingsError: the settings do not fit the data, or this machine.
+    """
+    from heedful.training.fit import check_precision, seed_everything
+
+    started = time.monotonic()
+    check_precision(settings.training)
+    training, validation, held_out = _read(settings, sources)
+    seed_everything(settings.training.seed)
+    model = _build(settings.model, training).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.fit_channels(training.images)
+    parameters = sum(p.numel() for p in model.parameters())
+    console.out(
+        f"{len(training):,} pictures of {len(training.classes)} classes to train on; held out: {held_out}\n"
+        f"Vision Transformer, {parameters:,} parameters",
+        highlight=False,
+    )
+    return Prepared(settings, training, validation, held_out, model, started)
+
+
+def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = False) -> dict[str, Any]:
     """Trains into a begun run folder, and gives what goes into metrics.json.
 
     Args:
         run: the folder.
-        settings: all of them.
-        sources: "data" (a tenth of it is held out), or "train" and "valid".
+        prepared: data, model and settings; the model is trained in place.
         console: a rich console that shows the progress.
         resume: go on from the last checkpoint, if there is one.
     """
-    from heedful.training.fit import fit, seed_everything
+    from heedful.training.fit import fit
 
-    started = time.monotonic()
-    training, validation, held_out = _read(settings, sources)
-    console.print(
-        f"{len(training):,} pictures of {len(training.classes)} classes to train on; held out: {held_out}",
-        highlight=False,
-    )
-    seed_everything(settings.training.seed)
-    model = _build(settings.model, training)
-    model.fit_channels(training.images)
-    parameters = sum(p.numel() for p in model.parameters())
-    console.print(f"Vision Transformer, {parameters:,} parameters; run folder {run.path}", highlight=False)
+    settings, training, validation, model = prepared.settings, prepared.training, prepared.validation, prepared.model
     _, channels, height, width = training.images.shape
     augment = augmentation(settings.augmentation, (height, width), channels)
     weights = fit(
@@ -186,12 +227,12 @@ def train(run: RunFolder, settings: Settings, sources: dict[str, str], console: 
     model.load_state_dict(weights)
     classifier = ImageClassifier(model, training.classes, tuple(training.images.shape[-2:]), training.images.shape[1])  # type: ignore[arg-type]
     metrics = {
-        "held_out": held_out,
+        "held_out": prepared.held_out,
         "pictures": {"training": len(training), "held out": len(validation)},
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in model.parameters()),
         "measures": classifier.measures(validation),
         "baselines": picture_baselines(training, validation),
-        "seconds": time.monotonic() - started,
+        "seconds": time.monotonic() - prepared.started,
     }
     vocabulary = {"classes": list(training.classes), "size": list(classifier.size), "channels": classifier.channels}
     run.finish(weights, vocabulary, metrics)
@@ -201,11 +242,11 @@ def train(run: RunFolder, settings: Settings, sources: dict[str, str], console: 
 def load(run: RunFolder) -> ImageClassifier:
     """The trained model of a finished run folder."""
     run.verified()
-    settings, known = read_settings(Settings, run.config()), run.vocabulary()
+    settings, known, weights = read_settings(Settings, run.config()), run.vocabulary(), run.weights()
     try:
         classes, size, channels = known["classes"], tuple(known["size"]), known["channels"]
         model = vision_transformer(size=size, channels=channels, classes=len(classes), **settings.model.model_dump())
-        model.load_state_dict(run.weights())
+        model.load_state_dict(weights)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"{run.path}: the weights, the settings and the classes must fit each other: {str(error).splitlines()[0]}"
@@ -276,29 +317,33 @@ def _read(settings: Settings, sources: dict[str, str]) -> tuple[Pictures, Pictur
     channels: Any = {"auto": None, "grey": 1, "colour": 3}[settings.data.colour]
     first = read_pictures(sources.get("data") or sources["train"], size=both if any(both) else None, channels=channels)
     if "data" in sources:
+        if len(first) < 10:
+            raise DataError(
+                f"{sources['data']}: must hold at least 10 pictures, to hold one out (or give --train and --valid): got {len(first)}"
+            )
         training, validation = hold_out(first)
+        if len(training.labels.unique()) < 2:  # type: ignore[union-attr]
+            raise DataError(f"{sources['data']}: must hold at least two classes once a tenth is held out: got 1")
         return (
             training,
             validation,
             f"every tenth picture of each class of {sources['data']}, {len(validation):,} pictures",
         )
-    height, width = first.images.shape[-2:]
-    validation = read_pictures(
-        sources["valid"],
-        split="test",
-        size=(height, width),
-        channels=first.images.shape[1],
-        classes=first.classes,  # type: ignore[arg-type]
-    )
+    _, found, height, width = first.images.shape
+    both, channels = (height, width), 1 if found == 1 else 3
+    validation = read_pictures(sources["valid"], split="test", size=both, channels=channels, classes=first.classes)
     return first, validation, f"{sources['valid']}, {len(validation):,} pictures"
 
 
 def _build(settings: ModelSettings, pictures: Pictures) -> VisionTransformer:
     _, channels, height, width = pictures.images.shape
     try:
-        return vision_transformer(
+        model = vision_transformer(
             size=(height, width), channels=channels, classes=len(pictures.classes), **settings.model_dump()
         )
+        with torch.no_grad():
+            model.eval()(pictures.images[:1])  # some parts check what they get only then
+        return model.train()
     except ValueError as error:
         raise SettingsError(f"[model] does not fit pictures of {height} x {width} pixels: {error}") from None
 
@@ -311,7 +356,9 @@ def _loss(model: nn.Module, batch: tuple[Tensor, Tensor], augment: Augmentation,
     losses = [
         F.cross_entropy(logits, x.long(), label_smoothing=label_smoothing, reduction="none") for x in (first, second)
     ]
-    return torch.lerp(losses[1], losses[0], share.to(logits.dtype)).mean()
+    return torch.lerp(
+        losses[1], losses[0], share.to(losses[0].dtype)
+    ).mean()  # in mixed precision not that of the logits
 
 
 def _judge(model: nn.Module, batch: tuple[Tensor, Tensor], label_smoothing: float) -> tuple[Tensor, Tensor, Tensor]:

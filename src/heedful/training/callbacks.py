@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import pickle
 import random
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import Sampler
 
-from heedful._errors import HeedfulError
+from heedful._errors import HeedfulError, RunFolderError
 from heedful.training.files import write_whole
 
 
@@ -149,11 +150,11 @@ class Shown(Callback):
         elapsed = time.monotonic() - self.started
         remaining = elapsed / (epoch - self.first_epoch) * (epochs - epoch)
         words = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measures.items())
-        self.console.print(
+        self.console.out(
             f"epoch {epoch:>{len(str(epochs))}}/{epochs}  {words}  {self._rate():,.0f} {self.unit}/s  "
             f"remaining {int(remaining) // 60}:{int(remaining) % 60:02d}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            highlight=False,
+        )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -171,9 +172,40 @@ class Shown(Callback):
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints are written beside their place and moved there: a kill or a full disk leaves the previous one."""
+    """Checkpoints are written beside their place and moved there: a kill or a full disk leaves the previous one.
+
+    Only tensors and plain values are read back, whatever stands in the file.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_whole(Path(path), buffer.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        checkpoint = read_checkpoint(Path(path))
+        for state in checkpoint["callbacks"].values():
+            if "best_model_path" in state:  # the run folder may have been moved
+                folder = Path(path).resolve().parent
+                state["dirpath"] = str(folder)
+                state["best_k_models"] = {str(folder / Path(k).name): v for k, v in state["best_k_models"].items()}
+                for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+                    state[key] = state[key] and str(folder / Path(state[key]).name)
+        return checkpoint
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """A checkpoint's tensors and plain values; nothing else is unpickled.
+
+    Raises:
+        RunFolderError: it cannot be read, or holds something else.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        missing = {"state_dict", "callbacks", "epoch"} - set(checkpoint)
+        if missing:
+            raise KeyError(f"no {min(missing)} in it")
+    except (OSError, pickle.UnpicklingError, EOFError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or ["it is empty"])[0]
+        raise RunFolderError(f"{file}: must be a checkpoint of this run: {reason}.") from None
+    return checkpoint  # type: ignore[no-any-return]

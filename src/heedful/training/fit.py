@@ -2,9 +2,10 @@
 
 import logging
 import math
-import pickle
+import signal
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from torchmetrics import MeanMetric, MetricCollection
 
-from heedful._errors import RunFolderError
+from heedful._errors import SettingsError
 from heedful.training.callbacks import (
-    EpochRandomness, EpochShuffle, Log, ResumedStop, Shown, TrainingError, WholeCheckpoints, not_finite, seed_everything,
+    EpochRandomness,
+    EpochShuffle,
+    Log,
+    ResumedStop,
+    Shown,
+    TrainingError,
+    WholeCheckpoints,
+    not_finite,
+    read_checkpoint,
+    seed_everything,
 )  # fmt: skip
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import TrainingSettings
@@ -68,12 +78,10 @@ def fit(
     if settings.patience:
         stopping = EarlyStopping("_selection", patience=settings.patience, mode="max", check_on_train_epoch_end=True)
         callbacks += [stopping, ResumedStop(stopping)]
-    callbacks += [Log(folder.path / "log.csv"), Shown(console, unit), _checkpoints(folder)]
+    callbacks += [Log(folder.path / "log.csv"), Shown(console, unit), *_checkpoints(folder)]
     sampler = EpochShuffle(len(training), settings.seed)  # type: ignore[arg-type]
-    loaders = [
-        _loader(training, sampler, settings.batch_size, drop_last=len(training) >= settings.batch_size),  # type: ignore[arg-type]
-        _loader(validation, SequentialSampler(validation), 4 * settings.batch_size),  # type: ignore[arg-type]
-    ]
+    batches = _loader(training, sampler, settings.batch_size, drop_last=len(training) >= settings.batch_size)  # type: ignore[arg-type]
+    held_out = _loader(validation, SequentialSampler(validation), 4 * settings.batch_size)  # type: ignore[arg-type]
     last = folder.last_checkpoint
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers
@@ -91,11 +99,28 @@ def fit(
             num_sanity_val_steps=0,
             default_root_dir=folder.path,
         )
+        interrupt = signal.getsignal(signal.SIGINT)
+        # A CPU computes many times slower with the tiny numbers that training leaves behind.
+        torch.set_flush_denormal(True)
         try:
-            trainer.fit(learner, *loaders, ckpt_path=last if resume and last.exists() else None, weights_only=True)
-        except (pickle.UnpicklingError, EOFError, KeyError) as error:
-            raise RunFolderError(f"{last}: must be a checkpoint of this run: {str(error).splitlines()[0]}.") from None
-    return _best_weights(folder)
+            checkpoint = last if resume and last.exists() else None
+            trainer.fit(learner, batches, held_out, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit as exit:
+            if isinstance(exit.__context__, KeyboardInterrupt):
+                # Lightning makes an exit of it, and has become deaf to a second one.
+                signal.signal(signal.SIGINT, interrupt)
+                raise exit.__context__ from None
+            raise
+        finally:
+            torch.set_flush_denormal(False)
+    best = read_checkpoint(folder.best_checkpoint)["state_dict"]
+    return {name.removeprefix("model."): tensor for name, tensor in best.items() if name.startswith("model.")}
+
+
+def check_precision(settings: TrainingSettings) -> None:
+    """Raises where this machine cannot train with the precision of the settings."""
+    if settings.precision == "16-mixed" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise SettingsError("`training.precision`: 16-mixed needs a GPU, and there is none here; take bf16-mixed.")
 
 
 class _Learner(LightningModule):
@@ -142,7 +167,8 @@ class _Learner(LightningModule):
         matrices = [p for name, p in named if p.dim() > 1 and name.endswith("weight")]
         others = [p for name, p in named if not (p.dim() > 1 and name.endswith("weight"))]
         groups = [{"params": matrices, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=s.learning_rate, fused=True)
+        # Fused, it unscales gradients itself, so that in mixed precision nobody could clip them in between.
+        optimizer = torch.optim.AdamW(groups, lr=s.learning_rate, fused=s.precision == "32-true")
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -167,21 +193,15 @@ def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
     return update
 
 
-def _checkpoints(folder: RunFolder) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=folder.checkpoints, filename="best", monitor="_selection", mode="max", save_top_k=1, save_last=True,
-        save_on_train_epoch_end=True, enable_version_counter=False,
-    )  # fmt: skip
-
-
-def _best_weights(folder: RunFolder) -> dict[str, Tensor]:
-    try:
-        state = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, pickle.UnpicklingError, EOFError, KeyError, RuntimeError) as error:
-        raise RunFolderError(
-            f"{folder.best_checkpoint}: must be a checkpoint of this run: {str(error).splitlines()[0]}."
-        ) from None
-    return {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+def _checkpoints(folder: RunFolder) -> list[Callback]:
+    """The best epoch, then the last: whoever resumes from that finds in it which was the best."""
+    keep = partial(
+        ModelCheckpoint, dirpath=folder.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return [
+        keep(filename=folder.best_checkpoint.stem, monitor="_selection", mode="max"),
+        keep(filename=folder.last_checkpoint.stem),
+    ]
 
 
 def _loader(data: Dataset[Any], sampler: Any, batch_size: int, *, drop_last: bool = False) -> DataLoader[Any]:
@@ -200,4 +220,4 @@ def _whole_batch(batch: Sequence[Any]) -> Any:
     return batch
 
 
-__all__ = ["TrainingError", "fit", "seed_everything"]
+__all__ = ["TrainingError", "check_precision", "fit", "seed_everything"]

@@ -15,7 +15,7 @@ from heedful._errors import SettingsError
 class Section(BaseModel):
     """A table of settings; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)
@@ -67,7 +67,8 @@ def read_settings(kind: type[S], config: Path | None, assignments: Sequence[str]
         return kind.model_validate(values)
     except ValidationError as error:
         place = "" if config is None else f"{config}: "
-        raise SettingsError(place + "; ".join(_words(kind, problem) for problem in error.errors()) + ".") from None
+        words = "; ".join(dict.fromkeys(_words(kind, problem) for problem in error.errors()))
+        raise SettingsError(f"{place}{words}{'' if words.endswith('?') else '.'}") from None
 
 
 def write_settings(settings: Section, title: str) -> str:
@@ -89,7 +90,8 @@ def describe_settings(kind: type[Section]) -> Iterator[tuple[str, Any, str, str]
     """(key, default, type or choices, meaning) of every setting."""
     for name, field in kind.model_fields.items():
         section = field.annotation
-        assert isinstance(section, type) and issubclass(section, Section)
+        assert isinstance(section, type)
+        assert issubclass(section, Section)
         for key, inner in section.model_fields.items():
             choices = getattr(inner.annotation, "__args__", None)
             words = (
@@ -118,7 +120,8 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, word: str) -> N
 
 def _words(kind: type[Section], problem: Any) -> str:
     """One of pydantic's errors, in our grammar: name, rule, received."""
-    key = ".".join(map(str, problem["loc"]))
+    place = problem["loc"]  # section, key, then positions, and pydantic's names for the alternatives of a type
+    key = ".".join(map(str, [*place[:2], *(part for part in place[2:] if isinstance(part, int))]))
     if problem["type"] == "extra_forbidden":
         known = [name for name, *_ in describe_settings(kind)] if "." in key else list(kind.model_fields)
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)

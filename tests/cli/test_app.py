@@ -1,0 +1,130 @@
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+import heedful as package
+
+VERBS = ("demo", "tasks", "show", "train", "evaluate", "predict", "inspect")
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_names_every_verb(heedful, words):
+    status, out, err = heedful(*words)
+    assert (status, err) == (0, "")
+    assert out.strip().startswith("Usage: heedful COMMAND")
+    for verb in VERBS:
+        assert f" {verb} " in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_that_explains_each_parameter(heedful, verb):
+    status, out, err = heedful(verb, "--help")
+    assert (status, err) == (0, "")
+    assert f"Usage: heedful {verb}" in out
+    assert "quick" not in out
+
+
+def test_version(heedful):
+    assert heedful("--version") == (0, f"{package.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("trian", 'Unknown command "trian". Did you mean "train"?'),
+        ("train", "TASK_NAME requires an argument"),
+        ("train classify-image --data x", "--out requires an argument"),
+        ("train classify-image --data x --out y --rsume", "Unknown option: --rsume. Did you mean --resume?"),
+        ("train classify-imag --data x --out y", "unknown task `classify-imag`, did you mean `classify-image`?"),
+        ("train poetry --data x --out y", "unknown task `poetry`; known: classify-image."),
+        ("show classify-imag", "unknown task `classify-imag`, did you mean `classify-image`?"),
+        ("show", "TASK_NAME requires an argument"),
+        ("tasks more", "Unused Tokens: ['more']"),
+        ("evaluate run", "--data requires an argument"),
+        ("predict", "RUN_FOLDER requires an argument"),
+        ("predict run --format xml x.png", 'Invalid value "xml" for --format. Choose from: "text", "jsonl".'),
+        ("demo --seed x", 'Invalid value for --seed: unable to convert "x" into int'),
+        ("train classify-image --train x --out y", "give either --data, or --train and --valid: got --train."),
+        ("train classify-image --data x --valid y --out z", "give either --data, or --train and --valid: got --data and --valid."),
+        ("train classify-image --out y", "give --data, or --train and --valid: got neither."),
+        ("train classify-image --out y --resume", "give --data, or --train and --valid: got neither."),
+    ],
+)  # fmt: skip
+def test_what_is_mistyped_is_one_line(refused, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(*words.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_main_exits_with_the_status(monkeypatch, capsys):
+    from heedful.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["heedful", "trian"])
+    with pytest.raises(SystemExit, match="^2$"):
+        main()
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--version"])
+
+
+def test_the_installed_script_is_main():
+    points = {point.name: point.value for point in importlib.metadata.entry_points(group="console_scripts")}
+    assert points.get("heedful", "heedful.cli:main") == "heedful.cli:main"
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    """By `import heedful`, by help, by the table of tasks; in a process of its own, for this one has imported everything."""
+    script = """
+import sys
+import heedful
+heavy = {"torch", "numpy", "lightning", "sklearn", "PIL", "kornia", "cyclopts", "pydantic", "rich"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+from heedful.cli import run
+for words in (["--help"], ["--version"], ["train", "--help"], ["tasks"], ["trian"]):
+    run(words)
+heavy -= {"cyclopts", "pydantic", "rich"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_package_is_named_with_what_to_install(refused, monkeypatch, trained):
+    monkeypatch.setitem(sys.modules, "heedful.tasks.classify_image", None)
+    monkeypatch.delitem(sys.modules, "PIL", raising=False)
+    error = ModuleNotFoundError("No module named 'PIL'", name="PIL")
+
+    def without(*_):
+        raise error
+
+    monkeypatch.setattr("heedful.tasks.catalog.Entry.load", without)
+    line = refused("predict", trained, "x.png")
+    assert line == "this needs `pip install 'heedful[all]'`: the package PIL is missing."
+
+
+def test_a_reader_that_has_gone_is_no_error(trained, shades, heedful, monkeypatch):
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    class Closed:
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    stream = Closed()
+    monkeypatch.setattr("heedful.tasks.classify_image.predict", gone)
+    monkeypatch.setattr(sys, "stderr", stream)
+    from heedful.cli import run
+
+    assert run(["predict", str(trained), "x.png"]) == 0
+    assert stream.closed
+
+
+def test_too_little_memory_is_one_line(refused, trained, monkeypatch):
+    def too_much(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("heedful.tasks.classify_image.predict", too_much)
+    assert "do not fit in memory: a smaller data.size or a slice" in refused("predict", trained, "x.png")

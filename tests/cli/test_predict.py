@@ -1,0 +1,162 @@
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import heedful as package
+from tests.tiny import draw, words
+
+TEXT = r"^.+: (dark|light) \d+\.\d % \(then (dark|light) \d+\.\d %\)$"
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Makes standard input."""
+
+    def give(content: bytes, terminal: bool = False):
+        stream = io.TextIOWrapper(io.BytesIO(content))
+        stream.isatty = lambda: terminal
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    return give
+
+
+@pytest.fixture
+def files(shades):
+    return [
+        shades / "light" / "7.png",
+        shades / "dark" / "3.png",
+        shades / "light" / "0.png",
+        shades / "dark" / "11.png",
+    ]
+
+
+def test_a_line_for_each_file_in_their_order(heedful, trained, files):
+    import re
+
+    status, out, err = heedful("predict", trained, *files)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [str(file) for file in files]
+    for line in lines:
+        assert re.fullmatch(TEXT, line)
+
+
+def test_a_json_object_a_line(heedful, trained, files):
+    status, out, err = heedful("predict", trained, *files, "--format", "jsonl")
+    assert (status, err) == (0, "")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["input"] for answer in answers] == [str(file) for file in files]
+    for answer in answers:
+        assert set(answer) == {"input", "label", "probability", "runner_up", "runner_up_probability"}
+        assert {answer["label"], answer["runner_up"]} == {"dark", "light"}
+        assert answer["probability"] >= answer["runner_up_probability"] >= 0
+        assert answer["probability"] + answer["runner_up_probability"] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_command_line_and_the_object_say_the_same(heedful, trained, files):
+    answers = [json.loads(line) for line in heedful("predict", trained, *files, "--format", "jsonl").out.splitlines()]
+    predictions = package.load(trained).predict(files)
+    assert [vars(prediction) for prediction in predictions] == answers
+    # The model tells bright from dark better than chance, or the test could not notice labels that are exchanged.
+    assert sum(prediction.label == Path(prediction.input).parent.name for prediction in predictions) >= 3
+
+
+def test_a_folder_and_an_embedded_set(heedful, trained, shades):
+    out = heedful("predict", trained, shades, "digits[:3]").out
+    names = [line.split(": ")[0] for line in out.splitlines()]
+    assert len(names) == 43
+    assert names[:3] == ["dark/0.png", "dark/1.png", "dark/2.png"]
+    assert names[40:] == ["digits[1437]", "digits[1438]", "digits[1439]"]
+
+
+def test_more_inputs_than_a_batch_one_by_one_or_together(heedful, trained, shades):
+    files = sorted(shades.glob("*/*.png"))
+    many = (files * 2)[:67]
+    out = heedful("predict", trained, *many).out
+    assert [line.split(": ")[0] for line in out.splitlines()] == [str(file) for file in many]
+    assert out.splitlines()[66] == heedful("predict", trained, many[66]).out.rstrip("\n")
+
+
+def test_paths_on_standard_input(heedful, trained, files, typed):
+    typed("\n".join(["", *map(str, files), "", "  "]).encode())
+    assert heedful("predict", trained) == heedful("predict", trained, *files)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
+def test_the_bytes_of_a_picture_on_standard_input(heedful, trained, files, typed, kind, tmp_path):
+    from PIL import Image
+
+    file = tmp_path / f"x.{kind.lower()}"
+    Image.open(files[0]).save(file, kind)
+    typed(file.read_bytes())
+    status, out, err = heedful("predict", trained)
+    assert (status, err) == (0, "")
+    assert out == heedful("predict", trained, file).out.replace(str(file), "stream")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"nowhere.png\n", "nowhere.png: must be a folder"),
+        (b"\x89PNG\r\n\x1a\n", "stream: must be "),
+        (b"\xff\xfe\x00rest", "stream: must be a picture"),
+    ],
+)
+def test_standard_input_that_is_no_picture(refused, trained, typed, content, message):
+    typed(content)
+    assert message in refused("predict", trained)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_of_nothing_there_is_nothing_to_predict_and_to_show(heedful, refused, trained, typed, content, tmp_path):
+    typed(content)
+    assert heedful("predict", trained) == (0, "", "")
+    typed(content)
+    assert "must name at least one picture: got none" in refused("inspect", trained, "--out", tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_terminal_is_not_waited_for(refused, trained, typed):
+    typed(b"", terminal=True)
+    assert refused("predict", trained) == "give inputs by position, or on standard input: got neither."
+
+
+def test_a_bad_picture_among_good_ones(refused, trained, files, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(files[0].read_bytes()[:60])
+    assert refused("predict", trained, files[0], bad, files[1]).startswith(f"{bad}: must be a whole picture: got ")
+    bad.write_bytes(b"")
+    assert refused("predict", trained, files[0], bad).endswith("got an empty file")
+    assert refused("predict", trained, files[0], tmp_path / "nowhere.png").startswith(
+        f"{tmp_path / 'nowhere.png'}: must be "
+    )
+
+
+def test_classes_and_files_with_any_name(heedful, tmp_path, monkeypatch):
+    names = ("Katze (süß)", "新しい [猫] :cat:", "e\u0301 % {x}")
+    data = draw(tmp_path / "naïve ☃", count=7, classes=names)
+    status, out, _ = heedful(*words(data, tmp_path / "läufe"))
+    assert status == 0
+    assert str(data) in out
+    out = heedful("predict", tmp_path / "läufe", data / names[1] / "0.png", "--format", "jsonl").out
+    assert json.loads(out)["label"] in names
+    assert "\\u" not in out
+    assert set(package.load(tmp_path / "läufe").classes) == set(names)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_that_standard_output_cannot_encode_is_escaped(trained, files, tmp_path, monkeypatch):
+    from heedful.cli import main
+
+    odd = tmp_path / "新.png"
+    odd.write_bytes(files[0].read_bytes())
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["predict", str(trained), str(odd)])
+    stream.seek(0)
+    assert "\\u65b0.png: " in stream.read()

@@ -1,0 +1,451 @@
+"""`heedful train`: what a run folder holds, and that an interrupted run comes out as one that was not."""
+
+import csv
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import heedful as package
+from heedful.training.run_folder import RunFolder
+from tests.tiny import draw, full_disk, outcome, words
+
+# All that has a state or draws random numbers: moving average, early stopping, augmentation, dropout.
+LIVELY = (
+    "training.epochs=4", "training.average=0.9", "training.patience=3", "model.dropout=0.2", "model.drop_path=0.2",
+    "augmentation.cutmix=0.5", "augmentation.erase=0.3", "augmentation.colour=0.2", "augmentation.crop=1",
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """Nothing in the program catches this, as nothing catches a kill."""
+
+
+def killing(monkeypatch, target, at):
+    """Ends the program as soon as `target` is called for the time `at` (from 1), before it does anything."""
+    owner, _, name = target.rpartition(".")
+    module, _, kind = owner.rpartition(".")
+    holder = getattr(__import__(module, fromlist=[kind]), kind)
+    original, calls = getattr(holder, name), []
+
+    def counted(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == at:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(holder, name, counted)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, shades):
+    from heedful.cli import run
+
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert run(words(shades, folder, *LIVELY)) == 0
+    return outcome(folder)
+
+
+def test_the_run_folder_explains_itself(trained, shades):
+    assert {file.name for file in trained.iterdir()} == {
+        "config.toml", "vocabulary.json", "model.safetensors", "metrics.json", "log.csv", "run.json", "checkpoints",
+    }  # fmt: skip
+    assert {file.name for file in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    about = json.loads((trained / "run.json").read_text())
+    assert about["task"] == "classify-image"
+    assert about["heedful"] == package.__version__
+    assert about["command"][:3] == ["heedful", "train", "classify-image"]
+    assert about["seed"] == 1
+    assert about["data"] == {"data": str(shades)}
+    assert about["finished"] is True
+    assert len(about["data_checksum"]) == 64
+    kept = ("config.toml", "vocabulary.json", "model.safetensors", "metrics.json", "log.csv")
+    assert about["files"] == {name: hashlib.sha256((trained / name).read_bytes()).hexdigest() for name in kept}
+    assert tomllib.loads((trained / "config.toml").read_text())["model"]["width"] == 12
+    vocabulary = json.loads((trained / "vocabulary.json").read_text())
+    assert vocabulary == {"classes": ["dark", "light"], "size": [8, 8], "channels": 1}
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["pictures"] == {"training": 36, "held out": 4}
+    assert set(metrics["measures"]) == {"accuracy", "macro_f1"}
+    assert set(metrics["baselines"]) == {"majority", "nearest neighbours", "logistic regression"}
+    assert metrics["baselines"]["majority"] == 0.5
+    weights = load_file(trained / "model.safetensors")
+    assert metrics["parameters"] <= sum(weight.numel() for weight in weights.values())
+
+
+def test_the_log_has_a_row_an_epoch(trained):
+    rows = list(csv.DictReader((trained / "log.csv").read_text().splitlines()))
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "5"), ("2", "10")]
+    assert set(rows[0]) == {"epoch", "step", "loss", "valid_loss", "valid_accuracy", "valid_macro_f1"}
+
+
+def test_what_is_printed_without_a_terminal(heedful, shades, tmp_path):
+    folder = (
+        tmp_path
+        / "a [b] :smile: folder with a name that does not fit into the eighty columns that are taken for granted"
+    )
+    status, out, err = heedful(*words(shades, folder))
+    lines = out.splitlines()
+    assert (status, err) == (0, "")
+    assert (
+        lines[0]
+        == f"36 pictures of 2 classes to train on; held out: every tenth picture of each class of {shades}, 4 pictures"
+    )
+    assert lines[1].startswith("Vision Transformer, ")
+    assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 1/2", "epoch 2/2"]
+    for line in lines[2:4]:
+        assert "pictures/s  remaining 0:0" in line
+        for name in ("loss ", "valid loss ", "valid accuracy ", "valid macro f1 "):
+            assert f"  {name}" in line
+    assert [line.split("  ")[2].strip() for line in lines[5:10]] == [
+        "accuracy", "macro f1", "baseline: majority", "baseline: nearest neighbours", "baseline: logistic regression",
+    ]  # fmt: skip
+    assert lines[10:] == [f"run folder: {folder}"]
+    assert "\x1b" not in out
+
+
+def test_train_and_valid_are_read_separately(heedful, shades, tmp_path):
+    other = draw(tmp_path / "other", count=3, size=16, seed=1)
+    given = words("", tmp_path / "run")
+    given[2:4] = ["--train", str(shades), "--valid", str(other)]
+    status, out, err = heedful(*given)
+    assert (status, err) == (0, "")
+    assert f"40 pictures of 2 classes to train on; held out: {other}, 6 pictures" in out
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"] == {
+        "train": str(shades),
+        "valid": str(other),
+    }
+
+
+def test_bf16_mixed_precision_trains(heedful, shades, tmp_path):
+    status, _, err = heedful(
+        *words(shades, tmp_path / "run", "training.precision=bf16-mixed", "augmentation.cutmix=0.5")
+    )
+    assert (status, err) == (0, "")
+    assert {weight.dtype for weight in RunFolder(tmp_path / "run").weights().values()} <= {torch.float32, torch.int64}
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+def test_half_precision_without_a_gpu_is_refused_and_not_replaced(refused, shades, tmp_path):
+    line = refused(*words(shades, tmp_path / "run", "training.precision=16-mixed"))
+    assert line == "`training.precision`: 16-mixed needs a GPU, and there is none here; take bf16-mixed."
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "at", "epochs"),
+    [
+        ("heedful.training.fit._Learner.training_step", 3, 0),  # in the first epoch: nothing is kept yet
+        ("heedful.training.fit._Learner.training_step", 13, 2),  # amid the third epoch
+        (
+            "heedful.training.callbacks.WholeCheckpoints.save_checkpoint",
+            2,
+            0,
+        ),  # between best.ckpt and the first last.ckpt
+        ("heedful.training.callbacks.WholeCheckpoints.save_checkpoint", 4, 1),  # the same, an epoch later
+        ("heedful.training.run_folder.RunFolder.finish", 1, 4),  # after the training, before anything of it is written
+        ("heedful.training.run_folder.RunFolder._write_json", 3, 4),  # after vocabulary.json
+    ],
+)
+def test_a_run_that_was_killed_comes_out_as_if_it_had_not_been(
+    heedful, monkeypatch, shades, tmp_path, uninterrupted, target, at, epochs
+):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        killing(patch, target, at)
+        with pytest.raises(Killed):
+            heedful(*words(shades, folder, *LIVELY))
+    last = folder / "checkpoints" / "last.ckpt"
+    assert last.exists() == (epochs > 0)
+    if epochs:
+        assert torch.load(last, weights_only=True)["epoch"] == epochs - 1
+    status, out, err = heedful("train", "classify-image", "--out", folder, "--resume")
+    assert (status, err) == (0, "")
+    assert out.count("epoch ") == 4 - epochs
+    assert outcome(folder) == uninterrupted
+
+
+def test_a_run_that_was_killed_twice_and_moved(heedful, monkeypatch, shades, tmp_path, uninterrupted):
+    folder, moved = tmp_path / "run", tmp_path / "elsewhere" / "run"
+    for steps, given in (
+        (8, words(shades, folder, *LIVELY)),
+        (8, ["train", "classify-image", "--out", folder, "--resume"]),
+    ):
+        with monkeypatch.context() as patch:
+            killing(patch, "heedful.training.fit._Learner.training_step", steps)
+            with pytest.raises(Killed):
+                heedful(*given)
+    moved.parent.mkdir()
+    shutil.move(folder, moved)
+    assert heedful("train", "classify-image", "--out", moved, "--resume").status == 0
+    assert outcome(moved) == uninterrupted
+
+
+def test_a_real_kill(heedful, shades, tmp_path, uninterrupted):
+    folder, log = tmp_path / "run", tmp_path / "run" / "log.csv"
+    given = words(shades, folder, *LIVELY)
+    slow = "import time, heedful.training.fit as f; step = f._Learner.training_step; "
+    slow += "f._Learner.training_step = lambda *a: (time.sleep(0.1), step(*a))[1]; from heedful.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, *given],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    try:
+        until = time.monotonic() + 120
+        while not (log.exists() and log.read_text().count("\n") > 2) and time.monotonic() < until:
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (folder / "metrics.json").exists()
+    assert heedful("train", "classify-image", "--out", folder, "--resume").status == 0
+    assert outcome(folder) == uninterrupted
+
+
+def test_ctrl_c_says_how_to_go_on(heedful, monkeypatch, shades, tmp_path, uninterrupted):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    folder, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr("heedful.training.fit._Learner.on_validation_epoch_end", interrupted)
+        status, _, err = heedful(*words(shades, folder, *LIVELY))
+    assert (status, err) == (130, "heedful: interrupted; a training goes on with --resume.\n")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert heedful(*words(shades, folder, *LIVELY), "--resume").status == 0
+    assert outcome(folder) == uninterrupted
+
+
+def test_a_run_that_was_stopped_early_and_killed_stays_stopped(heedful, monkeypatch, shades, tmp_path):
+    # Without batch norm and with steps that change nothing, no epoch is better than the first.
+    still = ("model.tokenizer=patch", "training.learning_rate=1e-30", "training.patience=2", "training.epochs=9")
+    assert heedful(*words(shades, tmp_path / "whole", *still)).status == 0
+    expected = outcome(tmp_path / "whole")
+    assert expected["log"].count("\n") == 1 + 3
+    with monkeypatch.context() as patch:
+        killing(patch, "heedful.training.run_folder.RunFolder.finish", 1)
+        with pytest.raises(Killed):
+            heedful(*words(shades, tmp_path / "run", *still))
+    status, out, _ = heedful("train", "classify-image", "--out", tmp_path / "run", "--resume")
+    assert status == 0
+    assert "epoch " not in out
+    assert outcome(tmp_path / "run") == expected
+
+
+def test_a_run_that_was_killed_while_it_was_begun(heedful, monkeypatch, shades, tmp_path, trained):
+    with monkeypatch.context() as patch:
+        killing(patch, "heedful.training.run_folder.RunFolder._write_json", 1)
+        with pytest.raises(Killed):
+            heedful(*words(shades, tmp_path / "run"))
+    assert (tmp_path / "run" / "config.toml").exists()
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert heedful(*words(shades, tmp_path / "run"), "--resume").status == 0
+    assert outcome(tmp_path / "run") == outcome(trained)
+
+
+def test_resume_where_nothing_was_begun_begins(heedful, shades, tmp_path, trained):
+    assert heedful(*words(shades, tmp_path / "run"), "--resume").status == 0
+    assert outcome(tmp_path / "run") == outcome(trained)
+
+
+def test_resume_of_a_finished_run_prints_its_measures(heedful, trained, shades):
+    before = {file.name: file.stat().st_mtime_ns for file in trained.iterdir()}
+    for given in (["train", "classify-image", "--out", trained], words(shades, trained)):
+        status, out, err = heedful(*given, "--resume")
+        assert (status, err) == (0, "")
+        assert out.startswith(f"{trained}: this run has finished.\n")
+        assert "baseline: majority              50.0 %" in out
+    assert {file.name: file.stat().st_mtime_ns for file in trained.iterdir()} == before
+
+
+@pytest.fixture
+def begun(heedful, monkeypatch, tmp_path):
+    """A run on its own data that was killed after its first epoch."""
+    data = draw(tmp_path / "own", count=15)
+    with monkeypatch.context() as patch:
+        killing(patch, "heedful.training.fit._Learner.training_step", 6)
+        with pytest.raises(Killed):
+            heedful(*words(data, tmp_path / "run"))
+    return tmp_path / "run"
+
+
+def test_resume_with_other_data_or_settings_is_an_error(refused, begun, shades):
+    own = begun.parent / "own"
+    line = refused("train", "classify-image", "--out", begun, "--data", shades, "--resume")
+    assert line == f"{begun}: was begun with --data {own}: it cannot be resumed with --data {shades}."
+    line = refused("train", "classify-image", "--out", begun, "--train", own, "--valid", own, "--resume")
+    assert line.endswith(f"it cannot be resumed with --train {own} --valid {own}.")
+    line = refused("train", "classify-image", "--out", begun, "--set", "training.epochs=3", "--resume")
+    assert line.startswith(f"{begun}: was begun with other settings (config.toml): --resume takes them from there")
+
+
+def test_resume_with_data_that_have_changed_is_an_error(refused, begun):
+    (begun.parent / "own" / "dark" / "3.png").unlink()
+    line = refused("train", "classify-image", "--out", begun, "--resume")
+    assert line == f"{begun}: the data have changed since the run was begun: it cannot be resumed with them."
+
+
+def test_resume_with_settings_that_have_changed_is_an_error(refused, begun):
+    config = begun / "config.toml"
+    config.write_text(config.read_text().replace("width = 12", "width = 24"))
+    line = refused("train", "classify-image", "--out", begun, "--resume")
+    assert line == f"{config}: has changed: its checksum differs from the one in run.json."
+
+
+def test_resume_as_another_task_is_an_error(refused, begun):
+    about = json.loads((begun / "run.json").read_text())
+    (begun / "run.json").write_text(json.dumps(about | {"task": "classify"}))
+    line = refused("train", "classify-image", "--out", begun, "--resume")
+    assert line == f"{begun}: is a run of classify: it cannot be resumed as classify-image."
+
+
+def test_a_folder_that_holds_something_is_not_written_to(refused, shades, trained, tmp_path):
+    line = refused(*words(shades, trained))
+    assert line == f"{trained}: holds a run already; --resume goes on with it, another --out begins a new one."
+    (tmp_path / "notes.txt").write_text("mine")
+    line = refused(*words(shades, tmp_path))
+    assert (
+        line == f"{tmp_path}: a new run needs an empty folder: this one holds 'notes.txt'; --resume goes on with a run."
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("form", ["torch", "pickle", "inside a state"])
+def test_a_checkpoint_that_would_run_something_is_refused(refused, begun, tmp_path, form):
+    last, marker = begun / "checkpoints" / "last.ckpt", tmp_path / "evil"
+    if form == "pickle":
+        last.write_bytes(pickle.dumps(Evil(marker)))
+    else:
+        checkpoint = torch.load(last, weights_only=True)
+        torch.save(Evil(marker) if form == "torch" else checkpoint | {"loops": Evil(marker)}, last)
+    line = refused("train", "classify-image", "--out", begun, "--resume")
+    assert line.startswith(f"{last}: must be a checkpoint of this run: ")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "tensor", "no states"])
+def test_a_damaged_checkpoint_is_refused(refused, begun, damage):
+    last = begun / "checkpoints" / "last.ckpt"
+    content = last.read_bytes()
+    if damage == "tensor":
+        torch.save(torch.zeros(3), last)
+    elif damage == "no states":
+        torch.save({"state_dict": {}}, last)
+    else:
+        last.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "text": b"not a checkpoint"}[damage])
+    line = refused("train", "classify-image", "--out", begun, "--resume")
+    assert line.startswith(f"{last}: must be a checkpoint of this run: ")
+
+
+def test_a_missing_best_checkpoint_is_named(refused, heedful, monkeypatch, shades, tmp_path):
+    with monkeypatch.context() as patch:
+        killing(patch, "heedful.training.run_folder.RunFolder.finish", 1)
+        with pytest.raises(Killed):
+            heedful(*words(shades, tmp_path / "run"))
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    best.unlink()
+    line = refused("train", "classify-image", "--out", tmp_path / "run", "--resume")
+    assert line.startswith(f"{best}: must be a checkpoint of this run: ")
+    assert "No such file" in line
+
+
+def test_weights_are_safetensors_and_nothing_else_is_read(run_copy, tmp_path):
+    file = run_copy / "model.safetensors"
+    about = json.loads((run_copy / "run.json").read_text())
+    file.write_bytes(pickle.dumps(Evil(tmp_path / "evil")))
+    about["files"]["model.safetensors"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (run_copy / "run.json").write_text(json.dumps(about))
+    with pytest.raises(package._errors.RunFolderError, match=rf"^{file}: must be readable safetensors: "):
+        package.load(run_copy)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_weights_of_another_model_are_refused(run_copy):
+    file = run_copy / "model.safetensors"
+    about = json.loads((run_copy / "run.json").read_text())
+    save_file({"x": torch.zeros(3)}, file)
+    about["files"]["model.safetensors"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (run_copy / "run.json").write_text(json.dumps(about))
+    with pytest.raises(
+        package._errors.RunFolderError, match="the weights, the settings and the classes must fit each other"
+    ):
+        package.load(run_copy)
+
+
+def test_a_learning_rate_that_ends_in_nan(refused, shades, tmp_path):
+    line = refused(*words(shades, tmp_path / "run", "training.learning_rate=1e30"))
+    assert line.startswith("the training stopped at step ")
+    assert "(epoch 1): `" in line
+    assert "` must be finite: got nan; no epoch was complete. A lower training.learning_rate" in line
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_nan_keeps_the_last_good_checkpoint(refused, heedful, monkeypatch, shades, tmp_path, trained):
+    from heedful.tasks import classify_image
+
+    true_loss, losses = classify_image._loss, []
+
+    def broken(*args):
+        losses.append(true_loss(*args))
+        return losses[-1] * (float("nan") if len(losses) == 8 else 1)
+
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    with monkeypatch.context() as patch:
+        patch.setattr(classify_image, "_loss", broken)
+        line = refused(*words(shades, tmp_path / "run"))
+    assert line.startswith("the training stopped at step 7 (epoch 2): `loss` must be finite: got nan; ")
+    assert f"the last good checkpoint is {last}." in line
+    assert torch.load(last, weights_only=True)["epoch"] == 0
+    assert heedful("train", "classify-image", "--out", tmp_path / "run", "--resume").status == 0
+    assert outcome(tmp_path / "run") == outcome(trained)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(refused, heedful, begun, shades, tmp_path):
+    last = begun / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    with full_disk(len(before) // 2):
+        line = refused("train", "classify-image", "--out", begun, "--resume")
+    assert line.endswith(".ckpt: cannot be read or written: File too large.")
+    assert line.startswith(str(begun))
+    assert last.read_bytes() == before
+    assert {file.name for file in last.parent.iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert heedful("train", "classify-image", "--out", begun, "--resume").status == 0
+    assert heedful(*words(begun.parent / "own", tmp_path / "whole")).status == 0
+    assert outcome(begun) == outcome(tmp_path / "whole")
+
+
+def test_a_disk_that_is_full_from_the_start(refused, heedful, shades, tmp_path, trained):
+    with full_disk(100):
+        line = refused(*words(shades, tmp_path / "run"))
+    assert line == f"{tmp_path / 'run'}: the run folder cannot be written: File too large."
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["checkpoints"]
+    assert heedful(*words(shades, tmp_path / "run")).status == 0
+    assert outcome(tmp_path / "run") == outcome(trained)
+
+
+def test_what_a_kill_left_half_written_is_swept(heedful, begun):
+    left = [begun / ".run.json.x.unfinished", begun / "checkpoints" / ".last.ckpt.x.unfinished"]
+    for file in left:
+        file.write_bytes(b"half")
+    assert heedful("train", "classify-image", "--out", begun, "--resume").status == 0
+    assert not any(file.exists() for file in left)

@@ -1,0 +1,60 @@
+"""Tiny data, tiny settings, and what a run must come out as: shared by the tests of training, tasks and command line."""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+TINY = (
+    "model.stages=[8, 8]", "model.width=12", "model.heads=3", "model.hidden=20", "model.layers=2",
+    "training.batch_size=7", "training.epochs=2",
+)  # fmt: skip
+
+
+class Answer(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def words(data: object, out: object, *settings: str, task: str = "classify-image") -> list[str]:
+    """`heedful train` with the tiny settings, and others after them."""
+    assigned = [word for setting in (*TINY, *settings) for word in ("--set", setting)]
+    return ["train", task, "--data", str(data), "--out", str(out), *assigned]
+
+
+def draw(
+    folder: Path, count: int = 20, size: int = 8, seed: int = 0, classes: tuple[str, ...] = ("dark", "light")
+) -> Path:
+    """Folders of noisy grey pictures; each class is brighter than the one before."""
+    random = np.random.default_rng(seed)
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for row in range(count):
+            pixels = 60 + 130 * number // max(len(classes) - 1, 1) + random.integers(-55, 56, (size, size))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{row}.png")
+    return folder
+
+
+def outcome(run: Path) -> dict[str, object]:
+    """What must be the same after a resumed and after an uninterrupted run."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["seconds"]
+    files = json.loads((run / "run.json").read_text())["files"]
+    return {"metrics": metrics, "log": (run / "log.csv").read_text(), "weights": files["model.safetensors"]}
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Writing beyond `limit` bytes of a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,0 +1,83 @@
+import io
+import random
+import re
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from heedful.training.callbacks import EpochShuffle, seed_everything
+from heedful.training.run_folder import RunFolder
+from heedful.training.settings import read_settings
+from tests.tiny import TINY
+
+
+def train(folder, shades, console):
+    from heedful.tasks import classify_image
+
+    settings = read_settings(classify_image.Settings, None, [*TINY, "training.epochs=3"])
+    data = {"data": str(shades)}
+    prepared, run = classify_image.prepare(settings, data, console), RunFolder(folder)
+    run.begin(task="classify-image", command=[], seed=1, data=data, data_checksum=prepared.checksum(), config="")
+    classify_image.train(run, prepared, console)
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_remaining_time(shades, tmp_path):
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=120, color_system=None, _environ={})
+    train(tmp_path / "run", shades, console)
+    shown = text.getvalue()
+    assert re.search(r"epoch [123]/3 .*━.* [\d,]+ pictures/s (-:--:--|0:00:\d\d)", shown)
+    assert "\x1b[?25l" in shown, "the cursor is hidden while the bar moves"
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "and shown again"
+    assert len(re.findall(r"epoch \d/3  valid loss ", shown)) == 3
+
+
+def test_without_a_terminal_there_are_plain_lines_only(shades, tmp_path):
+    text = io.StringIO()
+    train(tmp_path / "run", shades, Console(file=text, force_terminal=False, width=20))
+    lines = text.getvalue().splitlines()
+    assert "\x1b" not in text.getvalue()
+    assert "\r" not in text.getvalue()
+    assert len(lines) == 5
+    for number, line in enumerate(lines[2:], start=1):
+        assert re.fullmatch(rf"epoch {number}/3  .*  [\d,]+ pictures/s  remaining \d+:\d\d", line)
+
+
+def test_the_terminal_is_given_back_after_an_error(shades, tmp_path, monkeypatch):
+    import pytest
+
+    def broken(*_):
+        raise ZeroDivisionError("broken")
+
+    monkeypatch.setattr("heedful.tasks.classify_image._judge", broken)
+    text = io.StringIO()
+    with pytest.raises(ZeroDivisionError, match="broken"):
+        train(tmp_path / "run", shades, Console(file=text, force_terminal=True, width=120, _environ={}))
+    assert text.getvalue().rindex("\x1b[?25h") > text.getvalue().rindex("\x1b[?25l")
+
+
+def test_an_epoch_has_its_order_by_seed_and_number():
+    def order(seed, epoch):
+        sampler = EpochShuffle(23, seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    orders = [order(seed, epoch) for seed in (1, 2) for epoch in (0, 1, 2)]
+    assert all(sorted(each) == list(range(23)) for each in orders)
+    assert len(set(map(tuple, orders))) == 6
+    torch.manual_seed(5)
+    assert order(1, 2) == orders[2]
+    assert len(EpochShuffle(23, 1)) == 23
+
+
+def test_all_generators_are_seeded_by_seed_and_epoch():
+    def draws(*key):
+        seed_everything(*key)
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    keys = [(1,), (1, 0), (1, 1), (2,), (2, 0)]
+    drawn = [draws(*key) for key in keys]
+    assert [draws(*key) for key in keys] == drawn
+    for values in zip(*drawn, strict=True):
+        assert len(set(values)) == len(keys)
