@@ -41,7 +41,7 @@ MUTATIONS = [
     Mutation("the bias is forgotten", "ops/engines/fused.py", "mask = bias if mask is None else", "mask = mask if mask is None else"),
     Mutation("the bias is subtracted", "ops/engines/reference.py", "scores = scores + bias", "scores = scores - bias"),
     Mutation("empty rows have lse 0", "ops/engines/fused.py", "if spare is not None:", "if False:"),
-    Mutation("the gradient of lse is lost", "ops/engines/fused.py", "(dout, -dlse[..., None])", "(dout, 0 * dlse[..., None])"),
+    Mutation("the gradient of lse is lost", "ops/engines/fused.py", "0, 1, -dlse", "0, 1, 0"),
     Mutation("NaN leaks", "ops/attention.py", "if math.isfinite(total):", "if True:"),
     Mutation("rows are multiplied back without lse", "ops/matrix.py", "mass[..., None].exp()", "mass[..., None]"),
     Mutation("cells of the wrong columns", "ops/matrix.py", "* columns // self.shape[-1]", "* columns // (self.shape[-1] + 1)"),

@@ -69,7 +69,7 @@ def test_a_folder_and_an_embedded_set(heedful, trained, shades):
     out = heedful("predict", trained, shades, "digits[:3]").out
     names = [line.split(": ")[0] for line in out.splitlines()]
     assert len(names) == 43
-    assert names[:3] == ["dark/0.png", "dark/1.png", "dark/2.png"]
+    assert names[:3] == [f"{shades}/dark/{i}.png" for i in range(3)]
     assert names[40:] == ["digits[1437]", "digits[1438]", "digits[1439]"]
 
 
@@ -101,7 +101,7 @@ def test_the_bytes_of_a_picture_on_standard_input(heedful, trained, files, typed
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"nowhere.png\n", "nowhere.png: must be a folder"),
+        (b"nowhere.png\n", "nowhere.png: must be a picture, a folder"),
         (b"\x89PNG\r\n\x1a\n", "stream: must be "),
         (b"\xff\xfe\x00rest", "stream: must be a picture"),
     ],

@@ -113,7 +113,7 @@ def test_unlabelled_from_several_sources(folder, png):
     pictures = read_unlabelled(
         [f"{folder}/dogs[1:]", folder / "cats" / "2.png", io.BytesIO(png(77)), "digits[:1]"], size=(5, 7)
     )
-    assert pictures.names == ("3.png", f"{folder}/cats/2.png", "stream", "digits[1437]")
+    assert pictures.names == (f"{folder}/dogs/3.png", f"{folder}/cats/2.png", "stream", "digits[1437]")
     assert pictures.images[:3, 0, 0, 0].tolist() == [103, 2, 77]
     with (folder / "dogs" / "1.png").open("rb") as file:
         assert read_unlabelled([file]).names == (f"{folder}/dogs/1.png",)

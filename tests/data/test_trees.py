@@ -293,7 +293,7 @@ def test_unlabelled_folder_and_archive_to_any_depth(folder, tmp_path, pets, png)
     archive = pack(tmp_path / "x.tgz", {**pets, "7.png": png(7)})
     for source in (folder, archive):
         pictures = read_unlabelled(source)
-        assert pictures.names == names
+        assert pictures.names == tuple(f"{source}/{name}" for name in names)
         assert pictures.images[:, 0, 0, 0].tolist() == [7, 2, 10, 11, 101, 103]
         assert pictures.labels is None
         assert pictures.classes == ()
@@ -302,5 +302,5 @@ def test_unlabelled_folder_and_archive_to_any_depth(folder, tmp_path, pets, png)
 def test_one_picture_inside_an_archive(tmp_path, pets):
     archive = pack(tmp_path / "x.zip", pets)
     pictures = read_unlabelled(f"{archive}/dogs/3.png")
-    assert pictures.names == ("3.png",)
+    assert pictures.names == (f"{archive}/dogs/3.png",)
     assert pictures.images.unique().tolist() == [103]

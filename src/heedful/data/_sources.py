@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,9 +17,10 @@ from heedful.data._idx import idx_entries, is_idx
 from heedful.data._tables import is_table, table_entries
 from heedful.data._trees import Tree, all_entries, archive_tree, class_entries, folder_tree, is_archive
 
-_EXPECTED = (
+_LABELLED = (
     "a folder with one folder a class, a .zip, .tar, .tar.gz or .tgz of one, an IDX image file, a .csv or a .tsv"
 )
+_UNLABELLED = "a picture, a folder, a .zip, .tar, .tar.gz or .tgz, an IDX image file, a .csv or a .tsv"
 
 
 def split_slice(source: str) -> tuple[str, slice]:
@@ -47,23 +49,26 @@ def labelled_entries(location: str, split: Split, known: Collection[str], stack:
     """Every picture of a labelled source, in the source's order; nothing is decoded."""
     if location in EMBEDDED:
         return embedded_entries(location, split)
-    path, inner = _locate(location)
+    path, inner = _locate(location, _LABELLED)
     if path.is_dir() or is_archive(path):
         return class_entries(_tree(path, inner, stack), known)
     if is_idx(path):
         return idx_entries(path, labelled=True)
     if is_table(path):
         return table_entries(path, labelled=True)
-    raise DataError(f"{path}: must be {_EXPECTED}: got a file named '{path.name}'")
+    raise DataError(f"{path}: must be {_LABELLED}: got a file named '{path.name}'")
 
 
 def unlabelled_entries(location: str, split: Split, stack: ExitStack) -> list[Entry]:
-    """Every picture of a source, labels not looked for; a file of no other kind is one picture."""
+    """Every picture of a source, labels not looked for; a file of no other kind is one picture.
+
+    Several sources may follow each other, so that a picture in a folder or an archive is named by its whole path.
+    """
     if location in EMBEDDED:
         return embedded_entries(location, split)
-    path, inner = _locate(location)
+    path, inner = _locate(location, _UNLABELLED)
     if path.is_dir() or is_archive(path):
-        return all_entries(_tree(path, inner, stack))
+        return [replace(entry, name=entry.place) for entry in all_entries(_tree(path, inner, stack))]
     if is_idx(path):
         return idx_entries(path, labelled=False)
     if is_table(path):
@@ -76,7 +81,7 @@ def _tree(path: Path, inner: str, stack: ExitStack) -> Tree:
     return tree.below(printable(inner)) if inner else tree
 
 
-def _locate(location: str) -> tuple[Path, str]:
+def _locate(location: str, expected: str) -> tuple[Path, str]:
     """The folder or file, and the path that continues behind an archive."""
     path = Path(location)
     with reading(printable(location), "a path"):
@@ -86,7 +91,7 @@ def _locate(location: str) -> tuple[Path, str]:
     if found is None or (found != path and not is_archive(found)):
         near = difflib.get_close_matches(location.lower(), EMBEDDED, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else f"; embedded data: {', '.join(EMBEDDED)}"
-        raise DataError(f"{printable(location)}: must be {_EXPECTED}: got a path where no file or folder is{hint}")
+        raise DataError(f"{printable(location)}: must be {expected}: got a path where no file or folder is{hint}")
     return found, "" if found == path else path.relative_to(found).as_posix()
 
 

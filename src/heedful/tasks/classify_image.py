@@ -356,9 +356,8 @@ def _loss(model: nn.Module, batch: tuple[Tensor, Tensor], augment: Augmentation,
     losses = [
         F.cross_entropy(logits, x.long(), label_smoothing=label_smoothing, reduction="none") for x in (first, second)
     ]
-    return torch.lerp(
-        losses[1], losses[0], share.to(losses[0].dtype)
-    ).mean()  # in mixed precision not that of the logits
+    share = share.to(losses[0].dtype)  # in mixed precision not that of the logits
+    return torch.lerp(losses[1], losses[0], share).mean()
 
 
 def _judge(model: nn.Module, batch: tuple[Tensor, Tensor], label_smoothing: float) -> tuple[Tensor, Tensor, Tensor]:

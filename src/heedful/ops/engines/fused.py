@@ -57,18 +57,14 @@ def product_and_lse(
     """`A V` and the log-sum-exp of each row's scores (-inf for an empty row), both differentiable; float32 or float64."""
     query, key, scale = score.as_inner_product(query, key)
     q, k, v = _four_axes(query, shape), _four_axes(key, shape), _four_axes(value, shape)
-    width, differentiable = (
-        value.shape[-1],
-        torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)),
-    )
+    width = value.shape[-1]
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
     streamed = not _has_lse(query) or 0 in (*shape, width) or (bias is not None and bias.requires_grad)
     spare = None
     if not streamed:
         if differentiable or bias is not None or pattern.empties(shape):
-            spare = width
-            v = torch.cat(
-                [v, torch.ones_like(v[..., :1])], dim=-1
-            )  # the spare column: its product is 0 in an empty row
+            spare = width  # a value column of ones: its product is 0 in an empty row, 1 in all others
+            v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
         widest = max(q.shape[-1], v.shape[-1])
         q, k, v = _widen(q, widest), _widen(k, widest), _widen(v, widest)
     if (streamed or differentiable) and q.shape[1] != k.shape[1]:
@@ -110,13 +106,8 @@ class _ProductAndLse(torch.autograd.Function):
         q, k, v, out, lse, mask = ctx.saved_tensors
         causal, scale, spare = ctx.options
         dlse = dlse.masked_fill(out[..., spare] == 0, 0)
-        v, out, dout = (
-            torch.cat(
-                [t[..., :spare], torch.as_tensor(x).expand(t[..., :1].shape), torch.zeros_like(t[..., spare + 1 :])],
-                dim=-1,
-            )
-            for t, x in ((v, v.new_zeros(())), (out, out.new_ones(())), (dout, -dlse[..., None]))
-        )
+        v, out, dout = v.clone(), out.clone(), dout.clone()
+        v[..., spare], out[..., spare], dout[..., spare] = 0, 1, -dlse
         dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             dout, q, k, v, out, lse, 0.0, causal, attn_mask=mask, scale=scale
         )
