@@ -27,8 +27,8 @@ SUMMARIES = {
     "entropy": (lambda A, x, y: A.entropy(), lambda S, x, y: entropy(S)),
     "received": (lambda A, x, y: A.received(), lambda S, x, y: S.sum(-2)),
     "pool": (
-        lambda A, x, y: A.pool(3, 2),
-        lambda S, x, y: blocks(S.shape[-2], 3).T @ S @ blocks(M, 2) / blocks(S.shape[-2], 3).sum(0)[:, None],
+        lambda A, x, y: A.pool(3, 5),
+        lambda S, x, y: blocks(S.shape[-2], 3).T @ S @ blocks(M, 5) / blocks(S.shape[-2], 3).sum(0)[:, None],
     ),
     "window": (lambda A, x, y: A[..., 1:4, [5, 0]], lambda S, x, y: S[..., 1:4, :][..., [5, 0]]),
     "row": (lambda A, x, y: A[1, 2, -2], lambda S, x, y: S[1, 2, -2]),
@@ -79,6 +79,20 @@ def test_half_precision_is_raised_first(dtype):
     assert A.entropy().dtype == torch.float32
     assert (A.entropy() - exact.entropy()).abs().max() < 1e-5
     assert (A.received() - exact.received()).abs().max() < 1e-5
+
+
+def test_what_was_asked_without_a_gradient_does_not_cut_one_off_later():
+    case = CASES["causal"]
+    query, key, _ = (t.requires_grad_() for t in case.operands())
+    A = case.matrix(query, key)
+    with torch.no_grad():
+        A.entropy()
+    weights = torch.randn(2, H, M, dtype=torch.float64)
+    found = torch.autograd.grad((A.received() * weights).sum(), (query, key))
+    expected = torch.autograd.grad((case.matrix(query, key).received() * weights).sum(), (query, key))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    assert A[..., :1, :].requires_grad
 
 
 def test_nothing_is_computed_until_asked(monkeypatch):

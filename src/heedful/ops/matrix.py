@@ -74,7 +74,7 @@ class AttentionMatrix:
 
     def lse(self) -> Float[Tensor, "... N"]:
         """The logarithm of the sum of the exponentials of each row's scores `[..., H, N]`, in nats."""
-        if self._known_lse is not None:
+        if self._known_lse is not None and not self._differentiable():
             return self._known_lse
         return self._product(torch.zeros_like(self.key[..., :1]))[1]
 
@@ -140,7 +140,7 @@ class AttentionMatrix:
             values = values.expand(*self.shape[:-2], *values.shape[-2:])
         values = values.expand(*key.shape[: max(key.dim() - values.dim(), 0)], *values.shape)
         product, lse = _product_and_lse(query, key, values, self.score, self.pattern, self.bias)
-        if not lse.requires_grad:
+        if not self._differentiable():
             self._known_lse = lse
         return product, lse
 
@@ -163,12 +163,17 @@ class AttentionMatrix:
 
     def _lse_of(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
         """Lse of some rows: a few are computed by themselves, many with all the others in one fused pass."""
-        if self._known_lse is not None or 4 * len(rows) > self.shape[-2]:
+        if (self._known_lse is not None and not self._differentiable()) or 4 * len(rows) > self.shape[-2]:
             return self.lse().index_select(-1, rows)
         columns = torch.arange(self.shape[-1], device=rows.device)
         step = self._tile_height()
         parts = [self._scores(part, columns) for part in rows.split(step)]
         return torch.cat([_logsumexp(part) for part in parts], dim=-1)
+
+    def _differentiable(self) -> bool:
+        """Whether a gradient may be asked for: then lse is not kept, since a graph serves once."""
+        operands = (self.query, self.key, self.bias)
+        return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in operands)
 
     def _all_heads(self, key: Tensor) -> Tensor:
         """The keys `[..., H, M, D]` of all heads."""
