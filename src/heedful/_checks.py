@@ -10,6 +10,9 @@ Shape = tuple[int, ...]
 
 def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None) -> Shape:
     """Checks query `[..., H, N, D]`, key `[..., G, M, D]`, value `[..., G, M, E]`; gives the shape `(..., H, N, M)` of their matrix."""
+    if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor | None)):
+        names = " and ".join(type(operand).__name__ for operand in (query, key, value) if operand is not None)
+        raise TypeError(f"`query`, `key` and `value` must be tensors: got {names}.")
     q, k = query.shape, key.shape
     v = k if value is None else value.shape
     if len(q) != len(k) or len(q) != len(v):

@@ -116,7 +116,9 @@ def test_of_nothing_there_is_nothing_to_predict_and_to_show(heedful, refused, tr
     typed(content)
     assert heedful("predict", trained) == (0, "", "")
     typed(content)
-    assert "must name at least one picture: got none" in refused("inspect", trained, "--out", tmp_path / "report.html")
+    assert "give inputs by position, or on standard input: got none" in refused(
+        "inspect", trained, "--out", tmp_path / "report.html"
+    )
     assert not (tmp_path / "report.html").exists()
 
 

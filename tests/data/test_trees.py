@@ -110,7 +110,7 @@ def test_a_picture_outside_the_class_folders(folder, png):
 
 
 def test_empty_folder(tmp_path):
-    with pytest.raises(DataError, match=rf"^{tmp_path}: must hold one folder a class: got an empty folder$"):
+    with pytest.raises(DataError, match=rf"^{tmp_path}: must hold one folder a class: got no picture$"):
         read_pictures(str(tmp_path))
     with pytest.raises(DataError, match=rf"^{tmp_path}: must hold at least one picture: got none$"):
         read_unlabelled(tmp_path)

@@ -95,6 +95,12 @@ def test_patterns(make, error, message):
 def test_dtypes_and_devices():
     query, key, value = operands()
     with pytest.raises(
+        TypeError, match="`query`, `key` and `value` must be tensors: got ndarray and Tensor and Tensor."
+    ):
+        heedful.attention(query.numpy(), key, value)
+    with pytest.raises(TypeError, match="must be tensors: got Tensor and list."):
+        heedful.AttentionMatrix(query, [1])
+    with pytest.raises(
         TypeError, match="`query` and `value` must have the same dtype: got torch.float32 and torch.float64."
     ):
         heedful.attention(query, key, value.double())

@@ -25,8 +25,11 @@ def inspect(run_folder: Path, /, *inputs: str, out: Path = Path("report.html")) 
     command = "heedful " + " ".join(sys.argv[1:])
     if out.is_dir() or not out.parent.is_dir():
         raise HeedfulError(f"{out}: the report must be a file in a folder that exists.")
+    chosen = list(given(inputs))
+    if not chosen:
+        raise HeedfulError("give inputs by position, or on standard input: got none.")
     try:
-        task(run.about()["task"]).load().inspect(run, list(given(inputs)), out, command)
+        task(run.about()["task"]).load().inspect(run, chosen, out, command)
     except OSError as error:
         raise HeedfulError(f"{out}: the report cannot be written: {error.strerror}.") from None
     print(f"report: {out}")

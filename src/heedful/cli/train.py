@@ -31,7 +31,7 @@ def train(
     out
         The run folder: settings, weights, measures, log, checkpoints.
     data
-        The data; a tenth of it is held out to choose the best epoch. Or give --train and --valid.
+        The data, in a form that `heedful tasks` names; a tenth is held out to choose the best epoch. Or give --train and --valid.
     train
         The data to train on.
     valid
@@ -42,6 +42,7 @@ def train(
         Change a setting: model.layers=4. May be given several times.
     resume
         Go on with an interrupted run: everything is taken from its folder, and comes out as if it had not been interrupted.
+        Where none was begun, a new one begins.
     """
     entry = task(task_name)
     sources = {
@@ -89,6 +90,8 @@ def train(
                 f"{out}: holds a run already; --resume goes on with it, another --out begins a new one."
             )
         run.check_new()
+        if resume:
+            print(f"{out}: no run was begun here; a new one begins.")
         settings = read_settings(module.Settings, config, set_ or ())
         prepared = module.prepare(settings, sources, console)
         command = ["heedful", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else ["heedful", "train", task_name]

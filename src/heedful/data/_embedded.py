@@ -20,7 +20,7 @@ class Embedded(NamedTuple):
 
 
 def _digits() -> Embedded:
-    # The set is ordered by writer: its last fifth was written by other people than the first four.
+    # The set seems to be ordered by writer: its last fifth is nearly all by other people than the first four.
     from sklearn.datasets import load_digits
 
     digits = load_digits()

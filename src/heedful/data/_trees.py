@@ -81,10 +81,10 @@ def class_entries(tree: Tree, known: Collection[str]) -> list[Entry]:
         raise DataError(f"{tree.place}: must be one split: got several, name one: {choices}")
     if loose := tree.loose():
         raise DataError(
-            f"{tree.place}/{loose[0]}: must lie in a folder that is named like its class: got no such folder"
+            f"{tree.place}/{loose[0]}: must lie in a folder that is named like its class: got it beside those folders, or without any"
         )
     if not classes:
-        raise DataError(f"{tree.place}: must hold one folder a class: got an empty folder")
+        raise DataError(f"{tree.place}: must hold one folder a class: got no picture")
     filled = {path.split("/", 1)[0] for path in tree.files}
     if empty := [name for name in classes if name not in filled]:
         raise DataError(f"{tree.place}/{empty[0]}: a class folder must hold at least one picture: got none")

@@ -78,7 +78,8 @@ class MultiHeadAttention(nn.Module):
         torch.Size([2, 5, 12])
 
     Differs from `torch.nn.MultiheadAttention`: the batch stands first; patterns say True = may attend; a sample that is all
-    padding gives `W_o`'s offset, not NaN; no weights are returned (look through `heedful.inspection.watch`).
+    padding gives `W_o`'s offset, not NaN; no weights are returned (look through `heedful.inspection.watch`);
+    there is neither `add_bias_kv` nor input without a batch.
 
     Source: Vaswani et al. 2017, section 3.2.2; grouped heads: Ainslie et al. 2023.
     """

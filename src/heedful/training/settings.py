@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -79,7 +79,8 @@ def write_settings(settings: Section, title: str) -> str:
         table = tomlkit.table()
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
-            table.add(tomlkit.comment(field.description or key))
+            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+            table.add(tomlkit.comment((field.description or key) + (f" ({', '.join(choices)})" if choices else "")))
             table.add(key, list(value) if isinstance(value, tuple) else value)
         document.add(tomlkit.nl())
         document.add(name, table)
