@@ -29,5 +29,6 @@ def test_show_prints_a_file_of_the_defaults_that_can_be_read_back(heedful, tmp_p
         assert {f"{section}.{key}" for section, table in given.items() for key in table} == {
             key for key, *_ in described
         }
-        for _, _, _, meaning in described:
-            assert f"# {meaning}\n" in out
+        assert any(choices for _, _, choices, _ in described)
+        for _, _, choices, meaning in described:
+            assert f"# {meaning} {choices}".rstrip() + "\n" in out

@@ -131,7 +131,7 @@ def test_what_is_written_is_read_back_and_explained(tmp_path):
 def test_settings_are_described():
     described = {key: rest for key, *rest in describe_settings(Settings)}
     assert described["model.layers"] == [2, "", "how many"]
-    assert described["training.precision"][:2] == ["32-true", "32-true | bf16-mixed | 16-mixed"]
+    assert described["training.precision"][:2] == ["32-true", "(32-true, bf16-mixed, 16-mixed)"]
 
 
 def test_every_example_is_of_its_task():

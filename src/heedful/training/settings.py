@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from heedful._errors import SettingsError
 
@@ -79,8 +80,7 @@ def write_settings(settings: Section, title: str) -> str:
         table = tomlkit.table()
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
-            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-            table.add(tomlkit.comment((field.description or key) + (f" ({', '.join(choices)})" if choices else "")))
+            table.add(tomlkit.comment(" ".join(filter(None, [field.description, _choices(field)]))))
             table.add(key, list(value) if isinstance(value, tuple) else value)
         document.add(tomlkit.nl())
         document.add(name, table)
@@ -94,13 +94,12 @@ def describe_settings(kind: type[Section]) -> Iterator[tuple[str, Any, str, str]
         assert isinstance(section, type)
         assert issubclass(section, Section)
         for key, inner in section.model_fields.items():
-            choices = getattr(inner.annotation, "__args__", None)
-            words = (
-                " | ".join(map(str, choices))
-                if getattr(inner.annotation, "__name__", "") == "Literal" and choices
-                else ""
-            )
-            yield f"{name}.{key}", inner.default, words, inner.description or ""
+            yield f"{name}.{key}", inner.default, _choices(inner), inner.description or ""
+
+
+def _choices(field: FieldInfo) -> str:
+    """The words that a setting can be, where they are few."""
+    return f"({', '.join(get_args(field.annotation))})" if get_origin(field.annotation) is Literal else ""
 
 
 def _value(text: str) -> Any:
