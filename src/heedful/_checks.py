@@ -8,7 +8,7 @@ from torch import Tensor
 Shape = tuple[int, ...]
 
 
-def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None) -> Shape:
+def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None, *, same_width: bool = True) -> Shape:
     """Checks query `[..., H, N, D]`, key `[..., G, M, D]`, value `[..., G, M, E]`; gives the shape `(..., H, N, M)` of their matrix."""
     if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor | None)):
         names = " and ".join(type(operand).__name__ for operand in (query, key, value) if operand is not None)
@@ -21,7 +21,7 @@ def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None) -> S
         raise ValueError(
             f"`query`, `key` and `value` must have at least two axes (positions and features): got {_sizes(q, k, v)}."
         )
-    if q[-1] != k[-1]:
+    if same_width and q[-1] != k[-1]:
         raise ValueError(f"`query` and `key` must have the same width: got {q[-1]} and {k[-1]}.")
     if k[-2] != v[-2]:
         raise ValueError(f"`key` must have as many positions as `value`: got {k[-2]} and {v[-2]}.")
@@ -66,6 +66,33 @@ def check_bias(bias: Tensor, query: Tensor, shape: Shape) -> None:
     if bias.device != query.device:
         raise ValueError(f"`bias` must be on the device of `query`, {query.device}: got {bias.device}.")
     check_broadcasts("`bias`", bias, shape)
+
+
+def check_scale(scale: Tensor | float | None, query: Tensor, shape: Shape) -> None:
+    """Checks a factor of the scores: a number, or a tensor that broadcasts to `[..., H, N, 1]`."""
+    if scale is None:
+        return
+    if not torch.is_tensor(scale):
+        if not isinstance(scale, (int, float)) or isinstance(scale, bool):
+            raise TypeError(f"`scale` must be a number or a tensor: got {scale!r}.")
+        return
+    _check_numbers("scale", scale, query)
+    check_broadcasts("`scale`", scale, (*shape[:-1], 1), "[..., H, N, 1]")
+
+
+def check_sinks(sinks: Tensor, query: Tensor, shape: Shape) -> None:
+    """Checks sinks: floating point, on the query's device, broadcastable to the axes before the positions."""
+    if not torch.is_tensor(sinks):
+        raise TypeError(f"`sinks` must be a tensor: got {type(sinks).__name__}.")
+    _check_numbers("sinks", sinks, query)
+    check_broadcasts("`sinks`, one for each head,", sinks, shape[:-2], "[..., H]")
+
+
+def _check_numbers(name: str, tensor: Tensor, query: Tensor) -> None:
+    if not tensor.is_floating_point():
+        raise TypeError(f"`{name}` must be floating point: got {tensor.dtype}.")
+    if tensor.device != query.device:
+        raise ValueError(f"`{name}` must be on the device of `query`, {query.device}: got {tensor.device}.")
 
 
 def check_divides(name: str, part: int, of: str, whole: int) -> None:

@@ -10,15 +10,39 @@ from heedful import nn, ops
 
 B, N, WIDTH = 3, 5, 24
 
+
+class OnItself(torch_nn.Module):
+    """A layer of two sequences, given one of them twice."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, **call):
+        return self.layer(x, x, **call)
+
+
+def learned(*sizes):
+    return torch_nn.Parameter(torch.randn(*sizes))
+
+
 LAYERS = {
     "SelfAttention": lambda: nn.SelfAttention(WIDTH, key_width=7, value_width=WIDTH),
-    "MultiHeadAttention": lambda: nn.MultiHeadAttention(WIDTH, 4, key_heads=2),
+    "SelfAttention, additive": lambda: nn.SelfAttention(WIDTH, key_width=7, score=ops.Additive(learned(7))),
+    "CrossAttention": lambda: OnItself(nn.CrossAttention(WIDTH, key_width=7, dropout=0.2)),
+    "ParameterFreeAttention": lambda: nn.ParameterFreeAttention(),
+    "MultiHeadAttention": lambda: nn.MultiHeadAttention(WIDTH, 4, key_heads=2, dropout=0.2),
+    "MultiHeadAttention, bilinear, entmax": lambda: nn.MultiHeadAttention(
+        WIDTH, 4, score=ops.Bilinear(learned(4, 6, 6)), normalize=ops.entmax(torch_nn.Parameter(torch.tensor(1.3)))
+    ),
     "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(WIDTH, 3, dropout=0.2, drop_path=0.3, norm="post"),
     "TransformerEncoder": lambda: nn.TransformerEncoder(WIDTH, 3, 2, dropout=0.2, drop_path=0.3),
     "AttentionPooling": lambda: _moved(nn.AttentionPooling(WIDTH, 2)),
     "SinusoidalPositions": lambda: nn.SinusoidalPositions(WIDTH),
     "LearnedPositions": lambda: nn.LearnedPositions(11, WIDTH),
 }
+# not from one sequence to one result: tried in tests/nn
+OTHERS = {"FixedKeyValueCache", "KeyValueCache", "LearnedALiBi", "LearnedRelativeBias", "RotaryPositions"}
 ATTENDING = [name for name in LAYERS if "Positions" not in name]
 layers = pytest.mark.parametrize("name", LAYERS)
 attending = pytest.mark.parametrize("name", ATTENDING)
@@ -39,7 +63,9 @@ def inputs(dtype=torch.float64):
 
 
 def test_the_table_is_complete():
-    assert {name for name in nn.__all__ if isinstance(getattr(nn, name), type)} == set(LAYERS)
+    assert {name for name in nn.__all__ if isinstance(getattr(nn, name), type)} == {
+        name.split(",")[0] for name in LAYERS
+    } | OTHERS
 
 
 @attending
@@ -127,5 +153,7 @@ def test_gradcheck(name):
 
 @layers
 def test_what_does_not_fit(name):
+    if name == "ParameterFreeAttention":
+        pytest.skip("any width fits")
     with pytest.raises(ValueError, match=r"`(x|query)` must be .*width.* 24: got \[2, 5, 23\]"):
         made(name)(torch.randn(2, 5, 23, dtype=torch.float64))

@@ -1,4 +1,7 @@
-"""Patterns combine as sets do, on every path."""
+"""Patterns combine as sets do, on every path, and what they say of themselves is so."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,62 +10,442 @@ from hypothesis import strategies as st
 
 import heedful
 from heedful import ops
-from heedful.ops.engines.reference import visible
+from heedful.ops.patterns import marks
+from heedful.ops.patterns.base import readable
+from tests.reference import naive
 
-N, M = 5, 7
-SHAPE = (2, 3, N, M)
-ROWS, COLUMNS = torch.arange(N)[:, None], torch.arange(M)[None]
-
-
-def drawn_mask(seed):
-    mask = torch.rand(2, 1, N, M, generator=torch.Generator().manual_seed(seed)) > 0.4
-    return ops.Mask(mask), mask
+B, H = 2, 3
+SIZES = [(5, 7), (6, 6), (7, 5)]  # (6, 6) is also a grid of 2 x 3
 
 
-def drawn_lengths(pair):
-    lengths = torch.tensor(pair)
-    return ops.Lengths(lengths), lengths[:, None, None, None] > COLUMNS
+def places(shape):
+    return torch.arange(shape[-2])[:, None], torch.arange(shape[-1])[None]
 
 
-LEAVES = st.one_of(
-    st.just((ops.Global(), torch.ones(1, 1).bool())),
-    st.just((ops.Causal("start"), COLUMNS <= ROWS)),
-    st.just((ops.Causal("end"), COLUMNS <= ROWS + M - N)),
-    st.tuples(st.integers(0, M), st.integers(0, M)).map(drawn_lengths),
-    st.integers(0, 99).map(drawn_mask),
-)
-TREES = st.recursive(
-    LEAVES,
-    lambda inner: st.one_of(
-        st.tuples(inner, inner).map(lambda ab: (ab[0][0] & ab[1][0], ab[0][1] & ab[1][1])),
-        st.tuples(inner, inner).map(lambda ab: (ab[0][0] | ab[1][0], ab[0][1] | ab[1][1])),
-        inner.map(lambda a: (~a[0], ~a[1])),
-    ),
-    max_leaves=5,
-)
+def visible(pattern, shape):
+    return pattern.allowed(*places(shape), shape).expand(shape)
+
+
+def seen(rule, shape):
+    """A naive twin at every pair."""
+    return torch.tensor(
+        [
+            [[[rule(b, h, i, j) for j in range(shape[3])] for i in range(shape[2])] for h in range(shape[1])]
+            for b in range(shape[0])
+        ]
+    ).reshape(shape)
+
+
+@st.composite
+def leaves(draw, N, M):
+    """What makes a pattern, and its naive twin."""
+    align = draw(st.sampled_from(["start", "end"] if N != M else ["start", "end", None]))
+    offset = M - N if align == "end" else 0
+    few = st.integers(0, 4)
+    counts = st.lists(st.integers(0, M), min_size=B, max_size=B)
+    before, after, step = draw(few), draw(few), draw(st.integers(1, 3))
+    kinds = [
+        "global",
+        "causal",
+        "local",
+        "dilated",
+        "prefix",
+        "prefixes",
+        "lengths",
+        "length",
+        "documents",
+        "keys",
+        "mask",
+    ]
+    kind = draw(st.sampled_from(kinds + ["tokens", "grid", "axial", "own"] * (N == M)))
+    if kind == "global":
+        return lambda: ops.Global(), lambda b, h, i, j: True
+    if kind == "causal":
+        return lambda: ops.Causal(align), naive.causal(offset)
+    if kind == "local":
+        return lambda: ops.Local(before, after, align), naive.local(before, after, offset)
+    if kind == "dilated":
+        return lambda: ops.Dilated(before, after, step, align), naive.dilated(before, after, step, offset)
+    if kind == "prefix":
+        n = draw(st.integers(0, M))
+        return lambda: ops.Prefix(n, align), naive.prefix([n] * B, offset)
+    if kind == "prefixes":
+        numbers = draw(counts)
+        return lambda: ops.Prefix(torch.tensor(numbers), align), naive.prefix(numbers, offset)
+    if kind == "lengths":
+        numbers = draw(counts)
+        return lambda: ops.Lengths(torch.tensor(numbers)), naive.lengths(numbers)
+    if kind == "length":
+        n = draw(st.integers(0, M))
+        return lambda: ops.Lengths(n), naive.lengths([n] * B)
+    if kind in ("documents", "own"):
+        ids, key_ids = (
+            draw(st.lists(st.lists(st.integers(-1, 2), min_size=n, max_size=n), min_size=B, max_size=B)) for n in (N, M)
+        )
+        if kind == "own":
+            return lambda: ops.Documents(torch.tensor(ids)), naive.documents(ids, ids)
+        if draw(st.booleans()):  # the same queries in all samples
+            return lambda: ops.Documents(torch.tensor(ids[0]), torch.tensor(key_ids)), naive.documents(
+                [ids[0]] * B, key_ids
+            )
+        return lambda: ops.Documents(torch.tensor(ids), torch.tensor(key_ids)), naive.documents(ids, key_ids)
+    if kind in ("keys", "tokens"):
+        index = draw(st.lists(st.integers(0, M - 1), max_size=3))
+        chosen = torch.tensor(index, dtype=torch.int32)
+        if kind == "keys":
+            return lambda: ops.Tokens(chosen, align="keys"), naive.token_keys(index)
+        return lambda: ops.Tokens(chosen), naive.tokens(index)
+    if kind == "grid":
+        size = draw(st.sampled_from([1, 3, (1, 3), (3, 1), (3, 5)]))
+        height, width = size if isinstance(size, tuple) else (size, size)
+        return lambda: ops.Neighborhood2d(size, (2, 3)), naive.neighborhood2d(height, width, 3)
+    if kind == "axial":
+        return lambda: ops.Axial((2, 3)), naive.axial(3)
+    axes = draw(st.sampled_from([(B, 1, N, M), (B, H, N, 1), (1, H, 1, M), (N, M), (M,), (1, 1)]))
+    mask = torch.rand(axes, generator=torch.Generator().manual_seed(draw(st.integers(0, 99)))) > 0.4
+    whole = mask.expand(B, H, N, M).tolist()
+    return lambda: ops.Mask(mask), lambda b, h, i, j: whole[b][h][i][j]
+
+
+def trees(N, M):
+    both = [
+        lambda ab: (lambda: ab[0][0]() & ab[1][0](), lambda *at: ab[0][1](*at) and ab[1][1](*at)),
+        lambda ab: (lambda: ab[0][0]() | ab[1][0](), lambda *at: ab[0][1](*at) or ab[1][1](*at)),
+    ]
+    return st.recursive(
+        leaves(N, M),
+        lambda inner: st.one_of(
+            *(st.tuples(inner, inner).map(make) for make in both),
+            inner.map(lambda a: (lambda: ~a[0](), lambda *at: not a[1](*at))),
+        ),
+        max_leaves=5,
+    )
+
+
+CASES = st.sampled_from(SIZES).flatmap(lambda size: st.tuples(trees(*size), st.just((B, H, *size))))
+
+
+@settings(max_examples=150, deadline=None)
+@given(CASES, st.integers(0, 99))
+def test_any_combination_is_what_it_says(case, seed):
+    (make, rule), shape = case
+    pattern = make()
+    N, M = shape[-2:]
+    mask = seen(rule, shape)
+    pattern.check(shape)
+    assert torch.equal(visible(pattern, shape), mask)
+    assert pattern.hides(shape) or mask.all()
+    assert pattern.empties(shape) or mask.any(-1).all()
+    by_row, by_column = pattern.depends(shape)
+    assert by_row or torch.equal(mask, mask[..., :1, :].expand(shape))
+    assert by_column or torch.equal(mask, mask[..., :1].expand(shape))
+    if pattern.shifts():
+        assert torch.equal(mask[..., 1:, 1:], mask[..., :-1, :-1])
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(N, (2, 4, 3, 1), generator=generator)
+    columns = torch.randint(M, (2, 4, 1, 5), generator=generator)
+    tiles = pattern.allowed(rows, columns, shape).expand(B, H, 2, 4, 3, 5)
+    assert torch.equal(tiles, mask[..., rows, columns])
+    for part in pattern.parts():
+        assert not (mask & ~visible(part, shape)).any()
+
+
+@settings(max_examples=150, deadline=None)
+@given(CASES)
+def test_columns_hold_all_that_is_visible(case):
+    (make, rule), shape = case
+    pattern = make()
+    first, last, hull = hulls(pattern, seen(rule, shape))
+    assert ((first >= 0) & (first <= last) & (last <= shape[-1])).all()
+    assert ((hull[0] >= first) & (hull[1] <= last) | (hull[0] >= hull[1])).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(CASES)
+def test_alternatives_unite_to_the_pattern(case):
+    (make, rule), shape = case
+    pattern = make()
+    for whole, mask in (
+        (pattern, seen(rule, shape)),
+        (pattern.transposed(), seen(rule, shape).mT.flip(-1, -2)),
+    ):
+        union = torch.zeros(mask.shape, dtype=torch.bool)
+        for one in whole.alternatives():
+            assert not isinstance(one, ops.Or)
+            union |= visible(one, tuple(mask.shape))
+        assert torch.equal(union, mask)
+
+
+@settings(max_examples=100, deadline=None)
+@given(CASES)
+def test_one_sample_and_the_transposed(case):
+    (make, rule), shape = case
+    pattern = make()
+    mask = seen(rule, shape)
+    for b in range(B):
+        one = pattern.sample(b, shape)
+        one.check(shape[1:])
+        assert torch.equal(visible(one, shape[1:]), mask[b])
+    assert pattern.batched(shape) or torch.equal(mask[0], mask[1])
+    back = pattern.transposed()
+    turned = (*shape[:2], shape[3], shape[2])
+    back.check(turned)
+    assert torch.equal(visible(back, turned), mask.mT.flip(-1, -2))
+    assert torch.equal(visible(back.transposed(), shape), mask)
+    for b in range(B):
+        assert torch.equal(visible(back.sample(b, turned), turned[1:]), mask[b].mT.flip(-1, -2))
+    first, last, hull = hulls(back, mask.mT.flip(-1, -2))
+    assert ((hull[0] >= first) & (hull[1] <= last) | (hull[0] >= hull[1])).all()
 
 
 @settings(max_examples=60, deadline=None)
-@given(TREES, st.integers(0, 99))
-def test_any_combination_is_its_mask(tree, seed):
-    pattern, mask = tree
-    mask = mask.expand(SHAPE)
-    assert torch.equal(visible(pattern, SHAPE, torch.device("cpu")).expand(SHAPE), mask)
-    assert pattern.hides(SHAPE) or mask.all()
-    assert pattern.empties(SHAPE) or mask.any(-1).all()
-    by_row, by_column = pattern.depends(SHAPE)
-    assert by_row or torch.equal(mask, mask[..., :1, :].expand(SHAPE))
-    assert by_column or torch.equal(mask, mask[..., :1].expand(SHAPE))
-    back = visible(pattern.transposed(), (2, 3, M, N), torch.device("cpu")).expand(2, 3, M, N)
-    assert torch.equal(back, mask.mT.flip(-1, -2))
+@given(CASES, st.integers(0, 99))
+def test_any_combination_is_its_mask(case, seed):
+    (make, rule), shape = case
+    pattern = make()
+    mask = seen(rule, shape)
     generator = torch.Generator().manual_seed(seed)
-    query, key, value = (torch.randn(2, 3, n, 11, generator=generator, dtype=torch.float64) for n in (N, M, M))
+    query, key, value = (
+        torch.randn(B, H, n, 11, generator=generator, dtype=torch.float64) for n in shape[-2:] + shape[-1:]
+    )
     expected = heedful.attention_weights(query, key, pattern=ops.Mask(mask))
     A = heedful.AttentionMatrix(query, key, pattern=pattern)
     torch.testing.assert_close(heedful.attention(query, key, value, pattern=pattern), expected @ value)
     torch.testing.assert_close(A @ value, expected @ value)
     torch.testing.assert_close(A.T @ query, expected.mT @ query)
-    torch.testing.assert_close(A[..., 1:, [6, 0]], expected[..., 1:, :][..., [6, 0]])
+    torch.testing.assert_close(A[..., 1:, [4, 0]], expected[..., 1:, :][..., [4, 0]])
+
+
+SMALL = (0, 1, 2, 6)
+ALIGNED = [
+    *(ops.Causal(align) for align in ("start", "end")),
+    *(ops.Local(a, b, align) for a in SMALL for b in SMALL for align in ("start", "end")),
+    *(ops.Dilated(a, b, step, align) for a in SMALL for b in SMALL for step in (1, 2) for align in ("start", "end")),
+    *(ops.Prefix(n, align) for n in (0, 1, 4, 5) for align in ("start", "end")),
+]
+
+
+@pytest.mark.parametrize("size", [(5, 7), (6, 6), (7, 5), (8, 5), (1, 5), (2, 5), (5, 1)])
+def test_whether_anything_is_hidden_and_a_row_is_empty(size):
+    for pattern in ALIGNED:
+        if isinstance(pattern, ops.Prefix) and pattern.n > size[1]:
+            continue
+        mask = visible(pattern, size)
+        hidden, empty = not mask.all(), not mask.any(-1).all()
+        assert pattern.hides(size) >= hidden, pattern
+        assert pattern.empties(size) >= empty, pattern
+        if not isinstance(pattern, ops.Dilated):
+            assert pattern.hides(size) == hidden, pattern
+            assert pattern.empties(size) == empty, pattern
+        start, stop = torch.arange(size[0]), torch.arange(size[0]) + 1
+        first, last = pattern.columns(start, stop, size)
+        inside = (torch.arange(size[1]) >= first[:, None]) & (torch.arange(size[1]) < last[:, None])
+        assert not (mask & ~inside).any(), pattern
+
+
+@pytest.mark.parametrize("grid", [(1, 6), (6, 1), (2, 3), (4, 5)])
+@pytest.mark.parametrize("size", [1, 3, (1, 3), (5, 1), (9, 9)])
+def test_patterns_on_grids(grid, size):
+    n = grid[0] * grid[1]
+    shape = (n, n)
+    height, width = size if isinstance(size, tuple) else (size, size)
+    near, axial = ops.Neighborhood2d(size, grid), ops.Axial(grid)
+    for pattern, rule in ((near, naive.neighborhood2d(height, width, grid[1])), (axial, naive.axial(grid[1]))):
+        mask = seen(rule, (1, 1, n, n))[0, 0]
+        assert torch.equal(visible(pattern, shape), mask)
+        assert pattern.hides(shape) != mask.all()
+        assert not pattern.empties(shape)
+        for one in (pattern, *pattern.alternatives()):
+            inner = visible(one, shape)
+            assert one.hides(shape) != inner.all()
+            first, last, hull = hulls(one, inner[None, None])
+            assert ((hull[0] >= first) & (hull[1] <= last)).all()
+
+
+def intervals(N):
+    pairs = [(a, b) for a in range(N) for b in range(a + 1, N + 1)]
+    return torch.tensor(pairs).T
+
+
+def hulls(pattern, mask):
+    """What the pattern says of each interval of rows, and what is so: (first, last, (first, last))."""
+    start, stop = intervals(mask.shape[-2])
+    first, last = pattern.columns(start, stop, tuple(mask.shape))
+    assert first.shape == last.shape == start.shape
+    by_row = mask.any(0).any(0)
+    true = [by_row[a:b].any(0).nonzero().flatten() for a, b in zip(start, stop, strict=True)]
+    return (
+        first,
+        last,
+        (
+            torch.tensor([int(t[0]) if len(t) else 0 for t in true]),
+            torch.tensor([int(t[-1]) + 1 if len(t) else 0 for t in true]),
+        ),
+    )
+
+
+IDS = torch.tensor([[0, 0, 3, 3, -1, 5, 5], [0, 1, 1, 1, 2, -1, -1]])
+
+
+@pytest.mark.parametrize("size", [(5, 7), (7, 7), (7, 5)])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(ops.Causal(align) for align in ("start", "end")),
+        *(ops.Local(a, b, align) for a, b in ((0, 0), (1, 2), (2, None), (9, 0)) for align in ("start", "end")),
+        ops.Prefix(torch.tensor([3, 2]), "end"),
+        ops.Lengths(torch.tensor([4, 2])),
+        ops.Lengths(0),
+        ops.Tokens([3, 1], align="keys"),
+        ops.Tokens([], align="keys"),
+        ops.Causal("end") & ops.Local(2, 9, "end"),
+        ops.Causal("start") | ops.Lengths(3),
+    ],
+    ids=repr,
+)
+def test_hulls_are_no_wider_than_they_must_be(pattern, size):
+    shape = (B, H, *size)
+    first, last, hull = hulls(pattern, visible(pattern, shape))
+    some = hull[1] > 0
+    assert torch.equal(first[some], hull[0][some])
+    assert torch.equal(last[some], hull[1][some])
+    assert torch.equal(first[~some], last[~some])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        ops.Documents(IDS),
+        ops.Documents(IDS[:1]),
+        ops.Documents(IDS[0]),
+        ops.Documents(IDS, IDS.flip(-1)),
+        ops.Documents(IDS[0], IDS),
+        ops.Documents(IDS.flip(0) * 2**60, IDS * 2**60),
+        ops.Documents(torch.tensor([[4, 0, 4, 1, 0, 1, 9]])),
+        ops.Documents(torch.full((7,), -1)),
+        ops.Documents.from_offsets(torch.tensor([0, 3, 3, 7])),
+        ops.Tokens([4, 2]),
+    ],
+)
+def test_hulls_of_documents_are_no_wider_than_they_must_be(pattern):
+    first, last, hull = hulls(pattern, visible(pattern, (B, H, 7, 7)))
+    some = hull[1] > 0
+    assert torch.equal(first[some], hull[0][some])
+    assert torch.equal(last[some], hull[1][some])
+    assert torch.equal(first[~some], last[~some])
+
+
+def test_hulls_of_many_documents_take_linear_memory():
+    ids = torch.arange(200_000) // 7
+    start = torch.arange(0, 200_000, 64)
+    stop = (start + 64).clamp(max=200_000)
+    first, last = ops.Documents(ids).columns(start, stop, (1, 1, 200_000, 200_000))
+    assert torch.equal(first, start // 7 * 7)
+    assert torch.equal(last, (((stop - 1) // 7 + 1) * 7).clamp(max=200_000))
+
+
+def test_alternatives_are_a_normal_form():
+    a, b, c = ops.Causal(), ops.Local(1), ops.Axial((2, 3))
+    row, column = c.alternatives()
+    assert ((a | b) & c).alternatives() == (a & row, a & column, b & row, b & column)
+    assert (a & ops.Global()).alternatives() == (a,)
+    assert (ops.Global() & a).alternatives() == (a,)
+    assert (a | ops.Global()).alternatives() == (ops.Global(),)
+    assert (b & (a | ops.Global())).alternatives() == (b,)
+    keys, queries = ops.Tokens([1, 0]).alternatives()
+    assert keys.index.tolist() == queries.index.tolist() == [1, 0]
+    assert isinstance(keys, marks._TokenKeys)
+    assert isinstance(queries, marks._TokenQueries)
+
+
+def test_what_shifts_and_what_differs_by_sample():
+    lengths = ops.Lengths(torch.tensor([1, 2]))
+    assert (ops.Causal() & ~ops.Local(2) | ops.Dilated(1)).shifts()
+    assert not (ops.Causal() & lengths).shifts()
+    assert (ops.Causal() & ~lengths).batched((2, 3, 5, 5))
+    assert not ops.Lengths(torch.tensor([1])).batched((2, 3, 5, 5))
+    assert not ops.Mask(torch.ones(3, 5, 5).bool()).batched((2, 3, 5, 5))
+    assert ops.Mask(torch.ones(2, 5, 5).bool()).batched((2, 5, 5))
+    assert ops.Documents(IDS).batched((2, 3, 7, 7))
+    assert not ops.Prefix(3).batched((2, 3, 7, 7))
+
+
+def test_offsets_are_ids():
+    ids = ops.Documents.from_offsets(torch.tensor([0, 2, 2, 5], dtype=torch.int32)).ids
+    assert ids.tolist() == [0, 0, 2, 2, 2]
+    assert ops.Documents.from_offsets(torch.tensor([0])).ids.shape == (0,)
+
+
+TENSORS = {
+    "lengths": (ops.Lengths, torch.tensor([[4, 0], [2, 7]]), (2, 3, 7, 7)),
+    "prefix": (ops.Prefix, torch.tensor([[4, 0], [2, 7]]), (2, 3, 7, 7)),
+    "documents": (ops.Documents, torch.stack([IDS, IDS.flip(0, 1)]), (2, 3, 7, 7)),
+    "mask": (ops.Mask, torch.rand(2, 3, 7, 7, generator=torch.Generator().manual_seed(1)) > 0.5, (2, 3, 7, 7)),
+    "tokens": (ops.Tokens, torch.tensor([[1, 4], [6, 6]]), (2, 3, 7, 7)),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.parametrize("tiled", [False, True])
+def test_tensors_of_patterns_may_be_batched_by_vmap(name, tiled):
+    make, numbers, shape = TENSORS[name]
+    rows, columns = places(shape)
+    if tiled:
+        rows, columns = rows.reshape(7, 1, 1), columns.expand(7, 1, 7)
+
+    def allowed(tensor):
+        pattern = make(tensor)
+        pattern.check(shape)
+        first, last = pattern.columns(*intervals(7), shape)
+        assert not readable(tensor)
+        assert (first == 0).all()
+        assert (last == 7).all()
+        return pattern.allowed(rows, columns, shape)
+
+    together = torch.func.vmap(allowed)(numbers)
+    assert torch.equal(together, torch.stack([make(one).allowed(rows, columns, shape) for one in numbers]))
+
+
+COMPILED = """
+import torch
+from heedful import ops
+
+rows, columns = torch.arange(7)[:, None], torch.arange(7)[None]
+shape = (2, 3, 7, 7)
+ids = torch.tensor([[0, 0, 3, 3, -1, 5, 5], [0, 1, 1, 1, 2, -1, -1]])
+cases = [
+    (ops.Lengths, torch.tensor([4, 0])),
+    (ops.Prefix, torch.tensor([4, 0])),
+    (ops.Documents, ids),
+    (ops.Mask, ids[:, None, :, None] > ids[:, None, None]),
+    (ops.Tokens, torch.tensor([1, 4])),
+    (ops.Prefix, 3),
+]
+for make, tensor in cases:
+    def allowed(tensor):
+        pattern = make(tensor) & ops.Local(3) | ops.Dilated(1) & ops.Neighborhood2d(3, (1, 7)) | ops.Axial((7, 1))
+        pattern.check(shape)
+        return pattern.transposed().allowed(rows, columns, shape)
+
+    torch.compiler.reset()
+    compiled = torch.compile(allowed, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(tensor), allowed(tensor)), make
+"""
+
+
+def test_patterns_compile():
+    """In a process of its own: the wrappers that check annotations do not compile."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_can_be_read():
+    from torch._subclasses import FakeTensorMode
+
+    assert readable(torch.ones(2))
+    assert not readable(torch.ones(2, device="meta"))
+    with FakeTensorMode():
+        assert not readable(torch.ones(2))
 
 
 @pytest.mark.parametrize("engine", ["fused", "reference"])

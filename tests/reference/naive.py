@@ -47,3 +47,56 @@ def attention(query, key, value, *, score, visible, bias=None):
     out = torch.stack(outs).view(B, H, N, E)
     weights = torch.stack(rows).view(B, H, N, M)
     return out, weights
+
+
+# Who may see whom, one pair at a time: each gives visible(b, h, i, j). `offset` is the position of query 0 among the keys.
+
+
+def causal(offset=0):
+    return lambda b, h, i, j: j <= i + offset
+
+
+def local(before, after, offset=0):
+    return lambda b, h, i, j: i + offset - before <= j <= i + offset + after
+
+
+def dilated(before, after, step, offset=0):
+    return lambda b, h, i, j: any(j == i + offset + t * step for t in range(-before, after + 1))
+
+
+def prefix(counts, offset=0):
+    """`counts` holds one number for each sample."""
+    return lambda b, h, i, j: j < counts[b] or j <= i + offset
+
+
+def lengths(counts):
+    return lambda b, h, i, j: j < counts[b]
+
+
+def documents(ids, key_ids):
+    """`ids` and `key_ids` hold one list for each sample."""
+    return lambda b, h, i, j: ids[b][i] >= 0 and ids[b][i] == key_ids[b][j]
+
+
+def tokens(index):
+    return lambda b, h, i, j: i in index or j in index
+
+
+def token_keys(index):
+    return lambda b, h, i, j: j in index
+
+
+def neighborhood2d(height, width, columns):
+    def visible(b, h, i, j):
+        (y, x), (v, u) = divmod(i, columns), divmod(j, columns)
+        return abs(y - v) <= height // 2 and abs(x - u) <= width // 2
+
+    return visible
+
+
+def axial(columns):
+    def visible(b, h, i, j):
+        (y, x), (v, u) = divmod(i, columns), divmod(j, columns)
+        return y == v or x == u
+
+    return visible

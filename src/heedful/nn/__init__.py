@@ -1,17 +1,36 @@
 """Layers: parameters and one call into `heedful.ops`."""
 
+from heedful.nn.cache import FixedKeyValueCache, KeyValueCache
+from heedful.nn.convert import from_torch
+from heedful.nn.cross import CrossAttention
 from heedful.nn.multihead import MultiHeadAttention, SelfAttention
+from heedful.nn.parameter_free import ParameterFreeAttention
 from heedful.nn.pooling import AttentionPooling
-from heedful.nn.positions import LearnedPositions, SinusoidalPositions, sinusoidal
+from heedful.nn.positions import (
+    LearnedALiBi,
+    LearnedPositions,
+    LearnedRelativeBias,
+    RotaryPositions,
+    SinusoidalPositions,
+    sinusoidal,
+)
 from heedful.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "AttentionPooling",
+    "CrossAttention",
+    "FixedKeyValueCache",
+    "KeyValueCache",
+    "LearnedALiBi",
     "LearnedPositions",
+    "LearnedRelativeBias",
     "MultiHeadAttention",
+    "ParameterFreeAttention",
+    "RotaryPositions",
     "SelfAttention",
     "SinusoidalPositions",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "from_torch",
     "sinusoidal",
 ]

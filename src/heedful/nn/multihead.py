@@ -4,11 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from heedful._checks import check_divides, check_features, check_positive
+from heedful._checks import check_divides, check_features, check_fraction, check_positive
 from heedful._types import Float, Tensor
-from heedful.ops import Global, Pattern, ScaledDot, Score, attention
+from heedful.nn._values import held, hold
+from heedful.nn.cache import Cache
+from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
 
-_GLOBAL, _SCALED_DOT = Global(), ScaledDot()
+_GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
 
 
 class SelfAttention(nn.Module):
@@ -19,7 +21,11 @@ class SelfAttention(nn.Module):
         key_width: the features of queries and keys; by default `width`.
         value_width: the features of values and of the output, E; by default `width`.
         bias: whether the projections have an offset.
-        score: how relevant a key is to a query.
+        score: how relevant a key is to a query. Tensors of the score and of the normaliser become the layer's own: a
+            `torch.nn.Parameter` is trained with the layer, as `score_weight` of `Additive(weight)`.
+        normalize: what makes weights of the scores.
+        select: what is done with the weights: their mean of all values, or one value alone.
+        dropout: the share of the weights that is set to 0 in training.
 
     Example:
         >>> layer = SelfAttention(width=8)
@@ -37,22 +43,36 @@ class SelfAttention(nn.Module):
         value_width: int | None = None,
         bias: bool = True,
         score: Score = _SCALED_DOT,
+        normalize: Normalizer = softmax,
+        select: Selection = _SOFT,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         check_positive("width", width)
-        self.width, self.score = width, score
+        check_fraction("dropout", dropout)
+        self.width, self.dropout = width, dropout
+        hold(self, score=score, normalize=normalize, select=select)
         self.query_projection = nn.Linear(width, key_width or width, bias=bias)
         self.key_projection = nn.Linear(width, key_width or width, bias=bias)
         self.value_projection = nn.Linear(width, value_width or width, bias=bias)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], *, pattern: Pattern = _GLOBAL, bias: Float[Tensor, "..."] | None = None
+        self,
+        x: Float[Tensor, "B N D"],
+        *,
+        pattern: Pattern = _GLOBAL,
+        bias: Bias | Float[Tensor, "..."] | None = None,
+        scale: Float[Tensor, "..."] | float | None = None,
+        softcap: float | None = None,
+        sinks: Float[Tensor, "..."] | None = None,
+        seed: int | None = None,
     ) -> Float[Tensor, "B N E"]:
-        """Attends within each sequence `[batch, positions, width]`; `pattern` and `bias` as in `heedful.attention`."""
+        """Attends within each sequence `[batch, positions, width]`; the other arguments are those of `heedful.attention`."""
         check_features("x", x, self.width, "[batch, positions, width]")
         return attention(
-            self.query_projection(x), self.key_projection(x), self.value_projection(x),
-            score=self.score, pattern=pattern, bias=bias,
+            self.query_projection(x), self.key_projection(x), self.value_projection(x), **held(self),
+            pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
+            dropout=self.dropout if self.training else 0.0, seed=seed,
         )  # fmt: skip
 
 
@@ -68,7 +88,13 @@ class MultiHeadAttention(nn.Module):
         key_width: the features of the key's input; by default `width`.
         value_width: the features of the value's input; by default `width`.
         bias: whether the projections have an offset.
-        score: how relevant a key is to a query.
+        score: how relevant a key is to a query. Tensors of the score and of the normaliser become the layer's own: a
+            `torch.nn.Parameter` is trained with the layer, as `score_weight` of `Additive(weight)`.
+        normalize: what makes weights of the scores.
+        select: what is done with the weights: their mean of all values, or one value alone.
+        dropout: the share of the weights that is set to 0 in training.
+        rotary: turns queries and keys by where they stand, `rotary(query, key, positions) -> (query, key)`, such as
+            `RotaryPositions`; with a cache, positions go on where it ends.
 
     Example:
         >>> layer = MultiHeadAttention(width=12, heads=3)
@@ -79,7 +105,7 @@ class MultiHeadAttention(nn.Module):
 
     Differs from `torch.nn.MultiheadAttention`: the batch stands first; patterns say True = may attend; a sample that is all
     padding gives `W_o`'s offset, not NaN; no weights are returned (look through `heedful.inspection.watch`);
-    there is neither `add_bias_kv` nor input without a batch.
+    there is neither `add_bias_kv` nor input without a batch. `from_torch` makes a layer with none of these differences.
 
     Source: Vaswani et al. 2017, section 3.2.2; grouped heads: Ainslie et al. 2023.
     """
@@ -94,12 +120,18 @@ class MultiHeadAttention(nn.Module):
         value_width: int | None = None,
         bias: bool = True,
         score: Score = _SCALED_DOT,
+        normalize: Normalizer = softmax,
+        select: Selection = _SOFT,
+        dropout: float = 0.0,
+        rotary: nn.Module | None = None,
     ) -> None:
         super().__init__()
         check_divides("heads", heads, "width", width)
+        check_fraction("dropout", dropout)
         key_heads = heads if key_heads is None else key_heads
         check_divides("key_heads", key_heads, "heads", heads)
-        self.width, self.heads, self.key_heads, self.score = width, heads, key_heads, score
+        self.width, self.heads, self.key_heads, self.dropout = width, heads, key_heads, dropout
+        hold(self, score=score, normalize=normalize, select=select)
         self.key_width, self.value_width = key_width or width, value_width or width
         inner = width // heads * key_heads  # features of all key heads together
         self.sizes = [width, inner, inner]
@@ -114,15 +146,17 @@ class MultiHeadAttention(nn.Module):
         else:
             self.register_parameter("in_proj_bias", None)
         self.out_proj = nn.Linear(width, width, bias=bias)
+        self.rotary = rotary
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draws the weights as PyTorch's layer does: Glorot uniform, offsets 0."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1 and name != "out_proj.weight":
-                nn.init.xavier_uniform_(parameter)
-            elif parameter.dim() == 1:
-                nn.init.zeros_(parameter)
+        for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            if name in self._parameters:
+                nn.init.xavier_uniform_(getattr(self, name))
+        for offset in (self.in_proj_bias, self.out_proj.bias):
+            if offset is not None:
+                nn.init.zeros_(offset)
 
     def forward(
         self,
@@ -131,7 +165,12 @@ class MultiHeadAttention(nn.Module):
         value: Float[Tensor, "B M E"] | None = None,
         *,
         pattern: Pattern = _GLOBAL,
-        bias: Float[Tensor, "..."] | None = None,
+        bias: Bias | Float[Tensor, "..."] | None = None,
+        scale: Float[Tensor, "..."] | float | None = None,
+        softcap: float | None = None,
+        sinks: Float[Tensor, "..."] | None = None,
+        seed: int | None = None,
+        cache: Cache | None = None,
     ) -> Float[Tensor, "B N D"]:
         """Attends from `query` to `key` (by default the query itself) and gathers `value` (by default the key).
 
@@ -141,6 +180,12 @@ class MultiHeadAttention(nn.Module):
             value: `[batch, keys, value_width]`.
             pattern: who may see whom, over a matrix `[batch, heads, queries, keys]`.
             bias: added to the scores; broadcasts to that matrix.
+            scale: in the place of the score's own factor, as in `heedful.attention`.
+            softcap: bounds the scores, as in `heedful.attention`.
+            sinks: one more score for each head, whose weight goes to nothing, as in `heedful.attention`.
+            seed: of what is drawn: dropout and a sampled selection.
+            cache: keys and values of earlier positions. Those of this call are appended, and the queries attend to all:
+                `pattern` and `bias` are over `[batch, heads, queries, cache.length]`, as `Causal("end")` reads it.
         """
         check_features("query", query, self.width, "[batch, positions, width]")
         if key is not None:
@@ -148,9 +193,17 @@ class MultiHeadAttention(nn.Module):
         if value is not None:
             check_features("value", value, self.value_width, "[batch, positions, width]")
         q, k, v = self._project(query, query if key is None else key, value)
+        q, k, v = self._split(q, self.heads), self._split(k, self.key_heads), self._split(v, self.key_heads)
+        if self.rotary is not None:
+            positions = None
+            if cache is not None:
+                positions = torch.arange(cache.length, cache.length + k.shape[-2], device=k.device)
+            q, k = self.rotary(q, k, positions)
+        if cache is not None:
+            k, v = cache.append(k, v)
         out = attention(
-            self._split(q, self.heads), self._split(k, self.key_heads), self._split(v, self.key_heads),
-            score=self.score, pattern=pattern, bias=bias,
+            q, k, v, **held(self), pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
+            dropout=self.dropout if self.training else 0.0, seed=seed,
         )  # fmt: skip
         return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 

@@ -1,10 +1,14 @@
 """Positions: attention by itself does not know the order of what it sees."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 
 from heedful._checks import check_multiple, check_positive
 from heedful._types import Float, Tensor
+from heedful.ops.biases import ALiBi, ALiBi2d, RelativeBias, RelativeBias2d, alibi_slopes
+from heedful.ops.rotary import RotaryScaling, rotary, rotary2d
 
 
 def sinusoidal(
@@ -104,6 +108,169 @@ class LearnedPositions(nn.Module):
                 f"`x` must have at most {list(known)} positions, as the table of learned positions has: got {list(axes)}."
             )
         return x + self.table[tuple(slice(n) for n in axes)].to(x.dtype)
+
+
+class RotaryPositions(nn.Module):
+    """Turns queries and keys by their positions, `heedful.ops.rotary`, so that attention feels how far they are apart. Nothing is learned.
+
+    Args:
+        width: the features of a head; divisible by 2, on a grid by 4.
+        grid: the (rows, columns) of a grid, as in `heedful.ops.rotary2d`; by default a sequence.
+        base: as in `rotary`; by default 10,000, on a grid 100.
+        scaling: as in `rotary`; for sequences only.
+        turned: how many of the first features are turned; by default all. For sequences only.
+        pairing: as in `rotary`.
+
+    Raises:
+        ValueError: `width` or `turned` does not divide as it should, or an option is for sequences only.
+
+    Example:
+        >>> layer = RotaryPositions(width=8)
+        >>> query, key = layer(torch.randn(2, 4, 5, 8), torch.randn(2, 1, 5, 8))
+        >>> query.shape, key.shape
+        (torch.Size([2, 4, 5, 8]), torch.Size([2, 1, 5, 8]))
+
+    Source: Su et al. 2021; on a grid: Heo et al. 2024.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        grid: tuple[int, int] | None = None,
+        base: float | None = None,
+        scaling: RotaryScaling | None = None,
+        turned: int | None = None,
+        pairing: Literal["halves", "interleaved"] = "halves",
+    ) -> None:
+        super().__init__()
+        check_multiple("width", width, of=2 if grid is None else 4)
+        if turned is not None:
+            check_multiple("turned", turned, of=2)
+        if turned is not None and turned > width:
+            raise ValueError(f"`turned` must be at most `width`, {width}: got {turned}.")
+        if grid is not None and (scaling is not None or turned is not None):
+            raise ValueError(f"`scaling` and `turned` must be None on a grid: got {scaling!r} and {turned}.")
+        self.width, self.grid, self.scaling, self.turned, self.pairing = width, grid, scaling, turned, pairing
+        self.base = (10_000.0 if grid is None else 100.0) if base is None else base
+
+    def forward(
+        self,
+        query: Float[Tensor, "*lead N D"],
+        key: Float[Tensor, "*others M D"],
+        positions: Tensor | None = None,
+        key_positions: Tensor | None = None,
+    ) -> tuple[Float[Tensor, "*lead N D"], Float[Tensor, "*others M D"]]:
+        """Turns both.
+
+        Args:
+            query: `[..., N, width]`.
+            key: `[..., M, width]`.
+            positions: of the queries, broadcastable to `[..., N]`; by default 0, 1, 2 ...
+            key_positions: of the keys; by default those of the queries.
+        """
+        for name, x in (("query", query), ("key", key)):
+            if x.dim() < 2 or x.shape[-1] != self.width:
+                raise ValueError(
+                    f"`{name}` must be [..., positions, width] with width {self.width}: got {list(x.shape)}."
+                )
+        return self._turn(query, positions), self._turn(key, positions if key_positions is None else key_positions)
+
+    def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        if self.grid is None:
+            return rotary(
+                x, positions, base=self.base, scaling=self.scaling, width=self.turned, pairing=self.pairing
+            )  # fmt: skip
+        if positions is not None:
+            raise ValueError("`positions` must be None on a grid, whose cells stand row by row: got a tensor.")
+        return rotary2d(x, self.grid, base=self.base, pairing=self.pairing)
+
+
+class LearnedRelativeBias(nn.Module):
+    """A learned number for each head and distance; calling the layer gives the value for `heedful.attention(bias=...)`.
+
+    Args:
+        heads: the number of heads, H.
+        size: the reach, in positions; the number of buckets if `buckets` is "log"; or the (rows, columns) of a grid.
+        buckets: "clip" or "log", as in `RelativeBias`; so are the others. They are for sequences.
+        farthest: where "log" begins to use its last bucket.
+        two_sided: whether later keys have buckets of their own.
+        align: where the queries stand if they are not as many as the keys.
+
+    Raises:
+        ValueError: a size is not positive, or the buckets do not fit.
+
+    Example:
+        >>> LearnedRelativeBias(heads=4, size=16)().table.shape
+        torch.Size([4, 33])
+        >>> LearnedRelativeBias(heads=4, size=(7, 7))().table.shape
+        torch.Size([4, 13, 13])
+
+    Source: Shaw et al. 2018; Raffel et al. 2020; on a grid: Liu et al. 2021.
+    """
+
+    def __init__(
+        self,
+        heads: int,
+        size: int | tuple[int, int],
+        *,
+        buckets: Literal["clip", "log"] = "clip",
+        farthest: int = 128,
+        two_sided: bool = True,
+        align: Literal["start", "end"] | None = None,
+    ) -> None:
+        super().__init__()
+        axes = (size,) if isinstance(size, int) else tuple(size)
+        for n in (heads, *axes):
+            check_positive("heads` and `size", n)
+        self.size, self.buckets, self.farthest, self.two_sided, self.align = size, buckets, farthest, two_sided, align
+        if len(axes) == 2:
+            entries = tuple(2 * n - 1 for n in axes)
+        elif buckets == "log":
+            entries = axes
+        else:
+            entries = (2 * axes[0] + 1,) if two_sided else (axes[0] + 1,)
+        self.table = nn.Parameter(torch.empty(heads, *entries))
+        nn.init.trunc_normal_(self.table, std=0.02)
+        self()  # what does not fit is said now
+
+    def forward(self) -> RelativeBias | RelativeBias2d:
+        """The bias, whose table is the layer's parameter."""
+        if not isinstance(self.size, int):
+            return RelativeBias2d(self.table, self.size)
+        return RelativeBias(self.table, self.buckets, self.farthest, self.two_sided, self.align)
+
+
+class LearnedALiBi(nn.Module):
+    """ALiBi with slopes that learn, from those of the paper on; calling the layer gives the value for `heedful.attention(bias=...)`.
+
+    Args:
+        heads: the number of heads, H.
+        grid: the (rows, columns) of a grid, as in `ALiBi2d`; by default a sequence.
+        align: as in `ALiBi`; for sequences.
+
+    Raises:
+        ValueError: `heads` is not positive, or `grid` or `align` is not one of those.
+
+    Example:
+        >>> LearnedALiBi(heads=2)().slopes
+        Parameter containing:
+        tensor([0.0625, 0.0039], requires_grad=True)
+
+    Source: Press et al. 2022, section 3.
+    """
+
+    def __init__(
+        self, heads: int, *, grid: tuple[int, int] | None = None, align: Literal["start", "end"] | None = None
+    ) -> None:
+        super().__init__()
+        self.grid, self.align = grid, align
+        self.slopes = nn.Parameter(torch.tensor(alibi_slopes(heads)))
+        self()  # what does not fit is said now
+
+    def forward(self) -> ALiBi | ALiBi2d:
+        """The bias, whose slopes are the layer's parameter."""
+        return ALiBi(self.slopes, self.align) if self.grid is None else ALiBi2d(self.slopes, self.grid)
 
 
 def _check_grid(x: Tensor, width: int) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from heedful._checks import check_features, check_fraction, check_positive
 from heedful._types import Float, Tensor
 from heedful.nn.multihead import MultiHeadAttention
-from heedful.ops import Global, Pattern
+from heedful.ops import Bias, Global, Pattern
 
 _GLOBAL = Global()
 Norm = Literal["pre", "post"]
@@ -57,7 +57,7 @@ class TransformerEncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], *, pattern: Pattern = _GLOBAL, bias: Float[Tensor, "..."] | None = None
+        self, x: Float[Tensor, "B N D"], *, pattern: Pattern = _GLOBAL, bias: Bias | Float[Tensor, "..."] | None = None
     ) -> Float[Tensor, "B N D"]:
         """Transforms `[batch, positions, width]`; `pattern` and `bias` as in `heedful.attention`."""
         if self.norm == "pre":
@@ -124,7 +124,7 @@ class TransformerEncoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], *, pattern: Pattern = _GLOBAL, bias: Float[Tensor, "..."] | None = None
+        self, x: Float[Tensor, "B N D"], *, pattern: Pattern = _GLOBAL, bias: Bias | Float[Tensor, "..."] | None = None
     ) -> Float[Tensor, "B N D"]:
         """Transforms `[batch, positions, width]`; every layer sees the same `pattern` and `bias`."""
         check_features("x", x, self.width, "[batch, positions, width]")

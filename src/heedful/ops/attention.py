@@ -1,62 +1,84 @@
 """Attention: `A = normalise(score(Q, K) + bias, where the pattern allows)`, and the output is `A V`.
 
 scores       ops/scores.py        how relevant is key j to query i
-+ bias                            numbers to add
-pattern      ops/patterns.py      which pairs may attend at all
-normalise    ops/normalizers.py   each row of scores becomes weights
-@ value      ops/engines/         computed without storing A: fused.py; the definition: reference.py
++ bias       ops/biases/          numbers to add
+pattern      ops/patterns/        which pairs may attend at all
+normalise    ops/normalizers/     each row of scores becomes weights
+select       ops/selection.py     all of them, the largest, or one that is drawn
+@ value      ops/engines/         computed without storing A; the definition: reference.py; which engine and why: plan.py
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from heedful._checks import Shape, check_bias, check_operands
+from heedful._checks import Shape, check_fraction, check_operands, check_scale, check_sinks
 from heedful._types import Float, Tensor
-from heedful.ops import normalizers
-from heedful.ops.engines import fused, reference
+from heedful.ops._readable import under_vmap
+from heedful.ops.biases import Bias, as_bias
+from heedful.ops.engines import reference
+from heedful.ops.mechanism import Mechanism
+from heedful.ops.normalizers import Normalizer, softmax
 from heedful.ops.patterns import Global, Pattern
-from heedful.ops.scores import ScaledDot, Score
+from heedful.ops.plan import Engine, choose
+from heedful.ops.scores import Dot, ScaledDot, Score
+from heedful.ops.selection import Sampled, Selection, Soft
 
-Normalizer = Callable[..., Tensor]
-Engine = Literal["fused", "reference"]
-_GLOBAL, _SCALED_DOT = Global(), ScaledDot()
-_ENGINES = {"fused": fused.attention, "reference": reference.attention}
+_GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
 
 
 def attention(
     query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M D"],
+    key: Float[Tensor, "... M K"],
     value: Float[Tensor, "... M E"],
     *,
     score: Score = _SCALED_DOT,
-    normalize: Normalizer = normalizers.softmax,
+    normalize: Normalizer = softmax,
     pattern: Pattern = _GLOBAL,
-    bias: Float[Tensor, "..."] | None = None,
-    engine: Engine = "fused",
+    select: Selection = _SOFT,
+    bias: Float[Tensor, "..."] | Bias | None = None,
+    scale: Float[Tensor, "..."] | float | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, "..."] | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    engine: Engine | None = None,
+    strict: bool = False,
 ) -> Float[Tensor, "... N E"]:
-    """For each query, the mean of the values, weighted by how relevant their keys are: `softmax(score(Q, K) + bias) V`.
+    """For each query, the mean of the values, weighted by how relevant their keys are: `normalise(score(Q, K) + bias) V`.
+
+    Exact, in memory linear in N and M, in training and in any derivative too.
 
     Args:
         query: `[..., H, N, D]`, H heads of N queries that are D numbers wide; also `[batch, N, D]` and `[N, D]`.
         key: `[..., G, M, D]`. G divides H: each key head serves H / G query heads.
         value: `[..., G, M, E]`.
-        score: a value of `heedful.ops.scores`, such as `ScaledDot()` or `Dot()`.
-        normalize: a function of `heedful.ops.normalizers`: `softmax`.
-        pattern: who may see whom (True = may attend): `Global()`, `Causal()`, `Lengths(n)`, `Mask(tensor)`, combined by
-            `&`, `|` and `~`. A row that may see nothing gives 0, and gradients of 0.
-        bias: added to the scores; broadcasts to `[..., H, N, M]`.
-        engine: "fused" stores no matrix; "reference" is the definition, in N x M memory.
+        score: how relevant a key is to a query: `ScaledDot()`, `Dot()`, `Bilinear(W)`, `Additive(w)`, `Cosine()`, `Gaussian(b)`.
+        normalize: what makes weights of a row's scores: `softmax`, `softmax1`, `relu`, `proportional`, `sigmoid`, `sparsemax`,
+            `entmax15`, `entmax(alpha)`, `linear`.
+        pattern: who may see whom (True = may attend): `Global()`, `Causal()`, `Local(128)`, `Documents(ids)` and others,
+            combined by `&`, `|` and `~`. A row that may see nothing gives 0, and gradients of 0.
+        select: `Soft()`, `Hard()` or `Sampled()`.
+        bias: added to the scores: a tensor that broadcasts to `[..., H, N, M]`, or a value such as `ALiBi(8)`, or a sum of them.
+        scale: what a score is multiplied by, in place of its own factor (1 / sqrt(D) for `ScaledDot`, otherwise 1): a number,
+            or a tensor that broadcasts to `[..., H, N, 1]`.
+        softcap: a cap c on the scaled scores, `c tanh(s / c)`, before the bias.
+        sinks: one more score a row, of which the weight goes to nothing; a tensor that broadcasts to the axes before N, `[H]`.
+        dropout: the probability with which a weight is set to 0; the others are divided by `1 - dropout`.
+        seed: of dropout and of `Sampled`; a draw depends on (seed, batch, head, row, column) only. None: drawn from PyTorch's
+            generator.
+        engine: None: the best one, see `heedful.plan`. "fused", "banded", "tiled", "flex" or "reference" (the definition, in
+            N x M memory).
+        strict: whether what is not linear in memory is refused.
 
     Returns:
         `[..., H, N, E]`, in the dtype of `query`.
 
     Raises:
-        ValueError: sizes, devices or the pattern do not fit.
-        TypeError: dtypes do not fit.
+        ValueError: sizes, devices, the pattern or an engine do not fit; with `strict`, memory would not be linear.
+        TypeError: dtypes or values do not fit.
 
     A NaN or an infinity in a key or a value reaches only the rows that may see it. In those rows a bad key makes the whole
     row NaN, a bad value its own feature.
@@ -65,34 +87,80 @@ def attention(
         >>> query, key, value = torch.randn(2, 8, 100, 64), torch.randn(2, 2, 100, 64), torch.randn(2, 2, 100, 32)
         >>> attention(query, key, value, pattern=Causal() & Lengths(torch.tensor([100, 73]))).shape
         torch.Size([2, 8, 100, 32])
+        >>> attention(query, key, value, score=Cosine(), scale=10.0, normalize=entmax15, pattern=Local(7)).shape
+        torch.Size([2, 8, 100, 32])
 
     Source: Bahdanau et al. 2015; Vaswani et al. 2017, equation 1.
     """
     if has_torch_function_variadic(query, key, value):
         return handle_torch_function(
-            attention, (query, key, value), query, key, value,
-            score=score, normalize=normalize, pattern=pattern, bias=bias, engine=engine,
+            attention, (query, key, value), query, key, value, score=score, normalize=normalize, pattern=pattern,
+            select=select, bias=bias, scale=scale, softcap=softcap, sinks=sinks, dropout=dropout, seed=seed,
+            engine=engine, strict=strict,
         )  # fmt: skip
-    shape = check_operands(query, key, value)
-    _check_values(query, shape, score, normalize, pattern, bias)
-    run = _ENGINES.get(engine)
-    if run is None:
-        raise ValueError(f"`engine` must be 'fused' or 'reference': got {engine!r}.")
-    if not pattern.hides(shape):
-        return run(query, key, value, score, pattern, bias, shape)
-    query, key, value, poison = isolate(query, key, value, pattern, shape)
-    out = run(query, key, value, score, pattern, bias, shape)
-    return out if poison is None else out + poison.to(out.dtype)
+    mechanism = _mechanism(score, normalize, pattern, select, bias, scale, softcap, sinks, dropout, seed)
+    return _attend(query, key, value, mechanism, engine, strict)[0]
+
+
+class Drawn(NamedTuple):
+    """What `draw` gives.
+
+    Attributes:
+        output: the values of the drawn keys `[..., H, N, E]`.
+        log_probability: the logarithm of the probability of each draw `[..., H, N]`, differentiable.
+    """
+
+    output: Float[Tensor, "... N E"]
+    log_probability: Float[Tensor, "... N"]
+
+
+def draw(
+    query: Float[Tensor, "... N D"],
+    key: Float[Tensor, "... M K"],
+    value: Float[Tensor, "... M E"],
+    *,
+    score: Score = _SCALED_DOT,
+    normalize: Normalizer = softmax,
+    pattern: Pattern = _GLOBAL,
+    bias: Float[Tensor, "..."] | Bias | None = None,
+    scale: Float[Tensor, "..."] | float | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, "..."] | None = None,
+    seed: int | None = None,
+) -> Drawn:
+    """Hard attention by chance: each query draws one key from its weights and takes its value.
+
+    The choice has no gradient; the score-function estimator has: with a reward R for each output, the gradient of
+    `(R.detach() * log_probability).sum()` is an unbiased estimate of that of the expected reward.
+
+    The arguments are those of `attention`; with the same `seed` the same keys are drawn.
+
+    Example:
+        >>> query, key = torch.zeros(3, 4, requires_grad=True), torch.randn(5, 4)
+        >>> drawn = draw(query, key, torch.arange(5.0)[:, None], seed=1)
+        >>> drawn.log_probability.exp()
+        tensor([0.2000, 0.2000, 0.2000], grad_fn=<ExpBackward0>)
+
+    Source: Xu et al. 2015, section 4.1; Williams 1992.
+    """
+    select = Sampled(gradient="score-function")
+    mechanism = _mechanism(score, normalize, pattern, select, bias, scale, softcap, sinks, 0.0, seed)
+    output, log_probability = _attend(query, key, value, mechanism, None, False)
+    assert log_probability is not None
+    return Drawn(output, log_probability)
 
 
 def attention_weights(
     query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M D"],
+    key: Float[Tensor, "... M K"],
     *,
     score: Score = _SCALED_DOT,
-    normalize: Normalizer = normalizers.softmax,
+    normalize: Normalizer = softmax,
     pattern: Pattern = _GLOBAL,
-    bias: Float[Tensor, "..."] | None = None,
+    bias: Float[Tensor, "..."] | Bias | None = None,
+    scale: Float[Tensor, "..."] | float | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "... N M"]:
     """The matrix A itself, stored: N x M numbers a head. `heedful.AttentionMatrix` is the same, never stored.
 
@@ -103,45 +171,59 @@ def attention_weights(
         >>> attention_weights(torch.zeros(1, 4), torch.zeros(3, 4), pattern=Lengths(2))
         tensor([[0.5000, 0.5000, 0.0000]])
     """
-    shape = check_operands(query, key)
-    _check_values(query, shape, score, normalize, pattern, bias)
-    if not pattern.hides(shape):
-        return reference.weights(query, key, score, pattern, bias, shape)
+    mechanism = _mechanism(score, normalize, pattern, _SOFT, bias, scale, softcap, sinks, 0.0, None)
+    shape = check(query, key, None, mechanism)
     query, key, _, poison = isolate(query, key, key[..., :0], pattern, shape, rows=True)
-    weights = reference.weights(query, key, score, pattern, bias, shape)
+    raised = (reference.at_least_float32(t) for t in (query, reference.all_heads(key, query)))
+    weights = reference.weights(*raised, mechanism, shape, *reference.positions(shape, query.device))
     if poison is None:
         return weights
     return weights + poison.masked_fill(~reference.visible(pattern, shape, query.device), 0)
 
 
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, engine: Engine | None, strict: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The output, and the log-probability of what was drawn."""
+    shape = check(query, key, value, mechanism)
+    if torch.is_autocast_enabled(query.device.type):
+        with torch.autocast(query.device.type, enabled=False):
+            return _attend(*_autocast(query, key, value), mechanism, engine, strict)
+    query, key, value, poison = isolate(query, key, value, mechanism.pattern, shape)
+    out, log_probability = choose(query, key, value, mechanism, shape, engine, strict).run(query, key, value)
+    return out if poison is None else out + poison.to(out.dtype), log_probability
+
+
 def isolate(
     query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M D"],
+    key: Float[Tensor, "... M K"],
     value: Float[Tensor, "... M E"],
     pattern: Pattern,
     shape: Shape,
     *,
     rows: bool = False,
-) -> tuple[Float[Tensor, "... N D"], Float[Tensor, "... M D"], Float[Tensor, "... M E"], Float[Tensor, "..."] | None]:
+) -> tuple[Float[Tensor, "... N D"], Float[Tensor, "... M K"], Float[Tensor, "... M E"], Float[Tensor, "..."] | None]:
     """Takes NaN and infinities out of the operands, and gives what has to be added to the rows that may see them.
 
-    Kernels multiply what is hidden by a weight of 0, and 0 x NaN is NaN. A sum finds the rare case. In it, one uniform
-    attention over marks tells which rows see a bad key or value. With `rows`, what is to be added has one column.
+    Kernels multiply what is hidden by a weight of 0, and 0 x NaN is NaN. A sum finds the rare case. In it (and where no
+    number can be read, under `torch.func.vmap` and `torch.compile`), one uniform attention over marks tells which rows see
+    a bad key or value. With `rows`, what is to be added has one column.
     """
-    total = _total(key) + _total(value) + (_total(query) if pattern.empties(shape) else 0.0)
-    if math.isfinite(total):
+    if not pattern.hides(shape):
         return query, key, value, None
+    if not torch.compiler.is_compiling() and not under_vmap():
+        total = _total(key) + _total(value) + (_total(query) if pattern.empties(shape) else 0.0)
+        if math.isfinite(total):
+            return query, key, value, None
     with torch.no_grad():
         bad_query, bad_key = ~query.isfinite().all(-1, keepdim=True), ~key.isfinite().all(-1, keepdim=True)
         marks = [torch.ones_like(bad_key), bad_key, value.isnan(), value == math.inf, value == -math.inf]
         axes = torch.broadcast_shapes(bad_key.shape[:-1], value.shape[:-1])
         marks = [mark.expand(*axes, mark.shape[-1]) for mark in marks]
-        uniform = (
-            torch.zeros_like(query[..., :1], dtype=torch.float32),
-            torch.zeros_like(key[..., :1], dtype=torch.float32),
-        )
-        seen = fused.attention(*uniform, torch.cat(marks, dim=-1).float(), _SCALED_DOT, pattern, None, shape) > 0
-        some, sees_key, nan, high, low = seen.split([1, 1, *[value.shape[-1]] * 3], dim=-1)
+        uniform = [torch.zeros_like(t[..., :1], dtype=torch.float32) for t in (query, key)]
+        uniform.append(torch.cat(marks, dim=-1).float())
+        found, _ = choose(*uniform, Mechanism(score=Dot(), pattern=pattern), shape, None, False).run(*uniform)
+        some, sees_key, nan, high, low = (found > 0).split([1, 1, *[value.shape[-1]] * 3], dim=-1)
         bad_row = sees_key | (some & bad_query)
         if rows:
             nan, high, low = bad_row, torch.zeros_like(bad_row), torch.zeros_like(bad_row)
@@ -150,22 +232,67 @@ def isolate(
     return query.masked_fill(bad_query, 0), key.masked_fill(bad_key, 0), value.masked_fill(~value.isfinite(), 0), poison
 
 
+def check(query: Tensor, key: Tensor, value: Tensor | None, mechanism: Mechanism) -> Shape:
+    """The shape of the matrix; raises where the operands do not fit each other or the mechanism."""
+    shape = check_operands(query, key, value, same_width=False)
+    mechanism.score.check(query, key)
+    mechanism.pattern.check(shape)
+    if mechanism.bias is not None:
+        mechanism.bias.check(query, shape)
+    check_scale(mechanism.scale, query, shape)
+    if mechanism.sinks is not None:
+        check_sinks(mechanism.sinks, query, shape)
+    return shape
+
+
+def _mechanism(
+    score: Score,
+    normalize: Normalizer,
+    pattern: Pattern,
+    select: Selection,
+    bias: Tensor | Bias | None,
+    scale: Tensor | float | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+    dropout: float,
+    seed: int | None,
+) -> Mechanism:
+    """The arguments as one value; raises where one is not what it has to be, or they do not go together."""
+    if not isinstance(score, Score):
+        raise TypeError(f"`score` must be a score such as `ScaledDot()`: got {score!r}.")
+    if not isinstance(normalize, Normalizer):
+        raise TypeError(f"`normalize` must be a normaliser such as `heedful.softmax`: got {normalize!r}.")
+    if not isinstance(pattern, Pattern):
+        hint = "; wrap a tensor as `Mask(tensor)`" if torch.is_tensor(pattern) else ""
+        raise TypeError(f"`pattern` must be a pattern such as `Causal()`{hint}: got {type(pattern).__name__}.")
+    if not isinstance(select, Selection):
+        raise TypeError(f"`select` must be a selection such as `Hard()`: got {select!r}.")
+    if isinstance(select, Sampled) and normalize.signed:
+        raise ValueError(f"`Sampled` needs weights that are not negative: got `normalize` {normalize!r}.")
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"`softcap` must be positive: got {softcap}.")
+    if sinks is not None and not normalize.adds_up:
+        raise ValueError(f"`sinks` need a normaliser whose rows add up to 1: got {normalize!r}.")
+    if dropout:
+        check_fraction("dropout", dropout)
+    if not (dropout or isinstance(select, Sampled)):
+        seed = 0
+    elif seed is None:
+        if under_vmap():
+            raise ValueError("`seed` must be given under `torch.func.vmap`: got None.")
+        seed = int(torch.randint(2**31, ()))
+    return Mechanism(
+        score, normalize, pattern, select, None if bias is None else as_bias(bias), scale, softcap, sinks, dropout, seed
+    )
+
+
+def _autocast(*tensors: Tensor) -> list[Tensor]:
+    """What PyTorch's own attention would be given under autocast."""
+    dtype = torch.get_autocast_dtype(tensors[0].device.type)
+    return [t if t.dtype == torch.float64 else t.to(dtype) for t in tensors]
+
+
 def _total(tensor: Tensor) -> float:
     if tensor.requires_grad:
         tensor = tensor.detach()
     return (tensor.sum(dtype=torch.float32) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.sum()).item()
-
-
-def _check_values(
-    query: Tensor, shape: Shape, score: Score, normalize: Normalizer, pattern: Pattern, bias: Tensor | None
-) -> None:
-    if not isinstance(score, Score):
-        raise TypeError(f"`score` must be a score such as `ScaledDot()`: got {score!r}.")
-    if normalize is not normalizers.softmax:
-        raise ValueError(f"`normalize` must be `heedful.softmax`: got {normalize!r}.")
-    if not isinstance(pattern, Pattern):
-        hint = "; wrap a tensor as `Mask(tensor)`" if torch.is_tensor(pattern) else ""
-        raise TypeError(f"`pattern` must be a pattern such as `Causal()`{hint}: got {type(pattern).__name__}.")
-    pattern.check(shape)
-    if bias is not None:
-        check_bias(bias, query, shape)

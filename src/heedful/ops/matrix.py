@@ -1,16 +1,20 @@
 """The attention matrix that is never stored: what people ask of it is a product with it or with its transpose."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from heedful._checks import check_bias, check_operands
+from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
-from heedful.ops import normalizers
-from heedful.ops.attention import _GLOBAL, _SCALED_DOT, Normalizer, _check_values, isolate
+from heedful.ops._tree import tensors
+from heedful.ops.attention import _GLOBAL, _SCALED_DOT, check, isolate
+from heedful.ops.biases import Bias, as_bias
 from heedful.ops.engines import fused
-from heedful.ops.engines.reference import at_least_float32
+from heedful.ops.engines.reference import all_heads, at_least_float32
+from heedful.ops.mechanism import Mechanism
+from heedful.ops.normalizers import Normalizer, softmax
 from heedful.ops.patterns import Pattern
 from heedful.ops.scores import Dot, Score
 
@@ -26,7 +30,7 @@ class AttentionMatrix:
     Args:
         query: `[..., H, N, D]`; the arguments are those of `heedful.attention`.
         key: `[..., G, M, D]`.
-        score: how relevant a key is to a query.
+        score: how relevant a key is to a query: an inner product, as all but `Additive` are.
         normalize: `heedful.softmax`.
         pattern: who may see whom.
         bias: added to the scores.
@@ -48,14 +52,17 @@ class AttentionMatrix:
         key: Float[Tensor, "... M D"],
         *,
         score: Score = _SCALED_DOT,
-        normalize: Normalizer = normalizers.softmax,
+        normalize: Normalizer = softmax,
         pattern: Pattern = _GLOBAL,
-        bias: Float[Tensor, "..."] | None = None,
+        bias: Float[Tensor, "..."] | Bias | None = None,
     ) -> None:
-        self.shape = check_operands(query, key)
-        _check_values(query, self.shape, score, normalize, pattern, bias)
-        self.query, self.key, self.bias = query, key, bias
-        self.score, self.pattern = score, pattern
+        if normalize is not softmax:
+            raise ValueError(f"`normalize` must be `heedful.softmax`: got {normalize!r}.")
+        if not score.inner:
+            raise ValueError(f"`score` must be an inner product, such as `ScaledDot()`: got {score!r}.")
+        self.bias = None if bias is None else as_bias(bias)
+        self.shape = check(query, key, None, Mechanism(score, pattern=pattern, bias=self.bias))
+        self.query, self.key, self.score, self.pattern = query, key, score, pattern
         self._known_lse: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -136,7 +143,7 @@ class AttentionMatrix:
                 f"`X` must be [..., {self.shape[-1]}, E] for a matrix of shape {list(self.shape)}: got {list(values.shape)}."
             )
         if values.dim() > 2 and values.shape[-3] != key.shape[-3]:
-            key = self._all_heads(key)
+            key = all_heads(key, self.query)
             values = values.expand(*self.shape[:-2], *values.shape[-2:])
         values = values.expand(*key.shape[: max(key.dim() - values.dim(), 0)], *values.shape)
         product, lse = _product_and_lse(query, key, values, self.score, self.pattern, self.bias)
@@ -146,11 +153,10 @@ class AttentionMatrix:
 
     def _scores(self, rows: Int[Tensor, "n"], columns: Int[Tensor, "m"]) -> Float[Tensor, "... n m"]:
         """The scores of a window, -inf where hidden."""
-        key = self._all_heads(at_least_float32(self.key))
+        key = all_heads(at_least_float32(self.key), self.query)
         scores = self.score(at_least_float32(self.query).index_select(-2, rows), key.index_select(-2, columns))
         if self.bias is not None:
-            bias = self.bias.expand(self.shape)
-            scores = scores + bias.index_select(-2, rows).index_select(-1, columns)
+            scores = scores + self.bias.at(rows[:, None], columns[None], self.shape)
         if self.pattern.hides(self.shape):
             scores = scores.masked_fill(~self.pattern.allowed(rows[:, None], columns[None], self.shape), -math.inf)
         return scores
@@ -159,7 +165,7 @@ class AttentionMatrix:
         """`sum_j A_ij s_ij` of some rows, streamed."""
         scores = self._scores(rows, torch.arange(self.shape[-1], device=rows.device))
         hidden = scores == -math.inf
-        return (normalizers.softmax(scores) * scores.masked_fill(hidden, 0)).sum(-1)
+        return (softmax(scores) * scores.masked_fill(hidden, 0)).sum(-1)
 
     def _lse_of(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
         """Lse of some rows: a few are computed by themselves, many with all the others in one fused pass."""
@@ -172,13 +178,8 @@ class AttentionMatrix:
 
     def _differentiable(self) -> bool:
         """Whether a gradient may be asked for: then lse is not kept, since a graph serves once."""
-        operands = (self.query, self.key, self.bias)
-        return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in operands)
-
-    def _all_heads(self, key: Tensor) -> Tensor:
-        """The keys `[..., H, M, D]` of all heads."""
-        grouped = key.dim() > 3 and key.shape[-3] != self.shape[-3]
-        return key.repeat_interleave(self.shape[-3] // key.shape[-3], dim=-3) if grouped else key
+        operands = (self.query, self.key, *tensors(self.bias), *tensors(self.score))
+        return torch.is_grad_enabled() and any(t.requires_grad for t in operands)
 
     def _row_tiles(self) -> tuple[Tensor, ...]:
         rows = torch.arange(self.shape[-2], device=self.query.device)
@@ -231,30 +232,45 @@ class Transposed:
             )
         lse = A.lse()
         query, key, factor = A.score.as_inner_product(at_least_float32(A.query), at_least_float32(A.key))
-        lead, key = A.shape[:-2], A._all_heads(key)
+        lead, key = A.shape[:-2], all_heads(key, A.query)
         query, key = query.expand(*lead, *query.shape[-2:]), key.expand(*lead, *key.shape[-2:])
         other = at_least_float32(other).to(query.dtype).expand(*lead, *other.shape[-2:])
         empty = lse == -math.inf
         keys = torch.cat([query * factor, -lse.masked_fill(empty, 0)[..., None]], dim=-1)
         queries = torch.cat([key, torch.ones_like(key[..., :1])], dim=-1)
         other = other.masked_fill(empty[..., None], 0)
-        bias = None if A.bias is None else A.bias.expand(A.shape).mT.flip(-1, -2)
+        bias = None if A.bias is None else _Backwards(A.bias)
         queries, keys, other = queries.flip(-2), keys.flip(-2), other.flip(-2)
         product, mass = _product_and_lse(queries, keys, other, Dot(), A.pattern.transposed(), bias)
         return (product * mass[..., None].exp()).flip(-2)
 
 
+@dataclass(frozen=True, eq=False)
+class _Backwards(Bias):
+    """The bias of the transposed matrix, read backwards on both axes."""
+
+    inner: Bias
+
+    def at(self, rows: Int[Tensor, "n 1"], columns: Int[Tensor, "1 m"], shape: Shape) -> Float[Tensor, "..."]:
+        inside = (*shape[:-2], shape[-1], shape[-2])
+        return self.inner.at(inside[-2] - 1 - columns.mT, inside[-1] - 1 - rows.mT, inside).mT
+
+    def depends(self, shape: Shape) -> tuple[bool, bool]:
+        by_row, by_column = self.inner.depends((*shape[:-2], shape[-1], shape[-2]))
+        return by_column, by_row
+
+    def check(self, query: Tensor, shape: Shape) -> None:
+        pass
+
+
 def _product_and_lse(
-    query: Tensor, key: Tensor, value: Tensor, score: Score, pattern: Pattern, bias: Tensor | None
+    query: Tensor, key: Tensor, value: Tensor, score: Score, pattern: Pattern, bias: Bias | None
 ) -> tuple[Tensor, Tensor]:
     """The fused product; NaN and infinities reach only the rows that may see them."""
-    shape = check_operands(query, key, value)
-    if bias is not None:
-        check_bias(bias, query, shape)
-    poison = None
-    if pattern.hides(shape):
-        query, key, value, poison = isolate(query, key, value, pattern, shape)
-    product, lse = fused.product_and_lse(query, key, value, score, pattern, bias, shape)
+    shape = check(query, key, value, Mechanism(score, pattern=pattern, bias=bias))
+    query, key, value, poison = isolate(query, key, value, pattern, shape)
+    query, key, scale = score.as_inner_product(query, key)
+    product, lse = fused.product_and_lse(query, key, value, scale, pattern, bias, shape)
     return (product, lse) if poison is None else (product + poison.to(product.dtype), lse)
 
 

@@ -1,20 +1,22 @@
-"""PyTorch's fused kernel: nothing N x M is stored.
+"""PyTorch's fused kernel over the whole matrix: nothing N x M is stored.
 
 The kernel wants four axes, equal widths of key and value, and what is hidden as one mask. Leading axes are flattened,
 widths are padded with zeros, a causal part becomes the kernel's own flag, and a mask that depends on rows and columns
-both is handed over for a tile of rows at a time.
+both is made for a tile of rows at a time, again in the backward pass.
 """
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from heedful._checks import Shape
 from heedful._types import Float, Tensor
+from heedful.ops._tree import tensors
+from heedful.ops.biases import Bias
 from heedful.ops.patterns import And, Causal, Global, Pattern
-from heedful.ops.scores import Score
 
 _TILE = 2**22  # pairs of one mask that is held at a time
 
@@ -23,21 +25,18 @@ def attention(
     query: Float[Tensor, "... N D"],
     key: Float[Tensor, "... M D"],
     value: Float[Tensor, "... M E"],
-    score: Score,
+    scale: float,
     pattern: Pattern,
-    bias: Float[Tensor, "..."] | None,
+    bias: Bias | None,
     shape: Shape,
 ) -> Float[Tensor, "... N E"]:
-    """`A V`, by `scaled_dot_product_attention`."""
-    query, key, scale = score.as_inner_product(query, key)
+    """`softmax(scale * Q K^T + bias) V`, by `scaled_dot_product_attention`; its own gradient, of first order."""
     width = value.shape[-1]
     plain = query.dim() == 4 and query.shape[-1] == width and query.shape[0] == key.shape[0] == value.shape[0]
     flag = isinstance(pattern, Causal) and pattern.offset(shape) == 0
     if plain and bias is None and (flag or isinstance(pattern, Global)):
         return _call(query, key, value, None, flag, scale)
-    q, k, v = _four_axes(query, shape), _four_axes(key, shape), _four_axes(value, shape)
-    widest = max(q.shape[-1], width)
-    q, k, v = _widen(q, widest), _widen(k, widest), _widen(v, widest)
+    q, k, v = _operands(query, key, value, shape)
     tiles = [
         _call(q[:, :, rows], k, v, mask, causal, scale) for rows, mask, causal in _tiles(pattern, bias, shape, query)
     ]
@@ -45,21 +44,77 @@ def attention(
     return out[..., :width].reshape(*shape[:-1], width)
 
 
+def forward(
+    query: Float[Tensor, "... N D"],
+    key: Float[Tensor, "... M D"],
+    value: Float[Tensor, "... M E"],
+    scale: float,
+    pattern: Pattern,
+    bias: Bias | None,
+    shape: Shape,
+) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"]]:
+    """The same with the log-sum-exp of each row, which is 0 where nothing is visible; no gradient."""
+    width = value.shape[-1]
+    q, k, v = _operands(query, key, value, shape)
+    parts = [
+        _kernel(q[:, :, rows], k, v, 0.0, causal, attn_mask=_additive(mask, q), scale=scale)
+        for rows, mask, causal in _tiles(pattern, bias, shape, query)
+    ]
+    out, lse = parts[0] if len(parts) == 1 else (torch.cat(t, dim=2) for t in zip(*parts, strict=True))
+    return out[..., :width].reshape(*shape[:-1], width), lse.reshape(shape[:-1])
+
+
+def backward(
+    dout: Float[Tensor, "... N E"],
+    query: Float[Tensor, "... N D"],
+    key: Float[Tensor, "... M D"],
+    value: Float[Tensor, "... M E"],
+    out: Float[Tensor, "... N E"],
+    lse: Float[Tensor, "... N"],
+    scale: float,
+    pattern: Pattern,
+    bias: Bias | None,
+    shape: Shape,
+) -> tuple[Float[Tensor, "... N D"], Float[Tensor, "... M D"], Float[Tensor, "... M E"]]:
+    """The gradients of query, key and value, of what `forward` gave."""
+    q, k, v = _operands(query, key, value, shape)
+    heads, groups = q.shape[1], k.shape[1]
+    if heads != groups:
+        k, v = (t.repeat_interleave(heads // groups, dim=1) for t in (k, v))
+    dout, out = (_widen(_four_axes(t, shape), q.shape[-1]) for t in (dout, out))
+    lse = _four_axes(lse[..., None], shape)[..., 0]
+    tiles = list(_tiles(pattern, bias, shape, query))
+    if len(tiles) == 1:
+        [(_, mask, causal)] = tiles
+        dq, dk, dv = _kernel_backward(dout, q, k, v, out, lse, 0.0, causal, attn_mask=_additive(mask, q), scale=scale)
+    else:
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for rows, mask, causal in _tiles(pattern, bias, shape, query):
+            dq[:, :, rows], some_dk, some_dv = _kernel_backward(
+                dout[:, :, rows], q[:, :, rows], k, v, out[:, :, rows], lse[:, :, rows], 0.0, causal,
+                attn_mask=_additive(mask, q), scale=scale,
+            )  # fmt: skip
+            dk += some_dk
+            dv += some_dv
+    if heads != groups:
+        dk, dv = (t.unflatten(1, (groups, -1)).sum(2) for t in (dk, dv))
+    return tuple(_narrow(d, t) for d, t in ((dq, query), (dk, key), (dv, value)))  # type: ignore[return-value]
+
+
 def product_and_lse(
     query: Float[Tensor, "... N D"],
     key: Float[Tensor, "... M D"],
     value: Float[Tensor, "... M E"],
-    score: Score,
+    scale: float,
     pattern: Pattern,
-    bias: Float[Tensor, "..."] | None,
+    bias: Bias | None,
     shape: Shape,
 ) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"]]:
     """`A V` and the log-sum-exp of each row's scores (-inf for an empty row), both differentiable; float32 or float64."""
-    query, key, scale = score.as_inner_product(query, key)
     q, k, v = _four_axes(query, shape), _four_axes(key, shape), _four_axes(value, shape)
     width = value.shape[-1]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
-    streamed = not _has_lse(query) or 0 in (*shape, width) or (bias is not None and bias.requires_grad)
+    streamed = not has_kernel(query) or 0 in (*shape, width) or learns(bias)
     spare = None
     if not streamed:
         if differentiable or bias is not None or pattern.empties(shape):
@@ -91,9 +146,7 @@ class _ProductAndLse(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, causal, scale, spare):  # type: ignore[no-untyped-def]
         q, k, v = (t.contiguous() for t in (q, k, v))
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q, k, v, 0.0, causal, attn_mask=mask, scale=scale
-        )
+        out, lse = _kernel(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
         ctx.save_for_backward(q, k, v, out, lse, mask)
         ctx.options = causal, scale, spare
         if spare is not None:
@@ -108,9 +161,7 @@ class _ProductAndLse(torch.autograd.Function):
         dlse = dlse.masked_fill(out[..., spare] == 0, 0)
         v, out, dout = v.clone(), out.clone(), dout.clone()
         v[..., spare], out[..., spare], dout[..., spare] = 0, 1, -dlse
-        dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            dout, q, k, v, out, lse, 0.0, causal, attn_mask=mask, scale=scale
-        )
+        dq, dk, dv = _kernel_backward(dout, q, k, v, out, lse, 0.0, causal, attn_mask=mask, scale=scale)
         return dq, dk, dv, None, None, None, None
 
 
@@ -144,13 +195,28 @@ def _stored_rows(
     return scores.softmax(-1).masked_fill(empty, 0) @ v, lse
 
 
-def _has_lse(query: Tensor) -> bool:
-    """Whether PyTorch's private operator that also gives the log-sum-exp is there for this tensor."""
-    return query.device.type == "cpu" and hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu")
+def has_kernel(query: Tensor) -> bool:
+    """Whether PyTorch's private operators, which also give the log-sum-exp, are there for this tensor."""
+    return query.device.type == "cpu" and hasattr(
+        torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward"
+    )
+
+
+def learns(bias: Bias | None) -> bool:
+    """Whether a gradient of the bias may be asked for."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors(bias))
+
+
+def _kernel(*operands: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*operands, **options)  # type: ignore[no-any-return]
+
+
+def _kernel_backward(*operands: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*operands, **options)  # type: ignore[no-any-return]
 
 
 def _tiles(
-    pattern: Pattern, bias: Tensor | None, shape: Shape, query: Tensor, *, tiled: bool = False
+    pattern: Pattern, bias: Bias | None, shape: Shape, query: Tensor, *, tiled: bool = False
 ) -> Iterator[tuple[slice, Tensor | None, bool]]:
     """Tiles of rows, each with its mask (bool, or numbers where there is a bias) and the kernel's causal flag.
 
@@ -158,11 +224,12 @@ def _tiles(
     """
     queries, keys = shape[-2:]
     rest = [part for part in pattern.parts() if not (isinstance(part, Causal) and part.offset(shape) == 0)]
-    flag = len(rest) < len(pattern.parts()) and query.device.type == "cpu" and (bias is None or not bias.requires_grad)
+    flag = len(rest) < len(pattern.parts()) and query.device.type == "cpu" and not learns(bias)
     pattern_beside_flag = _all_of(rest)
     by_row, by_column = pattern_beside_flag.depends(shape)
-    wide = (by_row and by_column) or (bias is not None and bias.dim() > 1 and bias.shape[-2] > 1)
-    step = max(_TILE // max(keys, 1), 1)
+    wide = (by_row and by_column) or (bias is not None and bias.depends(shape)[0])
+    heads = math.prod(shape[:-2]) if bias is not None else 1
+    step = max(_TILE // max(keys * heads, 1), 1)
     if not tiled and flag and (queries <= step or not wide):
         yield slice(None), _mask(pattern_beside_flag, bias, shape, query, slice(None)), True
     elif not tiled and not wide and not all(pattern.depends(shape)):
@@ -173,23 +240,27 @@ def _tiles(
             yield rows, _mask(pattern, bias, shape, query, rows), False
 
 
-def _mask(pattern: Pattern, bias: Tensor | None, shape: Shape, query: Tensor, rows: slice) -> Tensor | None:
+def _mask(pattern: Pattern, bias: Bias | None, shape: Shape, query: Tensor, rows: slice) -> Tensor | None:
     """What the kernel adds or hides in some rows, with four axes of which any may be 1; None where there is nothing."""
-    by_row, by_column = pattern.depends(shape)
     mask = None
     if pattern.hides(shape):
-        row = (
-            torch.arange(shape[-2], device=query.device)[rows]
-            if by_row
-            else torch.zeros(1, dtype=torch.long, device=query.device)
-        )
-        column = torch.arange(shape[-1] if by_column else 1, device=query.device)
-        mask = pattern.allowed(row[:, None], column[None], shape)
+        mask = pattern.allowed(*_places(pattern.depends(shape), rows, shape, query), shape)
     if bias is not None:
-        bias = bias.reshape((1,) * (2 - bias.dim()) + bias.shape).to(query.dtype)
-        bias = bias[..., rows, :] if bias.shape[-2] > 1 else bias
-        mask = bias if mask is None else torch.where(mask, bias, -math.inf)
-    return None if mask is None else _four_axes(mask, shape)
+        numbers = bias.at(*_places(bias.depends(shape), rows, shape, query), shape).to(query.dtype)
+        mask = numbers if mask is None else torch.where(mask, numbers, -math.inf)
+    return None if mask is None else _four_axes(mask.reshape((1,) * (2 - mask.dim()) + mask.shape), shape)
+
+
+def _places(depends: tuple[bool, bool], rows: slice, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows `[n, 1]` and columns `[1, M]`, one of each where it does not matter which."""
+    by_row, by_column = depends
+    row = (
+        torch.arange(shape[-2], device=like.device)[rows]
+        if by_row
+        else torch.zeros(1, dtype=torch.long, device=like.device)
+    )
+    column = torch.arange(shape[-1] if by_column else 1, device=like.device)
+    return row[:, None], column[None]
 
 
 def _additive(mask: Tensor | None, like: Tensor) -> Tensor | None:
@@ -217,6 +288,17 @@ def _four_axes(tensor: Tensor, shape: Shape) -> Tensor:
     if len(lead) == 1 and tensor.shape[0] in (1, lead[0]) and tensor.dtype == torch.bool:
         return tensor
     return tensor.expand(*lead, *tensor.shape[-3:]).flatten(0, -4)
+
+
+def _operands(query: Tensor, key: Tensor, value: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+    """The operands with four axes and one width."""
+    widest = max(query.shape[-1], value.shape[-1])
+    q, k, v = (_widen(_four_axes(t, shape), widest) for t in (query, key, value))
+    return q, k, v
+
+
+def _narrow(gradient: Tensor, operand: Tensor) -> Tensor:
+    return gradient[..., : operand.shape[-1]].reshape(operand.shape)
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

@@ -1,46 +1,98 @@
-"""The definition, in N x M memory: for tests, for short inputs and for reading."""
+"""The definition, in N x M memory: for tests, for short inputs, for reading, and for the tiles of the tiled engine."""
 
 import torch
 
 from heedful._checks import Shape
-from heedful._types import Bool, Float, Tensor
-from heedful.ops.normalizers import softmax
+from heedful._types import Bool, Float, Int, Tensor
+from heedful.ops import _random
+from heedful.ops.mechanism import Mechanism
 from heedful.ops.patterns import Pattern
-from heedful.ops.scores import Score
+from heedful.ops.selection import Sampled
+
+
+def scores(
+    query: Float[Tensor, "... N D"],
+    key: Float[Tensor, "... M D"],
+    mechanism: Mechanism,
+    shape: Shape,
+    rows: Int[Tensor, "N"],
+    columns: Int[Tensor, "M"],
+) -> Float[Tensor, "... N M"]:
+    """What is normalised: `softcap(scale * score(Q, K)) + bias`, of the queries at `rows` and the keys at `columns`."""
+    factor = mechanism.factor(query.shape[-1])
+    s = mechanism.score.pairs(query, key) * of_rows(factor, rows)
+    if mechanism.softcap is not None:
+        s = mechanism.softcap * (s / mechanism.softcap).tanh()
+    if mechanism.bias is not None:
+        s = s + mechanism.bias.at(rows[:, None], columns[None], shape)
+    return s
 
 
 def weights(
     query: Float[Tensor, "... N D"],
     key: Float[Tensor, "... M D"],
-    score: Score,
-    pattern: Pattern,
-    bias: Float[Tensor, "..."] | None,
+    mechanism: Mechanism,
     shape: Shape,
+    rows: Int[Tensor, "N"],
+    columns: Int[Tensor, "M"],
 ) -> Float[Tensor, "... N M"]:
-    """`A = softmax(score(Q, K) + bias, where the pattern allows)`, in at least float32."""
-    scores = score(at_least_float32(query), at_least_float32(_all_heads(key, query)))
-    if bias is not None:
-        scores = scores + bias
-    return softmax(scores, visible(pattern, shape, query.device) if pattern.hides(shape) else None)
+    """The weights before one of them is selected: `normalise(scores, where the pattern allows)`."""
+    s = scores(query, key, mechanism, shape, rows, columns)
+    pattern = mechanism.pattern
+    allowed = pattern.allowed(rows[:, None], columns[None], shape) if pattern.hides(shape) else None
+    if mechanism.sinks is None:
+        return mechanism.normalize(s, allowed)
+    sinks = mechanism.sinks[..., None, None].to(s.dtype)
+    allowed = (s > -torch.inf) if allowed is None else allowed & (s > -torch.inf)
+    allowed = torch.cat([allowed, allowed.any(-1, keepdim=True)], dim=-1)  # an empty row stays empty
+    return mechanism.normalize(torch.cat([s, sinks.expand(*s.shape[:-1], 1)], dim=-1), allowed)[..., :-1]
+
+
+def rows_of(
+    query: Float[Tensor, "... N D"],
+    key: Float[Tensor, "... M D"],
+    value: Float[Tensor, "... M E"],
+    mechanism: Mechanism,
+    shape: Shape,
+    rows: Int[Tensor, "N"],
+    columns: Int[Tensor, "M"],
+) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]:
+    """`A V` of the queries at `rows`, of which all visible keys stand at `columns`; where a key is drawn, also its log-probability."""
+    A, log_probability = weights(query, key, mechanism, shape, rows, columns), None
+    uniform = None
+    if isinstance(mechanism.select, Sampled):
+        uniform = _random.uniform(mechanism.seed, tuple(shape[:-2]), rows)
+    selected = mechanism.select.apply(A, uniform)
+    if isinstance(mechanism.select, Sampled):
+        log_probability = mechanism.select.log_probability(A, selected)
+    if mechanism.dropout:
+        kept = _random.keep(mechanism.seed, tuple(shape[:-2]), rows, columns, mechanism.dropout)
+        selected = (selected * kept).div(1 - mechanism.dropout) if mechanism.dropout < 1 else selected * 0
+    return selected @ value.to(selected.dtype), log_probability
 
 
 def attention(
     query: Float[Tensor, "... N D"],
     key: Float[Tensor, "... M D"],
     value: Float[Tensor, "... M E"],
-    score: Score,
-    pattern: Pattern,
-    bias: Float[Tensor, "..."] | None,
+    mechanism: Mechanism,
     shape: Shape,
-) -> Float[Tensor, "... N E"]:
+) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]:
     """`A V`, in at least float32, given back in the dtype of `query`."""
-    matrix = weights(query, key, score, pattern, bias, shape)
-    return (matrix @ _all_heads(value, query).to(matrix.dtype)).to(query.dtype)
+    rows, columns = positions(shape, query.device)
+    q, k, v = at_least_float32(query), *(at_least_float32(all_heads(t, query)) for t in (key, value))
+    out, log_probability = rows_of(q, k, v, mechanism, shape, rows, columns)
+    return out.to(query.dtype), log_probability
+
+
+def positions(shape: Shape, device: torch.device) -> tuple[Int[Tensor, "N"], Int[Tensor, "M"]]:
+    """All rows and all columns."""
+    return torch.arange(shape[-2], device=device), torch.arange(shape[-1], device=device)
 
 
 def visible(pattern: Pattern, shape: Shape, device: torch.device) -> Bool[Tensor, "..."]:
     """The whole pattern as a tensor that broadcasts to `shape`."""
-    rows, columns = torch.arange(shape[-2], device=device), torch.arange(shape[-1], device=device)
+    rows, columns = positions(shape, device)
     return pattern.allowed(rows[:, None], columns[None], shape)
 
 
@@ -49,8 +101,15 @@ def at_least_float32(tensor: Float[Tensor, "*sizes"]) -> Float[Tensor, "*sizes"]
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _all_heads(tensor: Float[Tensor, "... M F"], query: Float[Tensor, "... N D"]) -> Float[Tensor, "... M F"]:
+def all_heads(tensor: Float[Tensor, "... M F"], query: Float[Tensor, "... N D"]) -> Float[Tensor, "... M F"]:
     """Each of G key/value heads serves H / G heads of the query."""
     if tensor.dim() < 4 or tensor.shape[-3] == query.shape[-3]:
         return tensor
     return tensor.repeat_interleave(query.shape[-3] // tensor.shape[-3], dim=-3)
+
+
+def of_rows(factor: Float[Tensor, "..."] | float, rows: Int[Tensor, "n"]) -> Float[Tensor, "..."] | float:
+    """A number for each row `[..., N, 1]` (or for all) at some rows."""
+    if not torch.is_tensor(factor) or factor.dim() < 2 or factor.shape[-2] == 1:
+        return factor
+    return factor.index_select(-2, rows)

@@ -1,0 +1,61 @@
+"""Self-attention in which nothing is learned."""
+
+from torch import nn
+
+from heedful._checks import check_fraction
+from heedful._types import Float, Tensor
+from heedful.nn._values import held, hold
+from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
+
+_GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
+
+
+class ParameterFreeAttention(nn.Module):
+    """Each position becomes a mean of all, weighted by how similar they are to it: `softmax(x x^T / sqrt(D)) x`.
+
+    Args:
+        score: how similar two positions are, such as `Gaussian(bandwidth)`.
+        normalize: what makes weights of the scores.
+        select: what is done with the weights: their mean of all values, or one value alone.
+        dropout: the share of the weights that is set to 0 in training.
+
+    Example:
+        >>> x = torch.tensor([[[5.0], [5.0], [-5.0]]])
+        >>> ParameterFreeAttention()(x)
+        tensor([[[ 5.],
+                 [ 5.],
+                 [-5.]]])
+
+    Source: Vaswani et al. 2017, equation 1, with Q = K = V = x; with Gaussian similarities it is the regression of
+    Nadaraya 1964 and Watson 1964, and the non-local means of Buades et al. 2005.
+    """
+
+    def __init__(
+        self,
+        *,
+        score: Score = _SCALED_DOT,
+        normalize: Normalizer = softmax,
+        select: Selection = _SOFT,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_fraction("dropout", dropout)
+        self.dropout = dropout
+        hold(self, score=score, normalize=normalize, select=select)
+
+    def forward(
+        self,
+        x: Float[Tensor, "... N D"],
+        *,
+        pattern: Pattern = _GLOBAL,
+        bias: Bias | Float[Tensor, "..."] | None = None,
+        scale: Float[Tensor, "..."] | float | None = None,
+        softcap: float | None = None,
+        sinks: Float[Tensor, "..."] | None = None,
+        seed: int | None = None,
+    ) -> Float[Tensor, "... N D"]:
+        """Re-weights `[..., positions, width]`; the other arguments are those of `heedful.attention`."""
+        return attention(
+            x, x, x, **held(self), pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
+            dropout=self.dropout if self.training else 0.0, seed=seed,
+        )  # fmt: skip

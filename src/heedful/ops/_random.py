@@ -1,0 +1,96 @@
+"""Random numbers that depend on where they are used, (seed, batch and head, row, column), and on nothing else.
+
+Each is a hash of its place, so a tile drawn alone is the tile of the whole, in any order and on any device.
+"""
+
+import math
+
+import torch
+
+from heedful._types import Bool, Float, Int, Tensor
+
+_GOLDEN = -7046029254386353131  # 2^64 / golden ratio, odd, as a signed number
+_MIX_1, _MIX_2 = -4658895280553007687, -7723592293110705685
+_MIX_32 = -1640531535
+_ROWS, _COLUMNS, _DRAWS = 1, 2, 3
+
+
+def keep(
+    seed: int,
+    lead: tuple[int, ...],
+    rows: Int[Tensor, " n"],
+    columns: Int[Tensor, " m"],
+    p: float,
+    *,
+    heads: slice | None = None,
+) -> Bool[Tensor, "... n m"]:
+    """True with probability `1 - p`, for each of the pairs of `rows` and `columns`, `[*lead, n, m]`.
+
+    Args:
+        seed: any integer.
+        lead: the sizes of batch and heads, `(..., H)`.
+        rows: absolute row numbers.
+        columns: absolute column numbers.
+        p: the probability of False, at least 0 and at most 1.
+        heads: some of the heads, with all of `lead` as one axis: gives `[heads, n, m]`. None: all.
+    """
+    return _below(seed, lead, rows, columns, p, heads) == 0
+
+
+def keep_(
+    weights: Float[Tensor, "... n m"],
+    seed: int,
+    lead: tuple[int, ...],
+    rows: Int[Tensor, " n"],
+    columns: Int[Tensor, " m"],
+    p: float,
+    *,
+    heads: slice | None = None,
+) -> Float[Tensor, "... n m"]:
+    """In place, `weights` times `keep(...) / (1 - p)`: contiguous float32 or float64, without autograd; `p` less than 1."""
+    mask = _below(seed, lead, rows, columns, p, heads).bitwise_not_()  # all bits where kept
+    if weights.dtype == torch.float64:
+        weights.view(torch.int64).bitwise_and_(mask.long())
+    else:
+        weights.view(torch.int32).bitwise_and_(mask)
+    return weights.mul_(1 / (1 - p))
+
+
+def uniform(seed: int, lead: tuple[int, ...], rows: Int[Tensor, " n"]) -> Float[Tensor, "... n 1"]:
+    """A float64 number in [0, 1) for each row, `[*lead, n, 1]`."""
+    return (_row_keys(seed, lead, rows, _DRAWS)[..., None] >> 11 & (1 << 53) - 1).double() * 2.0**-53
+
+
+def _below(seed: int, lead: tuple[int, ...], rows: Tensor, columns: Tensor, p: float, heads: slice | None) -> Tensor:
+    """Int32 `[*lead, n, m]`: -1 with probability p, else 0. Six passes of integers: this is the inner loop of dropout."""
+    row = _row_keys(seed, lead, rows, _ROWS).int()[..., None] | 1
+    if heads is not None:
+        row = row.flatten(0, -3)[heads]
+    column = _hash(columns.long() + _hash(_start(seed, columns.device), _COLUMNS), _COLUMNS).int() | 1
+    bits = row * column  # wraps
+    bits.bitwise_xor_(bits >> 15).mul_(_MIX_32)
+    return bits.bitwise_or_(-(2**31)).add_(2**31 - round(p * 2**31)).bitwise_right_shift_(31)
+
+
+def _row_keys(seed: int, lead: tuple[int, ...], rows: Tensor, use: int) -> Tensor:
+    """64 random bits for each head and row, `[*lead, n]`."""
+    heads = torch.arange(math.prod(lead), device=rows.device).view(lead)
+    heads = _hash(heads + _hash(_start(seed, rows.device), use), use)
+    return _hash(heads[..., None] + rows.long(), use)
+
+
+def _start(seed: int, device: torch.device) -> Tensor:
+    return torch.tensor((seed + 2**63) % 2**64 - 2**63, device=device)
+
+
+def _hash(numbers: Tensor, use: int) -> Tensor:
+    """Steele et al. 2014, figure 15 (SplitMix64), on integers that wrap."""
+    x = (numbers + use) * _GOLDEN
+    x = (x ^ _shift(x, 30)) * _MIX_1
+    x = (x ^ _shift(x, 27)) * _MIX_2
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, by: int) -> Tensor:
+    """To the right, filled with zeros."""
+    return x >> by & (1 << 64 - by) - 1

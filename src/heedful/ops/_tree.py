@@ -1,0 +1,60 @@
+"""Values that hold tensors: a score, a pattern, a bias taken apart into its tensors, and put together again.
+
+PyTorch's transforms (`torch.func.vmap` and others) only see the tensors that they are shown. Each value is registered as
+what PyTorch calls a pytree, so that it can be an argument of a transformed function.
+"""
+
+import abc
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree
+
+from heedful._types import Tensor
+
+
+class Value(abc.ABC):  # noqa: B024
+    """A score, a normaliser, a pattern, a selection or a bias: a frozen dataclass, of which the fields that hold tensors are found."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _pytree.register_pytree_node(cls, _apart, _together)
+
+
+def flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any]]:
+    """The tensors of a value (also of a tuple of values), and what builds the same value from others of them."""
+    if torch.is_tensor(value):
+        return [value], next
+    if isinstance(value, tuple):
+        parts = [flatten(item) for item in value]
+        return [t for tensors, _ in parts for t in tensors], lambda new: tuple(build(new) for _, build in parts)
+    if not isinstance(value, Value) or not dataclasses.is_dataclass(value):
+        return [], lambda new: value
+    fields = {f.name: flatten(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    fields = {name: part for name, part in fields.items() if part[0]}
+    if not fields:
+        return [], lambda new: value
+
+    def build(new: Iterator[Tensor]) -> Any:
+        other = copy.copy(value)  # what the constructor checks was checked
+        for name, (_, part) in fields.items():
+            object.__setattr__(other, name, part(new))
+        return other
+
+    return [t for tensors, _ in fields.values() for t in tensors], build
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors that a value holds."""
+    return flatten(value)[0]
+
+
+def _apart(value: Any) -> tuple[Sequence[Any], Callable[[Iterator[Tensor]], Any]]:
+    return flatten(value)
+
+
+def _together(children: Sequence[Any], build: Callable[[Iterator[Any]], Any]) -> Any:
+    return build(iter(children))

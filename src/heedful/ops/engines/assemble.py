@@ -1,0 +1,260 @@
+"""From a mechanism and an engine to the function that computes it, with all its derivatives.
+
+Each engine is a `TiledFunction`: the definition on tiles, which serves every derivative. What differs is the fast version of
+the function and of its first gradient.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from heedful._checks import Shape
+from heedful._types import Float, Int, Tensor
+from heedful.ops._tree import flatten
+from heedful.ops.biases import Bias, Sum, TensorBias
+from heedful.ops.engines import banded, fused, layout, reference
+from heedful.ops.engines.inplace import CACHED, Rows, places
+from heedful.ops.engines.tiled import Kind, Tile, TiledFunction
+from heedful.ops.mechanism import Mechanism
+from heedful.ops.normalizers import Softmax, Softmax1, softmax
+from heedful.ops.scores import Additive, Dot
+from heedful.ops.selection import Sampled
+
+Result = tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]
+
+
+class Operands(NamedTuple):
+    """What an engine computes with: scores are `scale * query . key` (or additive), features made where needed."""
+
+    query: Float[Tensor, "... N D"]
+    key: Float[Tensor, "... M D"]
+    value: Float[Tensor, "... M E"]
+    mechanism: Mechanism
+
+
+def operands(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, shape: Shape) -> Operands:
+    """Scores as inner products: their features, a scale that is a tensor and a bias of low rank that learns become columns."""
+    if query.shape[:-3] != shape[:-3] or key.shape[:-3] != shape[:-3] or value.shape[:-3] != shape[:-3]:
+        query, key, value = (t.expand(*shape[:-3], *t.shape[-3:]) for t in (query, key, value))
+    score, scale, bias = mechanism.score, mechanism.factor(query.shape[-1]), mechanism.bias
+    pair = score.features(query, key)
+    if pair is None:
+        return Operands(query, key, value, mechanism)
+    q, k = pair
+    extra = _columns(bias, shape, q)
+    if torch.is_tensor(scale) or (extra is not None and scale != 1.0):
+        q, scale = q * scale, 1.0
+    if extra is not None:
+        q, k, bias = *_beside(q, k, extra, shape), None
+    return Operands(q, k, value, dataclasses.replace(mechanism, score=Dot(), scale=float(scale), bias=bias))
+
+
+def function(given: Operands, shape: Shape, engine: str, strips: Sequence[banded.Strip] | None = None) -> Result:
+    """The attention of the operands by an engine: "fused", "banded" or "tiled"."""
+    query, key, value, mechanism = given
+    exponential = engine in ("fused", "banded")
+    if exponential and isinstance(mechanism.normalize, Softmax1):
+        zero = query.new_zeros(())
+        sinks = zero if mechanism.sinks is None else torch.logaddexp(mechanism.sinks, zero.to(mechanism.sinks.dtype))
+        mechanism = dataclasses.replace(mechanism, normalize=softmax, sinks=sinks)
+    placed, kinds = _placed(mechanism)
+    tensors, build = flatten(placed)
+    learned, _ = flatten(mechanism)  # in the same order
+    tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, _pairs(mechanism, query)))
+    outputs: list[tuple[Kind, Shape]] = [("row", (*shape[:-1], value.shape[-1]))]
+    if isinstance(mechanism.select, Sampled):
+        outputs.append(("row", (*shape[:-1], 1)))
+
+    def body(tile: Tile, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        rows, columns = (places(p, q.device) for p in tile)
+        raised = (reference.at_least_float32(t) for t in (q, reference.all_heads(k, q), reference.all_heads(v, q)))
+        out, log_probability = reference.rows_of(*raised, build(iter(rest)), shape, rows, columns)
+        return (out.to(v.dtype),) if log_probability is None else (out.to(v.dtype), log_probability[..., None])
+
+    fast, fast_pull = None, None
+    if engine == "fused":
+        fast, fast_pull = _exponential(_Fused(mechanism, shape), mechanism, shape, learned)
+    elif engine == "banded":
+        assert strips is not None
+        fast, fast_pull = _exponential(_Banded(strips, mechanism, shape), mechanism, shape, learned)
+    elif _in_place(mechanism, query):
+        fast, fast_pull = _rows(mechanism, shape, tiles, learned)
+    tiled = TiledFunction(body, tiles, ("row", "column", "column", *kinds), tuple(outputs), fast, fast_pull)
+    out, *more = tiled(query, key, value, *tensors)
+    return out, more[0][..., 0] if more else None
+
+
+class _Fused:
+    """The whole matrix by PyTorch's kernel."""
+
+    def __init__(self, mechanism: Mechanism, shape: Shape) -> None:
+        factor = mechanism.factor(0)
+        assert not torch.is_tensor(factor)
+        self.options = factor, mechanism.pattern, mechanism.bias, shape
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return fused.forward(q, k, v, *self.options)
+
+    def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> tuple[Tensor, ...]:
+        return fused.backward(dout, q, k, v, out, lse, *self.options)
+
+
+class _Banded:
+    """The strips of a structured pattern."""
+
+    def __init__(self, strips: Sequence[banded.Strip], mechanism: Mechanism, shape: Shape) -> None:
+        factor = mechanism.factor(0)
+        assert not torch.is_tensor(factor)
+        self.strips, self.scale, self.shape = strips, factor, shape
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        out, lse = banded.forward(*self._operands(q, k, v), self.strips, self.scale)
+        return out[..., : v.shape[-1]].reshape(*self.shape[:-1], v.shape[-1]), lse.view(self.shape[:-1])
+
+    def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> tuple[Tensor, ...]:
+        q3, k3, v3 = self._operands(q, k, v)
+        dout, out = (self._three(t, q3.shape[-1]) for t in (dout, out))
+        found = banded.backward(dout, q3, k3, v3, out, lse.reshape(len(q3), -1), self.strips, self.scale)
+        return tuple(self._back(d, t) for d, t in zip(found, (q, k, v), strict=True))
+
+    def _operands(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """All heads `[X, positions, width]`, of one width, each row side by side in memory."""
+        width = max(t.shape[-1] for t in given)
+        return tuple(self._three(reference.all_heads(t, given[0]), width) for t in given)
+
+    @staticmethod
+    def _three(t: Tensor, width: int) -> Tensor:
+        t = t if t.shape[-1] == width else F.pad(t, (0, width - t.shape[-1]))
+        return t.reshape(-1, *t.shape[-2:]).contiguous()
+
+    def _back(self, gradient: Tensor, operand: Tensor) -> Tensor:
+        gradient = gradient[..., : operand.shape[-1]]
+        if gradient.shape[0] == math.prod(operand.shape[:-2]):
+            return gradient.reshape(operand.shape)
+        group = self.shape[-3] // operand.shape[-3]  # heads that share a key head
+        return gradient.reshape(-1, group, *gradient.shape[-2:]).sum(1).reshape(operand.shape)
+
+
+def _exponential(kernel: _Fused | _Banded, mechanism: Mechanism, shape: Shape, learned: Sequence[Tensor]) -> Any:
+    """The fast version of a function whose rows are softmax: with sinks, and with what the backward pass needs kept."""
+
+    def fast(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
+        out, lse = kernel.forward(q, k, v)
+        if mechanism.sinks is None:
+            return out, lse
+        sinks = mechanism.sinks.detach().to(lse.dtype)[..., None]
+        both = torch.logaddexp(lse, sinks)
+        return out * (lse - both).exp()[..., None].to(out.dtype), both
+
+    def fast_pull(wanted: tuple[bool, ...], kept: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
+        if not kept:
+            return None
+
+        def pull(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            out, lse, dout = *kept, rest[-1]
+            found: list[Tensor | None] = list(kernel.backward(dout, q, k, v, out, lse))
+            for tensor in learned:
+                if tensor is mechanism.sinks:
+                    share = (tensor.detach().to(lse.dtype)[..., None] - lse).exp()
+                    delta = (dout.to(lse.dtype) * out.to(lse.dtype)).sum(-1)
+                    found.append(-(share * delta).sum(-1).sum_to_size(tensor.shape).to(tensor.dtype))
+                else:
+                    found.append(None)
+            return tuple(t for t, want in zip(found, wanted, strict=True) if want and t is not None)
+
+        return pull
+
+    return fast, fast_pull
+
+
+def _rows(
+    mechanism: Mechanism, shape: Shape, tiles: Callable[[], Sequence[Tile]], learned: Sequence[Tensor]
+) -> Any:
+    """The fast version of everything else."""
+
+    def fast(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
+        raised = (reference.at_least_float32(t) for t in (q, k, v))
+        return (Rows(mechanism, shape, tiles()).forward(*raised).to(v.dtype),)
+
+    def fast_pull(wanted: tuple[bool, ...], kept: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
+        def pull(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            raised = (reference.at_least_float32(t) for t in (q, k, v, rest[-1]))
+            *found, others = Rows(mechanism, shape, tiles()).backward(*raised)
+            found = [d.to(t.dtype) for d, t in zip(found, (q, k, v), strict=True)]
+            found += [others.get(id(t), t) for t in learned]
+            return tuple(t for t, want in zip(found, wanted, strict=True) if want)
+
+        return pull
+
+    return fast, fast_pull
+
+
+def _in_place(mechanism: Mechanism, query: Tensor) -> bool:
+    """Whether the hot loop knows the mechanism; what has parameters of its own that learn goes through the definition."""
+    score = mechanism.score
+    known = isinstance(score, (Dot, Additive)) and not torch.is_tensor(mechanism.factor(query.shape[-1]))
+    return known and not mechanism.normalize.learns and not isinstance(mechanism.select, Sampled)
+
+
+def _pairs(mechanism: Mechanism, query: Tensor) -> int:
+    """Pairs of a tile."""
+    if _in_place(mechanism, query):
+        return max(CACHED * 2 // query.shape[-1], 1) if isinstance(mechanism.score, Additive) else CACHED
+    heads = math.prod(query.shape[:-2]) * (query.shape[-1] if isinstance(mechanism.score, Additive) else 1)
+    return max(8 * CACHED // max(heads, 1), 1)
+
+
+def as_columns(bias: Bias, shape: Shape, query: Tensor) -> bool:
+    """Whether a bias that learns can be more columns of queries and keys."""
+    return _columns(bias, shape, query) is not None
+
+
+def _columns(bias: Bias | None, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor] | None:
+    """A bias of low rank whose tensors learn, as columns; None where there is none, and where it can stay a mask."""
+    if bias is None or not fused.learns(bias) or any(isinstance(p, TensorBias) for p in _parts(bias)):
+        return None  # a tensor may hold -inf
+    pair = bias.features(shape, like.device, like.dtype)
+    return None if pair is None or pair[0].shape[-1] > max(like.shape[-1], 16) else pair
+
+
+def _beside(q: Tensor, k: Tensor, extra: tuple[Tensor, Tensor], shape: Shape) -> tuple[Tensor, Tensor]:
+    """Queries and keys with more columns."""
+    u, v = extra
+    if k.dim() > 3 and v.dim() > 2 and v.shape[-3] not in (1, k.shape[-3]):
+        k = reference.all_heads(k, q)
+    u, v = u.expand(*q.shape[:-1], u.shape[-1]), v.expand(*k.shape[:-1], v.shape[-1])
+    return torch.cat([q, u], dim=-1), torch.cat([k, v], dim=-1)
+
+
+def _parts(bias: Bias) -> tuple[Bias, ...]:
+    return bias.parts if isinstance(bias, Sum) else (bias,)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Placed(Bias):
+    """The numbers of one tile, cut out already."""
+
+    tensor: Float[Tensor, "..."]
+
+    def at(self, rows: Int[Tensor, "n 1"], columns: Int[Tensor, "1 m"], shape: Shape) -> Float[Tensor, "..."]:
+        return self.tensor
+
+    def depends(self, shape: Shape) -> tuple[bool, bool]:
+        return True, True
+
+    def check(self, query: Tensor, shape: Shape) -> None:
+        pass
+
+
+def _placed(mechanism: Mechanism) -> tuple[Mechanism, list[Kind]]:
+    """The mechanism of a tile, and the kinds of its tensors: given biases are cut to the tile, all else stays whole."""
+    if mechanism.bias is not None:
+        parts = tuple(_Placed(p.tensor) if isinstance(p, TensorBias) else p for p in _parts(mechanism.bias))
+        mechanism = dataclasses.replace(mechanism, bias=Sum(parts))
+    cut = {id(p.tensor) for p in _parts(mechanism.bias) if isinstance(p, _Placed)} if mechanism.bias else set()
+    return mechanism, ["pair" if id(t) in cut else "whole" for t in flatten(mechanism)[0]]

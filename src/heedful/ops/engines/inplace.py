@@ -1,0 +1,326 @@
+"""The tiled engine's hot loop: the same rows as the definition, in buffers that are used again, without autograd.
+
+A tile's scores become its weights in place; in the backward pass, the gradient of the weights becomes that of the scores.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from heedful._checks import Shape
+from heedful._types import Float, Tensor
+from heedful.ops import _random
+from heedful.ops._tree import tensors
+from heedful.ops.biases import Bias, Sum, TensorBias
+from heedful.ops.engines.reference import at_least_float32
+from heedful.ops.engines.tiled import Place, Tile, put, take
+from heedful.ops.mechanism import Mechanism
+from heedful.ops.scores import Additive
+from heedful.ops.selection import Sampled, Soft
+
+CACHED = 2**18  # scores that are held at a time: 1 MB, so that they stay in the processor's cache
+
+
+class Rows:
+    """A mechanism over whole tensors, tile by tile, forwards and backwards.
+
+    Args:
+        mechanism: its score is `Dot` or `Additive`; neither normaliser nor scale learn.
+        shape: of the matrix.
+        tiles: the rows and the columns of each tile.
+    """
+
+    def __init__(self, mechanism: Mechanism, shape: Shape, tiles: Sequence[Tile]) -> None:
+        self.mechanism, self.shape, self.tiles = mechanism, shape, tiles
+        self.heads = math.prod(shape[:-2])
+        sizes = [tile_size(tile) for tile in tiles]
+        self.room = max([CACHED, *(n * (m + 1) for n, m in sizes)])
+
+    def forward(
+        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], value: Float[Tensor, "... M E"]
+    ) -> Float[Tensor, "... N E"]:
+        """`A V`."""
+        q, k, v = (_three_axes(t) for t in (query, key, value))
+        scores, room = _scores(self.mechanism, q, k), q.new_empty(self.room)
+        out = q.new_zeros(self.heads, self.shape[-2], v.shape[-1])
+        for tile in self.tiles:
+            bias, hidden = self._bias(tile), self._hidden(tile, q)
+            for heads, keys in self._together(tile, k):
+                weights, _, _ = self._weights(room, scores, heads, keys, tile, bias, hidden)
+                selected, _ = self._selected(weights, heads, tile)
+                put(out[heads], selected @ take(v[keys], "column", tile), "row", tile)
+        return out.view(*self.shape[:-1], v.shape[-1])
+
+    def backward(
+        self,
+        query: Float[Tensor, "... N D"],
+        key: Float[Tensor, "... M D"],
+        value: Float[Tensor, "... M E"],
+        dout: Float[Tensor, "... N E"],
+    ) -> tuple[Tensor, Tensor, Tensor, dict[int, Tensor]]:
+        """The gradients of query, key and value, and of the tensors of the mechanism that learn, by their `id`."""
+        q, k, v, g = (_three_axes(t) for t in (query, key, value, dout))
+        scores, room, other = _scores(self.mechanism, q, k), q.new_empty(self.room), q.new_empty(self.room)
+        scores.begin()
+        dv = torch.zeros_like(v)
+        learned = {id(t): torch.zeros_like(t) for t in tensors(self.mechanism.bias) if t.requires_grad}
+        sinks = None if self.mechanism.sinks is None else q.new_zeros(self.heads)
+        for tile in self.tiles:
+            bias, hidden = self._bias(tile), self._hidden(tile, q)
+            dbias = torch.zeros_like(bias) if bias is not None and learned else None
+            for heads, keys in self._together(tile, k):
+                weights, row, capped = self._weights(room, scores, heads, keys, tile, bias, hidden)
+                selected, kept = self._selected(weights, heads, tile)
+                gradients = take(g[heads], "row", tile)
+                put(dv[keys], _of_keys(selected.mT @ gradients, keys), "column", tile)
+                ds = other[: weights.numel()].view(weights.shape)
+                dp = ds if sinks is None else ds[..., :-1]
+                _product(dp, gradients, take(v[keys], "column", tile).mT)
+                if kept is not None:
+                    dp.mul_(kept).div_(1 - self.mechanism.dropout)
+                if sinks is not None:
+                    ds[..., -1] = 0
+                ds = self.mechanism.normalize.pull_(weights, ds, row)
+                if sinks is not None:
+                    sinks[heads] += ds[..., -1].sum(-1)
+                    ds = ds[..., :-1]
+                if hidden is not None:
+                    ds.masked_fill_(_of_heads(hidden, heads), 0)
+                if dbias is not None:
+                    target = _of_heads(dbias, heads)
+                    target.add_(ds.sum_to_size(target.shape))
+                if capped is not None:
+                    ds.mul_(capped.square_().neg_().add_(1))
+                scores.pull(ds, heads, keys, tile)
+            if dbias is not None and self.mechanism.bias is not None:
+                self._share(dbias, self.mechanism.bias, learned, tile)
+        dq, dk, found = scores.gradients()
+        if sinks is not None and self.mechanism.sinks is not None:
+            found[id(self.mechanism.sinks)] = sinks.view(self.shape[:-2]).sum_to_size(self.mechanism.sinks.shape)
+        return dq.view(query.shape), dk.view(key.shape), dv.view(value.shape), learned | found
+
+    def _weights(
+        self,
+        room: Tensor,
+        scores: "_Inner | _Additive",
+        heads: slice,
+        keys: slice,
+        tile: Tile,
+        bias: Tensor | None,
+        hidden: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The weights of a tile (the sink's in a last column), what their gradient needs, and the capped scores."""
+        count, (n, m) = heads.stop - heads.start, tile_size(tile)
+        wide = m if self.mechanism.sinks is None else m + 1
+        weights = room[: count * n * wide].view(count, n, wide)
+        s, capped = weights[..., :m], None
+        scores.fill(s, heads, keys, tile)
+        if self.mechanism.softcap is not None:
+            s.div_(self.mechanism.softcap).tanh_()
+            capped = s.clone()
+            s.mul_(self.mechanism.softcap)
+        if bias is not None:
+            s.add_(_of_heads(bias, heads))
+        if hidden is not None:
+            s.masked_fill_(_of_heads(hidden, heads), -math.inf)
+        if self.mechanism.sinks is not None:
+            sinks = self.mechanism.sinks.detach().expand(self.shape[:-2]).reshape(-1)[heads].to(s.dtype)
+            seen = (s > -math.inf).any(-1)
+            weights[..., -1] = torch.where(seen, sinks[:, None], -math.inf)
+        return (*self.mechanism.normalize.fill_(weights), capped)
+
+    def _selected(self, weights: Tensor, heads: slice, tile: Tile) -> tuple[Tensor, Tensor | None]:
+        """What multiplies the values, and which of it dropout keeps."""
+        mechanism, lead = self.mechanism, self.shape[:-2]
+        weights = weights if mechanism.sinks is None else weights[..., :-1]
+        rows, columns = (places(p, weights.device) for p in tile)
+        if not isinstance(mechanism.select, Soft):
+            uniform = None
+            if isinstance(mechanism.select, Sampled):
+                uniform = _random.uniform(mechanism.seed, lead, rows).flatten(0, -3)[heads]
+            weights = mechanism.select.apply(weights, uniform)
+        if not mechanism.dropout:
+            return weights, None
+        kept = _random.keep(mechanism.seed, lead, rows, columns, mechanism.dropout, heads=heads)
+        return (weights * kept).div_(1 - mechanism.dropout), kept
+
+    def _hidden(self, tile: Tile, like: Tensor) -> Tensor | None:
+        """Which pairs of a tile are hidden `[X or 1, n or 1, m or 1]`; None where all are visible."""
+        if not self.mechanism.pattern.hides(self.shape):
+            return None
+        rows, columns = (places(p, like.device) for p in tile)
+        hidden = ~self.mechanism.pattern.allowed(rows[:, None], columns[None], self.shape)
+        return _flat(hidden, self.shape) if bool(hidden.any()) else None
+
+    def _bias(self, tile: Tile) -> Tensor | None:
+        """The numbers to add in a tile `[X or 1, n or 1, m or 1]`."""
+        bias = self.mechanism.bias
+        if bias is None:
+            return None
+        some = next(iter(tensors(bias)), None)
+        rows, columns = (places(p, None if some is None else some.device) for p in tile)
+        return _flat(at_least_float32(bias.at(rows[:, None], columns[None], self.shape).detach()), self.shape)
+
+    def _share(self, dbias: Tensor, bias: Bias, learned: dict[int, Tensor], tile: Tile) -> None:
+        """Hands the gradient of a tile's numbers on to the tensors that they come from."""
+        for part in bias.parts if isinstance(bias, Sum) else (bias,):
+            own = [t for t in tensors(part) if id(t) in learned]
+            if isinstance(part, TensorBias) and own:
+                total = learned[id(part.tensor)]
+                piece = take(total, "pair", tile)
+                put(total, _unflat(dbias, self.shape).sum_to_size(piece.shape).to(total.dtype), "pair", tile)
+            elif own:
+                rows, columns = (places(p, dbias.device) for p in tile)
+                with torch.enable_grad():
+                    numbers = part.at(rows[:, None], columns[None], self.shape)
+                gradient = _unflat(dbias, self.shape)
+                gradient = gradient.expand(torch.broadcast_shapes(gradient.shape, numbers.shape)).sum_to_size(numbers.shape)
+                for t, found in zip(own, torch.autograd.grad(numbers, own, gradient.to(numbers.dtype)), strict=True):
+                    learned[id(t)] += found
+
+    def _together(self, tile: Tile, k: Tensor) -> Iterator[tuple[slice, slice]]:
+        """As many heads at a time as fit, and the key heads that serve them."""
+        n, m = tile_size(tile)
+        group = self.heads // max(len(k), 1)
+        step = max(self.room // max(n * (m + 1), 1), 1) if group == 1 else 1
+        for start in range(0, self.heads, step):
+            heads = slice(start, min(start + step, self.heads))
+            yield heads, heads if group == 1 else slice(start // group, start // group + 1)
+
+
+class _Inner:
+    """Scores that are inner products, `factor * q_i . k_j`."""
+
+    def __init__(self, q: Tensor, k: Tensor, factor: float) -> None:
+        self.q, self.k, self.factor = q, k, factor
+
+    def begin(self) -> None:
+        self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
+
+    def fill(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        _product(out, take(self.q[heads], "row", tile), take(self.k[keys], "column", tile).mT, self.factor)
+
+    def pull(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        q, k = take(self.q[heads], "row", tile), take(self.k[keys], "column", tile)
+        put(self.dq[heads], (ds @ k).mul_(self.factor), "row", tile)
+        put(self.dk[keys], _of_keys(ds.mT @ q, keys).mul_(self.factor), "column", tile)
+
+    def gradients(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        return self.dq, self.dk, {}
+
+
+def _scores(mechanism: Mechanism, q: Tensor, k: Tensor) -> Any:
+    factor = mechanism.factor(q.shape[-1])
+    assert isinstance(factor, (int, float))
+    return _Additive(q, k, mechanism.score, factor) if isinstance(mechanism.score, Additive) else _Inner(q, k, factor)
+
+
+class _Additive:
+    """Additive scores without a transcendental function a pair: `tanh(q + k) = 1 - 2 r` with `r = 1 / (1 + e^2q e^2k)`.
+
+    The exponentials are made once for each query and each key. Where they could overflow, r is a sigmoid of the sum.
+    """
+
+    def __init__(self, q: Tensor, k: Tensor, score: Additive, factor: float) -> None:
+        self.q, self.k, self.factor, self.score = q, k, factor, score
+        weight = score.weight.detach().to(q.dtype)
+        self.weight = weight.expand(len(q), -1) if weight.dim() == 1 else weight.repeat(len(q) // len(weight), 1)
+        self.r, self.one = q.new_empty(0), q.new_ones(())
+        self.a: Tensor | None = None
+        if q.numel() and k.numel():
+            centre = (k.amax((0, 1)) + k.amin((0, 1))) / 2
+            a, b = q + centre, k - centre
+            if max(a.abs().amax().item(), b.abs().amax().item()) < 20:  # e^80 is a number in float32
+                self.a, self.b = a.mul_(2).exp_(), b.mul_(2).exp_()
+
+    def begin(self) -> None:
+        self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
+        self.dw = torch.zeros_like(self.weight, memory_format=torch.contiguous_format)
+
+    def fill(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        n, m, width = *out.shape[1:], self.q.shape[-1]
+        if self.r.numel() < len(out) * n * m * width:
+            self.r = self.q.new_empty(len(out) * n * m * width)
+        for at, (x, y) in enumerate(_pairs(heads, keys)):
+            r = self._of(at, n, m)
+            if self.a is not None:
+                rows, columns = take(self.a[x], "row", tile), take(self.b[y], "column", tile)
+                torch.addcmul(self.one, rows[:, None], columns[None], out=r).reciprocal_()
+            else:
+                rows, columns = take(self.q[x], "row", tile), take(self.k[y], "column", tile)
+                torch.add(rows[:, None], columns[None], out=r).mul_(-2).sigmoid_()
+            out[at].copy_((r.view(-1, width) @ self.weight[x]).view(n, m))
+        total = self.weight[heads].sum(-1)[:, None, None]
+        out.mul_(-2).add_(total).mul_(self.factor)
+
+    def pull(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        n, m, width = *ds.shape[1:], self.q.shape[-1]
+        for at, (x, y) in enumerate(_pairs(heads, keys)):
+            r, d = self._of(at, n, m), ds[at]
+            self.dw[x] += (d.sum() - 2 * (d.reshape(-1) @ r.view(-1, width))) * self.factor
+            r.addcmul_(r, r, value=-1).mul_(d[..., None])
+            slope = self.weight[x] * (4 * self.factor)
+            put(self.dq[x], r.sum(1) * slope, "row", tile)
+            put(self.dk[y], r.sum(0) * slope, "column", tile)
+
+    def gradients(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        weight = self.score.weight
+        dw = self.dw.sum(0) if weight.dim() == 1 else self.dw.view(-1, *weight.shape).sum(0)
+        return self.dq, self.dk, {id(weight): dw.to(weight.dtype)}
+
+    def _of(self, at: int, n: int, m: int) -> Tensor:
+        size = n * m * self.q.shape[-1]
+        return self.r[at * size : (at + 1) * size].view(n, m, -1)
+
+
+def tile_size(tile: Tile) -> tuple[int, int]:
+    """The rows and the columns of a tile."""
+    rows, columns = (p.stop - p.start if isinstance(p, slice) else len(p) for p in tile)
+    return rows, columns
+
+
+def places(chosen: Place, device: torch.device | None) -> Tensor:
+    """The positions that a tile takes."""
+    return torch.arange(chosen.start, chosen.stop, device=device) if isinstance(chosen, slice) else chosen.to(device)
+
+
+def _product(out: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
+    """`out = factor * a @ b`, in place; one product by itself is faster than a batch of one."""
+    if len(out) == 1:
+        out[0].addmm_(a[0], b[0], beta=0, alpha=factor)
+    else:
+        out.baddbmm_(a, b.expand(len(out), -1, -1), beta=0, alpha=factor)
+
+
+def _of_keys(gradient: Tensor, keys: slice) -> Tensor:
+    """What each of some heads gives to the keys: summed where they have them in common."""
+    return gradient if keys.stop - keys.start == len(gradient) else gradient.sum(0, keepdim=True)
+
+
+def _pairs(heads: slice, keys: slice) -> Iterator[tuple[int, int]]:
+    shared = keys.stop - keys.start == 1
+    return ((x, keys.start if shared else keys.start + x - heads.start) for x in range(heads.start, heads.stop))
+
+
+def _three_axes(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1, *tensor.shape[-2:])
+
+
+def _flat(tensor: Tensor, shape: Shape) -> Tensor:
+    """What broadcasts to `(..., H, n, m)`, as `[X or 1, n or 1, m or 1]` with X the product of the leading axes."""
+    tensor = tensor.reshape((1,) * (2 - tensor.dim()) + tensor.shape)
+    if math.prod(tensor.shape[:-2]) == 1:
+        return tensor.reshape(1, *tensor.shape[-2:])
+    return tensor.expand(*shape[:-2], *tensor.shape[-2:]).reshape(-1, *tensor.shape[-2:])
+
+
+def _unflat(tensor: Tensor, shape: Shape) -> Tensor:
+    return tensor if len(tensor) == 1 and len(shape) == 2 else tensor.view(
+        *(shape[:-2] if len(tensor) > 1 else (1,) * len(shape[:-2])), *tensor.shape[-2:]
+    )
+
+
+def _of_heads(tensor: Tensor, heads: slice) -> Tensor:
+    return tensor if len(tensor) == 1 else tensor[heads]

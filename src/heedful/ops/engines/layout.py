@@ -1,0 +1,388 @@
+"""From a pattern to the parts of the matrix that have to be computed: strips of blocks, or tiles.
+
+A pattern is a union of alternatives, each of them a conjunction of parts. What a conjunction shows to a block of rows is a
+run of columns, in an order that its parts suggest: the sequence itself, every k-th position, a grid read along its columns.
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from heedful._checks import Shape
+from heedful._types import Int, Tensor
+from heedful.ops._tree import tensors
+from heedful.ops.engines.banded import Blocks, Box, Places, Span, Strip
+from heedful.ops.engines.tiled import Place, Tile
+from heedful.ops.patterns import Causal, Dilated, Documents, Local, Neighborhood2d, Pattern
+from heedful.ops.patterns.base import And, Not, Or
+from heedful.ops.patterns.grid import Axial, _SameColumn, _SameRow
+from heedful.ops.patterns.marks import Tokens, _TokenKeys, _TokenQueries
+from heedful.ops.patterns.sequence import Global
+
+_STRUCTURED = (Local, Dilated, Documents, Neighborhood2d, Axial, Tokens, _SameColumn, _SameRow, _TokenKeys, _TokenQueries)
+_MASK = 2**22  # pairs of one mask
+_LEAST = 32  # rows that make a block worth a call of its own
+_PATCH = (4, 8)  # rows and columns of a grid in a block of queries
+
+
+def structured(pattern: Pattern) -> bool:
+    """Whether a pattern may show so little that its blocks are worth finding."""
+    if isinstance(pattern, (And, Or)):
+        return structured(pattern.first) or structured(pattern.second)
+    return isinstance(pattern, _STRUCTURED)
+
+
+def strips(pattern: Pattern, shape: Shape, dtype: torch.dtype) -> tuple[Strip, ...] | None:
+    """The strips that together compute a pattern; None where it hides pairs differently in each head."""
+    if tensors(pattern):
+        return _strips(pattern, tuple(shape), dtype)
+    return _kept_strips(pattern, tuple(shape), dtype)
+
+
+def _strips(pattern: Pattern, shape: Shape, dtype: torch.dtype) -> tuple[Strip, ...] | None:
+    heads = shape[-3] if len(shape) > 3 else 1
+    found: list[Strip] = []
+    for at, (sample, inner) in enumerate(_samples(pattern, shape)):
+        some = slice(at * heads, (at + 1) * heads) if sample is not pattern else slice(0, math.prod(shape[:-2]))
+        earlier: list[Pattern] = []
+        for alternative in sample.alternatives():
+            conjunction = _Conjunction(alternative, tuple(earlier), inner, some, dtype)
+            try:
+                found.extend(conjunction.strips())
+            except _OfHeads:
+                return None
+            earlier.append(alternative)
+    return tuple(found)
+
+
+_kept_strips = functools.lru_cache(maxsize=32)(_strips)
+
+
+def _samples(pattern: Pattern, shape: Shape) -> Iterator[tuple[Pattern, Shape]]:
+    """The pattern of each matrix of a batch, or the one of all."""
+    if len(shape) == 2 or not pattern.batched(shape):
+        yield pattern, shape
+    elif len(shape) == 3:
+        yield from ((pattern.sample(i, shape), shape[1:]) for i in range(shape[0]))
+    else:
+        for i in range(shape[0]):
+            yield from _samples(pattern.sample(i, shape), shape[1:]) if len(shape) > 4 else [(pattern.sample(i, shape), shape[1:])]
+
+
+class _OfHeads(Exception):
+    """A pattern differs between heads."""
+
+
+class _Conjunction:
+    """One alternative of a pattern, less the pairs that earlier ones have shown."""
+
+    def __init__(
+        self, pattern: Pattern, earlier: tuple[Pattern, ...], shape: Shape, heads: slice, dtype: torch.dtype
+    ) -> None:
+        self.pattern, self.earlier, self.shape, self.heads, self.dtype = pattern, earlier, shape, heads, dtype
+        self.rows, self.columns = shape[-2:]
+        self.parts = pattern.parts()
+        self.even = all(_shifts(p) for p in (*self.parts, *(q for e in earlier for q in e.parts())))
+
+    def strips(self) -> Iterator[Strip]:
+        """What has to be computed."""
+        for part in self.parts:
+            if isinstance(part, Neighborhood2d):
+                return self._patches(part)
+            if isinstance(part, _SameColumn):
+                return iter([self._lines(part.grid[::-1], Box(0, part.grid[::-1], (1, part.grid[1])))])
+            if isinstance(part, _SameRow):
+                return iter([self._lines(part.grid, self._all(self.rows))])
+            if isinstance(part, _TokenQueries):
+                return iter([self._some(Places(_index(part, self.rows)), self._all(self.columns))])
+            if isinstance(part, _TokenKeys):
+                return iter([self._some(self._all(self.rows), Places(_index(part, self.columns)))])
+            if isinstance(part, Dilated):
+                return self._residues(part)
+        return iter([self._runs()])
+
+    def _all(self, count: int) -> Box:
+        return Box(0, (count,), (1,))
+
+    def _strip(self, rows: Box | Places, columns: Box | Places, spans: Sequence[tuple[Span, Span, int, bool]]) -> Strip:
+        row, column = rows.positions(), columns.positions()
+        blocks = [self._blocks(row, column, *span) for span in spans]
+        return Strip(rows, columns, tuple(b for b in blocks if b is not None), self.heads, bool(self.earlier))
+
+    def _blocks(
+        self, row: Tensor, column: Tensor, rows: Span, columns: Span, count: int, causal: bool
+    ) -> Blocks | None:
+        """Blocks with their mask; None where they show nothing."""
+        if 0 in (rows.size, columns.size, count):
+            return None
+        shown = torch.arange(1 if self.even else count)[:, None]
+        r = row[rows.start + shown * rows.step + torch.arange(rows.size)][..., None]
+        c = column[columns.start + shown * columns.step + torch.arange(columns.size)][:, None]
+        parts = [p for p in self.parts if not (causal and isinstance(p, Causal))]
+        allowed = torch.ones((), dtype=torch.bool)
+        for part in parts:
+            allowed = allowed & self._at(part, r, c)
+        for other in self.earlier:
+            allowed = allowed & ~self._at(other, r, c)
+        if allowed.all():
+            return Blocks(rows, columns, count, None, causal)
+        if not allowed.any():
+            return None
+        allowed = allowed.expand(len(shown), rows.size, columns.size)
+        if len(allowed) > 1 and bool((allowed == allowed[:1]).all()):
+            allowed = allowed[:1]
+        mask = torch.zeros(allowed.shape, dtype=self.dtype).masked_fill_(~allowed, -math.inf)
+        return Blocks(rows, columns, count, mask, causal)
+
+    def _at(self, pattern: Pattern, r: Tensor, c: Tensor) -> Tensor:
+        allowed = pattern.allowed(r, c, self.shape)
+        if math.prod(allowed.shape[:-3]) != 1:
+            raise _OfHeads
+        return allowed.reshape(allowed.shape[-3:])
+
+    def _hulls(self, starts: Tensor, stops: Tensor) -> tuple[Tensor, Tensor]:
+        return self.pattern.columns(starts, stops, self.shape)
+
+    def _runs(self) -> Strip:
+        """In the order of the sequence: rows that see the same run of columns together, all others in even blocks."""
+        flag = not self.earlier and any(isinstance(p, Causal) and p.offset(self.shape) == 0 for p in self.parts)
+        rest: Pattern = Global()
+        for part in self.parts:
+            if not (flag and isinstance(part, Causal)):
+                rest = And(rest, part)
+        row = torch.arange(self.rows)
+        first, last = rest.columns(row, row + 1, self.shape)
+        changes = ((first[1:] != first[:-1]) | (last[1:] != last[:-1])).nonzero()[:, 0] + 1
+        bounds = [0, *changes.tolist(), self.rows]
+        width = int((last - first).float().median()) if self.rows else 0
+        spans: list[tuple[Span, Span, int, bool]] = []
+        loose = 0  # the first row of those that wait for a block
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+            if stop - start < _LEAST and not (start == 0 and stop == self.rows):
+                continue
+            spans += self._even(loose, start, width)
+            loose = stop
+            a, b = int(first[start]), int(last[start])
+            if flag and a == start:
+                spans.append((Span(start, 0, stop - start), Span(a, 0, min(b, stop) - a), 1, True))
+            else:
+                spans += self._even(start, stop, 2 * max(_MASK // max(b - a, 1), 1) if not flag else 2 * 256)
+        spans += self._even(loose, self.rows, width)
+        return self._strip(self._all(self.rows), self._all(self.columns), spans)
+
+    def _even(self, start: int, stop: int, width: int) -> list[tuple[Span, Span, int, bool]]:
+        """Blocks of about half as many rows as one of them sees columns, grouped where they move on evenly."""
+        if start >= stop:
+            return []
+        size = 2 ** min(max(round(math.log2(max(width, 1) / 2)), 5), 22 if width > 1024 else 8)
+        starts = torch.arange(start, stop, size)
+        stops = (starts + size).clamp_max(stop)
+        first, last = self._hulls(starts, stops)
+        return grouped(starts.tolist(), stops.tolist(), first.tolist(), last.tolist())
+
+    def _residues(self, part: Dilated) -> Iterator[Strip]:
+        """Every k-th position by itself: there a dilated window is a plain one."""
+        k, offset = part.dilation, part.offset(self.shape)
+        after = part.before if part.after is None else part.after
+        for residue in range(k):
+            at = (residue - offset) % k
+            rows = Box(at, (len(range(at, self.rows, k)),), (k,))
+            columns = Box(residue, (len(range(residue, self.columns, k)),), (k,))
+            if not rows.count or not columns.count:
+                continue
+            size = 2 ** min(max(round(math.log2(max(part.before + after + 1, 1) / 2)), 5), 8)
+            starts = torch.arange(0, rows.count, size)
+            stops = (starts + size).clamp_max(rows.count)
+            hull_first, hull_last = self._hulls(at + starts * k, at + (stops - 1) * k + 1)
+            shift = (at + offset - residue) // k
+            first = torch.maximum(starts + shift - part.before, -((residue - hull_first) // k)).clamp(0, columns.count)
+            last = torch.minimum(stops + shift + after, (hull_last - 1 - residue) // k + 1).clamp(0, columns.count)
+            spans = grouped(starts.tolist(), stops.tolist(), first.tolist(), last.maximum(first).tolist())
+            yield self._strip(rows, columns, spans)
+
+    def _lines(self, grid: tuple[int, int], order: Box) -> Strip:
+        """Each row of a grid by itself (or each column, in an order that has them as rows)."""
+        count, size = grid
+        return self._strip(order, order, [(Span(0, size, size), Span(0, size, size), count, False)])
+
+    def _some(self, rows: Box | Places, columns: Box | Places) -> Strip:
+        """Chosen rows or columns against all."""
+        step = max(_MASK // max(columns.count, 1), 1)
+        spans = [
+            (Span(at, 0, min(step, rows.count - at)), Span(0, 0, columns.count), 1, False)
+            for at in range(0, rows.count, step)
+        ]
+        return self._strip(rows, columns, spans)
+
+    def _patches(self, part: Neighborhood2d) -> Iterator[Strip]:
+        """A few rows of a grid, read along the columns: there a neighbourhood is a window."""
+        (height, width), (up, side) = part.grid, part.reach()
+        tall, wide = _PATCH
+        for top in range(0, height, tall):
+            bottom = min(top + tall, height)
+            above, below = max(top - up, 0), min(bottom + up, height)
+            rows = Box(top * width, (width, bottom - top), (1, width))
+            columns = Box(above * width, (width, below - above), (1, width))
+            starts = range(0, width, wide)
+            stops = [min(x + wide, width) for x in starts]
+            tiles = grouped(
+                list(starts), stops, [max(x - side, 0) for x in starts], [min(x + side, width) for x in stops]
+            )
+            n, m = bottom - top, below - above
+            spans = [
+                (Span(r.start * n, r.step * n, r.size * n), Span(c.start * m, c.step * m, c.size * m), count, False)
+                for r, c, count, _ in tiles
+            ]
+            yield self._strip(rows, columns, spans)
+
+
+def grouped(
+    starts: list[int], stops: list[int], first: list[int], last: list[int]
+) -> list[tuple[Span, Span, int, bool]]:
+    """Blocks of rows and of the columns that they see; neighbours of one shape that move on by one step become one group."""
+    spans: list[tuple[Span, Span, int, bool]] = []
+    at = 0
+    while at < len(starts):
+        size, width, step = stops[at] - starts[at], last[at] - first[at], 0
+        end = at + 1
+        if end < len(starts):
+            step = starts[end] - starts[at]
+        while (
+            end < len(starts)
+            and stops[end] - starts[end] == size
+            and last[end] - first[end] == width
+            and first[end] - first[end - 1] == step
+            and starts[end] - starts[end - 1] == step
+        ):
+            end += 1
+        count = end - at
+        step = step if count > 1 else 0
+        spans.append((Span(starts[at], step, size), Span(first[at], step, width), count, False))
+        at = end
+    return spans
+
+
+def tiles(pattern: Pattern, shape: Shape, pairs: int) -> list[Tile]:
+    """Tiles of about so many pairs; each row with all columns that it may see."""
+    rows, columns = shape[-2:]
+    if not rows or not columns:
+        return []
+    alternatives = pattern.alternatives()
+    special = [p for a in alternatives for p in a.parts() if isinstance(p, _TokenQueries)]
+    found, apart = [], torch.zeros(rows, dtype=torch.bool)
+    for part in special:
+        apart[_index(part, rows)] = True
+    if special:
+        found += [Tile(some, slice(0, columns)) for some in apart.nonzero()[:, 0].split(max(pairs // columns, 1))]
+        alternatives = tuple(a for a in alternatives if not any(isinstance(p, _TokenQueries) for p in a.parts()))
+    for chosen in _row_chunks(pattern, alternatives, shape, pairs):
+        if special:
+            index = _numbers(chosen)
+            index = index[~apart[index]]
+            chosen = _as_run(index)
+            if not len(index):
+                continue
+        reached = [_reach(a, chosen, shape) for a in alternatives]
+        column = _union([r for r in reached if _length(r)])
+        if column is not None:
+            found.append(Tile(chosen, column))
+    return found
+
+
+def _row_chunks(pattern: Pattern, alternatives: Sequence[Pattern], shape: Shape, pairs: int) -> Iterator[Place]:
+    """Rows that see much the same, in an order that the pattern suggests."""
+    rows, columns = shape[-2:]
+    parts = [p for a in alternatives for p in a.parts()]
+    grid = next((p for p in parts if isinstance(p, Neighborhood2d)), None)
+    line = next((p for p in parts if isinstance(p, (_SameRow, _SameColumn))), None)
+    dilated = next((p for p in parts if isinstance(p, Dilated)), None)
+    if grid is not None:
+        height, width = grid.grid
+        for top in range(0, height, 8):
+            for left in range(0, width, 8):
+                y, x = torch.arange(top, min(top + 8, height)), torch.arange(left, min(left + 8, width))
+                yield _as_run((y[:, None] * width + x).flatten())
+        return
+    if line is not None:
+        width = line.grid[1]
+        for start in range(0, rows, width):
+            for left in range(0, width, 8):
+                yield slice(start + left, start + min(left + 8, width))
+        return
+    seen = sum(_length(_reach(a, slice(rows // 2, rows // 2 + 1), shape)) for a in alternatives)
+    seen = max(seen, 1) if structured(pattern) else columns
+    size = max((math.isqrt(seen * seen + 4 * pairs) - seen) // 2, 1) if seen < columns else max(pairs // columns, 1)
+    if seen < columns:
+        size = min(size, max(seen // 2, 32))
+    if dilated is not None:
+        k = dilated.dilation
+        for residue in range(min(k, rows)):
+            yield from (_as_run(some) for some in torch.arange(residue, rows, k).split(size))
+        return
+    yield from (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+
+
+def _reach(alternative: Pattern, chosen: Place, shape: Shape) -> Place:
+    """Columns among which are all that some rows see."""
+    rows, columns = shape[-2:]
+    index = _numbers(chosen)
+    low, high = int(index.min()), int(index.max())
+    first, last = (int(t) for t in alternative.columns(torch.tensor([low]), torch.tensor([high + 1]), shape))
+    best: Place = slice(first, last)
+    for part in alternative.parts():
+        found: Tensor | None = None
+        if isinstance(part, _TokenKeys):
+            found = _index(part, columns)
+        elif isinstance(part, Dilated):
+            k = part.dilation
+            at = ((index + part.offset(shape)) % k).unique()
+            column = torch.arange(first, last)
+            found = column[torch.isin(column % k, at)]
+        elif isinstance(part, (Neighborhood2d, _SameRow, _SameColumn)):
+            height, width = part.grid
+            y, x = (index // width).unique(), (index % width).unique()
+            up, side = part.reach() if isinstance(part, Neighborhood2d) else (0, 0)
+            if isinstance(part, _SameColumn):
+                y = torch.arange(height)
+            elif isinstance(part, _SameRow):
+                x = torch.arange(width)
+            else:
+                y = torch.arange(max(int(y.min()) - up, 0), min(int(y.max()) + up + 1, height))
+                x = torch.arange(max(int(x.min()) - side, 0), min(int(x.max()) + side + 1, width))
+            found = (y[:, None] * width + x).flatten()
+        if found is not None and len(found) < _length(best):
+            best = _as_run(found)
+    return best
+
+
+def _union(places: list[Place]) -> Place | None:
+    if len(places) < 2:
+        return places[0] if places else None
+    return _as_run(torch.cat([_numbers(p) for p in places]).unique())
+
+
+def _index(part: Pattern, size: int) -> Int[Tensor, "n"]:
+    """The tokens of a pattern, each once, in order."""
+    index = torch.as_tensor(part.index).flatten().cpu()  # type: ignore[attr-defined]
+    return index.remainder(size).unique() if size else index[:0]
+
+
+def _numbers(place: Place) -> Int[Tensor, "n"]:
+    return torch.arange(place.start, place.stop) if isinstance(place, slice) else place
+
+
+def _as_run(index: Int[Tensor, "n"]) -> Place:
+    """A slice where numbers follow each other."""
+    if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index) and bool((index.diff() == 1).all()):
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
+
+
+def _length(place: Place) -> int:
+    return place.stop - place.start if isinstance(place, slice) else len(place)
+
+
+def _shifts(pattern: Pattern) -> bool:
+    return pattern.shifts() or isinstance(pattern, Neighborhood2d)

@@ -1,0 +1,81 @@
+"""Weights by exponentials."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from heedful._types import Tensor
+from heedful.ops._readable import readable
+from heedful.ops.normalizers.base import Normalizer, empty_rows
+
+
+@dataclass(frozen=True)
+class Softmax(Normalizer):
+    """The softmax of each row over its visible keys, `p_ij = exp(s_ij) / sum_l exp(s_il)`; an empty row is 0.
+
+    Example:
+        >>> softmax(torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.0, 0.0]]), torch.tensor([[True, True, False], [False, False, False]]))
+        tensor([[0.5000, 0.5000, 0.0000],
+                [0.0000, 0.0000, 0.0000]])
+
+    Differs from `torch.softmax` on rows without a visible key, which are NaN there.
+    """
+
+    adds_up: ClassVar[bool] = True
+
+    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+        empty = hidden.all(-1, keepdim=True)
+        return scores.masked_fill(hidden & ~empty, -math.inf).softmax(-1).masked_fill(empty, 0)
+
+    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+        empty = empty_rows(scores)
+        weights = torch.softmax(scores, -1, out=scores) if readable(scores) else scores.softmax(-1)
+        return weights if empty is None else weights.masked_fill_(empty, 0), None
+
+    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        return _pull_softmax(weights, grad)
+
+
+@dataclass(frozen=True)
+class Softmax1(Normalizer):
+    """The softmax with room for nothing, `p_ij = exp(s_ij) / (1 + sum_l exp(s_il))`: a row adds up to less than 1.
+
+    It is the softmax over one key more, whose score is 0 and whose weight goes nowhere.
+
+    Example:
+        >>> softmax1(torch.tensor([[0.0, 0.0], [-3.0, -3.0]]))
+        tensor([[0.3333, 0.3333],
+                [0.0453, 0.0453]])
+
+    Source: Miller 2023, "Attention is off by one".
+    """
+
+    adds_up: ClassVar[bool] = True
+
+    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+        top = scores.masked_fill(hidden, 0).detach().amax(-1, keepdim=True).clamp(min=0)
+        powers = (scores - top).exp().masked_fill(hidden, 0)
+        return powers / ((-top).exp() + powers.sum(-1, keepdim=True))
+
+    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+        top = scores.amax(-1, keepdim=True).relu()
+        powers = scores.sub_(top).exp_()
+        return powers.div_((-top).exp_().add_(powers.sum(-1, keepdim=True))), None
+
+    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        return _pull_softmax(weights, grad)
+
+
+softmax = Softmax()
+softmax1 = Softmax1()
+
+
+def _pull_softmax(weights: Tensor, grad: Tensor) -> Tensor:
+    """`dS_ij = P_ij (dP_ij - sum_l P_il dP_il)`; it holds for any row of exponentials over their sum and a constant."""
+    if readable(weights, grad):
+        softmax_backward = torch.ops.aten._softmax_backward_data.out
+        softmax_backward(grad, weights, -1, grad.dtype, grad_input=grad)
+        return grad
+    return grad.sub_((weights * grad).sum(-1, keepdim=True)).mul_(weights)

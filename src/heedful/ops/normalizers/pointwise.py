@@ -1,0 +1,160 @@
+"""Weights without an exponential race: each score by itself, over how many or how much there is."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from heedful._types import Float, Tensor
+from heedful.ops._readable import readable
+from heedful.ops.normalizers.base import Normalizer, visible_keys, visible_keys_of
+
+
+@dataclass(frozen=True)
+class Relu(Normalizer):
+    """The positive part of the scores over the number of visible keys, `p_ij = max(s_ij, 0) / m_i`.
+
+    Example:
+        >>> relu(torch.tensor([[4.0, -4.0, 2.0]]), torch.tensor([[True, True, False]]))
+        tensor([[2., 0., 0.]])
+
+    Source: Wortsman et al. 2023, equation 2 with alpha = 1.
+    """
+
+    adds_up: ClassVar[bool] = False
+
+    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+        return scores.relu().masked_fill(hidden, 0) / visible_keys(hidden)
+
+    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        row = visible_keys_of(scores).reciprocal_()
+        return scores.relu_().mul_(row), row
+
+    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        assert row is not None
+        return where_positive_(grad, weights).mul_(row)
+
+
+@dataclass(frozen=True)
+class Proportional(Normalizer):
+    """The positive part of the scores over its sum, `p_ij = max(s_ij, 0) / sum_l max(s_il, 0)`: rows add up to 1.
+
+    A row without a positive score counts as empty.
+
+    Example:
+        >>> proportional(torch.tensor([[3.0, -4.0, 1.0], [-1.0, 0.0, -2.0]]))
+        tensor([[0.7500, 0.0000, 0.2500],
+                [0.0000, 0.0000, 0.0000]])
+
+    Source: Shen et al. 2023, with a sum in place of the count.
+    """
+
+    adds_up: ClassVar[bool] = True
+
+    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+        parts = scores.relu().masked_fill(hidden, 0)
+        total = parts.sum(-1, keepdim=True)
+        return parts / total.masked_fill(total == 0, 1)
+
+    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        parts = scores.relu_()
+        total = parts.sum(-1, keepdim=True)
+        row = total.masked_fill_(total == 0, 1).reciprocal()
+        return parts.div_(total), row  # a row of subnormal scores has no finite reciprocal
+
+    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        assert row is not None
+        return where_positive_(grad.sub_(row_dot(weights, grad)), weights).mul_(row)
+
+
+@dataclass(frozen=True, eq=False)
+class Sigmoid(Normalizer):
+    """Each score by itself, `p_ij = 1 / (1 + exp(-(s_ij + b)))`: keys do not compete.
+
+    Args:
+        offset: b. None: `-log m_i` for a row with m_i visible keys, so that m_i scores of 0 add up to about 1. A tensor may
+            learn; it broadcasts to `[..., H, N, 1]`.
+
+    Example:
+        >>> sigmoid(torch.zeros(1, 4)), Sigmoid(offset=0.0)(torch.zeros(1, 4))
+        (tensor([[0.2000, 0.2000, 0.2000, 0.2000]]), tensor([[0.5000, 0.5000, 0.5000, 0.5000]]))
+
+    Source: Ramapuram et al. 2024, equation 3.
+    """
+
+    offset: float | Float[Tensor, "..."] | None = None
+    adds_up: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.offset, Tensor) and self.offset is not None and not math.isfinite(self.offset):
+            raise ValueError(f"`offset` must be finite: got {self.offset}.")
+
+    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+        offset = -visible_keys(hidden).to(scores.dtype).log() if self.offset is None else self._offset(scores)
+        return (scores + offset).sigmoid().masked_fill(hidden, 0)
+
+    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+        offset = visible_keys_of(scores).log_().neg_() if self.offset is None else self._offset(scores)
+        return scores.add_(offset).sigmoid_(), None
+
+    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        if readable(weights, grad):
+            torch.ops.aten.sigmoid_backward.grad_input(grad, weights, grad_input=grad)
+            return grad
+        return grad.mul_(weights).mul_(1 - weights)
+
+    def _offset(self, scores: Tensor) -> Tensor | float:
+        assert self.offset is not None
+        return self.offset.to(scores.dtype) if isinstance(self.offset, Tensor) else self.offset
+
+
+@dataclass(frozen=True)
+class Linear(Normalizer):
+    """The scores over the number of visible keys, `p_ij = s_ij / m_i`: weights may be negative.
+
+    Example:
+        >>> linear(torch.tensor([[4.0, -2.0]]))
+        tensor([[ 2., -1.]])
+
+    Source: Katharopoulos et al. 2020 (without a feature map); Wang et al. 2018, section 3.2 ("dot product").
+    """
+
+    adds_up: ClassVar[bool] = False
+    signed: ClassVar[bool] = True
+
+    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+        return (scores / visible_keys(hidden)).masked_fill(hidden, 0)
+
+    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        row = visible_keys_of(scores).reciprocal_()
+        weights = scores.mul_(row).add_(0.0)  # -0 becomes 0
+        if readable(scores) and bool((row * scores.shape[-1] == 1).all()):
+            return weights, row
+        return weights.masked_fill_(weights == -math.inf, -0.0), row  # -0: a hidden pair, for `pull_` to know it
+
+    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        assert row is not None
+        grad.mul_(row)
+        if readable(row) and bool((row * grad.shape[-1] == 1).all()):
+            return grad
+        return grad.masked_fill_((weights == 0) & weights.signbit(), 0)
+
+
+relu = Relu()
+proportional = Proportional()
+sigmoid = Sigmoid()
+linear = Linear()
+
+
+def where_positive_(grad: Tensor, weights: Tensor) -> Tensor:
+    """In place: `grad` where the weight is positive, else 0."""
+    if readable(weights, grad):
+        torch.ops.aten.threshold_backward.grad_input(grad, weights, 0, grad_input=grad)
+        return grad
+    return grad.masked_fill_(weights <= 0, 0)
+
+
+def row_dot(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of each row with its twin, `[..., N, 1]`."""
+    return torch.linalg.vecdot(a, b).unsqueeze(-1)

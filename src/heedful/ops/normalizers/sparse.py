@@ -1,0 +1,126 @@
+"""Weights of which many are exactly 0: a threshold a row, found by Newton's method without sorting.
+
+The sum of a row's weights is a convex falling function of the threshold, so that Newton's steps from below never pass it.
+With the keys above the threshold known, it has a closed form, which is what is differentiated.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from heedful._types import Tensor
+from heedful.ops._readable import readable
+from heedful.ops.normalizers.base import Normalizer
+from heedful.ops.normalizers.pointwise import row_dot
+
+_STEPS = 40  # rarely more than 8 are taken
+
+
+@dataclass(frozen=True)
+class Sparsemax(Normalizer):
+    """The nearest point to the scores that is a distribution, `p_ij = max(s_ij - tau_i, 0)` with `sum_j p_ij = 1`.
+
+    Example:
+        >>> sparsemax(torch.tensor([[1.0, 0.5, -1.0]]))
+        tensor([[0.7500, 0.2500, 0.0000]])
+
+    Source: Martins and Astudillo 2016, equation 2.
+    """
+
+    adds_up: ClassVar[bool] = True
+
+    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+        scores, support = _centred(scores, hidden, self)
+        count = support.sum(-1, keepdim=True).clamp(min=1)
+        tau = (scores.masked_fill(~support, 0).sum(-1, keepdim=True) - 1) / count
+        return (scores - tau).masked_fill(~support, 0).relu()
+
+    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+        looks, tolerance = readable(scores), torch.finfo(scores.dtype).eps
+        rest = _above_lowest_(scores, 1.0)
+        signs = torch.empty_like(rest)
+        for _ in range(_STEPS):
+            count = (torch.sign(rest, out=signs) if looks else rest.sign()).sum(-1, keepdim=True)
+            step = (rest.sum(-1, keepdim=True) - 1).relu_() / count.clamp(min=1)
+            rest.sub_(step).relu_()
+            if looks and not bool((step > tolerance).any()):
+                break
+        return rest, None
+
+    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        return _pull(weights.sign_(), grad)
+
+
+@dataclass(frozen=True)
+class Entmax15(Normalizer):
+    """Halfway between softmax and sparsemax, `p_ij = max(s_ij / 2 - tau_i, 0)^2` with `sum_j p_ij = 1`.
+
+    Example:
+        >>> entmax15(torch.tensor([[1.0, 0.5, -1.0]]))
+        tensor([[0.6095, 0.3377, 0.0528]])
+
+    Source: Peters et al. 2019, equation 13 with alpha = 1.5.
+    """
+
+    adds_up: ClassVar[bool] = True
+
+    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+        scores, support = _centred(scores, hidden, self)
+        halves, count = scores / 2, support.sum(-1, keepdim=True).clamp(min=1)
+        mean = halves.masked_fill(~support, 0).sum(-1, keepdim=True) / count
+        spread = (halves - mean).masked_fill(~support, 0).square().sum(-1, keepdim=True)
+        least = torch.finfo(scores.dtype).eps  # (1 - spread) / count is at least 1 / count^2 but for rounding
+        tau = mean - ((1 - spread).clamp(min=least) / count).sqrt()
+        rest = (halves - tau).masked_fill(~support, 0).relu()
+        # one step more takes the rounding out of tau; the sum of roots of an empty row is set to 1
+        total = rest.sum(-1, keepdim=True)
+        step = (rest.square().sum(-1, keepdim=True) - 1) / (2 * total.masked_fill(total == 0, 1))
+        return (halves - (tau + step)).masked_fill(~support, 0).relu().square()
+
+    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+        eps = torch.finfo(scores.dtype).eps
+        looks, small = readable(scores), math.sqrt(eps) / 8
+        rest = _above_lowest_(scores, 2.0)  # twice the roots of the weights
+        for _ in range(_STEPS):
+            length = torch.linalg.vector_norm(rest, 2, -1, keepdim=True)
+            total = rest.sum(-1, keepdim=True).clamp(min=eps)
+            step = (
+                (length - 2).relu_().mul_(length).div_(total)
+            )  # of the length, which is straighter than its square
+            rest.sub_(step).relu_()
+            if looks and not bool((step > small).any()):  # a step doubles the digits
+                break
+        return rest.mul_(rest).mul_(0.25), None
+
+    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        tiny = torch.finfo(weights.dtype).tiny  # an even power of 2; the root of 0 is five times slower than that of others
+        return _pull(weights.clamp_min_(tiny).sqrt_().sub_(math.sqrt(tiny)), grad)
+
+
+sparsemax = Sparsemax()
+entmax15 = Entmax15()
+
+
+def _centred(scores: Tensor, hidden: Tensor, normalizer: Normalizer) -> tuple[Tensor, Tensor]:
+    """The scores relative to the largest visible one of their row, hidden ones 0; and where the weight is positive."""
+    with torch.no_grad():
+        masked = scores.detach().masked_fill(hidden, -math.inf)
+        top = masked.amax(-1, keepdim=True)
+        top = top.masked_fill(top == -math.inf, 0)
+        support = normalizer.fill_(masked)[0] != 0  # a NaN is kept
+    return (scores - top).masked_fill(hidden, 0), support
+
+
+def _above_lowest_(scores: Tensor, lowest: float) -> Tensor:
+    """In place: how far each score stands above the largest of its row minus `lowest`, where the threshold is at least; or 0."""
+    top = scores.amax(-1, keepdim=True)
+    return scores.sub_(top.masked_fill_(top == -math.inf, 0)).add_(lowest).relu_()
+
+
+def _pull(slopes: Tensor, grad: Tensor) -> Tensor:
+    """`dS_ij = g_ij (dP_ij - sum_l g_il dP_il / sum_l g_il)` for `g = p^(2 - alpha)`, 0 off the support."""
+    total = slopes.sum(-1, keepdim=True)
+    mean = row_dot(slopes, grad).div_(total.masked_fill_(total == 0, 1))
+    return grad.sub_(mean).mul_(slopes)

@@ -1,0 +1,171 @@
+"""Patterns of positions that lie on a grid, read row by row."""
+
+from dataclasses import dataclass
+
+from heedful._checks import Shape
+from heedful._types import Bool, Int, Tensor
+from heedful.ops.patterns.base import Hull, Pattern, check_at_least
+
+
+class _OnGrid(Pattern):
+    """Queries and keys are the places of one grid."""
+
+    grid: tuple[int, int]
+
+    def check(self, shape: Shape) -> None:
+        height, width = self.grid
+        if shape[-2] != height * width or shape[-1] != height * width:
+            raise ValueError(
+                f"`grid` must have one place for each query and for each key: got {height} x {width} = {height * width} "
+                f"places for a matrix of shape {list(shape)}."
+            )
+
+    def depends(self, shape: Shape) -> tuple[bool, bool]:
+        return True, True
+
+    def empties(self, shape: Shape) -> bool:
+        return shape[-1] == 0
+
+    def transposed(self) -> Pattern:
+        return self  # a grid read backwards is turned by half, and none of these notices
+
+
+@dataclass(frozen=True)
+class Neighborhood2d(_OnGrid):
+    """Places of a grid see the places around them.
+
+    `|y_j - y_i| <= height // 2` and `|x_j - x_i| <= width // 2`, where position i lies at row `y_i = i // columns` and
+    column `x_i = i % columns`.
+
+    Args:
+        size: of the neighbourhood, an odd number or two: (height, width).
+        grid: (rows, columns); N = M = rows * columns.
+
+    Raises:
+        ValueError: `size` is not odd, `grid` is not two positive numbers, or the matrix is of another size.
+
+    Example:
+        >>> index = torch.arange(6)
+        >>> Neighborhood2d(3, grid=(2, 3)).allowed(index[:2, None], index[None], (6, 6)).int()
+        tensor([[1, 1, 0, 1, 1, 0],
+                [1, 1, 1, 1, 1, 1]], dtype=torch.int32)
+
+    Source: Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", 2019, equation 2.
+    Differs from Hassani et al., "Neighborhood Attention Transformer", 2023, where a neighbourhood at the border is moved
+    inside: here it is cut off.
+    """
+
+    size: int | tuple[int, int]
+    grid: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        sizes = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        if len(sizes) != 2 or not all(isinstance(n, int) and n > 0 and n % 2 for n in sizes):
+            raise ValueError(f"`size` must be an odd positive integer or two of them: got {self.size!r}.")
+        _check_grid(self.grid)
+
+    def reach(self) -> tuple[int, int]:
+        """How far a place sees, down and to the side."""
+        height, width = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        return height // 2, width // 2
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        down, aside = self.reach()
+        width = self.grid[1]
+        near = (columns // width - rows // width).abs() <= down
+        return near & ((columns % width - rows % width).abs() <= aside)
+
+    def hides(self, shape: Shape) -> bool:
+        down, aside = self.reach()
+        return down < self.grid[0] - 1 or aside < self.grid[1] - 1
+
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+        height, width = self.grid
+        down = self.reach()[0]
+        first = (start // width - down).clamp(0, height) * width
+        last = ((stop - 1) // width + 1 + down).clamp(0, height) * width
+        return first, last.maximum(first)
+
+
+@dataclass(frozen=True)
+class Axial(_OnGrid):
+    """Places of a grid see their row and their column.
+
+    `y_j = y_i` or `x_j = x_i`, where position i lies at row `y_i = i // columns` and column `x_i = i % columns`.
+
+    Args:
+        grid: (rows, columns); N = M = rows * columns.
+
+    Raises:
+        ValueError: `grid` is not two positive numbers, or the matrix is of another size.
+
+    Example:
+        >>> index = torch.arange(6)
+        >>> Axial(grid=(2, 3)).allowed(index[:2, None], index[None], (6, 6)).int()
+        tensor([[1, 1, 1, 1, 0, 0],
+                [1, 1, 1, 0, 1, 0]], dtype=torch.int32)
+
+    Source: Ho et al., "Axial Attention in Multidimensional Transformers", 2019, section 3.
+    Differs from it: one attention over the row and the column, not one after the other.
+    """
+
+    grid: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _check_grid(self.grid)
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        width = self.grid[1]
+        return (rows // width == columns // width) | (rows % width == columns % width)
+
+    def hides(self, shape: Shape) -> bool:
+        return min(self.grid) > 1
+
+    def alternatives(self) -> tuple[Pattern, ...]:
+        return _SameRow(self.grid), _SameColumn(self.grid)
+
+
+@dataclass(frozen=True)
+class _SameRow(_OnGrid):
+    """Places see the row of the grid that they lie in."""
+
+    grid: tuple[int, int]
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        return rows // self.grid[1] == columns // self.grid[1]
+
+    def hides(self, shape: Shape) -> bool:
+        return self.grid[0] > 1
+
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+        width = self.grid[1]
+        first = start // width * width
+        return first, (((stop - 1) // width + 1) * width).maximum(first)
+
+
+@dataclass(frozen=True)
+class _SameColumn(_OnGrid):
+    """Places see the column of the grid that they lie in."""
+
+    grid: tuple[int, int]
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        return rows % self.grid[1] == columns % self.grid[1]
+
+    def hides(self, shape: Shape) -> bool:
+        return self.grid[1] > 1
+
+
+def _check_grid(grid: object) -> None:
+    if not isinstance(grid, tuple) or len(grid) != 2:
+        raise ValueError(f"`grid` must be two positive integers, (rows, columns): got {grid!r}.")
+    check_at_least("grid[0]", grid[0], 1)
+    check_at_least("grid[1]", grid[1], 1)

@@ -1,0 +1,396 @@
+"""Patterns of positions in a row."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from heedful._checks import Shape
+from heedful._types import Bool, Int, Tensor
+from heedful.ops.patterns.base import (
+    Hull,
+    Pattern,
+    check_at_least,
+    check_integers,
+    check_lines_up,
+    lined_up,
+    of_sample,
+    readable,
+)
+
+
+@dataclass(frozen=True)
+class Global(Pattern):
+    """Everything sees everything."""
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        return torch.ones(1, 1, dtype=torch.bool, device=rows.device)
+
+    def check(self, shape: Shape) -> None:
+        pass
+
+    def depends(self, shape: Shape) -> tuple[bool, bool]:
+        return False, False
+
+    def hides(self, shape: Shape) -> bool:
+        return False
+
+    def empties(self, shape: Shape) -> bool:
+        return shape[-1] == 0
+
+    def shifts(self) -> bool:
+        return True
+
+    def parts(self) -> tuple[Pattern, ...]:
+        return ()
+
+    def transposed(self) -> Pattern:
+        return self
+
+
+class _Aligned(Pattern):
+    """What is visible depends on where a query stands among the keys."""
+
+    align: Literal["start", "end"] | None
+
+    def offset(self, shape: Shape) -> int:
+        """The position of query 0 among the keys."""
+        return shape[-1] - shape[-2] if self.align == "end" else 0
+
+    def check(self, shape: Shape) -> None:
+        if self.align is None and shape[-2] != shape[-1]:
+            raise ValueError(
+                f"`{type(self).__name__}()` needs as many queries as keys unless `align` is 'start' or 'end': "
+                f"got {shape[-2]} and {shape[-1]}."
+            )
+
+    def depends(self, shape: Shape) -> tuple[bool, bool]:
+        return True, True
+
+
+@dataclass(frozen=True)
+class Causal(_Aligned):
+    """Query i sees the keys up to its own position, `j <= i`.
+
+    Args:
+        align: what "its own position" means where there are not as many queries as keys. "start": query 0 stands at
+            key 0; "end": the last query stands at the last key, as with a cache of earlier keys, `j <= i + M - N`.
+            None: queries and keys must be equally many.
+
+    Example:
+        >>> index = torch.arange(3)
+        >>> Causal().allowed(index[:, None], index[None], (3, 3)).int()
+        tensor([[1, 0, 0],
+                [1, 1, 0],
+                [1, 1, 1]], dtype=torch.int32)
+    """
+
+    align: Literal["start", "end"] | None = None
+
+    def __post_init__(self) -> None:
+        _check_align(self.align)
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        return columns <= rows + self.offset(shape)
+
+    def hides(self, shape: Shape) -> bool:
+        return self.offset(shape) < shape[-1] - 1
+
+    def empties(self, shape: Shape) -> bool:
+        return self.offset(shape) < 0 or shape[-1] == 0
+
+    def shifts(self) -> bool:
+        return True
+
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+        return torch.zeros_like(start), (stop + self.offset(shape)).clamp(0, shape[-1])
+
+    def transposed(self) -> Pattern:
+        return Causal(_other_end(self.align))
+
+
+@dataclass(frozen=True)
+class Local(_Aligned):
+    """Query i sees the keys near its own position p, `p - before <= j <= p + after`.
+
+    Args:
+        before: how many keys before its own.
+        after: how many keys after its own; None: as many as before.
+        align: where query 0 stands where there are not as many queries as keys, as in `Causal`: `p = i` ("start"), or
+            `p = i + M - N` ("end"). None: queries and keys must be equally many.
+
+    Raises:
+        ValueError: `before` or `after` is negative, or the sizes of the matrix differ and `align` is None.
+
+    Example:
+        >>> index = torch.arange(4)
+        >>> Local(1, 0).allowed(index[:, None], index[None], (4, 4)).int()
+        tensor([[1, 0, 0, 0],
+                [1, 1, 0, 0],
+                [0, 1, 1, 0],
+                [0, 0, 1, 1]], dtype=torch.int32)
+
+    Source: Luong et al., "Effective Approaches to Attention-based Neural Machine Translation", 2015, section 3.2 (the
+    window of local-m); Beltagy et al., "Longformer", 2020, section 3.1 (sliding window).
+    """
+
+    before: int
+    after: int | None = None
+    align: Literal["start", "end"] | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least("before", self.before, 0)
+        if self.after is not None:
+            check_at_least("after", self.after, 0)
+        _check_align(self.align)
+
+    def reach(self) -> tuple[int, int]:
+        """How many keys before and after its own a query sees."""
+        return self.before, self.before if self.after is None else self.after
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        before, after = self.reach()
+        position = rows + self.offset(shape)
+        return (columns >= position - before) & (columns <= position + after)
+
+    def hides(self, shape: Shape) -> bool:
+        return _window_hides(*self.reach(), self.offset(shape), shape)
+
+    def empties(self, shape: Shape) -> bool:
+        before, after = self.reach()
+        offset = self.offset(shape)
+        return offset + after < 0 or shape[-2] + offset - before > shape[-1] or shape[-1] == 0
+
+    def shifts(self) -> bool:
+        return True
+
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+        return _window_columns(*self.reach(), start + self.offset(shape), stop + self.offset(shape), shape)
+
+    def transposed(self) -> Pattern:
+        return Local(self.before, self.after, _other_end(self.align))
+
+
+@dataclass(frozen=True)
+class Dilated(_Aligned):
+    """Query i sees every k-th key near its own position p: `j = p + k t` with `-before <= t <= after`, k the dilation.
+
+    Args:
+        before: how many keys before its own.
+        after: how many keys after its own; None: as many as before.
+        dilation: the step k from one to the next.
+        align: where query 0 stands where there are not as many queries as keys, as in `Causal` and `Local`.
+
+    Raises:
+        ValueError: `before` or `after` is negative, `dilation` is not positive, or the sizes of the matrix differ and
+            `align` is None.
+
+    Example:
+        >>> index = torch.arange(5)
+        >>> Dilated(1, dilation=2).allowed(index[:3, None], index[None], (5, 5)).int()
+        tensor([[1, 0, 1, 0, 0],
+                [0, 1, 0, 1, 0],
+                [1, 0, 1, 0, 1]], dtype=torch.int32)
+
+    Source: Beltagy et al., "Longformer", 2020, section 3.1 (dilated sliding window).
+    """
+
+    before: int
+    after: int | None = None
+    dilation: int = 2
+    align: Literal["start", "end"] | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least("before", self.before, 0)
+        if self.after is not None:
+            check_at_least("after", self.after, 0)
+        check_at_least("dilation", self.dilation, 1)
+        _check_align(self.align)
+
+    def reach(self) -> tuple[int, int]:
+        """How many keys before and after its own a query sees, in steps of the dilation."""
+        return self.before, self.before if self.after is None else self.after
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        before, after = self.reach()
+        away = columns - rows - self.offset(shape)
+        near = (away >= -before * self.dilation) & (away <= after * self.dilation)
+        return near & (away % self.dilation == 0)
+
+    def hides(self, shape: Shape) -> bool:
+        before, after = self.reach()
+        return self.dilation > 1 or _window_hides(before, after, self.offset(shape), shape)
+
+    def empties(self, shape: Shape) -> bool:
+        offset = self.offset(shape)
+        return offset < 0 or shape[-2] + offset > shape[-1] or shape[-1] == 0  # a query off the keys may step over them
+
+    def shifts(self) -> bool:
+        return True
+
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+        before, after = (n * self.dilation for n in self.reach())
+        return _window_columns(before, after, start + self.offset(shape), stop + self.offset(shape), shape)
+
+    def transposed(self) -> Pattern:
+        return Dilated(self.before, self.after, self.dilation, _other_end(self.align))
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix(_Aligned):
+    """Everything sees the first n keys; beyond them query i sees the keys up to its own position, `j < n or j <= i`.
+
+    Args:
+        n: how many, one number or a tensor of integers `[B]` whose axes line up with the first axes of the matrix.
+        align: where query 0 stands where there are not as many queries as keys, as in `Causal`.
+
+    Raises:
+        TypeError: `n` holds no integers.
+        ValueError: a number is not from 0 to M, or the sizes of the matrix differ and `align` is None.
+
+    Example:
+        >>> index = torch.arange(4)
+        >>> Prefix(2).allowed(index[:, None], index[None], (4, 4)).int()
+        tensor([[1, 1, 0, 0],
+                [1, 1, 0, 0],
+                [1, 1, 1, 0],
+                [1, 1, 1, 1]], dtype=torch.int32)
+
+    Source: Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", 2020,
+    figure 4 ("prefix LM").
+    """
+
+    n: Int[Tensor, "..."] | int
+    align: Literal["start", "end"] | None = None
+
+    def __post_init__(self) -> None:
+        check_integers("n", self.n)
+        _check_align(self.align)
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        return (columns < _first_keys(self.n, columns, shape)) | (columns <= rows + self.offset(shape))
+
+    def check(self, shape: Shape) -> None:
+        _Aligned.check(self, shape)
+        _check_counts("n", self.n, shape)
+
+    def hides(self, shape: Shape) -> bool:
+        return self.offset(shape) < shape[-1] - 1 and not (isinstance(self.n, int) and self.n >= shape[-1])
+
+    def empties(self, shape: Shape) -> bool:
+        return shape[-1] == 0 or (self.offset(shape) < 0 and not (isinstance(self.n, int) and self.n > 0))
+
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+        last = (stop + self.offset(shape)).clamp(0, shape[-1])
+        return torch.zeros_like(start), last.clamp(min=_highest(self.n, shape))
+
+    def batched(self, shape: Shape) -> bool:
+        return isinstance(self.n, Tensor) and self.n.dim() > 0 and max(self.n.shape) > 1
+
+    def sample(self, index: int, shape: Shape) -> Pattern:
+        if not isinstance(self.n, Tensor) or self.n.dim() == 0:
+            return self
+        return Prefix(of_sample(self.n, index), self.align)
+
+
+@dataclass(frozen=True, eq=False)
+class Lengths(Pattern):
+    """The first n keys are visible, the rest is padding.
+
+    Args:
+        lengths: how many, one number or a tensor of integers `[B]` whose axes line up with the first axes of the matrix.
+
+    Example:
+        >>> index = torch.arange(4)[None]
+        >>> Lengths(torch.tensor([4, 2])).allowed(index[:, :1], index, (2, 1, 4)).int()
+        tensor([[[1, 1, 1, 1]],
+        <BLANKLINE>
+                [[1, 1, 0, 0]]], dtype=torch.int32)
+    """
+
+    lengths: Int[Tensor, "..."] | int
+
+    def __post_init__(self) -> None:
+        check_integers("lengths", self.lengths)
+
+    def allowed(
+        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
+    ) -> Bool[Tensor, "..."]:
+        return columns < _first_keys(self.lengths, columns, shape)
+
+    def check(self, shape: Shape) -> None:
+        _check_counts("lengths", self.lengths, shape)
+
+    def depends(self, shape: Shape) -> tuple[bool, bool]:
+        return False, True
+
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+        return torch.zeros_like(start), torch.full_like(start, _highest(self.lengths, shape))
+
+    def batched(self, shape: Shape) -> bool:
+        return isinstance(self.lengths, Tensor) and self.lengths.dim() > 0 and max(self.lengths.shape) > 1
+
+    def sample(self, index: int, shape: Shape) -> Pattern:
+        if not isinstance(self.lengths, Tensor) or self.lengths.dim() == 0:
+            return self
+        return Lengths(of_sample(self.lengths, index))
+
+
+def _check_align(align: object) -> None:
+    if align not in (None, "start", "end"):
+        raise ValueError(f"`align` must be None, 'start' or 'end': got {align!r}.")
+
+
+def _other_end(align: Literal["start", "end"] | None) -> Literal["start", "end"] | None:
+    """The alignment of the matrix that is read backwards."""
+    return {"start": "end", "end": "start"}.get(align or "")  # type: ignore[return-value]
+
+
+def _window_hides(before: int, after: int, offset: int, shape: Shape) -> bool:
+    return shape[-2] - 1 + offset > before or shape[-1] - 1 - offset > after
+
+
+def _window_columns(before: int, after: int, start: Tensor, stop: Tensor, shape: Shape) -> Hull:
+    first = (start - before).clamp(0, shape[-1])
+    return first, (stop + after).clamp(0, shape[-1]).maximum(first)
+
+
+def _first_keys(counts: Tensor | int, columns: Tensor, shape: Shape) -> Tensor | int:
+    """How many of the first keys, with an axis for each axis of the matrix and of the tiles."""
+    if not isinstance(counts, Tensor):
+        return counts
+    counts = lined_up(counts.to(columns.device), 0, shape)
+    return counts.reshape(counts.shape + (1,) * columns.dim())
+
+
+def _check_counts(name: str, counts: Tensor | int, shape: Shape) -> None:
+    if isinstance(counts, Tensor):
+        check_lines_up(name, counts, 0, shape)
+        if not readable(counts) or counts.numel() == 0:
+            return
+        low, high = int(counts.min()), int(counts.max())
+    else:
+        low = high = counts
+    if low < 0 or high > shape[-1]:
+        raise ValueError(
+            f"`{name}` must be from 0 to the number of keys, {shape[-1]}: got values from {low} to {high}."
+        )
+
+
+def _highest(counts: Tensor | int, shape: Shape) -> int:
+    """The largest of some numbers of keys, or that of all keys where they cannot be read."""
+    if not isinstance(counts, Tensor):
+        return counts
+    if not readable(counts):
+        return shape[-1]
+    return int(counts.max()) if counts.numel() else 0
