@@ -1,14 +1,17 @@
-"""`python -m benchmarks [attention] [startup] [digits]`: all of them without words; those that need data are run by name."""
+"""`python -m benchmarks [attention] [startup] [digits] [ideas] [ideas-time] [ideas-pictures]`: all of them without words."""
 
 import sys
 from pathlib import Path
 
-from benchmarks import attention, classify_image, startup
+from benchmarks import attention, classify_image, ideas, startup
 
 PARTS = {
     "attention": attention.main,
     "startup": startup.main,
     "digits": lambda: classify_image.digits(Path("runs/benchmarks")),
+    "ideas": ideas.main,
+    "ideas-time": ideas.time_main,
+    "ideas-pictures": ideas.show,
 }
 
 for word in sys.argv[1:] or PARTS:

@@ -125,6 +125,25 @@ def check_features(name: str, tensor: Tensor, width: int, axes: str) -> None:
         raise ValueError(f"`{name}` must be {axes} with width {width}: got {list(tensor.shape)}.")
 
 
+def check_vectors(x: Tensor, other: Tensor) -> None:
+    """Checks two rows of vectors, `[..., N, D]` and `[..., M, D]`, before they become queries and keys."""
+    for name, vectors in (("x", x), ("other", other)):
+        if not torch.is_tensor(vectors):
+            raise TypeError(f"`{name}` must be a tensor: got {type(vectors).__name__}.")
+        if vectors.dim() < 2:
+            raise ValueError(f"`{name}` must be [..., vectors, width]: got {list(vectors.shape)}.")
+        if not vectors.is_floating_point():
+            raise TypeError(f"`{name}` must be floating point: got {vectors.dtype}.")
+    if x.shape[-1] != other.shape[-1]:
+        raise ValueError(f"`x` and `other` must have the same width: got {x.shape[-1]} and {other.shape[-1]}.")
+    if x.shape[:-2] != other.shape[:-2]:
+        raise ValueError(
+            f"`x` and `other` must have the same leading sizes: got {_sizes(x.shape[:-2], other.shape[:-2])}."
+        )
+    if x.dtype != other.dtype:
+        raise TypeError(f"`x` and `other` must have the same dtype: got {x.dtype} and {other.dtype}.")
+
+
 def _check_dtype(query: Tensor, key: Tensor, value: Tensor | None) -> None:
     others = {"key": key} if value is None else {"key": key, "value": value}
     for name, tensor in others.items():

@@ -54,7 +54,7 @@ def test_patterns_say_what_they_are():
 def test_nan_is_found_in_every_tile(monkeypatch):
     from heedful.ops.engines import fused
 
-    monkeypatch.setattr(fused, "_TILE", 11)
+    monkeypatch.setattr(fused, "TILE", 11)
     query, key = torch.randn(1, 1, 11, 7), torch.randn(1, 1, 11, 7)
     value = key.clone()
     value[..., 6, :] = torch.nan

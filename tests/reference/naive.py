@@ -13,6 +13,69 @@ def scaled_dot(q, k):
     return dot(q, k) / math.sqrt(len(q))
 
 
+def bilinear(q, k, weight):
+    return sum(q[a] * weight[a, b] * k[b] for a in range(len(q)) for b in range(len(k)))
+
+
+def additive(q, k, weight):
+    return sum(w * torch.tanh(a + b) for w, a, b in zip(weight, q, k, strict=True))
+
+
+def cosine(q, k):
+    size = dot(q, q) * dot(k, k)
+    return dot(q, k) / size.sqrt() if size > 0 else 0 * size
+
+
+def gaussian(q, k, bandwidth):
+    return -sum((a - b) ** 2 for a, b in zip(q, k, strict=True)) / (2 * bandwidth**2)
+
+
+# Normalisers: from the scores of the visible keys of one row to their weights, lists of floats.
+
+
+def softmax(s):
+    powers = [math.exp(x - max(s)) for x in s]
+    return [p / sum(powers) for p in powers]
+
+
+def softmax1(s):
+    return softmax([*s, 0.0])[:-1]
+
+
+def relu(s):
+    return [max(x, 0.0) / len(s) for x in s]
+
+
+def proportional(s):
+    total = sum(max(x, 0.0) for x in s)
+    return [max(x, 0.0) / total if total > 0 else 0.0 for x in s]
+
+
+def sigmoid(s, offset=None):
+    offset = -math.log(len(s)) if offset is None else offset
+    return [1 / (1 + math.exp(-(x + offset))) for x in s]
+
+
+def linear(s):
+    return [x / len(s) for x in s]
+
+
+def entmax(s, alpha):
+    """By bisection on the threshold of Peters et al. 2019, equation 10."""
+    if alpha == 1:
+        return softmax(s)
+    z = [(alpha - 1) * x for x in s]
+
+    def weights(tau):
+        return [max(x - tau, 0.0) ** (1 / (alpha - 1)) for x in z]
+
+    low, high = max(z) - 1, max(z)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(weights(middle)) > 1 else (low, middle)
+    return weights(low)
+
+
 def attention(query, key, value, *, score, visible, bias=None):
     """query [B, H, N, D], key [B, G, M, D], value [B, G, M, E]; visible(b, h, i, j) says whether i may see j.
 

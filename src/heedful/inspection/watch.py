@@ -88,6 +88,10 @@ def _leave(inside: list[str], *_: Any) -> None:
     inside.pop()
 
 
+# what a matrix is asked for; selection and dropout act on what becomes of it
+_OF_MATRIX = ("score", "normalize", "pattern", "bias", "scale", "softcap", "sinks")
+
+
 class _Capture(TorchFunctionMode):
     """Stands between the caller and `heedful.attention`."""
 
@@ -99,7 +103,7 @@ class _Capture(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is attention:
             query, key, _ = args
-            options = {name: _detached(value) for name, value in kwargs.items() if name != "engine"}
+            options = {name: _detached(value) for name, value in kwargs.items() if name in _OF_MATRIX}
             self.seen.calls.append(
                 SeenAttention(self.inside[-1], AttentionMatrix(query.detach(), key.detach(), **options))
             )

@@ -1,6 +1,6 @@
 """The operator: pure functions of tensors. `attention.py` is the file to read first."""
 
-from heedful.ops.attention import attention, attention_weights
+from heedful.ops.attention import Drawn, attention, attention_weights, draw, plan
 from heedful.ops.biases import (
     ALiBi,
     ALiBi2d,
@@ -44,6 +44,8 @@ from heedful.ops.patterns import (
     Prefix,
     Tokens,
 )
+from heedful.ops.plan import Cost, Plan
+from heedful.ops.reweight import reweight
 from heedful.ops.rotary import (
     LinearScaling,
     Llama3Scaling,
@@ -67,9 +69,11 @@ __all__ = [
     "Bilinear",
     "Causal",
     "Cosine",
+    "Cost",
     "Dilated",
     "Documents",
     "Dot",
+    "Drawn",
     "Gaussian",
     "Global",
     "Hard",
@@ -87,6 +91,7 @@ __all__ = [
     "Pattern",
     "PerKey",
     "PerQuery",
+    "Plan",
     "Prefix",
     "RelativeBias",
     "RelativeBias2d",
@@ -103,11 +108,14 @@ __all__ = [
     "YarnScaling",
     "attention",
     "attention_weights",
+    "draw",
     "entmax",
     "entmax15",
     "linear",
+    "plan",
     "proportional",
     "relu",
+    "reweight",
     "rotary",
     "rotary2d",
     "sigmoid",

@@ -56,31 +56,36 @@ def keep_(
     return weights.mul_(1 / (1 - p))
 
 
-def uniform(seed: int, lead: tuple[int, ...], rows: Int[Tensor, " n"]) -> Float[Tensor, "... n 1"]:
-    """A float64 number in [0, 1) for each row, `[*lead, n, 1]`."""
-    return (_row_keys(seed, lead, rows, _DRAWS)[..., None] >> 11 & (1 << 53) - 1).double() * 2.0**-53
+def uniform(
+    seed: int, lead: tuple[int, ...], rows: Int[Tensor, " n"], *, heads: slice | None = None
+) -> Float[Tensor, "... n 1"]:
+    """A float64 number in [0, 1) for each row, `[*lead, n, 1]`; `heads` as for `keep`."""
+    return (_row_keys(seed, lead, rows, _DRAWS, heads)[..., None] >> 11 & (1 << 53) - 1).double() * 2.0**-53
 
 
 def _below(seed: int, lead: tuple[int, ...], rows: Tensor, columns: Tensor, p: float, heads: slice | None) -> Tensor:
     """Int32 `[*lead, n, m]`: -1 with probability p, else 0. Six passes of integers: this is the inner loop of dropout."""
-    row = _row_keys(seed, lead, rows, _ROWS).int()[..., None] | 1
-    if heads is not None:
-        row = row.flatten(0, -3)[heads]
-    column = _hash(columns.long() + _hash(_start(seed, columns.device), _COLUMNS), _COLUMNS).int() | 1
+    row = _row_keys(seed, lead, rows, _ROWS, heads).int()[..., None] | 1
+    column = _hash(columns.long() + _start(seed, _COLUMNS), _COLUMNS).int() | 1
     bits = row * column  # wraps
     bits.bitwise_xor_(bits >> 15).mul_(_MIX_32)
     return bits.bitwise_or_(-(2**31)).add_(2**31 - round(p * 2**31)).bitwise_right_shift_(31)
 
 
-def _row_keys(seed: int, lead: tuple[int, ...], rows: Tensor, use: int) -> Tensor:
-    """64 random bits for each head and row, `[*lead, n]`."""
-    heads = torch.arange(math.prod(lead), device=rows.device).view(lead)
-    heads = _hash(heads + _hash(_start(seed, rows.device), use), use)
-    return _hash(heads[..., None] + rows.long(), use)
+def _row_keys(seed: int, lead: tuple[int, ...], rows: Tensor, use: int, heads: slice | None) -> Tensor:
+    """64 random bits for each head and row, `[*lead, n]`, or `[heads, n]`."""
+    places = torch.arange(math.prod(lead), device=rows.device)
+    places = places.view(lead) if heads is None else places[heads]
+    places = _hash(places + _start(seed, use), use)
+    return _hash(places[..., None] + rows.long(), use)
 
 
-def _start(seed: int, device: torch.device) -> Tensor:
-    return torch.tensor((seed + 2**63) % 2**64 - 2**63, device=device)
+def _start(seed: int, use: int) -> int:
+    """The hash of a seed, by Python: what numbers for this use begin with."""
+    x = (seed + use) * _GOLDEN % 2**64
+    x = (x ^ x >> 30) * _MIX_1 % 2**64
+    x = (x ^ x >> 27) * _MIX_2 % 2**64
+    return (x ^ x >> 31) - 2**63
 
 
 def _hash(numbers: Tensor, use: int) -> Tensor:

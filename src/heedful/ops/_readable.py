@@ -13,8 +13,8 @@ def readable(*tensors: Tensor) -> bool:
 
 
 def transformed() -> bool:
-    """Whether a transform of `torch.func` is at work."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    """Whether a transform of `torch.func` is at work (one inside of `torch.compile` is not seen)."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def under_vmap() -> bool:

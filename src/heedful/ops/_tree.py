@@ -7,7 +7,7 @@ what PyTorch calls a pytree, so that it can be an argument of a transformed func
 import abc
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -52,9 +52,9 @@ def tensors(value: Any) -> list[Tensor]:
     return flatten(value)[0]
 
 
-def _apart(value: Any) -> tuple[Sequence[Any], Callable[[Iterator[Tensor]], Any]]:
+def _apart(value: Any) -> tuple[list[Any], Any]:
     return flatten(value)
 
 
-def _together(children: Sequence[Any], build: Callable[[Iterator[Any]], Any]) -> Any:
+def _together(children: Iterable[Any], build: Any) -> Any:
     return build(iter(children))

@@ -22,11 +22,12 @@ from heedful.ops.engines import reference
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Normalizer, softmax
 from heedful.ops.patterns import Global, Pattern
-from heedful.ops.plan import Engine, choose
+from heedful.ops.plan import Engine, Plan, choose, compiles
 from heedful.ops.scores import Dot, ScaledDot, Score
 from heedful.ops.selection import Sampled, Selection, Soft
 
 _GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
+_NOTHING_ELSE = (None, None, None, None, 0.0, None)  # bias, scale, softcap, sinks, dropout, seed
 
 
 def attention(
@@ -98,8 +99,43 @@ def attention(
             select=select, bias=bias, scale=scale, softcap=softcap, sinks=sinks, dropout=dropout, seed=seed,
             engine=engine, strict=strict,
         )  # fmt: skip
-    mechanism = _mechanism(score, normalize, pattern, select, bias, scale, softcap, sinks, dropout, seed)
+    mechanism = mechanism_of(score, normalize, pattern, select, bias, scale, softcap, sinks, dropout, seed)
     return _attend(query, key, value, mechanism, engine, strict)[0]
+
+
+def plan(
+    query: Float[Tensor, "... N D"],
+    key: Float[Tensor, "... M K"],
+    value: Float[Tensor, "... M E"],
+    *,
+    score: Score = _SCALED_DOT,
+    normalize: Normalizer = softmax,
+    pattern: Pattern = _GLOBAL,
+    select: Selection = _SOFT,
+    bias: Float[Tensor, "..."] | Bias | None = None,
+    scale: Float[Tensor, "..."] | float | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, "..."] | None = None,
+    dropout: float = 0.0,
+    seed: int | None = 0,
+    engine: Engine | None = None,
+    strict: bool = False,
+) -> Plan:
+    """Which engine `attention` takes for these arguments and why, its floating-point operations and its bytes.
+
+    Nothing is computed; only sizes count (and, of patterns, what they hide). Raises what `attention` raises.
+
+    Example:
+        >>> query = torch.zeros(1, 8, 4096, 64)
+        >>> print(plan(query, query, query, normalize=entmax15))
+        engine     tiled: the normaliser is not softmax
+        matrix     1 x 8 x 4,096 x 4,096, of which 100 % is computed
+        forward    35 GFLOP, ... MB
+        training   123 GFLOP, ... MB
+        memory     linear in the number of positions
+    """
+    mechanism = mechanism_of(score, normalize, pattern, select, bias, scale, softcap, sinks, dropout, seed)
+    return choose(query, key, value, mechanism, check(query, key, value, mechanism), engine, strict)
 
 
 class Drawn(NamedTuple):
@@ -144,7 +180,7 @@ def draw(
     Source: Xu et al. 2015, section 4.1; Williams 1992.
     """
     select = Sampled(gradient="score-function")
-    mechanism = _mechanism(score, normalize, pattern, select, bias, scale, softcap, sinks, 0.0, seed)
+    mechanism = mechanism_of(score, normalize, pattern, select, bias, scale, softcap, sinks, 0.0, seed)
     output, log_probability = _attend(query, key, value, mechanism, None, False)
     assert log_probability is not None
     return Drawn(output, log_probability)
@@ -171,27 +207,44 @@ def attention_weights(
         >>> attention_weights(torch.zeros(1, 4), torch.zeros(3, 4), pattern=Lengths(2))
         tensor([[0.5000, 0.5000, 0.0000]])
     """
-    mechanism = _mechanism(score, normalize, pattern, _SOFT, bias, scale, softcap, sinks, 0.0, None)
+    mechanism = mechanism_of(score, normalize, pattern, _SOFT, bias, scale, softcap, sinks, 0.0, None)
     shape = check(query, key, None, mechanism)
     query, key, _, poison = isolate(query, key, key[..., :0], pattern, shape, rows=True)
-    raised = (reference.at_least_float32(t) for t in (query, reference.all_heads(key, query)))
-    weights = reference.weights(*raised, mechanism, shape, *reference.positions(shape, query.device))
+    query, key = (reference.at_least_float32(t) for t in (query, reference.all_heads(key, query)))
+    rows_, columns = reference.positions(shape, query.device)
+    weights = reference.weights(query, key, mechanism, shape, rows_, columns)
     if poison is None:
         return weights
     return weights + poison.masked_fill(~reference.visible(pattern, shape, query.device), 0)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism) -> Tensor:
+    """`attention` by a mechanism as one value."""
+    return _attend(query, key, value, mechanism, None, False)[0]
 
 
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, engine: Engine | None, strict: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The output, and the log-probability of what was drawn."""
+    if torch.compiler.is_compiling() and not compiles(query, mechanism, engine):
+        return _eagerly(query, key, value, mechanism, engine, strict)  # type: ignore[no-any-return]
     shape = check(query, key, value, mechanism)
     if torch.is_autocast_enabled(query.device.type):
         with torch.autocast(query.device.type, enabled=False):
-            return _attend(*_autocast(query, key, value), mechanism, engine, strict)
+            query, key, value = _autocast(query, key, value)
+            return _attend(query, key, value, mechanism, engine, strict)
     query, key, value, poison = isolate(query, key, value, mechanism.pattern, shape)
     out, log_probability = choose(query, key, value, mechanism, shape, engine, strict).run(query, key, value)
     return out if poison is None else out + poison.to(out.dtype), log_probability
+
+
+@torch.compiler.disable
+def _eagerly(
+    query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, engine: Engine | None, strict: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Under `torch.compile`, what is not PyTorch's fused kernel: one break of the graph."""
+    return _attend(query, key, value, mechanism, engine, strict)
 
 
 def isolate(
@@ -220,9 +273,10 @@ def isolate(
         marks = [torch.ones_like(bad_key), bad_key, value.isnan(), value == math.inf, value == -math.inf]
         axes = torch.broadcast_shapes(bad_key.shape[:-1], value.shape[:-1])
         marks = [mark.expand(*axes, mark.shape[-1]) for mark in marks]
-        uniform = [torch.zeros_like(t[..., :1], dtype=torch.float32) for t in (query, key)]
-        uniform.append(torch.cat(marks, dim=-1).float())
-        found, _ = choose(*uniform, Mechanism(score=Dot(), pattern=pattern), shape, None, False).run(*uniform)
+        q, k = (torch.zeros_like(t[..., :1], dtype=torch.float32) for t in (query, key))
+        v = torch.cat(marks, dim=-1).float()
+        uniform = mechanism_of(Dot(), softmax, pattern, _SOFT, *_NOTHING_ELSE)
+        found, _ = choose(q, k, v, uniform, shape, None, False).run(q, k, v)
         some, sees_key, nan, high, low = (found > 0).split([1, 1, *[value.shape[-1]] * 3], dim=-1)
         bad_row = sees_key | (some & bad_query)
         if rows:
@@ -245,7 +299,7 @@ def check(query: Tensor, key: Tensor, value: Tensor | None, mechanism: Mechanism
     return shape
 
 
-def _mechanism(
+def mechanism_of(
     score: Score,
     normalize: Normalizer,
     pattern: Pattern,

@@ -9,14 +9,15 @@ import torch
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
 from heedful.ops._tree import tensors
-from heedful.ops.attention import _GLOBAL, _SCALED_DOT, check, isolate
-from heedful.ops.biases import Bias, as_bias
-from heedful.ops.engines import fused
+from heedful.ops.attention import _GLOBAL, _SCALED_DOT, attend, check, isolate, mechanism_of
+from heedful.ops.biases import Bias
+from heedful.ops.engines import fused, reference
 from heedful.ops.engines.reference import all_heads, at_least_float32
 from heedful.ops.mechanism import Mechanism
-from heedful.ops.normalizers import Normalizer, softmax
+from heedful.ops.normalizers import Normalizer, Softmax, Softmax1, softmax
 from heedful.ops.patterns import Pattern
 from heedful.ops.scores import Dot, Score
+from heedful.ops.selection import Soft
 
 _STREAMED = 2**22  # scores that are held at a time where a summary is streamed
 
@@ -30,10 +31,14 @@ class AttentionMatrix:
     Args:
         query: `[..., H, N, D]`; the arguments are those of `heedful.attention`.
         key: `[..., G, M, D]`.
-        score: how relevant a key is to a query: an inner product, as all but `Additive` are.
-        normalize: `heedful.softmax`.
+        score: how relevant a key is to a query.
+        normalize: what makes weights of the scores. The softmax of inner products is summarised by PyTorch's fused kernel,
+            the others a few rows at a time.
         pattern: who may see whom.
         bias: added to the scores.
+        scale: what a score is multiplied by.
+        softcap: a cap on the scores.
+        sinks: one more score a row, of which the weight goes to nothing.
 
     Example:
         >>> A = AttentionMatrix(torch.zeros(4, 8), torch.zeros(4, 8), pattern=Causal())
@@ -55,14 +60,15 @@ class AttentionMatrix:
         normalize: Normalizer = softmax,
         pattern: Pattern = _GLOBAL,
         bias: Float[Tensor, "..."] | Bias | None = None,
+        scale: Float[Tensor, "..."] | float | None = None,
+        softcap: float | None = None,
+        sinks: Float[Tensor, "..."] | None = None,
     ) -> None:
-        if normalize is not softmax:
-            raise ValueError(f"`normalize` must be `heedful.softmax`: got {normalize!r}.")
-        if not score.inner:
-            raise ValueError(f"`score` must be an inner product, such as `ScaledDot()`: got {score!r}.")
-        self.bias = None if bias is None else as_bias(bias)
-        self.shape = check(query, key, None, Mechanism(score, pattern=pattern, bias=self.bias))
+        self.mechanism = mechanism_of(score, normalize, pattern, Soft(), bias, scale, softcap, sinks, 0.0, None)
+        self.shape = check(query, key, None, self.mechanism)
         self.query, self.key, self.score, self.pattern = query, key, score, pattern
+        self.bias = self.mechanism.bias
+        self._fused = normalize is softmax and score.inner and softcap is None and sinks is None and not torch.is_tensor(scale)
         self._known_lse: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -72,7 +78,11 @@ class AttentionMatrix:
 
     def __matmul__(self, other: Float[Tensor, "... M E"]) -> Float[Tensor, "... N E"]:
         """`A @ X`: attention with X `[..., M, E]` as values; its leading axes broadcast to those of A."""
-        return self._product(other)[0]
+        if self._fused:
+            return self._product(other)[0]
+        query, key, other = (at_least_float32(t) for t in (self.query, self.key, other))
+        other = other.to(query.dtype).expand(*self.shape[:-2], *other.shape[-2:])
+        return attend(query, all_heads(key, query), other, self.mechanism)
 
     @property
     def T(self) -> "Transposed":  # noqa: N802
@@ -83,18 +93,20 @@ class AttentionMatrix:
         """The logarithm of the sum of the exponentials of each row's scores `[..., H, N]`, in nats."""
         if self._known_lse is not None and not self._differentiable():
             return self._known_lse
+        if not self._fused:
+            return torch.cat([self._lse_rows(rows) for rows in self._row_tiles()], dim=-1)
         return self._product(torch.zeros_like(self.key[..., :1]))[1]
 
     def entropy(self) -> Float[Tensor, "... N"]:
         """The entropy of each row `[..., H, N]`, in nats: `lse_i - sum_j A_ij s_ij`."""
+        if not self._fused:
+            return torch.cat([torch.special.entr(self._weights(rows)).sum(-1) for rows in self._row_tiles()], dim=-1)
         if self.bias is not None:
             spread = [self._expected_score(rows) for rows in self._row_tiles()]
             expected = torch.cat(spread, dim=-1)
             lse = self.lse()
         else:
-            features, others, factor = self.score.as_inner_product(
-                at_least_float32(self.query), at_least_float32(self.key)
-            )
+            features, others, factor = self.inner_product()
             product, lse = self._product(others)
             expected = factor * (features * product).sum(-1)
         return torch.where(lse == -math.inf, 0.0, lse.masked_fill(lse == -math.inf, 0) - expected)
@@ -127,9 +139,13 @@ class AttentionMatrix:
         lead_index, row_index, column_index = self._split_index(index)
         rows, drop_row = self._positions(row_index, -2)
         columns, drop_column = self._positions(column_index, -1)
-        lse = self._lse_of(rows)
-        scores = self._scores(rows, columns)
-        weights = (scores - lse.masked_fill(lse == -math.inf, 0)[..., None]).exp()
+        if self._fused:
+            lse = self._lse_of(rows)
+            scores = self._scores(rows, columns)
+            weights = (scores - lse.masked_fill(lse == -math.inf, 0)[..., None]).exp()
+        else:
+            parts = [self._weights(some).index_select(-1, columns) for some in rows.split(self._tile_height())]
+            weights = torch.cat(parts, dim=-2) if parts else self.query.new_zeros(*self.shape[:-2], 0, len(columns))
         weights = weights[(*lead_index, slice(None), slice(None))]
         weights = weights[..., 0] if drop_column else weights
         return weights.select(-1 if drop_column else -2, 0) if drop_row else weights
@@ -146,17 +162,51 @@ class AttentionMatrix:
             key = all_heads(key, self.query)
             values = values.expand(*self.shape[:-2], *values.shape[-2:])
         values = values.expand(*key.shape[: max(key.dim() - values.dim(), 0)], *values.shape)
-        product, lse = _product_and_lse(query, key, values, self.score, self.pattern, self.bias)
+        product, lse = _product_and_lse(query, key, values, self.mechanism)
         if not self._differentiable():
             self._known_lse = lse
         return product, lse
 
+    def inner_product(self) -> tuple[Float[Tensor, "... N F"], Float[Tensor, "... M F"], float]:
+        """Features f, g and a factor with `s_ij = factor * f_i . g_j`, in at least float32.
+
+        Raises:
+            ValueError: the score is no inner product, or its scale a tensor.
+        """
+        query, key = at_least_float32(self.query), at_least_float32(self.key)
+        factor = self.mechanism.factor(query.shape[-1])
+        features = self.score.features(query, key)
+        if features is None or torch.is_tensor(factor):
+            raise ValueError(f"the scores must be inner products with a number as `scale`: got {self.score!r}.")
+        return *features, float(factor)
+
+    def _weights(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n M"]:
+        """Some rows, by the definition; what is not finite in a hidden key reaches none of them."""
+        query, key, _, poison = isolate(self.query, self.key, self.key[..., :0], self.pattern, self.shape, rows=True)
+        query, key = at_least_float32(query).index_select(-2, rows), at_least_float32(all_heads(key, query))
+        columns = torch.arange(self.shape[-1], device=rows.device)
+        weights = reference.weights(query, key, self.mechanism, self.shape, rows, columns)
+        if poison is None:
+            return weights
+        hidden = ~self.pattern.allowed(rows[:, None], columns[None], self.shape)
+        return weights + poison.index_select(-2, rows).masked_fill(hidden, 0)
+
+    def _lse_rows(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
+        if not isinstance(self.mechanism.normalize, (Softmax, Softmax1)):
+            raise ValueError(f"`lse` is of softmax: got `normalize` {self.mechanism.normalize!r}.")
+        lse = _logsumexp(self._scores(rows, torch.arange(self.shape[-1], device=rows.device)))
+        more = [] if self.mechanism.sinks is None else [self.mechanism.sinks[..., None].to(lse.dtype)]
+        more += [torch.zeros_like(lse)] if isinstance(self.mechanism.normalize, Softmax1) else []
+        empty = lse == -math.inf
+        for sink in more:
+            lse = torch.where(empty, lse, torch.logaddexp(lse.masked_fill(empty, 0), sink))
+        return lse
+
     def _scores(self, rows: Int[Tensor, "n"], columns: Int[Tensor, "m"]) -> Float[Tensor, "... n m"]:
         """The scores of a window, -inf where hidden."""
         key = all_heads(at_least_float32(self.key), self.query)
-        scores = self.score(at_least_float32(self.query).index_select(-2, rows), key.index_select(-2, columns))
-        if self.bias is not None:
-            scores = scores + self.bias.at(rows[:, None], columns[None], self.shape)
+        query = at_least_float32(self.query).index_select(-2, rows)
+        scores = reference.scores(query, key.index_select(-2, columns), self.mechanism, self.shape, rows, columns)
         if self.pattern.hides(self.shape):
             scores = scores.masked_fill(~self.pattern.allowed(rows[:, None], columns[None], self.shape), -math.inf)
         return scores
@@ -178,7 +228,7 @@ class AttentionMatrix:
 
     def _differentiable(self) -> bool:
         """Whether a gradient may be asked for: then lse is not kept, since a graph serves once."""
-        operands = (self.query, self.key, *tensors(self.bias), *tensors(self.score))
+        operands = (self.query, self.key, *tensors(self.mechanism))
         return torch.is_grad_enabled() and any(t.requires_grad for t in operands)
 
     def _row_tiles(self) -> tuple[Tensor, ...]:
@@ -230,8 +280,10 @@ class Transposed:
             raise ValueError(
                 f"`X` must be [..., {A.shape[-2]}, E] for the transpose of a matrix of shape {list(A.shape)}: got {list(other.shape)}."
             )
+        if not A._fused:
+            return self._by_gradient(other)
         lse = A.lse()
-        query, key, factor = A.score.as_inner_product(at_least_float32(A.query), at_least_float32(A.key))
+        query, key, factor = A.inner_product()
         lead, key = A.shape[:-2], all_heads(key, A.query)
         query, key = query.expand(*lead, *query.shape[-2:]), key.expand(*lead, *key.shape[-2:])
         other = at_least_float32(other).to(query.dtype).expand(*lead, *other.shape[-2:])
@@ -241,8 +293,21 @@ class Transposed:
         other = other.masked_fill(empty[..., None], 0)
         bias = None if A.bias is None else _Backwards(A.bias)
         queries, keys, other = queries.flip(-2), keys.flip(-2), other.flip(-2)
-        product, mass = _product_and_lse(queries, keys, other, Dot(), A.pattern.transposed(), bias)
+        turned = Mechanism(Dot(), pattern=A.pattern.transposed(), bias=bias)
+        product, mass = _product_and_lse(queries, keys, other, turned)
         return (product * mass[..., None].exp()).flip(-2)
+
+    def _by_gradient(self, other: Tensor) -> Tensor:
+        """`A X` is linear in X: the gradient that it gives X is `A.T` times the gradient that it is given."""
+        A = self.matrix
+        dtype = at_least_float32(A.query).dtype
+        with torch.enable_grad():
+            values = torch.zeros(*A.shape[:-2], A.shape[-1], other.shape[-1], dtype=dtype, device=other.device)
+            out = A @ values.requires_grad_()
+        (product,) = torch.autograd.grad(
+            out, values, other.to(dtype).expand(out.shape), create_graph=A._differentiable() or other.requires_grad
+        )
+        return product
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,13 +329,15 @@ class _Backwards(Bias):
 
 
 def _product_and_lse(
-    query: Tensor, key: Tensor, value: Tensor, score: Score, pattern: Pattern, bias: Bias | None
+    query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism
 ) -> tuple[Tensor, Tensor]:
     """The fused product; NaN and infinities reach only the rows that may see them."""
-    shape = check(query, key, value, Mechanism(score, pattern=pattern, bias=bias))
+    shape, pattern = check(query, key, value, mechanism), mechanism.pattern
     query, key, value, poison = isolate(query, key, value, pattern, shape)
-    query, key, scale = score.as_inner_product(query, key)
-    product, lse = fused.product_and_lse(query, key, value, scale, pattern, bias, shape)
+    factor, pair = mechanism.factor(query.shape[-1]), mechanism.score.features(query, key)
+    assert pair is not None
+    assert not torch.is_tensor(factor)
+    product, lse = fused.product_and_lse(*pair, value, factor, pattern, mechanism.bias, shape)
     return (product, lse) if poison is None else (product + poison.to(product.dtype), lse)
 
 

@@ -49,15 +49,6 @@ class Score(Value):
     def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
         """Raises ValueError where queries or keys are not what the score takes, TypeError where a dtype is not."""
 
-    def as_inner_product(
-        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]
-    ) -> tuple[Float[Tensor, "... N F"], Float[Tensor, "... M F"], float]:
-        """Features f, g and a factor with `s_ij = factor * f_i . g_j`."""
-        features = self.features(query, key)
-        if features is None:
-            raise ValueError(f"`score` must be an inner product of features: got {self!r}.")
-        return *features, self.scale(query.shape[-1])
-
 
 @dataclass(frozen=True)
 class Dot(Score):

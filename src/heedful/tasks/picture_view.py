@@ -47,5 +47,5 @@ def _decision(last: AttentionMatrix, pooling: AttentionMatrix | None) -> Float[T
 
 
 def _heads(name: str, matrix: AttentionMatrix) -> LayerHeads:
-    query, key, factor = matrix.score.as_inner_product(matrix.query, matrix.key)
+    query, key, factor = matrix.inner_product()
     return LayerHeads(name, query[0].numpy(), key[0].numpy(), factor, matrix.received()[0].numpy())

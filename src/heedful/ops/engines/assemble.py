@@ -21,7 +21,7 @@ from heedful.ops.engines import banded, fused, layout, reference
 from heedful.ops.engines.inplace import CACHED, Rows, places
 from heedful.ops.engines.tiled import Kind, Tile, TiledFunction
 from heedful.ops.mechanism import Mechanism
-from heedful.ops.normalizers import Softmax, Softmax1, softmax
+from heedful.ops.normalizers import Softmax1, softmax
 from heedful.ops.scores import Additive, Dot
 from heedful.ops.selection import Sampled
 
@@ -65,19 +65,21 @@ def function(given: Operands, shape: Shape, engine: str, strips: Sequence[banded
     placed, kinds = _placed(mechanism)
     tensors, build = flatten(placed)
     learned, _ = flatten(mechanism)  # in the same order
-    tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, _pairs(mechanism, query)))
+    tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, tile_pairs(mechanism, query)))
     outputs: list[tuple[Kind, Shape]] = [("row", (*shape[:-1], value.shape[-1]))]
     if isinstance(mechanism.select, Sampled):
         outputs.append(("row", (*shape[:-1], 1)))
 
     def body(tile: Tile, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         rows, columns = (places(p, q.device) for p in tile)
-        raised = (reference.at_least_float32(t) for t in (q, reference.all_heads(k, q), reference.all_heads(v, q)))
-        out, log_probability = reference.rows_of(*raised, build(iter(rest)), shape, rows, columns)
+        q32, k32, v32 = (reference.at_least_float32(t) for t in (q, reference.all_heads(k, q), reference.all_heads(v, q)))
+        out, log_probability = reference.rows_of(q32, k32, v32, build(iter(rest)), shape, rows, columns)
         return (out.to(v.dtype),) if log_probability is None else (out.to(v.dtype), log_probability[..., None])
 
     fast, fast_pull = None, None
-    if engine == "fused":
+    if any(map(torch._C._functorch.is_functorch_wrapped_tensor, learned)):
+        pass  # a fast version reads the mechanism's own tensors, and what it is given is unwrapped
+    elif engine == "fused":
         fast, fast_pull = _exponential(_Fused(mechanism, shape), mechanism, shape, learned)
     elif engine == "banded":
         assert strips is not None
@@ -113,7 +115,8 @@ class _Banded:
         self.strips, self.scale, self.shape = strips, factor, shape
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        out, lse = banded.forward(*self._operands(q, k, v), self.strips, self.scale)
+        q3, k3, v3 = self._operands(q, k, v)
+        out, lse = banded.forward(q3, k3, v3, self.strips, self.scale)
         return out[..., : v.shape[-1]].reshape(*self.shape[:-1], v.shape[-1]), lse.view(self.shape[:-1])
 
     def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> tuple[Tensor, ...]:
@@ -172,9 +175,7 @@ def _exponential(kernel: _Fused | _Banded, mechanism: Mechanism, shape: Shape, l
     return fast, fast_pull
 
 
-def _rows(
-    mechanism: Mechanism, shape: Shape, tiles: Callable[[], Sequence[Tile]], learned: Sequence[Tensor]
-) -> Any:
+def _rows(mechanism: Mechanism, shape: Shape, tiles: Callable[[], Sequence[Tile]], learned: Sequence[Tensor]) -> Any:
     """The fast version of everything else."""
 
     def fast(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
@@ -201,7 +202,7 @@ def _in_place(mechanism: Mechanism, query: Tensor) -> bool:
     return known and not mechanism.normalize.learns and not isinstance(mechanism.select, Sampled)
 
 
-def _pairs(mechanism: Mechanism, query: Tensor) -> int:
+def tile_pairs(mechanism: Mechanism, query: Tensor) -> int:
     """Pairs of a tile."""
     if _in_place(mechanism, query):
         return max(CACHED * 2 // query.shape[-1], 1) if isinstance(mechanism.score, Additive) else CACHED
@@ -209,7 +210,7 @@ def _pairs(mechanism: Mechanism, query: Tensor) -> int:
     return max(8 * CACHED // max(heads, 1), 1)
 
 
-def as_columns(bias: Bias, shape: Shape, query: Tensor) -> bool:
+def as_columns(bias: Bias | None, shape: Shape, query: Tensor) -> bool:
     """Whether a bias that learns can be more columns of queries and keys."""
     return _columns(bias, shape, query) is not None
 

@@ -15,7 +15,7 @@ import torch
 
 from heedful._types import Float, Int, Tensor
 
-_CHUNK = 2**20  # numbers of one operand of one call; the temporary results stay in the processor's cache
+CHUNK = 2**20  # numbers of one operand of one call; the temporary results stay in the processor's cache
 
 
 class Box(NamedTuple):
@@ -26,7 +26,7 @@ class Box(NamedTuple):
     strides: tuple[int, ...]
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """How many positions."""
         return math.prod(self.sizes)
 
@@ -63,28 +63,28 @@ class Box(NamedTuple):
 class Places(NamedTuple):
     """Any positions, by number."""
 
-    index: Int[Tensor, "n"]
+    numbers: Int[Tensor, "n"]
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """How many positions."""
-        return len(self.index)
+        return len(self.numbers)
 
     def positions(self) -> Int[Tensor, "n"]:
         """The positions, in order."""
-        return self.index
+        return self.numbers
 
     def of(self, tensor: Float[Tensor, "x N F"]) -> Float[Tensor, "x n F"]:
         """The rows of a tensor at these positions."""
-        return tensor.index_select(1, self.index)
+        return tensor.index_select(1, self.numbers)
 
     def add(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
         """Adds rows at these positions, in place."""
-        tensor.index_add_(1, self.index, part)
+        tensor.index_add_(1, self.numbers, part)
 
     def put(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
         """Writes rows at these positions."""
-        tensor.index_copy_(1, self.index, part)
+        tensor.index_copy_(1, self.numbers, part)
 
 
 class Span(NamedTuple):
@@ -246,8 +246,8 @@ def backward(
 
 def _chunks(heads: int, blocks: Blocks, numbers: int) -> Iterator[tuple[slice, int, int]]:
     """Some heads and some of the blocks at a time."""
-    step = min(max(_CHUNK // max(numbers, 1), 1), blocks.count)
-    together = max(_CHUNK // max(numbers * blocks.count, 1), 1) if step == blocks.count else 1
+    step = min(max(CHUNK // max(numbers, 1), 1), blocks.count)
+    together = max(CHUNK // max(numbers * blocks.count, 1), 1) if step == blocks.count else 1
     for head in range(0, heads, together):
         for first in range(0, blocks.count, step):
             yield slice(head, min(head + together, heads)), first, min(step, blocks.count - first)

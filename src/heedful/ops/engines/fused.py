@@ -18,7 +18,7 @@ from heedful.ops._tree import tensors
 from heedful.ops.biases import Bias
 from heedful.ops.patterns import And, Causal, Global, Pattern
 
-_TILE = 2**22  # pairs of one mask that is held at a time
+TILE = 2**22  # pairs of one mask that is held at a time
 
 
 def attention(
@@ -81,7 +81,7 @@ def backward(
     heads, groups = q.shape[1], k.shape[1]
     if heads != groups:
         k, v = (t.repeat_interleave(heads // groups, dim=1) for t in (k, v))
-    dout, out = (_widen(_four_axes(t, shape), q.shape[-1]) for t in (dout, out))
+    dout, out = (_rows_in_memory(_widen(_four_axes(t, shape), q.shape[-1])) for t in (dout, out))
     lse = _four_axes(lse[..., None], shape)[..., 0]
     tiles = list(_tiles(pattern, bias, shape, query))
     if len(tiles) == 1:
@@ -229,7 +229,7 @@ def _tiles(
     by_row, by_column = pattern_beside_flag.depends(shape)
     wide = (by_row and by_column) or (bias is not None and bias.depends(shape)[0])
     heads = math.prod(shape[:-2]) if bias is not None else 1
-    step = max(_TILE // max(keys * heads, 1), 1)
+    step = max(TILE // max(keys * heads, 1), 1)
     if not tiled and flag and (queries <= step or not wide):
         yield slice(None), _mask(pattern_beside_flag, bias, shape, query, slice(None)), True
     elif not tiled and not wide and not all(pattern.depends(shape)):
@@ -293,8 +293,13 @@ def _four_axes(tensor: Tensor, shape: Shape) -> Tensor:
 def _operands(query: Tensor, key: Tensor, value: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
     """The operands with four axes and one width."""
     widest = max(query.shape[-1], value.shape[-1])
-    q, k, v = (_widen(_four_axes(t, shape), widest) for t in (query, key, value))
+    q, k, v = (_rows_in_memory(_widen(_four_axes(t, shape), widest)) for t in (query, key, value))
     return q, k, v
+
+
+def _rows_in_memory(tensor: Tensor) -> Tensor:
+    """The private kernel takes it for granted that the numbers of a row lie side by side."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _narrow(gradient: Tensor, operand: Tensor) -> Tensor:

@@ -176,7 +176,9 @@ class Rows:
                 with torch.enable_grad():
                     numbers = part.at(rows[:, None], columns[None], self.shape)
                 gradient = _unflat(dbias, self.shape)
-                gradient = gradient.expand(torch.broadcast_shapes(gradient.shape, numbers.shape)).sum_to_size(numbers.shape)
+                gradient = gradient.expand(torch.broadcast_shapes(gradient.shape, numbers.shape)).sum_to_size(
+                    numbers.shape
+                )
                 for t, found in zip(own, torch.autograd.grad(numbers, own, gradient.to(numbers.dtype)), strict=True):
                     learned[id(t)] += found
 
@@ -317,8 +319,10 @@ def _flat(tensor: Tensor, shape: Shape) -> Tensor:
 
 
 def _unflat(tensor: Tensor, shape: Shape) -> Tensor:
-    return tensor if len(tensor) == 1 and len(shape) == 2 else tensor.view(
-        *(shape[:-2] if len(tensor) > 1 else (1,) * len(shape[:-2])), *tensor.shape[-2:]
+    return (
+        tensor
+        if len(tensor) == 1 and len(shape) == 2
+        else tensor.view(*(shape[:-2] if len(tensor) > 1 else (1,) * len(shape[:-2])), *tensor.shape[-2:])
     )
 
 

@@ -5,6 +5,7 @@ run of columns, in an order that its parts suggest: the sequence itself, every k
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -16,12 +17,23 @@ from heedful.ops._tree import tensors
 from heedful.ops.engines.banded import Blocks, Box, Places, Span, Strip
 from heedful.ops.engines.tiled import Place, Tile
 from heedful.ops.patterns import Causal, Dilated, Documents, Local, Neighborhood2d, Pattern
-from heedful.ops.patterns.base import And, Not, Or
+from heedful.ops.patterns.base import And, Or
 from heedful.ops.patterns.grid import Axial, _SameColumn, _SameRow
 from heedful.ops.patterns.marks import Tokens, _TokenKeys, _TokenQueries
 from heedful.ops.patterns.sequence import Global
 
-_STRUCTURED = (Local, Dilated, Documents, Neighborhood2d, Axial, Tokens, _SameColumn, _SameRow, _TokenKeys, _TokenQueries)
+_STRUCTURED = (
+    Local,
+    Dilated,
+    Documents,
+    Neighborhood2d,
+    Axial,
+    Tokens,
+    _SameColumn,
+    _SameRow,
+    _TokenKeys,
+    _TokenQueries,
+)
 _MASK = 2**22  # pairs of one mask
 _LEAST = 32  # rows that make a block worth a call of its own
 _PATCH = (4, 8)  # rows and columns of a grid in a block of queries
@@ -68,7 +80,11 @@ def _samples(pattern: Pattern, shape: Shape) -> Iterator[tuple[Pattern, Shape]]:
         yield from ((pattern.sample(i, shape), shape[1:]) for i in range(shape[0]))
     else:
         for i in range(shape[0]):
-            yield from _samples(pattern.sample(i, shape), shape[1:]) if len(shape) > 4 else [(pattern.sample(i, shape), shape[1:])]
+            yield from (
+                _samples(pattern.sample(i, shape), shape[1:])
+                if len(shape) > 4
+                else [(pattern.sample(i, shape), shape[1:])]
+            )
 
 
 class _OfHeads(Exception):
@@ -159,7 +175,7 @@ class _Conjunction:
         width = int((last - first).float().median()) if self.rows else 0
         spans: list[tuple[Span, Span, int, bool]] = []
         loose = 0  # the first row of those that wait for a block
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in itertools.pairwise(bounds):
             if stop - start < _LEAST and not (start == 0 and stop == self.rows):
                 continue
             spans += self._even(loose, start, width)
@@ -190,15 +206,15 @@ class _Conjunction:
             at = (residue - offset) % k
             rows = Box(at, (len(range(at, self.rows, k)),), (k,))
             columns = Box(residue, (len(range(residue, self.columns, k)),), (k,))
-            if not rows.count or not columns.count:
+            if not rows.length or not columns.length:
                 continue
             size = 2 ** min(max(round(math.log2(max(part.before + after + 1, 1) / 2)), 5), 8)
-            starts = torch.arange(0, rows.count, size)
-            stops = (starts + size).clamp_max(rows.count)
+            starts = torch.arange(0, rows.length, size)
+            stops = (starts + size).clamp_max(rows.length)
             hull_first, hull_last = self._hulls(at + starts * k, at + (stops - 1) * k + 1)
             shift = (at + offset - residue) // k
-            first = torch.maximum(starts + shift - part.before, -((residue - hull_first) // k)).clamp(0, columns.count)
-            last = torch.minimum(stops + shift + after, (hull_last - 1 - residue) // k + 1).clamp(0, columns.count)
+            first = torch.maximum(starts + shift - part.before, -((residue - hull_first) // k)).clamp(0, columns.length)
+            last = torch.minimum(stops + shift + after, (hull_last - 1 - residue) // k + 1).clamp(0, columns.length)
             spans = grouped(starts.tolist(), stops.tolist(), first.tolist(), last.maximum(first).tolist())
             yield self._strip(rows, columns, spans)
 
@@ -209,10 +225,10 @@ class _Conjunction:
 
     def _some(self, rows: Box | Places, columns: Box | Places) -> Strip:
         """Chosen rows or columns against all."""
-        step = max(_MASK // max(columns.count, 1), 1)
+        step = max(_MASK // max(columns.length, 1), 1)
         spans = [
-            (Span(at, 0, min(step, rows.count - at)), Span(0, 0, columns.count), 1, False)
-            for at in range(0, rows.count, step)
+            (Span(at, 0, min(step, rows.length - at)), Span(0, 0, columns.length), 1, False)
+            for at in range(0, rows.length, step)
         ]
         return self._strip(rows, columns, spans)
 
@@ -326,7 +342,7 @@ def _row_chunks(pattern: Pattern, alternatives: Sequence[Pattern], shape: Shape,
 
 def _reach(alternative: Pattern, chosen: Place, shape: Shape) -> Place:
     """Columns among which are all that some rows see."""
-    rows, columns = shape[-2:]
+    columns = shape[-1]
     index = _numbers(chosen)
     low, high = int(index.min()), int(index.max())
     first, last = (int(t) for t in alternative.columns(torch.tensor([low]), torch.tensor([high + 1]), shape))

@@ -73,18 +73,16 @@ class TiledFunction:
                 put(total, part, kind, tile)
         return tuple(totals)
 
-    def pull(
-        self, wanted: tuple[bool, ...], shapes: Sequence[Shape], kept: tuple[Tensor, ...] = ()
-    ) -> "TiledFunction":
+    def pull(self, wanted: tuple[bool, ...], shapes: Sequence[Shape], kept: tuple[Tensor, ...] = ()) -> "TiledFunction":
         """The gradient of the wanted inputs, a function of the inputs (of these shapes) and of the gradients of the outputs."""
         chosen = [i for i, want in enumerate(wanted) if want]
         count = len(self.inputs)
 
         def body(tile: Tile, *tensors: Tensor) -> tuple[Tensor, ...]:
             inputs, gradients = tensors[:count], tensors[count:]
-            _, pull = torch.func.vjp(
+            pull = torch.func.vjp(
                 lambda *x: self.body(tile, *_replaced(inputs, chosen, x)), *(inputs[i] for i in chosen)
-            )
+            )[1]
             return tuple(pull(tuple(gradients)))
 
         return dataclasses.replace(
@@ -106,8 +104,8 @@ class TiledFunction:
             # would be nested forward mode here.)
             inputs, directions = tensors[:count], tensors[count:]
             given = tuple(inputs[i] for i in chosen)
-            out, pull = torch.func.vjp(lambda *x: self.body(tile, *_replaced(inputs, chosen, x)), *given)
-            _, again = torch.func.vjp(pull, tuple(torch.zeros_like(o) for o in out))
+            out, pull, *_ = torch.func.vjp(lambda *x: self.body(tile, *_replaced(inputs, chosen, x)), *given)
+            again = torch.func.vjp(pull, tuple(torch.zeros_like(o) for o in out))[1]
             return tuple(again(tuple(directions))[0])
 
         return dataclasses.replace(

@@ -4,6 +4,8 @@ import abc
 import math
 from typing import ClassVar
 
+import torch
+
 from heedful._types import Bool, Float, Tensor
 from heedful.ops._readable import readable
 from heedful.ops._tree import Value, tensors
@@ -65,6 +67,11 @@ class Normalizer(Value):
         """Whether the normaliser has a number that learns: its gradient comes from the definition only."""
         return any(tensor.requires_grad for tensor in tensors(self))
 
+    @property
+    def varies(self) -> bool:
+        """Whether its numbers differ from head to head or row to row: then only scores with all their axes fit them."""
+        return any(tensor.numel() != 1 for tensor in tensors(self))
+
     @abc.abstractmethod
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
         """The definition; hidden scores are finite."""
@@ -74,6 +81,13 @@ class Normalizer(Value):
 
     @abc.abstractmethod
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor: ...
+
+
+def number(value: float | Tensor, like: Tensor) -> Tensor:
+    """A number or a tensor of numbers in the dtype of `like`; one number without axes, so that it fits anything."""
+    if not isinstance(value, Tensor):
+        return torch.tensor(value, dtype=like.dtype, device=like.device)
+    return (value.reshape(()) if value.numel() == 1 else value).to(like.dtype)
 
 
 def visible_keys(hidden: Tensor) -> Tensor:

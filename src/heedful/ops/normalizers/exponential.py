@@ -74,7 +74,7 @@ softmax1 = Softmax1()
 
 def _pull_softmax(weights: Tensor, grad: Tensor) -> Tensor:
     """`dS_ij = P_ij (dP_ij - sum_l P_il dP_il)`; it holds for any row of exponentials over their sum and a constant."""
-    if readable(weights, grad):
+    if readable(weights, grad) and grad.is_contiguous():  # else PyTorch writes what is wrong, silently
         softmax_backward = torch.ops.aten._softmax_backward_data.out
         softmax_backward(grad, weights, -1, grad.dtype, grad_input=grad)
         return grad

@@ -8,7 +8,7 @@ import torch
 
 from heedful._types import Float, Tensor
 from heedful.ops._readable import readable
-from heedful.ops.normalizers.base import Normalizer, visible_keys, visible_keys_of
+from heedful.ops.normalizers.base import Normalizer, number, visible_keys, visible_keys_of
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ class Sigmoid(Normalizer):
             return grad
         return grad.mul_(weights).mul_(1 - weights)
 
-    def _offset(self, scores: Tensor) -> Tensor | float:
+    def _offset(self, scores: Tensor) -> Tensor:
         assert self.offset is not None
-        return self.offset.to(scores.dtype) if isinstance(self.offset, Tensor) else self.offset
+        return number(self.offset, scores)
 
 
 @dataclass(frozen=True)
@@ -157,4 +157,5 @@ def where_positive_(grad: Tensor, weights: Tensor) -> Tensor:
 
 def row_dot(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of each row with its twin, `[..., N, 1]`."""
-    return torch.linalg.vecdot(a, b).unsqueeze(-1)
+    products: Tensor = torch.linalg.vecdot(a, b)
+    return products.unsqueeze(-1)

@@ -8,12 +8,13 @@ import torch
 
 from heedful._types import Float, Tensor
 from heedful.ops._readable import readable
-from heedful.ops.normalizers.base import Normalizer
+from heedful.ops.normalizers.base import Normalizer, number
 from heedful.ops.normalizers.exponential import softmax
 from heedful.ops.normalizers.pointwise import row_dot
 from heedful.ops.normalizers.sparse import entmax15, sparsemax
 
-_STEPS = 100  # about 6 are taken, and up to 60 for alpha > 2
+_STEPS = 100  # about 6 are taken, and more for alpha > 2
+_BLIND = 24  # where nobody may look whether it is done; two steps more follow
 _NEAR = 0.03  # where log1p(x) / x is a series of ten terms
 _TERMS = tuple((-1) ** k / (k + 1) for k in range(10))
 
@@ -31,7 +32,7 @@ def entmax(alpha: float | Float[Tensor, "..."]) -> Normalizer:
 
     Example:
         >>> entmax(1.25)(torch.tensor([[1.0, 0.5, -1.0]]))
-        tensor([[0.6017, 0.3421, 0.0562]])
+        tensor([[0.6315, 0.3451, 0.0235]])
 
     Source: Peters et al. 2019, equation 10; Correia et al. 2019 (an alpha that learns).
     """
@@ -78,9 +79,9 @@ class Entmax(Normalizer):
             masked = scores.detach().masked_fill(hidden, -math.inf)
             top = masked.amax(-1, keepdim=True)
             top = top.masked_fill(top == -math.inf, 0)
-            masked = masked - top
-            root = _root(masked, excess.detach())
-            support = 1 + excess.detach() * (masked - root) > 0
+            root = _root(masked - top, excess.detach())
+            centred = (scores - top).masked_fill(hidden, 0)
+            support = ~(hidden | (1 + excess.detach() * (centred - root) <= 0))  # a NaN is kept
         scores = (scores - top).masked_fill(~support, 0)
         # each step makes one derivative more right, of the scores and of alpha
         for _ in range(2):
@@ -106,25 +107,23 @@ class Entmax(Normalizer):
 
     def _excess(self, scores: Tensor) -> Tensor:
         """`alpha - 1`; computed before it is rounded to the dtype of the scores."""
-        if isinstance(self.alpha, Tensor):
-            return (self.alpha - 1).to(scores.dtype)
-        return torch.tensor(self.alpha - 1, dtype=scores.dtype, device=scores.device)
+        return number(self.alpha - 1, scores)
 
 
 def _powers(distances: Tensor, excess: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
     """On the support, `y^(1 / a)` and `y^(1 / a - 1)` for `y = 1 + a t`, smooth in a at 0; else 0."""
-    products = excess * distances
+    lowest = torch.finfo(distances.dtype).eps - 1  # what rounding takes below the threshold stays on the support
+    products = (excess * distances).clamp(min=lowest)
     near = products.abs() < _NEAR
     small = products.masked_fill(~near, 0)
     series = torch.zeros_like(small)
     for term in reversed(_TERMS):
         series = series * small + term
-    inside = support & (products > -1)
-    far = products.masked_fill(near | ~inside, 1)
-    divisor = torch.where(near | ~inside, torch.ones_like(far), excess)
+    far = products.masked_fill(near | ~support, 1)
+    divisor = torch.where(near | ~support, torch.ones_like(far), excess)
     logarithm = torch.where(near, distances * series, far.log1p() / divisor)
-    weights = logarithm.masked_fill(~inside, 0).exp().masked_fill(~inside, 0)
-    return weights, weights / (1 + products.masked_fill(~inside, 0))
+    weights = logarithm.masked_fill(~support, 0).exp().masked_fill(~support, 0)
+    return weights, weights / (1 + products.masked_fill(~support, 0))
 
 
 def _root(scores: Tensor, excess: Tensor) -> Tensor:
@@ -134,11 +133,11 @@ def _root(scores: Tensor, excess: Tensor) -> Tensor:
     """
     looks, eps = readable(scores, excess), torch.finfo(scores.dtype).eps
     excess = excess.clamp(min=1e-30)
-    count = (scores > -math.inf).sum(-1, keepdim=True).clamp(min=1).to(scores.dtype)
+    count = (scores != -math.inf).sum(-1, keepdim=True).to(scores.dtype)
     low = torch.zeros_like(excess * count)
-    high = torch.expm1(-excess * count.log()).neg() / excess
-    root, last = low, high
-    for _ in range(_STEPS):
+    high = torch.expm1(-excess * count.clamp(min=1).log()).neg() / excess
+    root, last = low, torch.full_like(high, math.inf)
+    for _ in range(_STEPS if looks else _BLIND):
         products = ((scores - root) * excess).clamp_min_(-1)
         logarithms = products.log1p()
         weights = (logarithms / excess).exp_()
@@ -148,11 +147,13 @@ def _root(scores: Tensor, excess: Tensor) -> Tensor:
         low, high = torch.where(too_low, root, low), torch.where(too_low, high, root)
         level = total.log()
         step = torch.expm1(excess * level) / excess / (((excess - 1) * level).exp() * slope)
+        step = step.masked_fill(count == 0, 0)
         newton = root + step
+        done = ~(step.abs() > 2 * eps * (1 + root))  # also where it is NaN
         # a step that leaves the bracket, or is not half as long as the last one, is a bisection
-        good = (newton >= low) & (newton <= high) & (step.abs() < 0.5 * last)
+        good = done | ((newton >= low) & (newton <= high) & (step.abs() < 0.5 * last))
         new = torch.where(good, newton, (low + high) / 2)
         last, root = (new - root).abs(), new
-        if looks and not bool((last > 2 * eps * (1 + root.abs())).any()):
+        if looks and bool(done.all()):
             break
     return root

@@ -1,0 +1,211 @@
+"""The operator beside its peers: windows, neighbourhoods, documents, sparse normalisers, additive scores, memory."""
+
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+import heedful
+from benchmarks._measure import keep, paired
+from heedful.ops import Additive, Documents, Local, Neighborhood2d
+
+HEADS, WIDTH = 8, 64
+SDPA = F.scaled_dot_product_attention
+
+
+def operands(n: int, gradient: bool, heads: int = HEADS, width: int = WIDTH) -> list[torch.Tensor]:
+    return [torch.randn(1, heads, n, width, requires_grad=gradient) for _ in range(3)]
+
+
+def step(call: Callable, tensors: list[torch.Tensor]) -> Callable:
+    """A forward pass, and a backward pass where a gradient is wanted."""
+    if not tensors[0].requires_grad:
+        return lambda: call(*tensors)
+    weights = torch.randn_like(call(*tensors))
+    return lambda: torch.autograd.grad(call(*tensors), tensors, weights)
+
+
+class Table:
+    """Rows of one run, printed as they come."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, object]] = []
+
+    def add(self, work: str, against: str, asked: float, reached: float, **more: object) -> None:
+        self.rows.append({"work": work, "against": against, "asked": asked, "reached": reached, **more})
+        print(f"  {work:<58} {against:<28} asked {asked:5.2f}  reached {reached:6.2f}", flush=True)
+
+    def compare(self, work: str, against: str, asked: float, ours: Callable, theirs: Callable, **more: object) -> None:
+        """How many times faster than the peer."""
+        pair = paired(ours, theirs, seconds=6)
+        self.add(work, against, asked, 1 / pair.ratio, ours=pair.ours, theirs=pair.theirs, **more)
+
+
+PASSES = ((False, "forward"), (True, "forward + backward"))
+
+
+def windows(table: Table) -> None:
+    n, w, pattern = 8192, 128, Local(128)
+    index = torch.arange(n)
+    mask = (index[:, None] - index).abs() <= w
+    from local_attention import LocalAttention
+
+    peer = LocalAttention(
+        window_size=w, look_backward=1, look_forward=1, causal=False, exact_windowsize=True, use_rotary_pos_emb=False,
+        autopad=True, dim=WIDTH,
+    )  # fmt: skip
+    for (gradient, name), fast, faster in zip(PASSES, (22, 16), (4, 2.5), strict=True):
+        tensors = operands(n, gradient)
+        ours = step(lambda q, k, v: heedful.attention(q, k, v, pattern=pattern), tensors)
+        table.compare(f"window of {w}, N = {n:,}, {name}", "SDPA with the mask", fast, ours,
+                      step(lambda q, k, v: SDPA(q, k, v, attn_mask=mask), tensors))  # fmt: skip
+        table.compare(f"window of {w}, N = {n:,}, {name}", "local-attention", faster, ours, step(peer, tensors))
+        dense = operands(2048, gradient)
+        pair = paired(ours, step(SDPA, dense), seconds=6)
+        visible = int((torch.minimum(index + w, torch.tensor(n - 1)) - (index - w).clamp(min=0) + 1).sum())
+        table.add(f"window of {w}, N = {n:,}, {name}", "floor: SDPA's dense rate", (0.6, 0.4)[gradient],
+                  visible / 2048**2 / pair.ratio, ours=pair.ours)  # fmt: skip
+    for gradient, name in PASSES:
+        small, large = (operands(m, gradient) for m in (n, 16 * n))
+        run = lambda q, k, v: heedful.attention(q, k, v, pattern=pattern)  # noqa: E731
+        pair = paired(step(run, large), step(run, small), seconds=20 if gradient else 8)
+        table.add(f"window of {w}, N = 8,192 to 131,072, {name}", "itself: time a position", 1.1, pair.ratio / 16)
+
+
+def neighbourhoods(table: Table) -> None:
+    size, grid = 7, 96
+    n, pattern = grid * grid, Neighborhood2d(7, (96, 96))
+    y, x = (t.flatten() for t in torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij"))
+    mask = ((y[:, None] - y).abs() <= size // 2) & ((x[:, None] - x).abs() <= size // 2)
+    for (gradient, name), asked in zip(PASSES, (20, 18), strict=True):
+        tensors = operands(n, gradient)
+        table.compare(f"7 x 7 neighbourhood, 96 x 96 grid, {name}", "SDPA with the mask", asked,
+                      step(lambda q, k, v: heedful.attention(q, k, v, pattern=pattern), tensors),
+                      step(lambda q, k, v: SDPA(q, k, v, attn_mask=mask), tensors))  # fmt: skip
+
+
+def documents(table: Table) -> None:
+    total, count = 16384, 64
+    generator = torch.Generator().manual_seed(0)
+    share = torch.rand(count, generator=generator) + 0.15
+    lengths = (share / share.sum() * (total - count)).long() + 1
+    lengths[-1] += total - lengths.sum()
+    offsets = F.pad(lengths.cumsum(0), (1, 0))
+    pattern, longest = Documents.from_offsets(offsets), int(lengths.max())
+    packed = operands(total, True)
+    padded = [torch.randn(count, HEADS, longest, WIDTH, requires_grad=True) for _ in range(3)]
+    mask = (torch.arange(longest) < lengths[:, None])[:, None, None]
+    table.compare(f"{count} packed documents, {total:,} tokens, forward + backward", "padded batch through SDPA", 2,
+                  step(lambda q, k, v: heedful.attention(q, k, v, pattern=pattern), packed),
+                  step(lambda q, k, v: SDPA(q, k, v, attn_mask=mask), padded),
+                  longest=longest, shortest=int(lengths.min()))  # fmt: skip
+
+
+def normalisers(table: Table) -> None:
+    import entmax
+
+    for ours, theirs, name in (
+        (heedful.entmax15, entmax.entmax15, "entmax15"),
+        (heedful.sparsemax, entmax.sparsemax, "sparsemax"),
+    ):
+        tensors = operands(2048, True)
+
+        def stored(q, k, v, theirs=theirs):
+            return theirs(q @ k.mT * WIDTH**-0.5, dim=-1) @ v
+
+        table.compare(f"{name}, N = 2,048, forward + backward", "entmax on stored scores", 5,
+                      step(lambda q, k, v, ours=ours: heedful.attention(q, k, v, normalize=ours), tensors),
+                      step(stored, tensors))  # fmt: skip
+
+
+def additive(table: Table) -> None:
+    weight = torch.randn(WIDTH, requires_grad=True)
+
+    def ours(q, k, v):
+        return heedful.attention(q, k, v, score=Additive(weight))
+
+    def theirs(q, k, v):
+        return (torch.tanh(q[..., :, None, :] + k[..., None, :, :]) @ weight).softmax(-1) @ v
+
+    for (gradient, name), asked in zip(PASSES, (10, 6), strict=True):
+        tensors = operands(1024, gradient)
+        weight.requires_grad_(gradient)
+        table.compare(f"additive scores, N = 1,024, {name}", "broadcast tanh", asked,
+                      step(ours, tensors), step(theirs, tensors))  # fmt: skip
+
+
+def peak(code: str) -> float:
+    """MB by which the peak of the resident set of a process of its own rises while `code` runs."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks.operator", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+MEMORY = {
+    "bias with a gradient": "bias=bias", "dropout": "dropout=0.1", "E != D": "", "3-D input": "",
+}  # fmt: skip
+
+
+def memory(table: Table) -> None:
+    for what in MEMORY:
+        ours, theirs = peak(f"heedful {what}"), peak(f"sdpa {what}")
+        table.add(f"{what}, N = 8,192, peak memory of a training step", "SDPA", 0.1, ours / theirs, ours=ours, theirs=theirs)
+    for what, n in (("entmax15", 32768), ("sparsemax", 32768), ("additive", 16384)):
+        reached = peak(f"heedful {what} {n}")
+        table.add(f"{what}, N = {n:,}, peak memory in GB", "2 GB", 2, reached / 1000)
+    for n in (8192, 131072):
+        table.add(f"window of 128, N = {n:,}, peak memory in KB a position", "itself", math.nan, 1000 * peak(f"heedful window {n}") / n)
+
+
+def measured(code: str) -> None:
+    """Prints the MB that one training step takes at its peak."""
+    who, what = code.split(" ", 1)
+    words = what.rsplit(" ", 1)
+    n = int(words[1]) if words[-1].isdigit() else 8192
+    what = words[0] if words[-1].isdigit() else what
+    heads = 1 if n > 8192 and what != "window" else HEADS
+    value = 2 * WIDTH if what == "E != D" else WIDTH
+    lead = (heads,) if what == "3-D input" else (1, heads)
+    q, k, v = (torch.randn(*lead, n, w, requires_grad=True) for w in (WIDTH, WIDTH, value))
+    more, given = {}, [q, k, v]
+    if what == "bias with a gradient":
+        slopes = torch.rand(heads, requires_grad=True)
+        given.append(slopes)
+    if what == "dropout":
+        more = {"dropout": 0.1} if who == "heedful" else {"dropout_p": 0.1}
+    weights = torch.randn(*lead, n, value)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if who == "sdpa":
+        if what == "bias with a gradient":
+            distance = (torch.arange(n)[:, None] - torch.arange(n)).abs().float()
+            more = {"attn_mask": (-slopes[:, None, None] * distance)[None]}
+        out = SDPA(q, k, v, **more)
+    else:
+        more |= {
+            "bias with a gradient": lambda: {"bias": heedful.ALiBi(slopes)}, "entmax15": lambda: {"normalize": heedful.entmax15},
+            "sparsemax": lambda: {"normalize": heedful.sparsemax}, "additive": lambda: {"score": Additive(torch.randn(WIDTH))},
+            "window": lambda: {"pattern": Local(128)},
+        }.get(what, dict)()  # fmt: skip
+        out = heedful.attention(q, k, v, **more)
+    torch.autograd.grad(out, given, weights)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def main() -> None:
+    """Prints the table, keeps results/operator.json."""
+    torch.manual_seed(0)
+    table = Table()
+    print("the operator beside its peers, H = 8, D = 64, float32")
+    for part in (windows, neighbourhoods, documents, normalisers, additive, memory):
+        part(table)
+        keep("operator", {"rows": table.rows})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        measured(sys.argv[1])
+    else:
+        main()

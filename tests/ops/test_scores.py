@@ -1,0 +1,201 @@
+"""Each score against its loop over numbers, its features, its derivatives and its words."""
+
+import math
+import re
+
+import pytest
+import torch
+
+import heedful
+from tests.reference import naive
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by PyTorch's forward mode, once
+B, H, G, N, M, D, K = 2, 6, 3, 5, 7, 4, 3
+
+
+def numbers(*shape, seed=0):
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + math.prod(shape)))
+
+
+Q, KEY, NARROW = numbers(B, H, N, D), numbers(B, H, M, D), numbers(B, H, M, K)
+W, WH = numbers(D, K), numbers(H, D, K)
+V, VH = numbers(D), numbers(H, D)
+WIDTHS = numbers(H).abs() + 0.5
+
+# name: (score, key, naive twin of one pair in head h)
+CASES = {
+    "dot": (heedful.Dot(), KEY, lambda q, k, h: naive.dot(q, k)),
+    "scaled dot": (heedful.ScaledDot(), KEY, lambda q, k, h: naive.scaled_dot(q, k)),
+    "bilinear": (heedful.Bilinear(W), NARROW, lambda q, k, h: naive.bilinear(q, k, W)),
+    "bilinear, heads": (heedful.Bilinear(WH), NARROW, lambda q, k, h: naive.bilinear(q, k, WH[h])),
+    "additive": (heedful.Additive(V), KEY, lambda q, k, h: naive.additive(q, k, V)),
+    "additive, heads": (heedful.Additive(VH), KEY, lambda q, k, h: naive.additive(q, k, VH[h])),
+    "cosine": (heedful.Cosine(), KEY, lambda q, k, h: naive.cosine(q, k)),
+    "gaussian": (heedful.Gaussian(0.7), KEY, lambda q, k, h: naive.gaussian(q, k, 0.7)),
+    "gaussian, heads": (heedful.Gaussian(WIDTHS), KEY, lambda q, k, h: naive.gaussian(q, k, WIDTHS[h])),
+}
+each = pytest.mark.parametrize("name", CASES)
+
+
+@each
+def test_a_score_is_its_formula(name):
+    score, key, twin = CASES[name]
+    score.check(Q, key)
+    got = score(Q, key)
+    assert got.shape == (B, H, N, M)
+    for b in range(B):
+        for h in range(H):
+            want = [[twin(Q[b, h, i], key[b, h, j], h).item() for j in range(M)] for i in range(N)]
+            torch.testing.assert_close(got[b, h], torch.tensor(want, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+
+
+@each
+def test_features_are_an_inner_product(name):
+    score, key, _ = CASES[name]
+    features = score.features(Q, key)
+    if "additive" in name:
+        assert features is None
+        with pytest.raises(ValueError, match="`score` must be an inner product of features: got Additive"):
+            score.as_inner_product(Q, key)
+        return
+    torch.testing.assert_close(features.query @ features.key.mT, score.pairs(Q, key), rtol=1e-12, atol=1e-12)
+    f, g, factor = score.as_inner_product(Q, key)
+    torch.testing.assert_close(factor * (f @ g.mT), score(Q, key), rtol=1e-12, atol=1e-12)
+
+
+@each
+def test_features_serve_grouped_heads(name):
+    score, key, _ = CASES[name]
+    shared = key[:, :G]
+    features = score.features(Q, shared)
+    if features is None:
+        return
+    each_head = features.key.repeat_interleave(H // G, 1)
+    want = score.pairs(Q, shared.repeat_interleave(H // G, 1))
+    assert features.key.shape[1] == G
+    torch.testing.assert_close(features.query @ each_head.mT, want, rtol=1e-12, atol=1e-12)
+
+
+@each
+def test_derivatives_of_every_tensor(name):
+    score, key, _ = CASES[name]
+    learned = [t.clone().requires_grad_() for t in vars(score).values() if torch.is_tensor(t)]
+
+    def call(q, k, *given):
+        return (type(score)(*given) if given else score)(q, k)
+
+    inputs = (Q[:1, :, :2].clone().requires_grad_(), key[:1, :, :2].clone().requires_grad_(), *learned)
+    assert torch.autograd.gradcheck(call, inputs, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(call, inputs)
+
+
+@each
+def test_a_batch_is_one_by_one(name):
+    score, key, _ = CASES[name]
+    got = torch.vmap(lambda q, k: score(q[None], k[None])[0])(Q, key)
+    torch.testing.assert_close(got, score(Q, key), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["dot", "scaled dot", "bilinear", "additive", "cosine", "gaussian"])
+def test_no_batch_and_no_heads(name):
+    score, key, _ = CASES[name]
+    torch.testing.assert_close(score(Q[0, 0], key[0, 0]), score(Q, key)[0, 0], rtol=1e-12, atol=1e-12)
+    assert score(Q[0, 0, :0], key[0, 0]).shape == (0, M)
+    assert score(Q[0, 0], key[0, 0, :0]).shape == (N, 0)
+
+
+@pytest.mark.parametrize("score", [heedful.Dot(), heedful.ScaledDot(), heedful.Cosine(), heedful.Gaussian()])
+def test_a_width_of_none(score):
+    assert torch.equal(score(Q[..., :0], KEY[..., :0]), torch.zeros(B, H, N, M, dtype=torch.float64))
+
+
+def test_a_zero_vector_has_cosine_0_and_no_gradient():
+    query = Q[0, 0].clone()
+    query[1] = 0
+    query.requires_grad_()
+    scores = heedful.Cosine()(query, KEY[0, 0])
+    [first] = torch.autograd.grad(scores.square().sum() + scores.sum(), query, create_graph=True)
+    [second] = torch.autograd.grad(first.square().sum(), query)
+    assert torch.equal(scores[1], torch.zeros(M, dtype=torch.float64))
+    assert torch.equal(first[1], torch.zeros(D, dtype=torch.float64))
+    assert second.isfinite().all()
+    assert torch.equal(second[1], torch.zeros(D, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_a_cosine_does_not_know_lengths(size):
+    query = Q.float()
+    torch.testing.assert_close(heedful.Cosine()(query * size, KEY.float()), heedful.Cosine()(query, KEY.float()))
+
+
+def test_distances_far_from_0_are_as_exact_as_near_it():
+    query, key = Q.float() + 1000, KEY.float() + 1000
+    want = heedful.Gaussian()(query.double(), key.double())
+    error = (heedful.Gaussian()(query, key) - want).abs().max()
+    assert error < 2e-5  # by the plain expansion |q|^2 - 2 q.k + |k|^2 it is 0.5
+
+
+def test_a_bad_first_query_stays_in_its_row():
+    query = Q.clone()
+    query[:, :, 0, 1] = math.nan
+    got, want = heedful.Gaussian()(query, KEY), heedful.Gaussian()(Q, KEY)
+    assert got[:, :, 0].isnan().all()
+    torch.testing.assert_close(got[:, :, 1:], want[:, :, 1:], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: heedful.Bilinear(V), "`weight` of Bilinear must be [D, K] or [H, D, K]: got [4]."),
+        (lambda: heedful.Additive(WH), "`weight` of Additive must be [D] or [H, D]: got [6, 4, 3]."),
+        (lambda: heedful.Gaussian(0.0), "`bandwidth` must be positive: got 0.0."),
+        (lambda: heedful.Gaussian(math.nan), "`bandwidth` must be positive: got nan."),
+        (lambda: heedful.Gaussian(torch.tensor([1.0, -2.0])), "`bandwidth` must be positive: got -2."),
+        (lambda: heedful.Gaussian(W), "`bandwidth` must be a number or [H]: got [4, 3]."),
+    ],
+)
+def test_words_of_what_a_score_is_made_of(make, message, unchecked):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("score", "query", "key", "kind", "message"),
+    [
+        (heedful.Dot(), Q, NARROW, ValueError, "`query` and `key` must be equally wide for Dot: got 4 and 3."),
+        (heedful.Cosine(), Q, NARROW, ValueError, "`query` and `key` must be equally wide for Cosine: got 4 and 3."),
+        (
+            heedful.Bilinear(W), Q, KEY, ValueError,
+            "`weight` of Bilinear must be [..., 4, 4], the widths of `query` and `key`: got [4, 3].",
+        ),
+        (
+            heedful.Bilinear(WH[:2]), Q, NARROW, ValueError,
+            "`weight` of Bilinear must have as many heads as `query`, in [H, D, K]: got 2 and 6.",
+        ),
+        (
+            heedful.Bilinear(WH), Q[0], NARROW[0], ValueError,
+            "`weight` of Bilinear must have no head axis where `query` has none: got [H, D, K] = [6, 4, 3].",
+        ),
+        (heedful.Additive(numbers(3)), Q, KEY, ValueError, "`weight` of Additive must be as wide as `query`: got 3 and 4."),
+        (
+            heedful.Additive(VH[:5]), Q, KEY, ValueError,
+            "`weight` of Additive must have as many heads as `query`, in [H, D]: got 5 and 6.",
+        ),
+        (
+            heedful.Gaussian(WIDTHS[:5]), Q, KEY, ValueError,
+            "`bandwidth` of Gaussian must have as many heads as `query`, in [H]: got 5 and 6.",
+        ),
+        (
+            heedful.Additive(V.to("meta")), Q, KEY, ValueError,
+            "`weight` of Additive must be on the device of `query`, cpu: got meta.",
+        ),
+    ],
+)  # fmt: skip
+def test_words_of_what_does_not_fit(score, query, key, kind, message, unchecked):
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        score.check(query, key)
+
+
+def test_words_of_a_bandwidth_of_integers(unchecked):
+    with pytest.raises(TypeError, match="`bandwidth` of Gaussian must be floating point: got torch.int64."):
+        heedful.Gaussian(torch.tensor(2)).check(Q, KEY)
