@@ -194,20 +194,23 @@ def train_follower(task: str, kind: str, seed: int, *, steps: int = 800) -> dict
 
 # --- time against an LSTM ---------------------------------------------------------------------------------------------------------
 
-SIZES = (128, 256, 512, 1_024, 2_048, 4_096)
+SIZES, WIDTHS = (128, 256, 512, 1_024, 2_048, 4_096), (128, 512)
 
 
-def times(sizes: tuple[int, ...] = SIZES, seconds: float = 6.0, width: int = 128) -> list[dict[str, float]]:
+def times(sizes: tuple[int, ...] = SIZES, seconds: float = 6.0) -> list[dict[str, float]]:
     """Forward and backward of one attention layer and of one LSTM layer, one sequence, the same width."""
     rows = []
-    for n in sizes:
-        torch.manual_seed(0)
-        x, weights = torch.randn(1, n, width), torch.randn(1, n, width)
-        attention, lstm = SelfAttention(width), nn.LSTM(width, width, batch_first=True)
-        calls = [_step(attention, x, weights), _step(lambda x, lstm=lstm: lstm(x)[0], x, weights)]
-        pair = paired(*calls, seconds=seconds)
-        rows.append({"n": n, "attention": pair.ours, "lstm": pair.theirs, "ratio": pair.ratio})
-        print(f"  N = {n:<6,} attention {1e3 * pair.ours:8.1f} ms   LSTM {1e3 * pair.theirs:8.1f} ms", flush=True)
+    for width in WIDTHS:
+        for n in sizes:
+            torch.manual_seed(0)
+            x, weights = torch.randn(1, n, width), torch.randn(1, n, width)
+            attention, lstm = SelfAttention(width), nn.LSTM(width, width, batch_first=True)
+            pair = paired(
+                _step(attention, x, weights), _step(lambda x, lstm=lstm: lstm(x)[0], x, weights), seconds=seconds
+            )
+            rows.append({"width": width, "n": n, "attention": pair.ours, "lstm": pair.theirs, "ratio": pair.ratio})
+            line = f"  width {width}  N = {n:<6,} attention {1e3 * pair.ours:8.1f} ms   LSTM {1e3 * pair.theirs:8.1f} ms"
+            print(line, flush=True)
     return rows
 
 
@@ -242,7 +245,7 @@ def main() -> None:
 
 def time_main() -> None:
     """Times attention against an LSTM, keeps results/ideas-time.json, and brings the page up to date."""
-    print("one layer, width 128, forward + backward")
+    print("one layer, one sequence, forward + backward")
     keep("ideas-time", {"time": times()})
     show()
 
@@ -279,10 +282,11 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
             runs = [run for run in found["lengths"] if run["kind"] == kind and run["task"] == task]
             row += [percent([run[part] for run in runs]) for part in ("known", "new")]
         lengths.append(row)
-    time = [["N", "attention", "LSTM", "LSTM / attention"]]
-    for row in found["time"]:
-        milliseconds = [f"{1e3 * row[k]:.1f} ms" for k in ("attention", "lstm")]
-        time.append([f"{row['n']:,}", *milliseconds, f"{1 / row['ratio']:.1f}"])
+    time = [["N", *(f"{layer}, width {width}" for width in WIDTHS for layer in ("attention", "LSTM"))]]
+    for n in dict.fromkeys(row["n"] for row in found["time"]):
+        cells = {row["width"]: row for row in found["time"] if row["n"] == n}
+        both = [cells[width][layer] for width in WIDTHS for layer in ("attention", "lstm")]
+        time.append([f"{n:,}", *(f"{1e3 * seconds:,.1f} ms" for seconds in both)])
     return {name: _markdown(rows) for name, rows in (("recall", recall), ("lengths", lengths), ("time", time))}
 
 

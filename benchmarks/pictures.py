@@ -182,21 +182,29 @@ def lengths(runs: list[dict[str, Any]], kinds: Sequence[str], tasks: Sequence[st
 
 
 def times(rows: list[dict[str, float]]) -> None:
-    """Milliseconds of a forward and a backward pass, by length."""
-    with _figure("time", 1, 1, 7.2, 3.6) as (_, [[ax]]):
-        n = [row["n"] for row in rows]
-        for place, (key, label) in enumerate((("attention", "attention"), ("lstm", "LSTM"))):
-            line = [1e3 * row[key] for row in rows]
-            ax.plot(n, line, color=COLOURS[place], marker=MARKERS[place])
-            ax.annotate(label, (n[-1], line[-1]), (9, 0), textcoords="offset points", color=COLOURS[place], va="center")
-        ax.set(xscale="log", yscale="log", xlabel="positions", ylabel="forward + backward, ms")
-        ax.set_xticks(n, [f"{d:,}" for d in n])
-        low, high = (f(row[k] * 1e3 for row in rows for k in ("attention", "lstm")) for f in (min, max))
-        ticks = [t for t in (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000) if low / 3 <= t <= 3 * high]
-        ax.set_yticks(ticks, [f"{t:,}" for t in ticks])
-        ax.set_xlim(n[0] / 1.2, n[-1] * 1.75)
-        ax.minorticks_off()
-        ax.grid(True)
+    """Milliseconds of a forward and a backward pass, by length, a panel for each width."""
+    widths = list(dict.fromkeys(row["width"] for row in rows))
+    with _figure("time", 1, len(widths), 8.4, 3.6) as (_, [axes]):
+        for ax, width in zip(axes, widths, strict=True):
+            mine = [row for row in rows if row["width"] == width]
+            n = [row["n"] for row in mine]
+            for place, (key, label) in enumerate((("attention", "attention"), ("lstm", "LSTM"))):
+                line = [1e3 * row[key] for row in mine]
+                ax.plot(n, line, color=COLOURS[place], marker=MARKERS[place])
+                ax.annotate(label, (n[-1], line[-1]), (9, 0), textcoords="offset points", color=COLOURS[place], va="center")
+            ax.set_title(f"width {width}")
+            ax.set(xscale="log", yscale="log", xlabel="positions")
+            ax.set_xticks(n, [f"{d:,}" for d in n], fontsize=9)
+            ax.set_xlim(n[0] / 1.2, n[-1] * 2.6)
+            ax.grid(True)
+        low, high = (f(1e3 * row[key] for row in rows for key in ("attention", "lstm")) for f in (min, max))
+        ticks = [t for t in (0.1, 1, 10, 100, 1_000, 10_000) if low / 10 < t < 10 * high]
+        for ax in axes:
+            ax.set_ylim(low / 1.6, 1.6 * high)
+            ax.set_yticks([t for t in ticks if low / 1.6 <= t <= 1.6 * high])
+            ax.set_yticklabels([f"{t:,}" for t in ticks if low / 1.6 <= t <= 1.6 * high])
+            ax.minorticks_off()
+        axes[0].set_ylabel("forward + backward, ms")
 
 
 def _frameless(ax: Any) -> None:

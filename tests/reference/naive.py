@@ -1,6 +1,8 @@
 """Attention by loops over numbers, in float64. Imports nothing of heedful: this is what heedful is compared with."""
 
+import itertools
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -30,86 +32,222 @@ def gaussian(q, k, bandwidth):
     return -sum((a - b) ** 2 for a, b in zip(q, k, strict=True)) / (2 * bandwidth**2)
 
 
-# Normalisers: from the scores of the visible keys of one row to their weights, lists of floats.
+# Normalisers: from the scores of the visible keys of one row to their weights, lists of numbers (of tensors without axes).
 
 
 def softmax(s):
-    powers = [math.exp(x - max(s)) for x in s]
-    return [p / sum(powers) for p in powers]
+    s = _numbers(s)
+    highest = max(x.item() for x in s)
+    powers = [(x - highest).exp() for x in s]
+    total = sum(powers)
+    return [p / total for p in powers]
 
 
 def softmax1(s):
-    return softmax([*s, 0.0])[:-1]
+    return softmax([*_numbers(s), torch.zeros((), dtype=torch.float64)])[:-1]
 
 
 def relu(s):
-    return [max(x, 0.0) / len(s) for x in s]
+    return [_positive(x) / len(s) for x in _numbers(s)]
 
 
 def proportional(s):
-    total = sum(max(x, 0.0) for x in s)
-    return [max(x, 0.0) / total if total > 0 else 0.0 for x in s]
+    parts = [_positive(x) for x in _numbers(s)]
+    total = sum(parts)
+    return [p / total if total > 0 else 0 * p for p in parts]
 
 
 def sigmoid(s, offset=None):
     offset = -math.log(len(s)) if offset is None else offset
-    return [1 / (1 + math.exp(-(x + offset))) for x in s]
+    return [1 / (1 + (-(x + offset)).exp()) for x in _numbers(s)]
 
 
 def linear(s):
-    return [x / len(s) for x in s]
+    return [x / len(s) for x in _numbers(s)]
 
 
 def entmax(s, alpha):
-    """By bisection on the threshold of Peters et al. 2019, equation 10."""
+    """By bisection on the threshold of Peters et al. 2019, equation 10; one step of Newton's makes its first gradient right."""
     if alpha == 1:
         return softmax(s)
+    s = _numbers(s)
     z = [(alpha - 1) * x for x in s]
+    power = 1 / (alpha - 1)
 
-    def weights(tau):
-        return [max(x - tau, 0.0) ** (1 / (alpha - 1)) for x in z]
+    def weights(z, tau, power):
+        return [max(x - tau, 0.0) ** power for x in z]
 
-    low, high = max(z) - 1, max(z)
-    for _ in range(200):
+    plain, fixed = [float(x) for x in z], float(power)
+    low, high = max(plain) - 1, max(plain)
+    for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if sum(weights(middle)) > 1 else (low, middle)
-    return weights(low)
+        low, high = (middle, high) if sum(weights(plain, middle, fixed)) > 1 else (low, middle)
+    support = [x > low for x in plain]
+    slope = sum(fixed * (x - low) ** (fixed - 1) for x, inside in zip(plain, support, strict=True) if inside)
+    total = sum((x - low) ** power for x, inside in zip(z, support, strict=True) if inside)
+    tau = low + (total - 1) / slope
+    return [(x - tau) ** power if inside else 0 * x for x, inside in zip(z, support, strict=True)]
 
 
-def attention(query, key, value, *, score, visible, bias=None):
-    """query [B, H, N, D], key [B, G, M, D], value [B, G, M, E]; visible(b, h, i, j) says whether i may see j.
+def sparsemax(s):
+    return entmax(s, 2.0)
 
-    Gives the output [B, H, N, E] and the weights [B, H, N, M]; gradients flow through both.
+
+def entmax15(s):
+    return entmax(s, 1.5)
+
+
+def _numbers(s):
+    return [torch.as_tensor(x, dtype=torch.float64) for x in s]
+
+
+def _positive(x):
+    return x if x > 0 else 0 * x
+
+
+# What is taken of the weights of one row: lists of numbers that are multiplied with the values.
+
+
+def soft(weights, uniform):
+    return weights
+
+
+def hard(weights, uniform):
+    """The first of the largest; its gradient is that of the weights."""
+    best = max(range(len(weights)), key=lambda j: weights[j].item())
+    return [(j == best and w.item() > 0) + (w - w.item()) for j, w in enumerate(weights)]
+
+
+def drawn(weights, uniform):
+    """The place of the key whose share of the row holds the number `uniform`; None where that is the share of nothing."""
+    total = sum(w.item() for w in weights)
+    mark, height = uniform * total if total > 1 - 1e-12 else uniform, 0.0
+    for j, w in enumerate(weights):
+        height += w.item()
+        if mark < height:
+            return j
+    return None
+
+
+def straight_through(weights, uniform):
+    chosen = drawn(weights, uniform)
+    return [(j == chosen) + (w - w.item()) for j, w in enumerate(weights)]
+
+
+def score_function(weights, uniform):
+    chosen = drawn(weights, uniform)
+    return [torch.tensor(float(j == chosen), dtype=torch.float64) for j in range(len(weights))]
+
+
+def log_probability(weights, uniform):
+    """Of what is drawn."""
+    chosen, total = drawn(weights, uniform), sum(weights)
+    if chosen is None:
+        return (1 - total).log()
+    return weights[chosen].log() - (total.log() if total > 1 else 0)
+
+
+class Found(NamedTuple):
+    """Output [B, H, N, E]; weights [B, H, N, M] before selection and dropout; the log-probability of a draw [B, H, N]."""
+
+    output: torch.Tensor
+    weights: torch.Tensor
+    log_probability: torch.Tensor
+
+
+def attention(
+    query, key, value, *, score, visible, normalize=lambda s, h, i: softmax(s), bias=None, scale=None, softcap=None,
+    sinks=None, select=soft, uniform=None, dropout=0.0, keep=None,
+):  # fmt: skip
+    """query [B, H, N, D], key [B, G, M, K], value [B, G, M, E]; gradients flow through all that is found.
+
+    score(q, k, h), visible(b, h, i, j), normalize(scores, h, i), bias(b, h, i, j), scale(h, i) and sinks(h) say how; `uniform`
+    [B, H, N] and `keep` [B, H, N, M] are what was drawn.
     """
     B, H, N, _ = query.shape
     G, M, E = value.shape[1:]
-    out = torch.zeros(B, H, N, E, dtype=torch.float64)
-    weights = torch.zeros(B, H, N, M, dtype=torch.float64)
-    outs, rows = [], []
-    for b in range(B):
-        for h in range(H):
-            g = h // (H // G)
-            for i in range(N):
-                seen = [j for j in range(M) if visible(b, h, i, j)]
-                if not seen:
-                    outs.append(torch.zeros(E, dtype=torch.float64))
-                    rows.append(torch.zeros(M, dtype=torch.float64))
-                    continue
-                scores = [score(query[b, h, i], key[b, g, j]) for j in seen]
-                if bias is not None:
-                    scores = [s + bias[b, h, i, j] for s, j in zip(scores, seen, strict=True)]
-                highest = max(s.item() for s in scores)
-                powers = [torch.exp(s - highest) for s in scores]
-                total = sum(powers)
-                shares = [p / total for p in powers]
-                outs.append(sum(w * value[b, g, j] for w, j in zip(shares, seen, strict=True)))
-                row = [torch.zeros((), dtype=torch.float64)] * M
-                for w, j in zip(shares, seen, strict=True):
-                    row[j] = w
-                rows.append(torch.stack(row))
-    out = torch.stack(outs).view(B, H, N, E)
-    weights = torch.stack(rows).view(B, H, N, M)
-    return out, weights
+    nothing = torch.zeros((), dtype=torch.float64)
+    outs, rows, logs = [], [], []
+    for b, h, i in itertools.product(range(B), range(H), range(N)):
+        g = h // (H // G)
+        seen = [j for j in range(M) if visible(b, h, i, j)]
+        scores = [score(query[b, h, i], key[b, g, j], h) for j in seen]
+        if scale is not None:
+            scores = [s * scale(h, i) for s in scores]
+        if softcap is not None:
+            scores = [softcap * (s / softcap).tanh() for s in scores]
+        if bias is not None:
+            scores = [s + bias(b, h, i, j) for s, j in zip(scores, seen, strict=True)]
+            seen = [j for s, j in zip(scores, seen, strict=True) if s > -math.inf]
+            scores = [s for s in scores if s > -math.inf]
+        if not seen:
+            outs.append(torch.zeros(E, dtype=torch.float64))
+            rows.append(torch.zeros(M, dtype=torch.float64))
+            logs.append(nothing)
+            continue
+        weights = normalize(scores if sinks is None else [*scores, sinks(h)], h, i)[: len(seen)]
+        draw = None if uniform is None else uniform[b, h, i].item()
+        selected = select(weights, draw)
+        if dropout:
+            selected = [w * keep[b, h, i, j] / (1 - dropout) for w, j in zip(selected, seen, strict=True)]
+        outs.append(sum(w * value[b, g, j] for w, j in zip(selected, seen, strict=True)))
+        row = [nothing] * M
+        for w, j in zip(weights, seen, strict=True):
+            row[j] = w
+        rows.append(torch.stack(row))
+        logs.append(nothing if draw is None else log_probability(weights, draw))
+    return Found(
+        torch.stack(outs).view(B, H, N, E), torch.stack(rows).view(B, H, N, M), torch.stack(logs).view(B, H, N)
+    )
+
+
+# Numbers to add, one pair at a time. `offset` is the position of query 0 among the keys.
+
+
+def alibi(slopes, offset=0):
+    return lambda b, h, i, j: -slopes[h] * abs(j - i - offset)
+
+
+def alibi2d(slopes, columns):
+    def number(b, h, i, j):
+        (y, x), (v, u) = divmod(i, columns), divmod(j, columns)
+        return -slopes[h] * math.hypot(y - v, x - u)
+
+    return number
+
+
+def clipped(table, two_sided=True, offset=0):
+    """The table of one head has a number for each distance from -reach to reach, or from 0 backwards."""
+
+    def number(b, h, i, j):
+        distance, count = j - i - offset, table.shape[-1]
+        if two_sided:
+            return table[h, max(-(count // 2), min(distance, count // 2)) + count // 2]
+        return table[h, min(max(-distance, 0), count - 1)]
+
+    return number
+
+
+def logarithmic(table, farthest):
+    """The two-sided buckets of Raffel et al. 2020."""
+
+    def number(b, h, i, j):
+        side = table.shape[-1] // 2
+        short, distance = side // 2, abs(j - i)
+        bucket = distance
+        if distance >= short:
+            bucket = short + int(math.log(distance / short) / math.log(farthest / short) * (side - short))
+        return table[h, min(bucket, side - 1) + side * (j > i)]
+
+    return number
+
+
+def relative2d(table, grid):
+    def number(b, h, i, j):
+        (y, x), (v, u) = divmod(i, grid[1]), divmod(j, grid[1])
+        return table[h, v - y + grid[0] - 1, u - x + grid[1] - 1]
+
+    return number
 
 
 # Who may see whom, one pair at a time: each gives visible(b, h, i, j). `offset` is the position of query 0 among the keys.

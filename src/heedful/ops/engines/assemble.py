@@ -133,7 +133,7 @@ class _Banded:
     @staticmethod
     def _three(t: Tensor, width: int) -> Tensor:
         t = t if t.shape[-1] == width else F.pad(t, (0, width - t.shape[-1]))
-        return t.reshape(-1, *t.shape[-2:]).contiguous()
+        return t.reshape(math.prod(t.shape[:-2]), *t.shape[-2:]).contiguous()
 
     def _back(self, gradient: Tensor, operand: Tensor) -> Tensor:
         gradient = gradient[..., : operand.shape[-1]]
@@ -199,7 +199,7 @@ def _in_place(mechanism: Mechanism, query: Tensor) -> bool:
     """Whether the hot loop knows the mechanism; what has parameters of its own that learn goes through the definition."""
     score = mechanism.score
     known = isinstance(score, (Dot, Additive)) and not torch.is_tensor(mechanism.factor(query.shape[-1]))
-    return known and not mechanism.normalize.learns and not isinstance(mechanism.select, Sampled)
+    return known and not (mechanism.normalize.learns or mechanism.normalize.varies) and not isinstance(mechanism.select, Sampled)
 
 
 def tile_pairs(mechanism: Mechanism, query: Tensor) -> int:

@@ -307,7 +307,7 @@ def _pairs(heads: slice, keys: slice) -> Iterator[tuple[int, int]]:
 
 
 def _three_axes(tensor: Tensor) -> Tensor:
-    return tensor.reshape(-1, *tensor.shape[-2:])
+    return tensor.reshape(math.prod(tensor.shape[:-2]), *tensor.shape[-2:])
 
 
 def _flat(tensor: Tensor, shape: Shape) -> Tensor:

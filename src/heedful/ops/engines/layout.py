@@ -158,8 +158,10 @@ class _Conjunction:
             raise _OfHeads
         return allowed.reshape(allowed.shape[-3:])
 
-    def _hulls(self, starts: Tensor, stops: Tensor) -> tuple[Tensor, Tensor]:
-        return self.pattern.columns(starts, stops, self.shape)
+    def _of_rows(self, pattern: Pattern) -> tuple[Tensor, Tensor]:
+        """The run of columns that each row may see."""
+        row = torch.arange(self.rows)
+        return pattern.columns(row, row + 1, self.shape)
 
     def _runs(self) -> Strip:
         """In the order of the sequence: rows that see the same run of columns together, all others in even blocks."""
@@ -168,8 +170,11 @@ class _Conjunction:
         for part in self.parts:
             if not (flag and isinstance(part, Causal)):
                 rest = And(rest, part)
-        row = torch.arange(self.rows)
-        first, last = rest.columns(row, row + 1, self.shape)
+        first, last = self._of_rows(rest)
+        if flag:
+            self.hulls = self._of_rows(self.pattern)
+        else:
+            self.hulls = first, last
         changes = ((first[1:] != first[:-1]) | (last[1:] != last[:-1])).nonzero()[:, 0] + 1
         bounds = [0, *changes.tolist(), self.rows]
         width = int((last - first).float().median()) if self.rows else 0
@@ -193,10 +198,14 @@ class _Conjunction:
         if start >= stop:
             return []
         size = 2 ** min(max(round(math.log2(max(width, 1) / 2)), 5), 22 if width > 1024 else 8)
-        starts = torch.arange(start, stop, size)
-        stops = (starts + size).clamp_max(stop)
-        first, last = self._hulls(starts, stops)
-        return grouped(starts.tolist(), stops.tolist(), first.tolist(), last.tolist())
+        starts = range(start, stop, size)
+        stops = [min(at + size, stop) for at in starts]
+        first, last = (h[start:stop] for h in self.hulls)
+        filler = -len(first) % size
+        lowest = torch.nn.functional.pad(torch.where(first < last, first, self.columns), (0, filler), value=self.columns)
+        highest = torch.nn.functional.pad(torch.where(first < last, last, 0), (0, filler))
+        lows, highs = lowest.view(-1, size).amin(1), highest.view(-1, size).amax(1)
+        return grouped(list(starts), stops, lows.tolist(), highs.maximum(lows).tolist())
 
     def _residues(self, part: Dilated) -> Iterator[Strip]:
         """Every k-th position by itself: there a dilated window is a plain one."""
@@ -211,7 +220,7 @@ class _Conjunction:
             size = 2 ** min(max(round(math.log2(max(part.before + after + 1, 1) / 2)), 5), 8)
             starts = torch.arange(0, rows.length, size)
             stops = (starts + size).clamp_max(rows.length)
-            hull_first, hull_last = self._hulls(at + starts * k, at + (stops - 1) * k + 1)
+            hull_first, hull_last = self.pattern.columns(at + starts * k, at + (stops - 1) * k + 1, self.shape)
             shift = (at + offset - residue) // k
             first = torch.maximum(starts + shift - part.before, -((residue - hull_first) // k)).clamp(0, columns.length)
             last = torch.minimum(stops + shift + after, (hull_last - 1 - residue) // k + 1).clamp(0, columns.length)
