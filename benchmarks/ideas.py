@@ -37,23 +37,23 @@ SEEDS = (1, 2, 3)
 
 # --- recall over a distance -------------------------------------------------------------------------------------------------------
 
-NAMES, COLOURS, WIDTH = 8, 8, 32
+WIDTH = 32
 DISTANCES = (30, 100, 300, 1_000, 3_000, 10_000)
-READERS = ("attention", "window of 128", "LSTM")
+READERS = {"attention": 8, "window of 128": 8, "LSTM": 8, "LSTM, 4 names": 4}  # how many names, and as many colours
 
 
-def notes(batch: int, distance: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Eight names with a colour each, `distance` other names with colours, then one of the eight without a colour.
+def notes(batch: int, distance: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """`count` names with a colour each, `distance` other names with colours, then one of the first names without a colour.
 
     Returns:
-        names and colours `[batch, 8 + distance + 1]`, and the colour that is asked for `[batch]`.
+        names and colours `[batch, count + distance + 1]`, and the colour that is asked for `[batch]`.
     """
-    order = torch.rand(batch, NAMES, generator=generator).argsort(-1)
-    others = torch.randint(NAMES, 2 * NAMES, (batch, distance), generator=generator)
-    colours = torch.randint(COLOURS, (batch, NAMES + distance), generator=generator)
-    asked = torch.randint(NAMES, (batch, 1), generator=generator)
+    order = torch.rand(batch, count, generator=generator).argsort(-1)
+    others = torch.randint(count, 2 * count, (batch, distance), generator=generator)
+    colours = torch.randint(count, (batch, count + distance), generator=generator)
+    asked = torch.randint(count, (batch, 1), generator=generator)
     names = torch.cat([order, others, order.gather(1, asked)], dim=1)
-    unknown = torch.full((batch, 1), COLOURS)
+    unknown = torch.full((batch, 1), count)
     return names, torch.cat([colours, unknown], dim=1), colours.gather(1, asked)[:, 0]
 
 
@@ -62,33 +62,34 @@ class Reader(nn.Module):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.kind = kind
-        self.name, self.colour = nn.Embedding(2 * NAMES, WIDTH), nn.Embedding(COLOURS + 1, WIDTH)
-        self.layer = nn.LSTM(WIDTH, WIDTH, batch_first=True) if kind == "LSTM" else MultiHeadAttention(WIDTH, heads=1)
-        self.answer = nn.Linear(WIDTH, COLOURS)
-        if kind == "LSTM":  # it begins by remembering: Jozefowicz et al. 2015
+        self.count = READERS[kind]
+        self.pattern = heedful.Local(127, 0, align="end") if "window" in kind else heedful.Global()
+        self.name, self.colour = nn.Embedding(2 * self.count, WIDTH), nn.Embedding(self.count + 1, WIDTH)
+        self.layer = nn.LSTM(WIDTH, WIDTH, batch_first=True) if "LSTM" in kind else MultiHeadAttention(WIDTH, heads=1)
+        self.answer = nn.Linear(WIDTH, self.count)
+        if "LSTM" in kind:  # it begins by remembering: Jozefowicz et al. 2015
             nn.init.constant_(self.layer.bias_ih_l0[WIDTH : 2 * WIDTH], 1.0)
 
     def forward(self, names: Tensor, colours: Tensor) -> Tensor:
         x = self.name(names) + self.colour(colours)
-        if self.kind == "LSTM":
+        if isinstance(self.layer, nn.LSTM):
             return self.answer(self.layer(x)[0][:, -1])
         # only the last position's output is read, so only its row of the matrix is computed
-        seen = heedful.Global() if self.kind == "attention" else heedful.Local(127, 0, align="end")
-        return self.answer(self.layer(x[:, -1:], x, pattern=seen)[:, 0])
+        return self.answer(self.layer(x[:, -1:], x, pattern=self.pattern)[:, 0])
 
 
-def train_reader(kind: str, seed: int, *, steps: int = 1_500, longest: int = 1_000) -> dict[str, Any]:
-    """Trains at distances from 10 to `longest`, short and long ones equally often on a logarithmic scale; measures at all."""
+def train_reader(
+    kind: str, seed: int, *, steps: int = 1_500, longest: int = 1_000, distances: tuple[int, ...] = DISTANCES
+) -> dict[str, Any]:
+    """Trains at distances from 1 to `longest`, short and long ones equally often on a logarithmic scale; measures at `distances`."""
     torch.manual_seed(seed)
     reader, generator = Reader(kind), torch.Generator().manual_seed(seed)
     adam = torch.optim.Adam(reader.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, 5e-3, total_steps=steps)
     start = time.perf_counter()
     for _ in range(steps):
-        share = torch.rand((), generator=generator).item()
-        distance = round(longest**share)
-        names, colours, answer = notes(64, distance, generator)
+        distance = round(longest ** torch.rand((), generator=generator).item())
+        names, colours, answer = notes(64, distance, reader.count, generator)
         loss = F.cross_entropy(reader(names, colours), answer)
         adam.zero_grad()
         loss.backward()
@@ -99,10 +100,10 @@ def train_reader(kind: str, seed: int, *, steps: int = 1_500, longest: int = 1_0
     generator.manual_seed(1_000)  # all are asked the same questions
     right = {}
     with torch.no_grad():
-        for distance in DISTANCES:
+        for distance in distances:
             found = []
             for _ in range(8):
-                names, colours, answer = notes(64, distance, generator)
+                names, colours, answer = notes(64, distance, reader.count, generator)
                 found.append(reader(names, colours).argmax(-1) == answer)
             right[str(distance)] = torch.cat(found).float().mean().item()
     return {"kind": kind, "seed": seed, "seconds": seconds, "loss": loss.item(), "right": right}
@@ -209,7 +210,9 @@ def times(sizes: tuple[int, ...] = SIZES, seconds: float = 6.0) -> list[dict[str
                 _step(attention, x, weights), _step(lambda x, lstm=lstm: lstm(x)[0], x, weights), seconds=seconds
             )
             rows.append({"width": width, "n": n, "attention": pair.ours, "lstm": pair.theirs, "ratio": pair.ratio})
-            line = f"  width {width}  N = {n:<6,} attention {1e3 * pair.ours:8.1f} ms   LSTM {1e3 * pair.theirs:8.1f} ms"
+            line = (
+                f"  width {width}  N = {n:<6,} attention {1e3 * pair.ours:8.1f} ms   LSTM {1e3 * pair.theirs:8.1f} ms"
+            )
             print(line, flush=True)
     return rows
 
@@ -230,7 +233,11 @@ def main() -> None:
         for seed in SEEDS:
             run = _once(f"recall-{kind}-{seed}", lambda: train_reader(kind, seed))  # noqa: B023
             recall.append(run)
-            print(f"  {kind:<14} seed {seed}  {run['seconds']:5.0f} s ", *(f"{v:.3f}" for v in run["right"].values()), flush=True)
+            print(
+                f"  {kind:<14} seed {seed}  {run['seconds']:5.0f} s ",
+                *(f"{v:.3f}" for v in run["right"].values()),
+                flush=True,
+            )
     print(f"lengths: the share of right answers at positions up to {TRAINED}, and from there to {TESTED}")
     lengths = []
     for task in TASKS:
@@ -238,7 +245,10 @@ def main() -> None:
             for seed in SEEDS:
                 run = _once(f"lengths-{task}-{kind}-{seed}", lambda: train_follower(task, kind, seed))  # noqa: B023
                 lengths.append(run)
-                print(f"  {task:<12} {kind:<11} seed {seed}  {run['seconds']:5.0f} s  {run['known']:.3f} {run['new']:.3f}", flush=True)
+                print(
+                    f"  {task:<12} {kind:<11} seed {seed}  {run['seconds']:5.0f} s  {run['known']:.3f} {run['new']:.3f}",
+                    flush=True,
+                )
     keep("ideas", {"recall": recall, "lengths": lengths})
     show()
 
@@ -265,7 +275,9 @@ def show() -> None:
 
 def read() -> dict[str, Any]:
     """What was kept: recall, lengths and time."""
-    return {k: v for name in ("ideas", "ideas-time") for k, v in json.loads((RESULTS / f"{name}.json").read_text()).items()}
+    return {
+        k: v for name in ("ideas", "ideas-time") for k, v in json.loads((RESULTS / f"{name}.json").read_text()).items()
+    }
 
 
 def tables(found: dict[str, Any]) -> dict[str, str]:

@@ -106,7 +106,10 @@ def maps(
             bar.set_ticks([0, 0.5, 1])
             bar.set_label("share of the largest weight")
         else:
-            bar.set_ticks([0, FAINT, (1 + FAINT) / 2, 1], labels=["none", f"$10^{{-{decades}}}$", f"$10^{{-{decades // 2}}}$", "1"])
+            bar.set_ticks(
+                [0, FAINT, (1 + FAINT) / 2, 1],
+                labels=["none", f"$10^{{-{decades}}}$", f"$10^{{-{decades // 2}}}$", "1"],
+            )
             bar.set_label("share of the largest")
         bar.outline.set_visible(False)
 
@@ -117,7 +120,9 @@ def bars(name: str, weights: Tensor, *, x: str, y: str) -> None:
         best = int(weights.argmax())
         colours = [COLOURS[1] if i == best else COLOURS[0] for i in range(len(weights))]
         ax.bar(range(len(weights)), weights.tolist(), width=0.8, color=colours)
-        ax.annotate(f"key {best}", (best, float(weights[best])), (6, -4), textcoords="offset points", color=COLOURS[1], va="top")
+        ax.annotate(
+            f"key {best}", (best, float(weights[best])), (6, -4), textcoords="offset points", color=COLOURS[1], va="top"
+        )
         ax.set_xlabel(x)
         ax.set_ylabel(y)
         ax.set_xlim(-1, len(weights))
@@ -159,7 +164,16 @@ def lengths(runs: list[dict[str, Any]], kinds: Sequence[str], tasks: Sequence[st
                 ax.plot(
                     [100 * run["new"] for run in mine], [place + 0.22] * len(mine), ".", color=COLOURS[1], markersize=3
                 )
-                ax.plot(known, place, "o", color=COLOURS[0], markerfacecolor="white", markeredgewidth=2, markersize=9, zorder=2)
+                ax.plot(
+                    known,
+                    place,
+                    "o",
+                    color=COLOURS[0],
+                    markerfacecolor="white",
+                    markeredgewidth=2,
+                    markersize=9,
+                    zorder=2,
+                )
                 ax.plot(new, place, "s", color=COLOURS[1], markersize=6, zorder=3)
             ax.axvline(100 / 16, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
             ax.set_title(titles[task])
@@ -175,7 +189,15 @@ def lengths(runs: list[dict[str, Any]], kinds: Sequence[str], tasks: Sequence[st
         ring = {"marker": "o", "markerfacecolor": "white", "markeredgewidth": 2, "markersize": 9, "color": COLOURS[0]}
         marks = [
             Line2D([], [], linestyle="", label="positions up to 128, as trained", **ring),
-            Line2D([], [], linestyle="", marker="s", markersize=6, color=COLOURS[1], label="positions 129 to 512, never trained"),
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker="s",
+                markersize=6,
+                color=COLOURS[1],
+                label="positions 129 to 512, never trained",
+            ),
             Line2D([], [], linestyle=(0, (4, 3)), linewidth=1, color=QUIET, label="guessing"),
         ]
         figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=9)
@@ -191,7 +213,9 @@ def times(rows: list[dict[str, float]]) -> None:
             for place, (key, label) in enumerate((("attention", "attention"), ("lstm", "LSTM"))):
                 line = [1e3 * row[key] for row in mine]
                 ax.plot(n, line, color=COLOURS[place], marker=MARKERS[place])
-                ax.annotate(label, (n[-1], line[-1]), (9, 0), textcoords="offset points", color=COLOURS[place], va="center")
+                ax.annotate(
+                    label, (n[-1], line[-1]), (9, 0), textcoords="offset points", color=COLOURS[place], va="center"
+                )
             ax.set_title(f"width {width}")
             ax.set(xscale="log", yscale="log", xlabel="positions")
             ax.set_xticks(n, [f"{d:,}" for d in n], fontsize=9)

@@ -13,7 +13,9 @@ def naive(x, z):
     for a in x:
         scores = [max(float(a @ b), 0.0) for b in z]
         total = sum(scores)
-        rows.append(sum((s / total * b for s, b in zip(scores, z, strict=True)), torch.zeros_like(a)) if total else 0 * a)
+        rows.append(
+            sum((s / total * b for s, b in zip(scores, z, strict=True)), torch.zeros_like(a)) if total else 0 * a
+        )
     return torch.stack(rows)
 
 

@@ -59,10 +59,14 @@ def samples(collected):
             wide = torch.cat([value, value.flip(-1).sin()], dim=-1)
             found.append(((query, key, wide), options))
             found.append(((query, key, value), {**options, "attn_mask": visible}))
-            found.append(((query, key, wide), {**options, "attn_mask": numbers(3, 6).masked_fill(~visible, -torch.inf)}))
+            found.append(
+                ((query, key, wide), {**options, "attn_mask": numbers(3, 6).masked_fill(~visible, -torch.inf)})
+            )
             found.append(((query, key, value), {**options, "attn_mask": numbers(4, 1, 1, 6), "scale": -0.7}))
             found.append(((query, key[:, :2], value[:, :2]), {**options, "enable_gqa": True}))
-            found.append(((query, key[:, :1], value[:, :1]), {**options, "enable_gqa": True, "attn_mask": numbers(3, 1)}))
+            found.append(
+                ((query, key[:, :1], value[:, :1]), {**options, "enable_gqa": True, "attn_mask": numbers(3, 1)})
+            )
     return found
 
 

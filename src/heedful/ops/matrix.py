@@ -68,7 +68,9 @@ class AttentionMatrix:
         self.shape = check(query, key, None, self.mechanism)
         self.query, self.key, self.score, self.pattern = query, key, score, pattern
         self.bias = self.mechanism.bias
-        self._fused = normalize is softmax and score.inner and softcap is None and sinks is None and not torch.is_tensor(scale)
+        self._fused = (
+            normalize is softmax and score.inner and softcap is None and sinks is None and not torch.is_tensor(scale)
+        )
         self._known_lse: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -328,9 +330,7 @@ class _Backwards(Bias):
         pass
 
 
-def _product_and_lse(
-    query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism
-) -> tuple[Tensor, Tensor]:
+def _product_and_lse(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism) -> tuple[Tensor, Tensor]:
     """The fused product; NaN and infinities reach only the rows that may see them."""
     shape, pattern = check(query, key, value, mechanism), mechanism.pattern
     query, key, value, poison = isolate(query, key, value, pattern, shape)

@@ -11,14 +11,17 @@ from heedful.ops.scores import ScaledDot, Score
 from heedful.ops.selection import Selection, Soft
 
 
+_SCALED_DOT, _GLOBAL, _SOFT = ScaledDot(), Global(), Soft()
+
+
 @dataclass(frozen=True, eq=False)
 class Mechanism(Value):
     """The axes of attention; the fields are the arguments of `heedful.attention`."""
 
-    score: Score = ScaledDot()
+    score: Score = _SCALED_DOT
     normalize: Normalizer = softmax
-    pattern: Pattern = Global()
-    select: Selection = Soft()
+    pattern: Pattern = _GLOBAL
+    select: Selection = _SOFT
     bias: Bias | None = None
     scale: Float[Tensor, "..."] | float | None = None
     softcap: float | None = None

@@ -73,9 +73,10 @@ class Plan:
         """The output `[..., H, N, E]`, and the log-probability of what was drawn."""
         if self.engine == "reference":
             return reference.attention(query, key, value, self.mechanism, self.shape)
-        if self.engine == "flex":
-            return flex.attention(query, key, value, self.mechanism, self.shape), None
         given = assemble.operands(query, key, value, self.mechanism, self.shape)
+        if self.engine == "flex":
+            q, k, v, m = given
+            return flex.attention(q, k, v, m, float(m.factor(0)), self.shape), None
         if self.direct:
             q, k, v, m = given
             return fused.attention(q, k, v, m.scale, m.pattern, m.bias, self.shape).to(value.dtype), None  # type: ignore[arg-type]
@@ -199,8 +200,9 @@ def _choose(
     if engine == "reference":
         return Plan("reference", "asked for", False, shape, (query, key, value), mechanism)
     if engine == "flex":
-        flex.check(query, key, value, mechanism, shape)
-        return Plan("flex", "asked for", True, shape, (query, key, value), mechanism)
+        if hindrance := flex.obstacle(query, key, value, mechanism, shape):
+            raise ValueError(f"`engine` 'flex' cannot compute this: {hindrance}.")
+        return Plan("flex", "asked for", query.device.type != "cpu", shape, (query, key, value), mechanism)
     obstacle = _obstacle(query, mechanism)
     if obstacle is None and fused.learns(mechanism.bias) and not assemble.as_columns(mechanism.bias, shape, query):
         obstacle = "the bias learns"

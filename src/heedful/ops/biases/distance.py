@@ -50,7 +50,11 @@ class ALiBi(Bias):
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:
-        return _fall(self.slopes, (columns - rows - _offset(self.align, shape)).abs())
+        return _fall(self.slopes, (columns - rows - self.offset(shape)).abs())
+
+    def offset(self, shape: Shape) -> int:
+        """The position of query 0 among the keys."""
+        return _offset(self.align, shape)
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return True, True

@@ -72,7 +72,9 @@ def function(given: Operands, shape: Shape, engine: str, strips: Sequence[banded
 
     def body(tile: Tile, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         rows, columns = (places(p, q.device) for p in tile)
-        q32, k32, v32 = (reference.at_least_float32(t) for t in (q, reference.all_heads(k, q), reference.all_heads(v, q)))
+        q32, k32, v32 = (
+            reference.at_least_float32(t) for t in (q, reference.all_heads(k, q), reference.all_heads(v, q))
+        )
         out, log_probability = reference.rows_of(q32, k32, v32, build(iter(rest)), shape, rows, columns)
         return (out.to(v.dtype),) if log_probability is None else (out.to(v.dtype), log_probability[..., None])
 
@@ -199,7 +201,11 @@ def _in_place(mechanism: Mechanism, query: Tensor) -> bool:
     """Whether the hot loop knows the mechanism; what has parameters of its own that learn goes through the definition."""
     score = mechanism.score
     known = isinstance(score, (Dot, Additive)) and not torch.is_tensor(mechanism.factor(query.shape[-1]))
-    return known and not (mechanism.normalize.learns or mechanism.normalize.varies) and not isinstance(mechanism.select, Sampled)
+    return (
+        known
+        and not (mechanism.normalize.learns or mechanism.normalize.varies)
+        and not isinstance(mechanism.select, Sampled)
+    )
 
 
 def tile_pairs(mechanism: Mechanism, query: Tensor) -> int:

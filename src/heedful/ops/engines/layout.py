@@ -202,7 +202,9 @@ class _Conjunction:
         stops = [min(at + size, stop) for at in starts]
         first, last = (h[start:stop] for h in self.hulls)
         filler = -len(first) % size
-        lowest = torch.nn.functional.pad(torch.where(first < last, first, self.columns), (0, filler), value=self.columns)
+        lowest = torch.nn.functional.pad(
+            torch.where(first < last, first, self.columns), (0, filler), value=self.columns
+        )
         highest = torch.nn.functional.pad(torch.where(first < last, last, 0), (0, filler))
         lows, highs = lowest.view(-1, size).amin(1), highest.view(-1, size).amax(1)
         return grouped(list(starts), stops, lows.tolist(), highs.maximum(lows).tolist())
