@@ -71,6 +71,7 @@ class Reader(nn.Module):
             nn.init.constant_(self.layer.bias_ih_l0[WIDTH : 2 * WIDTH], 1.0)
 
     def forward(self, names: Tensor, colours: Tensor) -> Tensor:
+        """A score for each colour, `[batch, count]`."""
         x = self.name(names) + self.colour(colours)
         if isinstance(self.layer, nn.LSTM):
             return self.answer(self.layer(x)[0][:, -1])
@@ -152,6 +153,7 @@ class Follower(nn.Module):
         self.answer = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, TOKENS))
 
     def forward(self, tokens: Tensor, marks: Tensor) -> Tensor:
+        """A score for each token at each position, `[batch, length, TOKENS]`."""
         x = self.positions(self.token(tokens) + self.mark(marks))
         return self.answer(x + self.attention(x, pattern=heedful.Causal(), bias=self.bias()))
 

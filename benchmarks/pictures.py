@@ -134,7 +134,7 @@ def recall(runs: list[dict[str, Any]], distances: Sequence[int]) -> None:
     """Right answers by distance, each seed as a thin line."""
     with _figure("recall", 1, 1, 7.2, 3.8) as (_, [[ax]]):
         ax.axhline(12.5, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-        ax.text(distances[-1], 14, "guessing", color=QUIET, ha="right", va="bottom", fontsize=9)
+        ax.text(distances[0], 10.5, "guessing among 8", color=QUIET, va="top", fontsize=9)
         for place, kind in enumerate(dict.fromkeys(run["kind"] for run in runs)):
             lines = [[100 * run["right"][str(d)] for d in distances] for run in runs if run["kind"] == kind]
             for line in lines:

@@ -173,28 +173,27 @@ def test_forward_mode_which_pytorch_does_not_have(samples):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+def over_reverse(loss, primals, directions):
+    return torch.func.jvp(torch.func.grad(loss, argnums=tuple(range(len(primals)))), primals, directions)[1]
+
+
+def over_forward(loss, primals, directions):
+    def along(*given):
+        return torch.func.jvp(loss, given, directions)[1]
+
+    return torch.func.grad(along, argnums=tuple(range(len(primals))))(*primals)
+
+
 def test_hessian_vector_products(kinds):
     """Forward over reverse and reverse over forward, against the formula."""
     for operands, options in kinds:
         learned, options = split(operands, options)
         primals = tuple(t.detach() for t in learned)
         directions = tuple(torch.linspace(0, 5, t.numel(), dtype=t.dtype).cos().view(t.shape) for t in primals)
-
-        def loss(function, options=options):
-            return lambda *a: function(*a, **options).sin().sum()
-
-        def over_reverse(function, primals=primals, directions=directions):
-            every = tuple(range(len(primals)))
-            return torch.func.jvp(torch.func.grad(loss(function), argnums=every), primals, directions)[1]
-
-        def over_forward(function, primals=primals, directions=directions):
-            every = tuple(range(len(primals)))
-            along = lambda *a: torch.func.jvp(loss(function), a, directions)[1]  # noqa: E731
-            return torch.func.grad(along, argnums=every)(*primals)
-
-        expected = over_reverse(plain)
-        for found in (over_reverse(ours), over_forward(ours)):
-            for a, b in zip(found, expected, strict=True):
+        mine, formula = (lambda *given, f=f, options=options: f(*given, **options).sin().sum() for f in (ours, plain))
+        expected = over_reverse(formula, primals, directions)
+        for product in (over_reverse, over_forward):
+            for a, b in zip(product(mine, primals, directions), expected, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 

@@ -42,7 +42,8 @@ def test_the_tasks_ask_what_the_page_says():
     names, colours, answer = ideas.notes(5, 7, 8, generator)
     for sample in range(5):
         places = (names[sample, :-1] == names[sample, -1]).nonzero().flatten().tolist()
-        assert len(places) == 1 and places[0] < 8
+        assert len(places) == 1
+        assert places[0] < 8
         assert colours[sample, places[0]] == answer[sample]
     tokens, marks, answers = ideas.sentences("last marked", 3, 40, generator)
     for sample in range(3):
@@ -51,19 +52,22 @@ def test_the_tasks_ask_what_the_page_says():
             last = tokens[sample, place] if marks[sample, place] else last
             assert answers[sample, place] == (-100 if last is None else last)
     tokens, _, answers = ideas.sentences("three back", 3, 40, generator)
-    assert (answers[:, :3] == -100).all() and (answers[:, 3:] == tokens[:, :-3]).all()
+    assert (answers[:, :3] == -100).all()
+    assert (answers[:, 3:] == tokens[:, :-3]).all()
 
 
 @pytest.mark.parametrize("kind", ideas.READERS)
 def test_readers_train(kind):
     run = ideas.train_reader(kind, 1, steps=2, longest=20, distances=(30,))
-    assert set(run["right"]) == {"30"} and 0 <= run["right"]["30"] <= 1
+    assert set(run["right"]) == {"30"}
+    assert 0 <= run["right"]["30"] <= 1
 
 
 @pytest.mark.parametrize("kind", ideas.KINDS)
 def test_followers_train(kind):
     run = ideas.train_follower("three back", kind, 1, steps=2)
-    assert 0 <= run["known"] <= 1 and 0 <= run["new"] <= 1
+    assert 0 <= run["known"] <= 1
+    assert 0 <= run["new"] <= 1
 
 
 def test_the_window_sees_128_positions_and_attention_all():

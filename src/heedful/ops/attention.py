@@ -235,7 +235,11 @@ def _attend(
             query, key, value = _autocast(query, key, value)
             return _attend(query, key, value, mechanism, engine, strict)
     query, key, value, poison = isolate(query, key, value, mechanism.pattern, shape)
+    dtype = query.dtype
+    if not isinstance(mechanism.score, (Dot, ScaledDot)):  # features in half precision would lose what it still has
+        query, key, value = (reference.at_least_float32(t) for t in (query, key, value))
     out, log_probability = choose(query, key, value, mechanism, shape, engine, strict).run(query, key, value)
+    out = out.to(dtype)
     return out if poison is None else out + poison.to(out.dtype), log_probability
 
 

@@ -10,7 +10,6 @@ from heedful.ops.patterns import Global, Pattern
 from heedful.ops.scores import ScaledDot, Score
 from heedful.ops.selection import Selection, Soft
 
-
 _SCALED_DOT, _GLOBAL, _SOFT = ScaledDot(), Global(), Soft()
 
 

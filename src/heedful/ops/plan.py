@@ -157,7 +157,7 @@ class Plan:
 
 
 def _words(cost: Cost) -> str:
-    return f"{_short(cost.flops)}FLOP, {_short(cost.bytes)}B"
+    return f"{_short(float(cost.flops))}FLOP, {_short(float(cost.bytes))}B"
 
 
 def _short(number: float) -> str:
@@ -217,7 +217,19 @@ def _choose(
     strips = None
     if engine == "banded" or (engine is None and layout.structured(mechanism.pattern)):
         strips = layout.strips(mechanism.pattern, shape, query.dtype) if fused.has_kernel(query) else None
-        if strips is not None and (engine == "banded" or _worth(strips, mechanism, shape)):
+        added = mechanism.bias is not None and not assemble.as_columns(mechanism.bias, shape, query)
+        if engine == "banded" and added:
+            raise ValueError("`engine` 'banded' cannot compute this: there is a bias to add.")
+        if strips is not None and added and _worth(strips, mechanism, shape):
+            return Plan(
+                "tiled",
+                "the pattern shows each row a part of the keys, and there is a bias to add",
+                True,
+                shape,
+                (query, key, value),
+                mechanism,
+            )
+        if strips is not None and (engine == "banded" or (not added and _worth(strips, mechanism, shape))):
             return Plan(
                 "banded",
                 "the pattern shows each row a part of the keys",

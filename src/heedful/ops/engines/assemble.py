@@ -25,6 +25,8 @@ from heedful.ops.normalizers import Softmax1, softmax
 from heedful.ops.scores import Additive, Dot
 from heedful.ops.selection import Sampled
 
+DEFINED = 2 * CACHED  # scores of all heads that the definition holds at a time, and for a derivative up to a hundred times that
+
 Result = tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]
 
 
@@ -65,7 +67,8 @@ def function(given: Operands, shape: Shape, engine: str, strips: Sequence[banded
     placed, kinds = _placed(mechanism)
     tensors, build = flatten(placed)
     learned, _ = flatten(mechanism)  # in the same order
-    tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, tile_pairs(mechanism, query)))
+    fast_tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, tile_pairs(mechanism, query)))
+    tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, _pairs_of_definition(mechanism, query)))
     outputs: list[tuple[Kind, Shape]] = [("row", (*shape[:-1], value.shape[-1]))]
     if isinstance(mechanism.select, Sampled):
         outputs.append(("row", (*shape[:-1], 1)))
@@ -82,12 +85,12 @@ def function(given: Operands, shape: Shape, engine: str, strips: Sequence[banded
     if any(map(torch._C._functorch.is_functorch_wrapped_tensor, learned)):
         pass  # a fast version reads the mechanism's own tensors, and what it is given is unwrapped
     elif engine == "fused":
-        fast, fast_pull = _exponential(_Fused(mechanism, shape), mechanism, shape, learned)
+        fast, fast_pull = _exponential(_Fused(mechanism, shape), mechanism, learned)
     elif engine == "banded":
         assert strips is not None
-        fast, fast_pull = _exponential(_Banded(strips, mechanism, shape), mechanism, shape, learned)
+        fast, fast_pull = _exponential(_Banded(strips, mechanism, shape), mechanism, learned)
     elif _in_place(mechanism, query):
-        fast, fast_pull = _rows(mechanism, shape, tiles, learned)
+        fast, fast_pull = _rows(mechanism, shape, fast_tiles, learned)
     tiled = TiledFunction(body, tiles, ("row", "column", "column", *kinds), tuple(outputs), fast, fast_pull)
     out, *more = tiled(query, key, value, *tensors)
     return out, more[0][..., 0] if more else None
@@ -114,7 +117,7 @@ class _Banded:
     def __init__(self, strips: Sequence[banded.Strip], mechanism: Mechanism, shape: Shape) -> None:
         factor = mechanism.factor(0)
         assert not torch.is_tensor(factor)
-        self.strips, self.scale, self.shape = strips, factor, shape
+        self.strips, self.pattern, self.scale, self.shape = strips, mechanism.pattern, factor, shape
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         q3, k3, v3 = self._operands(q, k, v)
@@ -124,7 +127,9 @@ class _Banded:
     def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> tuple[Tensor, ...]:
         q3, k3, v3 = self._operands(q, k, v)
         dout, out = (self._three(t, q3.shape[-1]) for t in (dout, out))
-        found = banded.backward(dout, q3, k3, v3, out, lse.reshape(len(q3), -1), self.strips, self.scale)
+        strips = layout.strips(self.pattern, self.shape, q.dtype, backward=True)
+        assert strips is not None
+        found = banded.backward(dout, q3, k3, v3, out, lse.reshape(len(q3), -1), strips, self.scale)
         return tuple(self._back(d, t) for d, t in zip(found, (q, k, v), strict=True))
 
     def _operands(self, *given: Tensor) -> tuple[Tensor, ...]:
@@ -145,7 +150,7 @@ class _Banded:
         return gradient.reshape(-1, group, *gradient.shape[-2:]).sum(1).reshape(operand.shape)
 
 
-def _exponential(kernel: _Fused | _Banded, mechanism: Mechanism, shape: Shape, learned: Sequence[Tensor]) -> Any:
+def _exponential(kernel: _Fused | _Banded, mechanism: Mechanism, learned: Sequence[Tensor]) -> Any:
     """The fast version of a function whose rows are softmax: with sinks, and with what the backward pass needs kept."""
 
     def fast(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
@@ -209,11 +214,16 @@ def _in_place(mechanism: Mechanism, query: Tensor) -> bool:
 
 
 def tile_pairs(mechanism: Mechanism, query: Tensor) -> int:
-    """Pairs of a tile."""
+    """Pairs of a tile, of the function itself."""
     if _in_place(mechanism, query):
         return max(CACHED * 2 // query.shape[-1], 1) if isinstance(mechanism.score, Additive) else CACHED
+    return _pairs_of_definition(mechanism, query)
+
+
+def _pairs_of_definition(mechanism: Mechanism, query: Tensor) -> int:
+    """Pairs of a tile of the definition, which takes all heads at once and holds many numbers for each pair."""
     heads = math.prod(query.shape[:-2]) * (query.shape[-1] if isinstance(mechanism.score, Additive) else 1)
-    return max(8 * CACHED // max(heads, 1), 1)
+    return max(DEFINED // max(heads, 1), 1)
 
 
 def as_columns(bias: Bias | None, shape: Shape, query: Tensor) -> bool:

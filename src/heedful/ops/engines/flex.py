@@ -58,7 +58,7 @@ def obstacle(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, sh
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, scale: float, shape: Shape) -> Tensor:
     """`A V`; queries and keys are features, of which the scores are inner products."""
-    from torch.nn.attention.flex_attention import create_block_mask
+    from torch.nn.attention.flex_attention import AuxRequest, create_block_mask
 
     pattern, cap, bias = (
         visible(mechanism.pattern, shape),
@@ -66,9 +66,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, s
         added(mechanism.bias, shape, query.device),
     )
 
-    def scores(s: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        s = s if cap is None else cap * torch.tanh(s / cap)
-        return s if bias is None else s + bias(b, h, i, j)
+    capped = (lambda s: s) if cap is None else (lambda s: cap * torch.tanh(s / cap))
+    more = (lambda b, h, i, j: 0.0) if bias is None else bias
+    # a lambda: FlexAttention compiles it, and cannot where the types of a function are checked
+    scores = lambda s, b, h, i, j: capped(s) + more(b, h, i, j)  # noqa: E731
 
     mask = None
     if mechanism.pattern.hides(shape):
@@ -76,11 +77,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, s
         mask = create_block_mask(pattern, batch, heads, queries, keys, device=str(query.device))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
-        out, lse = _flex(query.device.type)(
-            query, all_heads(key, query), all_heads(value, query), scale=scale, block_mask=mask, return_lse=True,
+        out, aux = _flex(query.device.type)(
+            query, all_heads(key, query), all_heads(value, query), scale=scale, block_mask=mask, return_aux=AuxRequest(lse=True),
             score_mod=None if cap is None and bias is None else scores,
         )  # fmt: skip
     if mechanism.sinks is not None:
+        lse: Tensor = aux.lse
         sinks = mechanism.sinks.expand(shape[:-2])[..., None].to(lse.dtype)
         out = out * (lse - torch.logaddexp(lse, sinks)).exp()[..., None].to(out.dtype)
     return out  # type: ignore[no-any-return]

@@ -46,21 +46,26 @@ def structured(pattern: Pattern) -> bool:
     return isinstance(pattern, _STRUCTURED)
 
 
-def strips(pattern: Pattern, shape: Shape, dtype: torch.dtype) -> tuple[Strip, ...] | None:
-    """The strips that together compute a pattern; None where it hides pairs differently in each head."""
+def strips(
+    pattern: Pattern, shape: Shape, dtype: torch.dtype, *, backward: bool = False
+) -> tuple[Strip, ...] | None:
+    """The strips that together compute a pattern; None where it hides pairs differently in each head.
+
+    In the backward pass blocks have more rows: they are paid for in columns that several blocks write.
+    """
     if tensors(pattern):
-        return _strips(pattern, tuple(shape), dtype)
-    return _kept_strips(pattern, tuple(shape), dtype)
+        return _strips(pattern, tuple(shape), dtype, backward)
+    return _kept_strips(pattern, tuple(shape), dtype, backward)
 
 
-def _strips(pattern: Pattern, shape: Shape, dtype: torch.dtype) -> tuple[Strip, ...] | None:
+def _strips(pattern: Pattern, shape: Shape, dtype: torch.dtype, backward: bool) -> tuple[Strip, ...] | None:
     heads = shape[-3] if len(shape) > 3 else 1
     found: list[Strip] = []
     for at, (sample, inner) in enumerate(_samples(pattern, shape)):
         some = slice(at * heads, (at + 1) * heads) if sample is not pattern else slice(0, math.prod(shape[:-2]))
         earlier: list[Pattern] = []
         for alternative in sample.alternatives():
-            conjunction = _Conjunction(alternative, tuple(earlier), inner, some, dtype)
+            conjunction = _Conjunction(alternative, tuple(earlier), inner, some, dtype, 4 if backward else 8)
             try:
                 found.extend(conjunction.strips())
             except _OfHeads:
@@ -95,8 +100,9 @@ class _Conjunction:
     """One alternative of a pattern, less the pairs that earlier ones have shown."""
 
     def __init__(
-        self, pattern: Pattern, earlier: tuple[Pattern, ...], shape: Shape, heads: slice, dtype: torch.dtype
+        self, pattern: Pattern, earlier: tuple[Pattern, ...], shape: Shape, heads: slice, dtype: torch.dtype, part: int
     ) -> None:
+        self.part = part  # a block has one row for so many columns that one of them sees
         self.pattern, self.earlier, self.shape, self.heads, self.dtype = pattern, earlier, shape, heads, dtype
         self.rows, self.columns = shape[-2:]
         self.parts = pattern.parts()
@@ -189,15 +195,22 @@ class _Conjunction:
             if flag and a == start:
                 spans.append((Span(start, 0, stop - start), Span(a, 0, min(b, stop) - a), 1, True))
             else:
-                spans += self._even(start, stop, 2 * max(_MASK // max(b - a, 1), 1) if not flag else 2 * 256)
+                spans += self._even(start, stop, b - a) if flag else self._whole(start, stop, a, b)
         spans += self._even(loose, self.rows, width)
         return self._strip(self._all(self.rows), self._all(self.columns), spans)
 
+    def _whole(self, start: int, stop: int, first: int, last: int) -> list[tuple[Span, Span, int, bool]]:
+        """Rows that see one run of columns, as many at a time as a mask may have."""
+        size = max(_MASK // max(last - first, 1), 1)
+        return [
+            (Span(at, 0, min(size, stop - at)), Span(first, 0, last - first), 1, False) for at in range(start, stop, size)
+        ]
+
     def _even(self, start: int, stop: int, width: int) -> list[tuple[Span, Span, int, bool]]:
-        """Blocks of about half as many rows as one of them sees columns, grouped where they move on evenly."""
+        """Blocks with a part as many rows as one of them sees columns, grouped where they move on evenly."""
         if start >= stop:
             return []
-        size = 2 ** min(max(round(math.log2(max(width, 1) / 2)), 5), 22 if width > 1024 else 8)
+        size = self._size(width)
         starts = range(start, stop, size)
         stops = [min(at + size, stop) for at in starts]
         first, last = (h[start:stop] for h in self.hulls)
@@ -209,6 +222,10 @@ class _Conjunction:
         lows, highs = lowest.view(-1, size).amin(1), highest.view(-1, size).amax(1)
         return grouped(list(starts), stops, lows.tolist(), highs.maximum(lows).tolist())
 
+    def _size(self, width: int) -> int:
+        """The rows of a block, of which one sees so many columns: a power of two from 32 to 256."""
+        return 2 ** min(max(round(math.log2(max(width / self.part, 1))), 5), 8)
+
     def _residues(self, part: Dilated) -> Iterator[Strip]:
         """Every k-th position by itself: there a dilated window is a plain one."""
         k, offset = part.dilation, part.offset(self.shape)
@@ -219,7 +236,7 @@ class _Conjunction:
             columns = Box(residue, (len(range(residue, self.columns, k)),), (k,))
             if not rows.length or not columns.length:
                 continue
-            size = 2 ** min(max(round(math.log2(max(part.before + after + 1, 1) / 2)), 5), 8)
+            size = self._size(part.before + after + 1)
             starts = torch.arange(0, rows.length, size)
             stops = (starts + size).clamp_max(rows.length)
             hull_first, hull_last = self.pattern.columns(at + starts * k, at + (stops - 1) * k + 1, self.shape)

@@ -1,0 +1,193 @@
+"""Memory that is linear in N and M, measured: the peak of the resident set of a process, as the kernel counts it.
+
+This file is also that process: it loads what is needed once, and each measurement is a fork of it, whose peak starts from
+what it takes when it is born.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+HEADS, WIDTH = 8, 8
+
+
+def _operands(n, width=WIDTH, lead=(1, HEADS)):
+    import torch
+
+    return [torch.randn(*lead, n, w, requires_grad=True) for w in (WIDTH, WIDTH, width)]
+
+
+def _learned(*shape):
+    import torch
+
+    return torch.randn(shape).mul_(0.1).requires_grad_()
+
+
+def _call(name, n):
+    """The operands of a mechanism, and its attention as a function of nothing."""
+    import torch
+
+    import heedful
+    from heedful import ops
+
+    operands, options = _operands(n), {}
+    if name == "softmax":
+        pass
+    elif name == "a bias of low rank that learns":
+        options = {"bias": ops.LowRank(_learned(n, 4), _learned(HEADS, n, 4))}
+    elif name == "ALiBi that learns":
+        options = {"bias": ops.ALiBi(torch.rand(HEADS, requires_grad=True))}
+    elif name == "a table that learns":
+        options = {"bias": ops.RelativeBias(_learned(HEADS, 33))}
+    elif name == "a tensor that learns":
+        options = {"bias": _learned(n, n)}
+    elif name == "a tensor that learns, causal":
+        options = {"bias": _learned(n, n), "pattern": ops.Causal()}
+    elif name == "dropout":
+        options = {"dropout": 0.1, "seed": 1}
+    elif name == "another value width":
+        operands = _operands(n, width=24)
+    elif name == "three axes":
+        operands = _operands(n, lead=(HEADS,))
+    elif name == "grouped heads":
+        operands[1:] = [t.detach()[:, :2].clone().requires_grad_() for t in operands[1:]]
+    elif name in ("entmax15", "sparsemax", "sigmoid", "proportional", "linear"):
+        options = {"normalize": getattr(ops, name)}
+    elif name == "entmax, an alpha that learns":
+        options = {"normalize": ops.entmax(torch.full((HEADS, 1, 1), 1.4, requires_grad=True))}
+    elif name == "additive":
+        options = {"score": ops.Additive(_learned(WIDTH))}
+    elif name == "cosine, a scale that learns":
+        options = {"score": ops.Cosine(), "scale": _learned(HEADS, 1, 1)}
+    elif name == "local":
+        options = {"pattern": ops.Local(n // 8)}
+    elif name == "documents":
+        options = {"pattern": ops.Documents(torch.arange(n) // 100)}
+    elif name == "a mask of keys or causal":
+        options = {"pattern": ops.Causal() | ops.Lengths(n // 3)}
+    elif name == "hard":
+        options = {"select": ops.Hard()}
+    elif name == "sampled":
+        options = {"select": ops.Sampled(), "seed": 1}
+    elif name == "softcap":
+        options = {"softcap": 3.0}
+    elif name == "sinks":
+        options = {"sinks": _learned(HEADS)}
+    elif name == "all at once":
+        options = {
+            "normalize": ops.entmax15,
+            "bias": ops.ALiBi(torch.rand(HEADS, requires_grad=True)) + ops.PerKey(_learned(n)),
+            "pattern": ops.Causal() & ops.Lengths(n - 7),
+            "softcap": 5.0,
+            "sinks": _learned(HEADS),
+            "dropout": 0.2,
+            "seed": 3,
+        }
+    else:
+        raise ValueError(name)
+    values = [v for v in options.values() if not isinstance(v, (float, int))]
+    learned = [t for value in values for t in torch.utils._pytree.tree_leaves(value) if torch.is_tensor(t)]
+    learned = operands + [t for t in learned if t.requires_grad]
+    return learned, lambda: heedful.attention(*operands, **options)
+
+
+def _run(name, n, order):
+    import torch
+
+    learned, call = _call(name, n)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    out = call()
+    found = torch.autograd.grad(out, learned, torch.ones_like(out), create_graph=order > 1)
+    if order > 1:
+        found = torch.autograd.grad(sum(g.sin().sum() for g in found), learned)
+    assert all(bool(g.isfinite().all()) for g in found)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # bytes
+
+
+def _serve():
+    import torch
+
+    import heedful
+
+    torch.set_num_threads(1)
+    assert heedful.ops.attention  # loaded
+    for line in sys.stdin:
+        name, n, order = json.loads(line)
+        reading, writing = os.pipe()
+        if not (child := os.fork()):
+            try:
+                _run(name, 16, order)  # so that code that is loaded on first use is there
+                os.write(writing, json.dumps(_run(name, n, order)).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        os.waitpid(child, 0)
+        with os.fdopen(reading) as answer:
+            print(answer.read() or "null", flush=True)
+
+
+@pytest.fixture(scope="module")
+def peak():
+    """Measures a mechanism at a length, up to the derivative of an order: bytes beside the operands."""
+    if sys.platform != "linux":
+        pytest.skip("what a fork's peak starts from, and its unit, are those of Linux")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+
+        def measure(name, n, order=1):
+            process.stdin.write(json.dumps([name, n, order]) + "\n")
+            process.stdin.flush()
+            found = json.loads(process.stdout.readline())
+            assert found is not None, "the measurement failed"
+            return found
+
+        yield measure
+        process.stdin.close()
+
+
+NAMES = [
+    "softmax", "a bias of low rank that learns", "ALiBi that learns", "a table that learns", "dropout", "another value width",
+    "three axes", "grouped heads", "entmax15", "sparsemax", "sigmoid", "proportional", "linear", "additive",
+    "entmax, an alpha that learns", "cosine, a scale that learns", "local", "documents", "a mask of keys or causal", "hard",
+    "sampled", "softcap", "sinks", "all at once",
+]  # fmt: skip
+SMALL = 4 << 20  # what a measurement is unsure of; what is less may as well be nothing
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_and_backward(peak, name):
+    n = 2048
+    half, whole = peak(name, n // 2), peak(name, n)
+    assert whole < HEADS * n * n * 4 / 10
+    assert whole < 2.3 * max(half, SMALL)
+
+
+@pytest.mark.parametrize("name", ["a tensor that learns", "a tensor that learns, causal"])
+def test_a_tensor_as_bias(peak, name):
+    """It is itself N x M, one for all heads, and so is its gradient; nothing else is."""
+    n = 2048
+    assert peak(name, n) - n * n * 4 < HEADS * n * n * 4 / 10
+
+
+@pytest.mark.parametrize("name", ["softmax", "entmax15"])
+def test_second_order(peak, name):
+    n = 2048
+    half, whole = peak(name, n // 2, 2), peak(name, n, 2)
+    assert whole < HEADS * n * n * 4 / 10
+    assert whole < 2.3 * max(half, SMALL)
+
+
+def test_the_measurement_sees_a_matrix(peak, monkeypatch):
+    """A tensor as bias for each head has a gradient that is N x M a head."""
+    n = 1024
+    assert peak("a tensor that learns", n) > n * n * 4 * 0.9
+
+
+if __name__ == "__main__":
+    _serve()
