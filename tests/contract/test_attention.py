@@ -1,5 +1,7 @@
-"""Every mechanism x every law."""
+"""Every mechanism x every law x every engine that can compute it."""
 
+import dataclasses
+import functools
 import itertools
 import math
 
@@ -8,250 +10,490 @@ import torch
 
 import heedful
 from heedful import ops
-from heedful.ops.engines import fused
-from tests.contract.mechanisms import CASES, D, E, H, M
+from heedful.ops._tree import flatten
+from heedful.ops.engines import assemble, banded, fused, inplace, layout, reference
+from heedful.ops.mechanism import Mechanism
+from tests.contract.mechanisms import CASES, CELLS, ENGINES, MATRIX, B, D, E, H, M
+
+NO_MECHANISMS = {
+    "AttentionMatrix", "Cost", "Drawn", "Plan", "attention", "attention_weights", "plan", "reweight",  # what is done with them
+    "Bias", "Normalizer", "Pattern", "Score", "Selection",  # what they are
+    "LinearScaling", "Llama3Scaling", "NTKScaling", "RotaryScaling", "YarnScaling", "rotary", "rotary2d",  # of operands
+    "draw",  # `attention` with `Sampled`, tried below
+}  # fmt: skip
+NAMES = {id(case): name for name, case in CASES.items()}
+PAIRS = [(case, engine) for case in CASES.values() for engine in case.engines]
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-engines = pytest.mark.parametrize("engine", ["fused", "reference"])
+
+
+def engines_of(lawful):
+    """Each case that a law is about, with each engine."""
+    chosen = [(case, engine) for case, engine in PAIRS if lawful(case)]
+    return pytest.mark.parametrize(("case", "engine"), chosen, ids=[f"{NAMES[id(c)]}-{e}" for c, e in chosen])
+
+
+def unless(law):
+    return lambda case: law not in case.breaks
+
+
+everywhere = engines_of(lambda case: True)
+where_pairs_are_hidden = engines_of(lambda case: not case.seen.all())
 
 
 def gradients(out, operands):
     weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64).to(out.dtype)
-    return torch.autograd.grad(out, operands, weights)
+    return torch.autograd.grad(out, operands, weights, allow_unused=True, materialize_grads=True)
 
 
-def with_gradients(operands):
-    return tuple(t.clone().requires_grad_() for t in operands)
+def with_gradients(case, engine, operands):
+    """Query, key and value learn; the parameters where the engine can have that."""
+    learns = case.engines[engine]
+    return tuple(t.detach().clone().requires_grad_(learns or at < 3) for at, t in enumerate(operands))
+
+
+def learning(operands):
+    return [t for t in operands if t.requires_grad]
 
 
 def assert_equal(ours, theirs, tolerance=1e-12):
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
+@functools.cache
+def truth(case):
+    """What the naive twin finds, and its gradients of query, key, value and parameters."""
+    operands = with_gradients(case, "reference", case.operands())
+    found = case.naive(*operands)
+    some = found.output.requires_grad  # not where no row sees anything
+    slopes = gradients(found.output, operands) if some else [torch.zeros_like(t) for t in operands]
+    return found.output.detach(), found.weights.detach(), slopes
+
+
+def of_head(score, h):
+    """A score whose numbers are those of one head."""
+    axes = {ops.Bilinear: 3, ops.Additive: 2, ops.Gaussian: 1}
+    tensors, build = flatten(score)
+    return build(iter([t[h] if t.dim() == axes[type(score)] else t for t in tensors]))
+
+
+def explicit(case, parameters, rows=None, columns=None):
+    """The options of a case with its pattern and its bias as tensors, of which some rows and columns are taken."""
+    rows = torch.arange(case.queries) if rows is None else rows
+    columns = torch.arange(case.keys) if columns is None else columns
+    options = case.options(*parameters) | {"pattern": ops.Mask(case.seen[:, :, rows][..., columns])}
+    if case.bias is not None:
+        options["bias"] = case.bias[:, :, rows][..., columns]
+    if torch.is_tensor(scale := options.get("scale")):
+        options["scale"] = scale.expand(*case.shape[:3], 1)[:, :, rows]
+    tensors, build = flatten(options.get("normalize", ops.softmax))
+    options["normalize"] = build(iter([t.expand(*case.shape[:3], 1)[:, :, rows] for t in tensors]))
+    return options
+
+
 def test_the_table_is_complete():
-    covered = {thing for case in CASES.values() for thing in case.covers}
-    exported = {getattr(ops, name) for name in ops.__all__}
-    not_mechanisms = {ops.AttentionMatrix, ops.attention, ops.attention_weights, ops.Score, ops.Pattern}
-    assert exported - not_mechanisms == covered
-    assert len(CASES) >= 20
+    covered = {name for case in CASES.values() for name in case.covers}
+    assert set(ops.__all__) - NO_MECHANISMS == covered
+    assert NO_MECHANISMS <= set(ops.__all__)
+    assert len(CASES) >= 100
+    assert all(sum(engine == e for _, engine in PAIRS) >= 50 for e in ENGINES)
+    assert all({"tiled", "reference"} <= set(case.engines) for case in CASES.values())
 
 
 @cases
-@engines
+def test_an_engine_that_cannot_says_why(case):
+    query, key, value, *parameters = case.operands()
+    for engine in set(ENGINES) - set(case.engines):
+        words = case.refusal(engine, query, key, value, *parameters)
+        assert words.startswith(f"`engine` {engine!r} cannot compute this: ")
+        with pytest.raises(ValueError, match="cannot compute this: .+\\."):
+            case.attention(query, key, value, *parameters, engine=engine)
+
+
+@everywhere
 def test_equals_the_naive_twin(case, engine):
-    ours, theirs = with_gradients(case.operands()), with_gradients(case.operands())
-    out, (expected, _) = case.attention(*ours, engine=engine), case.naive(*theirs)
+    operands = with_gradients(case, engine, case.operands())
+    out = case.attention(*operands, engine=engine)
+    expected, _, slopes = truth(case)
     assert_equal(out, expected)
-    if not expected.requires_grad:  # no row sees anything
-        assert all(not g.any() for g in gradients(out, ours))
-        return
-    for mine, his in zip(gradients(out, ours), gradients(expected, theirs), strict=True):
-        assert_equal(mine, his)
+    for mine, his in zip(gradients(out, learning(operands)), slopes, strict=False):
+        assert_equal(mine, his, 1e-11)
+
+
+@cases
+def test_the_engine_that_is_chosen_gives_the_same(case):
+    operands = with_gradients(case, "reference", case.operands())
+    for allowed in (True, False):
+        with torch.set_grad_enabled(allowed):
+            out = case.attention(*operands)
+        assert_equal(out, truth(case)[0])
+        if allowed:
+            for mine, his in zip(gradients(out, operands), truth(case)[2], strict=True):
+                assert_equal(mine, his, 1e-11)
 
 
 @cases
 def test_weights_equal_the_naive_twin(case):
-    query, key, value, *bias = case.operands()
-    weights = heedful.attention_weights(query, key, bias=bias[0] if bias else None, **case.options)
-    assert_equal(weights, case.naive(query, key, value, *bias)[1])
+    assert_equal(case.weights(*case.operands()), truth(case)[1])
 
 
-@cases
-def test_one_row_alone_with_the_keys_that_it_sees(case):
+@engines_of(unless("row alone"))
+def test_one_row_alone_with_the_keys_that_it_sees(case, engine):
     """A masked key is a removed key, and one row computed alone is that row of the whole."""
-    query, key, value, *bias = case.operands()
-    out, seen = case.attention(query, key, value, *bias), case.seen()
+    query, key, value, *parameters = case.operands()
+    out = case.attention(query, key, value, *parameters, engine=engine)
     key, value = case.grouped(key), case.grouped(value)
-    whole = bias[0].expand(seen.shape) if bias else None
-    for b, h, i in itertools.product(*map(range, seen.shape[:-1])):
-        keep = seen[b, h, i]
-        expected = heedful.attention(
-            query[b, h, i : i + 1], key[b, h, keep], value[b, h, keep],
-            score=case.options.get("score", ops.ScaledDot()), bias=None if whole is None else whole[b, h, i : i + 1, keep],
-        )  # fmt: skip
-        assert_equal(out[b, h, i], expected[0])
+    options = explicit(case, parameters)
+    for b, h, i in itertools.product(*map(range, case.shape[:3])):
+        if engine != "reference" and i % 3:
+            continue  # enough
+        keep, row = case.seen[b, h, i], slice(i, i + 1)
+        mine = {k: v for k, v in options.items() if k not in ("pattern", "bias")}
+        mine["score"] = of_head(options.get("score", ops.ScaledDot()), h)
+        tensors, build = flatten(options["normalize"])
+        mine["normalize"] = build(iter([t[b, h, row] for t in tensors]))
+        if torch.is_tensor(options.get("scale")):
+            mine["scale"] = options["scale"][b, h, row]
+        if "sinks" in options:
+            mine["sinks"] = options["sinks"].expand(case.shape[:2])[b, h]
+        if case.bias is not None:
+            mine["bias"] = case.bias[b, h, row, keep]
+        assert_equal(out[b, h, i], heedful.attention(query[b, h, row], key[b, h, keep], value[b, h, keep], **mine)[0])
 
 
-@cases
-@engines
-def test_what_is_hidden_changes_nothing(case, engine):
-    query, key, value, *bias = case.operands()
-    reached = case.seen().flatten(0, 2).any(0) if case.groups != H else case.seen().any(2)  # [M] or [B, H, M]
-    hidden = ~reached if case.groups == H else (~reached).expand(*key.shape[:2], M)
-    loud_key, loud_value = key.clone(), value.clone()
-    loud_key[hidden] = 1e3
-    loud_value[hidden] = -1e3
-    out = case.attention(query, key, value, *bias, engine=engine)
-    assert torch.equal(out, case.attention(query, loud_key, loud_value, *bias, engine=engine))
+@engines_of(unless("order of keys"))
+def test_order_of_the_keys_plays_no_role(case, engine):
+    query, key, value, *parameters = case.operands()
+    order = torch.randperm(case.keys, generator=torch.Generator().manual_seed(1))
+    options = explicit(case, parameters, columns=order)
+    out = heedful.attention(query, key[:, :, order], value[:, :, order], **options)
+    assert_equal(out, case.attention(query, key, value, *parameters, engine=engine))
 
 
-@cases
-def test_order_of_the_keys_plays_no_role(case):
-    query, key, value, *bias = case.operands()
-    order = torch.randperm(M, generator=torch.Generator().manual_seed(1))
-    out = heedful.attention(
-        query, key[:, :, order], value[:, :, order], score=case.options.get("score", ops.ScaledDot()),
-        pattern=ops.Mask(case.seen()[..., order]), bias=bias[0][..., order] if bias else None,
-    )  # fmt: skip
-    assert_equal(out, case.attention(query, key, value, *bias))
+def looks_at_itself(case):
+    fits = case.queries == case.keys or "pattern" not in case.options(*case.operands()[3:])
+    return fits and case.heads == H and case.key_width == D and "order of inputs" not in case.breaks
 
 
-@cases
-@engines
+@engines_of(looks_at_itself)
+def test_permuting_the_inputs_permutes_the_outputs(case, engine):
+    case = case if case.queries == case.keys else dataclasses.replace(case, queries=case.keys)
+    _, x, _, *parameters = dataclasses.replace(case, groups=H).operands()
+    order = torch.randperm(case.keys, generator=torch.Generator().manual_seed(1))
+    out, moved = case.attention(x, x, x, *parameters, engine=engine), x[:, :, order]
+    options = explicit(case, parameters, order, order)
+    assert_equal(heedful.attention(moved, moved, moved, **options), out[:, :, order])
+    if case.positional:  # with the places as they were, it is another function
+        assert not torch.allclose(case.attention(moved, moved, moved, *parameters, engine=engine), out[:, :, order])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_adding_positions_breaks_that(engine):
+    x = CASES["softmax(scaled dot)"].operands()[1]
+    place = torch.arange(M)[:, None] / 10000 ** (torch.arange(D) / D)
+    order = torch.tensor([1, 0, *range(2, M)])
+
+    def attend(x):
+        return heedful.attention(x, x, x, engine=engine)
+
+    assert_equal(attend(x[:, :, order]), attend(x)[:, :, order])
+    assert not torch.allclose(attend(x[:, :, order] + place.sin()), attend(x + place.sin())[:, :, order], atol=1e-3)
+
+
+@engines_of(unless("batch"))
+def test_a_batch_is_its_samples_one_by_one(case, engine):
+    query, key, value, *parameters = case.operands()
+    out, options = case.attention(query, key, value, *parameters, engine=engine), explicit(case, parameters)
+    for b in range(B):
+        one = slice(b, b + 1)
+        mine = options | {"pattern": ops.Mask(case.seen[one])}
+        if case.bias is not None:
+            mine["bias"] = case.bias[one]
+        if torch.is_tensor(options.get("scale")):
+            mine["scale"] = options["scale"][one]
+        tensors, build = flatten(options["normalize"])
+        mine["normalize"] = build(iter([t[one] for t in tensors]))
+        assert_equal(out[one], heedful.attention(query[one], key[one], value[one], **mine))
+
+
+@where_pairs_are_hidden
+def test_nothing_leaks_from_what_is_hidden(case, engine):
+    """The future least of all."""
+    query, key, value, *parameters = case.operands()
+    out = case.attention(query, key, value, *parameters, engine=engine)
+    for j in range(case.keys):
+        other_key, other_value = key.clone(), value.clone()
+        other_key[:, :, j] += 7
+        other_value[:, :, j] = -1e3
+        again = case.attention(query, other_key, other_value, *parameters, engine=engine)
+        blind = ~case.seen[..., j]
+        assert_equal(again[blind], out[blind])
+
+
+@engines_of(lambda case: bool((~case.seen.any(-1)).any()))
 def test_empty_rows_are_zero_with_zero_gradients(case, engine):
-    operands = with_gradients(case.operands())
-    empty = ~case.seen().any(-1)
+    operands = with_gradients(case, engine, case.operands())
+    empty = ~case.seen.any(-1)
     out = case.attention(*operands, engine=engine)
     assert not out[empty].any()
-    assert not torch.autograd.grad(out[empty].sum(), operands[0], retain_graph=True)[0].any()
-    assert not gradients(out, operands[0])[0][empty].any()
-    matrix = case.matrix(*case.operands())
-    assert (matrix.lse()[empty] == -math.inf).all()
-    assert matrix.lse()[~empty].isfinite().all()
-    assert not matrix.entropy()[empty].any()
+    assert not case.weights(*operands)[empty].any()
+    for gradient in gradients(out[empty], learning(operands)):
+        assert not gradient.any()
+    slopes = gradients(case.attention(*operands, engine=engine), learning(operands))
+    assert not slopes[0][empty].any()
+    assert all(slope.isfinite().all() for slope in slopes)
 
 
-@cases
-@engines
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("where", ["key", "value"])
-def test_what_is_not_finite_reaches_only_the_rows_that_may_see_it(case, engine, bad, where):
-    if not case.options.get("pattern", ops.Global()).hides((2, H, case.queries, M)):
-        pytest.skip("nothing is hidden")
-    for j in range(M):
-        query, key, value, *bias = with_gradients(case.operands())
-        broken = {"key": key, "value": value}
+BAD = list(enumerate(itertools.product([math.nan, math.inf, -math.inf], ["key", "value"])))
+
+
+@where_pairs_are_hidden
+def test_what_is_not_finite_reaches_only_the_rows_that_may_see_it(case, engine):
+    clean_operands = with_gradients(case, engine, case.operands())
+    clean = case.attention(*clean_operands, engine=engine)
+    in_group = torch.arange(case.heads)[:, None] < case.heads // case.groups
+    for at, (bad, where) in BAD:
+        j = (3 * at + 1) % case.keys
+        operands = with_gradients(case, engine, case.operands())
         with torch.no_grad():
-            broken[where][:, 0, j, 2] = bad
-        out = case.attention(query, key, value, *bias, engine=engine)
-        reached = case.seen()[..., j].clone()
-        if case.groups == H:
-            reached[:, 1:] = False
-        clean = case.attention(*case.operands(), engine=engine)
+            operands[1 if where == "key" else 2][:, 0, j, 1] = bad
+        reached = case.seen[..., j] & in_group
+        out = case.attention(*operands, engine=engine)
         assert_equal(out[~reached], clean[~reached])
-        (gradient,) = torch.autograd.grad(out[~reached].sum(), query)
-        (expected,) = torch.autograd.grad(
-            case.attention(q := case.operands()[0].requires_grad_(), *case.operands()[1:], engine=engine)[
-                ~reached
-            ].sum(),
-            q,
-        )
-        assert_equal(gradient, expected)
-        assert not out[..., 2][reached].isfinite().any()
-        if where == "value":
-            others = torch.arange(E) != 2
+        if clean[~reached].numel():
+            found = gradients(out[~reached], learning(operands))
+            expected = gradients(clean[~reached], learning(clean_operands))
+            for mine, his in zip(found, expected, strict=True):
+                assert_equal(mine, his)
+        assert not out[..., 1][reached].isfinite().any()
+        if where == "key":
+            assert out[reached].isnan().all()
+        else:
+            others = torch.arange(E) != 1
             assert_equal(out[..., others], clean[..., others])
 
 
-def test_a_bad_value_where_keys_are_broadcast():
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_bad_value_where_keys_are_broadcast(engine):
     query, key, value = torch.randn(3, 2, 5, 7), torch.randn(1, 2, 5, 7), torch.randn(3, 2, 5, 11)
     value[1, 0, 4, 3] = math.nan
-    out = heedful.attention(query, key, value, pattern=ops.Causal())
+    out = heedful.attention(query, key, value, pattern=ops.Causal(), engine=engine)
     assert out.isnan().nonzero().tolist() == [[1, 0, 4, 3]]
 
 
-def test_a_bad_query_leaves_an_empty_row_empty():
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_bad_query_leaves_an_empty_row_empty(engine):
     case = CASES["lengths"]
     query, key, value = case.operands()
     query[:, :, 1] = math.nan
-    out = case.attention(query, key, value)
+    out = case.attention(query, key, value, engine=engine)
     assert not out[1].any()  # sees nothing
     assert out[0, :, 1].isnan().all()
     assert out[0, :, [0, 2, 3, 4]].isfinite().all()
 
 
-@cases
-@engines
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def plainly(case, query, key, value, *parameters):
+    """As PyTorch's kernel does it, or where it cannot, the formula, each step in the dtype of the operands."""
+    m, dtype = Mechanism(**case.options(*parameters)), query.dtype
+    key, value = case.grouped(key), case.grouped(value)
+    rows, columns = (torch.arange(n) for n in case.shape[-2:])
+    bias = None if m.bias is None else ops.PerKey(torch.zeros(1)) + m.bias
+    numbers = None if bias is None else bias.at(rows[:, None], columns[None], case.shape).to(dtype)
+    if set(case.options(*parameters)) <= {"pattern", "bias", "score"} and isinstance(m.score, (ops.Dot, ops.ScaledDot)):
+        mask = torch.zeros(case.shape, dtype=dtype).masked_fill(~case.seen, -math.inf) + (0 if numbers is None else numbers)
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=m.score.scale(D))
+    s = m.score.pairs(query, key) * m.factor(D)
+    if m.softcap is not None:
+        s = m.softcap * (s / m.softcap).tanh()
+    s, seen = s if numbers is None else s + numbers, case.seen
+    if m.sinks is not None:
+        s = torch.cat([s, m.sinks[..., None, None].expand(*s.shape[:-1], 1)], -1)
+        seen = torch.cat([seen, seen.any(-1, keepdim=True)], -1)
+    weights = m.normalize(s, seen)[..., : case.keys]
+    uniform = ops._random.uniform(m.seed, case.shape[:2], rows)
+    weights = m.select.apply(weights, uniform if m.select.draws else None)
+    if m.dropout:
+        weights = weights * ops._random.keep(m.seed, case.shape[:2], rows, columns, m.dropout) / (1 - m.dropout)
+    return weights @ value
+
+
+@everywhere
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_each_dtype_as_exactly_as_pytorch(case, engine, dtype):
-    """Our error against float64 is at most twice that of PyTorch's own kernel, three times for gradients."""
-    ours, pytorchs = with_gradients(case.operands(dtype)), with_gradients(case.operands(dtype))
-    exact = with_gradients(t.double() for t in case.operands(dtype))
-    out = case.attention(*ours, engine=engine)
+    """Our error against float64 is at most twice that of PyTorch in this dtype, three times for gradients."""
+    ours, pytorchs = (with_gradients(case, engine, case.operands(dtype)) for _ in range(2))
+    exact = with_gradients(case, engine, [t.double() for t in case.operands(dtype)])
+    out, theirs = case.attention(*ours, engine=engine), plainly(case, *pytorchs)
+    true_out = case.attention(*exact, engine="reference")
     assert out.dtype == dtype
-    query, key, value, *bias = pytorchs
-    mask = torch.zeros(case.seen().shape, dtype=dtype).masked_fill(~case.seen(), -math.inf) + (bias[0] if bias else 0)
-    scale = 1.0 if case.options.get("score") == ops.Dot() else None
-    theirs = torch.nn.functional.scaled_dot_product_attention(
-        query, case.grouped(key), case.grouped(value), attn_mask=mask, scale=scale
-    )
-    truth = case.attention(*exact, engine="reference")
-    quantum = torch.finfo(dtype).eps
-    pairs = [(out, theirs, truth, 2.0)]
-    if truth.any():
-        g = [gradients(x, t) for x, t in ((out, ours), (theirs, pytorchs), (truth, exact))]
+    assert out.device == ours[0].device
+    pairs = [(out, theirs, true_out, 2.0)]
+    if truth(case)[0].any():
+        g = [gradients(x, learning(t)) for x, t in ((out, ours), (theirs, pytorchs), (true_out, exact))]
+        assert all(mine.dtype == dtype for mine in g[0])
         pairs += [(a, b, c, 3.0) for a, b, c in zip(*g, strict=True)]
     for mine, his, true, factor in pairs:
-        room = factor * (his.double() - true).abs().max() + 4 * quantum * true.abs().max().clamp_min(1)
+        room = factor * (his.double() - true).abs().max() + 4 * torch.finfo(dtype).eps * true.abs().max().clamp_min(1)
         assert (mine.double() - true).abs().max() <= room
 
 
-@cases
-def test_inputs_are_left_alone(case):
-    operands = case.operands()
-    before = [t.clone() for t in operands]
-    case.attention(*operands)
-    assert all(torch.equal(a, b) for a, b in zip(operands, before, strict=True))
+@everywhere
+def test_inputs_are_left_alone(case, engine):
+    operands = with_gradients(case, engine, case.operands())
+    before = [t.detach().clone() for t in operands]
+    out = case.attention(*operands, engine=engine)
+    kept = out.detach().clone()
+    gradients(out, learning(operands))
+    assert all(torch.equal(a, b) for a, b in zip([*operands, out], [*before, kept], strict=True))
 
 
-@pytest.mark.parametrize(
-    "name", ["softmax(scaled dot)", "causal", "causal & lengths", "mask", "bias, causal", "bias of keys"]
-)
-@engines
-def test_gradcheck(name, engine):
-    case = CASES[name]
-    operands = tuple(t[:1, ..., :2] if t.dim() == 4 and t.shape[-1] in (D, E) else t for t in case.operands())
-    if name in ("mask", "causal & lengths"):
-        operands = tuple(t[..., :2] if t.shape[-1] in (D, E) else t for t in case.operands())
-    operands = with_gradients(operands)
-    assert torch.autograd.gradcheck(lambda *x: case.attention(*x, engine=engine), operands)
-    if engine == "reference":
-        assert torch.autograd.gradgradcheck(lambda *x: case.attention(*x, engine=engine), operands)
+@engines_of(unless("finite differences"))
+def test_gradcheck(case, engine):
+    operands = with_gradients(case, engine, case.operands())
+    if not truth(case)[0].any():
+        pytest.skip("no row sees anything")
+
+    def attend(*operands):
+        return case.attention(*operands, engine=engine)
+
+    assert torch.autograd.gradcheck(attend, operands, fast_mode=True)
+    assert torch.autograd.gradgradcheck(attend, operands, fast_mode=True)
 
 
-@cases
-def test_a_batch_is_its_samples_one_by_one(case):
-    query, key, value, *bias = case.operands()
-    out = case.attention(query, key, value, *bias)
-    seen = case.seen()
-    for b in range(len(query)):
-        extra = bias[0].expand(seen.shape)[b : b + 1] if bias else None
-        alone = heedful.attention(
-            query[b : b + 1], key[b : b + 1], value[b : b + 1], bias=extra,
-            score=case.options.get("score", ops.ScaledDot()), pattern=ops.Mask(seen[b : b + 1]),
-        )  # fmt: skip
-        assert_equal(out[b], alone[0])
+@pytest.fixture
+def forgotten():
+    """Strips are kept from call to call."""
+    layout._kept_strips.cache_clear()
+    yield
+    layout._kept_strips.cache_clear()
 
 
-@cases
-def test_tiles_and_threads_play_no_role(case, monkeypatch):
-    operands = case.operands()
-    out, matrix = case.attention(*operands), case.matrix(*operands)
-    entropy, transposed = matrix.entropy(), matrix.T @ operands[0]
-    threads = torch.get_num_threads()
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("pairs", [1, 2 * M])
+@everywhere
+def test_sizes_of_tiles_and_chunks_play_no_role(case, engine, pairs, monkeypatch):
+    operands = with_gradients(case, engine, case.operands())
+    for module, name in (
+        (banded, "CHUNK"), (inplace, "CACHED"), (assemble, "CACHED"), (fused, "TILE"), (layout, "_MASK"),
+        (layout, "_LEAST"),
+    ):  # fmt: skip
+        assert isinstance(getattr(module, name), int)
+        monkeypatch.setattr(module, name, pairs)
+    monkeypatch.setattr(layout, "_PATCH", (1, 2) if pairs == 1 else (2, 3))
+    out = case.attention(*operands, engine=engine)
+    expected, _, slopes = truth(case)
+    assert_equal(out, expected)
+    for mine, his in zip(gradients(out, learning(operands)), slopes, strict=False):
+        assert_equal(mine, his, 1e-11)
+
+
+def test_small_tiles_are_many(monkeypatch):
+    """Or the test above would say nothing."""
+    shape = (B, H, CELLS, CELLS)
+    tiles, strips = layout.tiles(ops.Global(), shape, 2**18), layout._strips(ops.Local(1), shape, torch.float64)
+    monkeypatch.setattr(layout, "_MASK", 1)
+    few = len(tiles)
+    assert few == 1
+    assert len(layout.tiles(ops.Global(), shape, 1)) == CELLS
+    assert sum(b.count for s in strips for b in s.blocks) < CELLS
+    tiles = list(fused._tiles(ops.Local(1), None, shape, torch.zeros(())))
+    monkeypatch.setattr(fused, "TILE", 1)
+    assert len(tiles) < len(list(fused._tiles(ops.Local(1), None, shape, torch.zeros(()))))
+
+
+LARGE = {
+    "plain": {},
+    "causal": {"pattern": ops.Causal()},
+    "longformer": {"pattern": ops.Local(20) | ops.Tokens([3, 200])},
+    "entmax15, documents": {"normalize": ops.entmax15, "pattern": ops.Documents(torch.arange(301) // 40)},
+    "additive": {"score": ops.Additive(torch.ones(5, dtype=torch.float64)), "pattern": ops.Local(9)},
+    "alibi, local": {"bias": ops.ALiBi(2), "pattern": ops.Local(9)},
+    "neighborhood": {"pattern": ops.Neighborhood2d(5, (7, 43))},
+    "axial": {"pattern": ops.Axial((7, 43)), "sinks": torch.ones(2, dtype=torch.float64)},
+    "dilated": {"pattern": ops.Dilated(3, dilation=4) & ops.Causal(), "dropout": 0.5, "seed": 1},
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_threads_play_no_role_and_sizes_that_need_no_small_tiles(name):
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.randn(1, 2, 301, d, generator=generator, dtype=torch.float64) for d in (5, 5, 3)]
+    threads, found = torch.get_num_threads(), []
     try:
-        for tile, count in ((1, 1), (2 * M, 2)):
-            monkeypatch.setattr(fused, "_TILE", tile)
+        for count, engine in ((1, "reference"), (1, None), (2, None)):
             torch.set_num_threads(count)
-            again = case.matrix(*operands)
-            assert_equal(case.attention(*operands), out)
-            assert_equal(again.entropy(), entropy)
-            assert_equal(again.T @ operands[0], transposed)
+            operands = [t.clone().requires_grad_() for t in made]
+            out = heedful.attention(*operands, **LARGE[name], engine=engine)
+            found.append([out, *gradients(out, operands)])
     finally:
         torch.set_num_threads(threads)
+    for expected, *mine in zip(*found, strict=True):
+        for one in mine:
+            assert_equal(one, expected, 1e-11)
 
 
-@pytest.mark.parametrize("engine", ["fused", "reference"])
-@pytest.mark.parametrize("axes", [(), (2,), (2, 3, 5), (2, 3, 5, 7)], ids=len)
-@pytest.mark.parametrize(
-    "pattern", [ops.Global(), ops.Causal("end"), ops.Lengths(3)], ids=["global", "causal", "lengths"]
-)
-def test_any_number_of_leading_axes(axes, engine, pattern):
-    query, key, value = (torch.randn(*axes, n, d, dtype=torch.float64) for n, d in ((11, 13), (17, 13), (17, 19)))
-    out = heedful.attention(query, key, value, pattern=pattern, engine=engine)
-    assert out.shape == (*axes, 11, 19)
-    flat = [t.reshape(-1, 1, *t.shape[-2:]) for t in (query, key, value)]
-    assert_equal(out.reshape(-1, 1, 11, 19), heedful.attention(*flat, pattern=pattern))
+@pytest.mark.parametrize("case", MATRIX.values(), ids=MATRIX)
+def test_tiles_play_no_role_for_the_matrix(case, monkeypatch):
+    operands = case.operands()
+
+    def summaries():
+        matrix = case.matrix(*operands)
+        return matrix.entropy(), matrix.lse(), matrix.T @ operands[0]
+
+    expected = summaries()
+    empty = ~case.seen.any(-1)
+    assert (expected[1][empty] == -math.inf).all()
+    assert not expected[0][empty].any()
+    for tile in (1, 2 * M):
+        monkeypatch.setattr(fused, "TILE", tile)
+        monkeypatch.setattr(ops.matrix, "_STREAMED", tile)
+        for mine, his in zip(summaries(), expected, strict=True):
+            assert_equal(mine, his)
+
+
+ANYWHERE = {
+    "global": {},
+    "causal": {"pattern": ops.Causal("end")},
+    "lengths": {"pattern": ops.Lengths(3)},
+    "local, softmax1": {"pattern": ops.Local(2, align="end"), "normalize": ops.softmax1},
+    "entmax15": {"pattern": ops.Causal("end"), "normalize": ops.entmax15},
+    "additive, sinks": {
+        "score": ops.Additive(torch.ones(13, dtype=torch.float64)), "sinks": torch.tensor(0.3, dtype=torch.float64)
+    },
+    "cosine, bias": {"score": ops.Cosine(), "bias": torch.linspace(0, 1, 17, dtype=torch.float64), "scale": 3.0},
+    "entmax learned": {"normalize": ops.entmax(torch.tensor(1.4, dtype=torch.float64))},
+}  # fmt: skip
+
+
+def can(engine, *operands, **options):
+    """Whether the engine can compute it; what it says if not is what it always says."""
+    try:
+        heedful.plan(*operands, **options, engine=engine)
+    except ValueError as error:
+        assert f"`engine` {engine!r} cannot compute this: " in str(error)
+        return False
+    return True
+
+
+@pytest.mark.parametrize("axes", [(), (2,), (2, 3, 5), (2, 3, 1, 5)], ids=len)
+@pytest.mark.parametrize("name", ANYWHERE)
+def test_any_number_of_leading_axes(axes, name):
+    generator, options = torch.Generator().manual_seed(0), ANYWHERE[name]
+    operands = [
+        torch.randn(*axes, n, d, generator=generator, dtype=torch.float64).requires_grad_()
+        for n, d in ((11, 13), (17, 13), (17, 19))
+    ]
+    flat = [t.reshape(-1, 1, *t.shape[-2:]) for t in operands]
+    expected = heedful.attention(*flat, **options, engine="reference")
+    slopes = gradients(expected.reshape(*axes, 11, 19), operands)
+    tried = [engine for engine in ENGINES if can(engine, *operands, **options)]
+    assert len(tried) >= 2
+    for engine in tried:
+        out = heedful.attention(*operands, **options, engine=engine)
+        assert out.shape == (*axes, 11, 19)
+        assert_equal(out.reshape(-1, 1, 11, 19), expected)
+        for mine, his in zip(gradients(out, operands), slopes, strict=True):
+            assert_equal(mine, his, 1e-11)
 
 
 def test_one_vector_against_a_hundred_keys():
@@ -259,36 +501,100 @@ def test_one_vector_against_a_hundred_keys():
     assert out.shape == (1, 128)
 
 
-@pytest.mark.parametrize("engine", ["fused", "reference"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_leading_axes_broadcast(engine):
-    query, key = torch.randn(2, 3, 6, 5, 7, dtype=torch.float64), torch.randn(3, 2, 11, 7, dtype=torch.float64)
-    key = key[None]
+    query = torch.randn(2, 3, 6, 5, 7, dtype=torch.float64, requires_grad=True)
+    key = torch.randn(1, 3, 2, 11, 7, dtype=torch.float64, requires_grad=True)
     lengths = torch.tensor([[3, 0, 11], [7, 5, 2]])
     out = heedful.attention(query, key, key, pattern=ops.Lengths(lengths), engine=engine)
-    for a, b in itertools.product(range(2), range(3)):
-        expected = heedful.attention(
-            query[a, b][None], key[0, b][None], key[0, b][None], pattern=ops.Lengths(lengths[a, b])
-        )
-        assert_equal(out[a, b], expected[0])
+    alone = [
+        [heedful.attention(query[a, b][None], key[0, b][None], key[0, b][None], pattern=ops.Lengths(lengths[a, b]))[0]
+         for b in range(3)] for a in range(2)
+    ]  # fmt: skip
+    expected = torch.stack([torch.stack(row) for row in alone])
+    assert_equal(out, expected)
+    for mine, his in zip(gradients(out, [query, key]), gradients(expected, [query, key]), strict=True):
+        assert_equal(mine, his, 1e-11)
 
 
-@pytest.mark.parametrize("engine", ["fused", "reference"])
-def test_no_keys_and_no_queries(engine):
-    nothing = torch.randn(2, 3, 0, 5)
-    some = torch.randn(2, 3, 7, 5)
-    assert not heedful.attention(some, nothing, nothing, engine=engine).any()
-    assert heedful.attention(nothing, some, some, engine=engine).shape == (2, 3, 0, 5)
+@pytest.mark.parametrize("name", ANYWHERE)
+def test_no_keys_and_no_queries(name):
+    options = {k: v for k, v in ANYWHERE[name].items() if k not in ("pattern", "bias")}
+    nothing, some = (torch.randn(2, 3, n, 13, dtype=torch.float64, requires_grad=True) for n in (0, 7))
+    for engine in ENGINES:
+        if not can(engine, some, nothing, nothing, **options):
+            continue
+        out = heedful.attention(some, nothing, nothing, **options, engine=engine)
+        assert out.shape == some.shape
+        assert not out.any()
+        assert not any(g.any() for g in gradients(out, [some]))
+        out = heedful.attention(nothing, some, some, **options, engine=engine)
+        assert out.shape == nothing.shape
+        assert not any(g.any() for g in gradients(out, [some]))
+    assert not heedful.attention(some, nothing, nothing, **options).any()
+
+
+def test_no_keys_have_no_lse():
+    nothing, some = torch.randn(2, 3, 0, 5), torch.randn(2, 3, 7, 5)
     assert (heedful.AttentionMatrix(some, nothing).lse() == -math.inf).all()
 
 
-@pytest.mark.parametrize("engine", ["fused", "reference"])
-def test_a_bias_of_minus_infinity_hides(engine):
-    query, key, value = torch.randn(3, 2, 5, 7), torch.randn(3, 2, 11, 7), torch.randn(3, 2, 11, 13)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("normalize", [ops.softmax, ops.softmax1, ops.entmax15, ops.relu, ops.sigmoid, ops.linear])
+def test_a_bias_of_minus_infinity_hides(engine, normalize):
+    query, key, value = (torch.randn(3, 2, n, d, requires_grad=True) for n, d in ((5, 7), (11, 7), (11, 13)))
     bias = torch.zeros(5, 11)
     bias[2] = -math.inf
     bias[:, 4] = -math.inf
+    if not can(engine, query, key, value, bias=bias, normalize=normalize):
+        return
     pattern = ops.Mask(bias == 0)
-    out = heedful.attention(query, key, value, bias=bias, engine=engine)
-    assert_equal(out, heedful.attention(query, key, value, pattern=pattern, engine=engine), 1e-6)
+    out = heedful.attention(query, key, value, bias=bias, normalize=normalize, engine=engine)
+    expected = heedful.attention(query, key, value, pattern=pattern, normalize=normalize, engine=engine)
+    assert_equal(out, expected, 1e-6)
     assert not out[:, :, 2].any()
-    assert (heedful.AttentionMatrix(query, key, bias=bias).entropy()[..., 2] == 0).all()
+    for mine, his in zip(gradients(out, [query, key, value]), gradients(expected, [query, key, value]), strict=True):
+        assert_equal(mine, his, 1e-5)
+    if normalize is ops.softmax:
+        assert (heedful.AttentionMatrix(query, key, bias=bias).entropy()[..., 2] == 0).all()
+
+
+DRAWN = ["sampled", "sampled, softmax1, causal", "sampled, sigmoid, score function"]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_draw_equals_the_naive_twin(name):
+    case = CASES[name]
+    operands = with_gradients(case, "reference", case.operands())
+    options = {k: v for k, v in case.options().items() if k != "select"}
+    drawn, found = heedful.draw(*operands, **options), case.naive(*operands)
+    assert_equal(drawn.output, found.output)
+    assert_equal(drawn.log_probability, found.log_probability)
+    mine, his = (gradients(x.log_probability, operands[:2]) for x in (drawn, found))
+    for a, b in zip(mine, his, strict=True):
+        assert_equal(a, b, 1e-11)
+    only_value = gradients(drawn.output, operands)
+    assert not only_value[0].any()
+    assert not only_value[1].any()
+    assert only_value[2].any()
+
+
+def test_what_is_drawn_depends_on_where_and_on_the_seed():
+    case = CASES["dropout"]
+    operands = case.operands()
+    weights = case.attention(*operands)
+    assert torch.equal(weights, case.attention(*operands))
+    query, key, value = operands
+    assert not torch.allclose(weights, heedful.attention(query, key, value, dropout=0.3, seed=4))
+    out = heedful.attention(query, key, value, dropout=0.3, seed=3)
+    assert torch.equal(out, weights)
+    torch.manual_seed(5)
+    first = heedful.attention(query, key, value, dropout=0.3)
+    second = heedful.attention(query, key, value, dropout=0.3)
+    torch.manual_seed(5)
+    assert torch.equal(first, heedful.attention(query, key, value, dropout=0.3))
+    assert not torch.equal(first, second)
+
+
+def test_reference_keeps_at_least_float32():
+    assert reference.at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.float32

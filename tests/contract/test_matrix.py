@@ -8,7 +8,8 @@ import torch
 import heedful
 from heedful import ops
 from heedful.ops.engines import fused
-from tests.contract.mechanisms import CASES, H, M
+from tests.contract.mechanisms import MATRIX as CASES
+from tests.contract.mechanisms import H, M
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

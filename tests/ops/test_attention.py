@@ -27,12 +27,6 @@ def test_no_matrix_is_saved_for_the_backward_pass(axes, value_width):
     assert max(saved) < n * n
 
 
-def test_autocast_gives_pytorchs_dtype():
-    query, key, value = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 5, 7).bfloat16(), torch.randn(2, 3, 5, 13)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert heedful.attention(query, key, value, pattern=ops.Causal()).dtype == torch.bfloat16
-
-
 def test_parameters_and_subclasses_are_tensors_too():
     class Mine(torch.Tensor):
         pass

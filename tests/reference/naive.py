@@ -77,7 +77,8 @@ def entmax(s, alpha):
     def weights(z, tau, power):
         return [max(x - tau, 0.0) ** power for x in z]
 
-    plain, fixed = [float(x) for x in z], float(power)
+    plain = [x.item() for x in z]
+    fixed = power.item() if isinstance(power, torch.Tensor) else power
     low, high = max(plain) - 1, max(plain)
     for _ in range(100):
         middle = (low + high) / 2

@@ -47,6 +47,11 @@ def flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any]
     return [t for tensors, _ in fields.values() for t in tensors], build
 
 
+def bare(value: Any) -> bool:
+    """Whether a value plainly holds no tensor, nor other values that may."""
+    return not any(isinstance(part, (Tensor, Value, tuple)) for part in vars(value).values())
+
+
 def tensors(value: Any) -> list[Tensor]:
     """The tensors that a value holds."""
     return flatten(value)[0]

@@ -8,6 +8,7 @@ select       ops/selection.py     all of them, the largest, or one that is drawn
 @ value      ops/engines/         computed without storing A; the definition: reference.py; which engine and why: plan.py
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 from heedful._checks import Shape, check_fraction, check_operands, check_scale, check_sinks
 from heedful._types import Float, Tensor
 from heedful.ops._readable import under_vmap
+from heedful.ops._tree import bare
 from heedful.ops.biases import Bias, as_bias
 from heedful.ops.engines import reference
 from heedful.ops.mechanism import Mechanism
@@ -339,9 +341,26 @@ def mechanism_of(
         if under_vmap():
             raise ValueError("`seed` must be given under `torch.func.vmap`: got None.")
         seed = int(torch.randint(2**31, ()))
+    if bias is None and sinks is None and not torch.is_tensor(scale) and not torch.compiler.is_compiling():
+        if bare(score) and bare(normalize) and bare(pattern) and bare(select):
+            return _kept_mechanism(score, normalize, pattern, select, scale, softcap, dropout, seed)
     return Mechanism(
         score, normalize, pattern, select, None if bias is None else as_bias(bias), scale, softcap, sinks, dropout, seed
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _kept_mechanism(
+    score: Score,
+    normalize: Normalizer,
+    pattern: Pattern,
+    select: Selection,
+    scale: float | None,
+    softcap: float | None,
+    dropout: float,
+    seed: int,
+) -> Mechanism:
+    return Mechanism(score, normalize, pattern, select, None, scale, softcap, None, dropout, seed, bare=True)
 
 
 def _autocast(*tensors: Tensor) -> list[Tensor]:

@@ -27,6 +27,7 @@ class Mechanism(Value):
     sinks: Float[Tensor, "..."] | None = None
     dropout: float = 0.0
     seed: int = 0
+    bare: bool = False  # one of a kind: it holds no tensor, and what is made of it may be kept
 
     def factor(self, width: int) -> Float[Tensor, "..."] | float:
         """What the score of each pair is multiplied by."""

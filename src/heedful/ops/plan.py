@@ -142,7 +142,8 @@ class Plan:
         return copied + (5 * min(fused.TILE, n * m) if depends or self.mechanism.bias is not None else 0)
 
     def _tiles(self) -> Sequence[Tile]:
-        return layout.tiles(self.mechanism.pattern, self.shape, assemble.tile_pairs(self.mechanism, self.operands[0]))
+        pairs = assemble.tile_pairs(self.mechanism, self.shape, self.operands[0].shape[-1])
+        return layout.tiles(self.mechanism.pattern, self.shape, pairs)
 
     def __str__(self) -> str:
         share = self.pairs / max(math.prod(self.shape), 1)
@@ -204,7 +205,12 @@ def _choose(
             raise ValueError(f"`engine` 'flex' cannot compute this: {hindrance}.")
         return Plan("flex", "asked for", query.device.type != "cpu", shape, (query, key, value), mechanism)
     obstacle = _obstacle(query, mechanism)
-    if obstacle is None and fused.learns(mechanism.bias) and not assemble.as_columns(mechanism.bias, shape, query):
+    if (
+        obstacle is None
+        and mechanism.bias is not None
+        and fused.learns(mechanism.bias)
+        and not assemble.as_columns(mechanism.bias, shape, query)
+    ):
         obstacle = "the bias learns"
     if obstacle is None and 0 in shape:
         obstacle = "there are no pairs"

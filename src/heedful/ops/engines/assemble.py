@@ -25,7 +25,9 @@ from heedful.ops.normalizers import Softmax1, softmax
 from heedful.ops.scores import Additive, Dot
 from heedful.ops.selection import Sampled
 
-DEFINED = 2 * CACHED  # scores of all heads that the definition holds at a time, and for a derivative up to a hundred times that
+DEFINED = (
+    2 * CACHED
+)  # scores of all heads that the definition holds at a time, and for a derivative up to a hundred times that
 
 Result = tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]
 
@@ -53,10 +55,18 @@ def operands(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, sh
         q, scale = q * scale, 1.0
     if extra is not None:
         q, k, bias = *_beside(q, k, extra, shape), None
-    return Operands(q, k, value, dataclasses.replace(mechanism, score=Dot(), scale=float(scale), bias=bias))
+    turned = _kept_as_dot if mechanism.bare else _as_dot
+    return Operands(q, k, value, turned(mechanism, float(scale), bias))
 
 
-def function(given: Operands, shape: Shape, engine: str, strips: Sequence[banded.Strip] | None = None) -> Result:
+def _as_dot(mechanism: Mechanism, scale: float, bias: Bias | None) -> Mechanism:
+    return dataclasses.replace(mechanism, score=Dot(), scale=scale, bias=bias)
+
+
+_kept_as_dot = functools.lru_cache(maxsize=256)(_as_dot)
+
+
+def function(given: Operands, shape: Shape, engine: str, strips: tuple[banded.Strip, ...] | None = None) -> Result:
     """The attention of the operands by an engine: "fused", "banded" or "tiled"."""
     query, key, value, mechanism = given
     exponential = engine in ("fused", "banded")
@@ -64,12 +74,29 @@ def function(given: Operands, shape: Shape, engine: str, strips: Sequence[banded
         zero = query.new_zeros(())
         sinks = zero if mechanism.sinks is None else torch.logaddexp(mechanism.sinks, zero.to(mechanism.sinks.dtype))
         mechanism = dataclasses.replace(mechanism, normalize=softmax, sinks=sinks)
+    assembled = _kept_assembled if mechanism.bare else _assembled
+    tiled, tensors = assembled(mechanism, tuple(shape), engine, query.shape[-1], value.shape[-1], strips)
+    out, *more = tiled(query, key, value, *tensors)
+    return out, more[0][..., 0] if more else None
+
+
+def _assembled(
+    mechanism: Mechanism,
+    shape: Shape,
+    engine: str,
+    width: int,
+    value_width: int,
+    strips: tuple[banded.Strip, ...] | None,
+) -> tuple[TiledFunction, list[Tensor]]:
+    """The function, and the tensors of the mechanism that it takes behind query, key and value."""
     placed, kinds = _placed(mechanism)
     tensors, build = flatten(placed)
     learned, _ = flatten(mechanism)  # in the same order
-    fast_tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, tile_pairs(mechanism, query)))
-    tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, _pairs_of_definition(mechanism, query)))
-    outputs: list[tuple[Kind, Shape]] = [("row", (*shape[:-1], value.shape[-1]))]
+    fast_tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, tile_pairs(mechanism, shape, width)))
+    tiles = functools.cache(
+        lambda: layout.tiles(mechanism.pattern, shape, _pairs_of_definition(mechanism, shape, width))
+    )
+    outputs: list[tuple[Kind, Shape]] = [("row", (*shape[:-1], value_width))]
     if isinstance(mechanism.select, Sampled):
         outputs.append(("row", (*shape[:-1], 1)))
 
@@ -89,11 +116,12 @@ def function(given: Operands, shape: Shape, engine: str, strips: Sequence[banded
     elif engine == "banded":
         assert strips is not None
         fast, fast_pull = _exponential(_Banded(strips, mechanism, shape), mechanism, learned)
-    elif _in_place(mechanism, query):
+    elif _in_place(mechanism, width):
         fast, fast_pull = _rows(mechanism, shape, fast_tiles, learned)
-    tiled = TiledFunction(body, tiles, ("row", "column", "column", *kinds), tuple(outputs), fast, fast_pull)
-    out, *more = tiled(query, key, value, *tensors)
-    return out, more[0][..., 0] if more else None
+    return TiledFunction(body, tiles, ("row", "column", "column", *kinds), tuple(outputs), fast, fast_pull), tensors
+
+
+_kept_assembled = functools.lru_cache(maxsize=256)(_assembled)
 
 
 class _Fused:
@@ -202,27 +230,23 @@ def _rows(mechanism: Mechanism, shape: Shape, tiles: Callable[[], Sequence[Tile]
     return fast, fast_pull
 
 
-def _in_place(mechanism: Mechanism, query: Tensor) -> bool:
+def _in_place(mechanism: Mechanism, width: int) -> bool:
     """Whether the hot loop knows the mechanism; what has parameters of its own that learn goes through the definition."""
-    score = mechanism.score
-    known = isinstance(score, (Dot, Additive)) and not torch.is_tensor(mechanism.factor(query.shape[-1]))
-    return (
-        known
-        and not (mechanism.normalize.learns or mechanism.normalize.varies)
-        and not isinstance(mechanism.select, Sampled)
-    )
+    known = mechanism.score.inner or isinstance(mechanism.score, Additive)
+    learns = mechanism.normalize.learns or mechanism.normalize.varies or torch.is_tensor(mechanism.factor(width))
+    return known and not learns and not isinstance(mechanism.select, Sampled)
 
 
-def tile_pairs(mechanism: Mechanism, query: Tensor) -> int:
+def tile_pairs(mechanism: Mechanism, shape: Shape, width: int) -> int:
     """Pairs of a tile, of the function itself."""
-    if _in_place(mechanism, query):
-        return max(CACHED * 2 // query.shape[-1], 1) if isinstance(mechanism.score, Additive) else CACHED
-    return _pairs_of_definition(mechanism, query)
+    if _in_place(mechanism, width):
+        return max(CACHED * 2 // width, 1) if isinstance(mechanism.score, Additive) else CACHED
+    return _pairs_of_definition(mechanism, shape, width)
 
 
-def _pairs_of_definition(mechanism: Mechanism, query: Tensor) -> int:
+def _pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:
     """Pairs of a tile of the definition, which takes all heads at once and holds many numbers for each pair."""
-    heads = math.prod(query.shape[:-2]) * (query.shape[-1] if isinstance(mechanism.score, Additive) else 1)
+    heads = math.prod(shape[:-2]) * (width if isinstance(mechanism.score, Additive) else 1)
     return max(DEFINED // max(heads, 1), 1)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from heedful._types import Float, Int, Tensor
+from heedful._types import Bool, Float, Int, Tensor
 
 CHUNK = 2**20  # numbers of one operand of one call; the temporary results stay in the processor's cache
 
@@ -122,6 +122,7 @@ class Blocks:
         count: how many blocks.
         mask: numbers to add, 0 or -inf `[1 or count, rows, columns]`; None: all pairs of a block are visible.
         causal: the rows and columns of each block see each other causally.
+        empty: the rows that see nothing in a block `[1 or count, rows, 1]`; None: there are none.
     """
 
     rows: Span
@@ -129,6 +130,7 @@ class Blocks:
     count: int
     mask: Float[Tensor, "..."] | None = None
     causal: bool = False
+    empty: Bool[Tensor, "..."] | None = None
 
     def pairs(self) -> int:
         """The pairs that are computed."""
@@ -175,7 +177,7 @@ def forward(
         strip_out, strip_lse = strip.rows.of(some_out), strip.rows.of(some_lse)
         for blocks in strip.blocks:
             for heads, first, count in _chunks(len(queries), blocks, blocks.rows.size * q.shape[2]):
-                mask, empty = _mask(blocks, first, count, strip.merge)
+                mask, empty = (_of_blocks(t, first, count) for t in (blocks.mask, blocks.empty))
                 part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                     blocks.rows.of(queries[heads], first, count),
                     blocks.columns.of(keys[heads], first, count),
@@ -226,7 +228,7 @@ def backward(
             for heads, first, count in _chunks(
                 len(keys), blocks, max(blocks.columns.size, blocks.rows.size) * q.shape[2]
             ):
-                mask, _ = _mask(blocks, first, count, False)
+                mask = _of_blocks(blocks.mask, first, count)
                 queries, o, g, row_lse = (blocks.rows.of(t[heads], first, count) for t in row_wise)
                 part_dq, part_dk, part_dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                     g, queries,
@@ -253,12 +255,11 @@ def _chunks(heads: int, blocks: Blocks, numbers: int) -> Iterator[tuple[slice, i
             yield slice(head, min(head + together, heads)), first, min(step, blocks.count - first)
 
 
-def _mask(blocks: Blocks, first: int, count: int, empties: bool) -> tuple[Tensor | None, Tensor | None]:
-    """The mask of some blocks for the kernel, and which rows see nothing where that is asked."""
-    if blocks.mask is None:
-        return None, None
-    mask = blocks.mask if len(blocks.mask) == 1 else blocks.mask[first : first + count]
-    return mask[None], (mask == -math.inf).all(-1, keepdim=True)[None] if empties else None
+def _of_blocks(tensor: Tensor | None, first: int, count: int) -> Tensor | None:
+    """What some of the blocks have, `[1, 1 or count, ...]`."""
+    if tensor is None:
+        return None
+    return tensor[None] if len(tensor) == 1 else tensor[None, first : first + count]
 
 
 def _lse_dtype(q: Tensor) -> torch.dtype:

@@ -293,6 +293,8 @@ def _four_axes(tensor: Tensor, shape: Shape) -> Tensor:
 def _operands(query: Tensor, key: Tensor, value: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
     """The operands with four axes and one width."""
     widest = max(query.shape[-1], value.shape[-1])
+    if query.dim() == 4 and all(t.shape[-1] == widest and t.stride(-1) == 1 for t in (query, key, value)):
+        return query, key, value
     q, k, v = (_rows_in_memory(_widen(_four_axes(t, shape), widest)) for t in (query, key, value))
     return q, k, v
 

@@ -46,9 +46,7 @@ def structured(pattern: Pattern) -> bool:
     return isinstance(pattern, _STRUCTURED)
 
 
-def strips(
-    pattern: Pattern, shape: Shape, dtype: torch.dtype, *, backward: bool = False
-) -> tuple[Strip, ...] | None:
+def strips(pattern: Pattern, shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> tuple[Strip, ...] | None:
     """The strips that together compute a pattern; None where it hides pairs differently in each head.
 
     In the backward pass blocks have more rows: they are paid for in columns that several blocks write.
@@ -156,7 +154,8 @@ class _Conjunction:
         if len(allowed) > 1 and bool((allowed == allowed[:1]).all()):
             allowed = allowed[:1]
         mask = torch.zeros(allowed.shape, dtype=self.dtype).masked_fill_(~allowed, -math.inf)
-        return Blocks(rows, columns, count, mask, causal)
+        empty = ~allowed.any(-1, keepdim=True)
+        return Blocks(rows, columns, count, mask, causal, empty if bool(empty.any()) else None)
 
     def _at(self, pattern: Pattern, r: Tensor, c: Tensor) -> Tensor:
         allowed = pattern.allowed(r, c, self.shape)
@@ -203,7 +202,8 @@ class _Conjunction:
         """Rows that see one run of columns, as many at a time as a mask may have."""
         size = max(_MASK // max(last - first, 1), 1)
         return [
-            (Span(at, 0, min(size, stop - at)), Span(first, 0, last - first), 1, False) for at in range(start, stop, size)
+            (Span(at, 0, min(size, stop - at)), Span(first, 0, last - first), 1, False)
+            for at in range(start, stop, size)
         ]
 
     def _even(self, start: int, stop: int, width: int) -> list[tuple[Span, Span, int, bool]]:

@@ -54,7 +54,8 @@ class TiledFunction:
         """The outputs, differentiable to any order; only the inputs are saved for it."""
         if nested_forward_mode():  # PyTorch gives zeros there through any `autograd.Function`
             return self.run(*tensors)
-        return _Apply.apply(self, *tensors)[: len(self.outputs)]  # type: ignore[no-any-return]
+        apply = _Apply.apply if transformed() else _ApplyAtOnce.apply
+        return apply(self, *tensors)[: len(self.outputs)]  # type: ignore[no-any-return]
 
     def evaluate(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, by the fast version where it may be used, with what that keeps behind them."""
@@ -144,6 +145,19 @@ class _Apply(torch.autograd.Function):
         saved = ctx.saved_tensors[: len(tangents)]
         pushed = ctx.function.push(moved)(*saved, *(t for t in tangents if t is not None))
         return (*pushed, *(None,) * ctx.extras)
+
+
+class _ApplyAtOnce(torch.autograd.Function):
+    """The same outside of transforms: PyTorch takes half as long to call a function that sets up its context by itself."""
+
+    @staticmethod
+    def forward(ctx: Any, function: TiledFunction, *tensors: Tensor) -> tuple[Tensor, ...]:
+        output = function.evaluate(*tensors)
+        _Apply.setup_context(ctx, (function, *tensors), output)
+        return output
+
+    backward = _Apply.backward
+    jvp = _Apply.jvp
 
 
 def _shown(tensors: Sequence[Tensor]) -> bool:
