@@ -188,7 +188,7 @@ def lengths(runs: list[dict[str, Any]], kinds: Sequence[str], tasks: Sequence[st
 
         ring = {"marker": "o", "markerfacecolor": "white", "markeredgewidth": 2, "markersize": 9, "color": COLOURS[0]}
         marks = [
-            Line2D([], [], linestyle="", label="positions up to 128, as trained", **ring),
+            Line2D([], [], linestyle="", label="up to 128, as trained", **ring),
             Line2D(
                 [],
                 [],
@@ -196,11 +196,12 @@ def lengths(runs: list[dict[str, Any]], kinds: Sequence[str], tasks: Sequence[st
                 marker="s",
                 markersize=6,
                 color=COLOURS[1],
-                label="positions 129 to 512, never trained",
+                label="129 to 512, never trained",
             ),
+            Line2D([], [], linestyle="", marker=".", markersize=4, color=COLOURS[1], label="its three seeds"),
             Line2D([], [], linestyle=(0, (4, 3)), linewidth=1, color=QUIET, label="guessing"),
         ]
-        figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=9)
+        figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=9)
 
 
 def times(rows: list[dict[str, float]]) -> None:

@@ -48,6 +48,11 @@ def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None, *, s
     return (*lead, q[-3], q[-2], k[-2])
 
 
+def autocasts(tensor: Tensor) -> bool:
+    """Whether autocast is on for the tensor's device; some devices, such as "meta", have none."""
+    return torch.amp.is_autocast_available(tensor.device.type) and torch.is_autocast_enabled(tensor.device.type)
+
+
 def check_broadcasts(name: str, tensor: Tensor, shape: Shape, axes: str = "[..., H, N, M]") -> None:
     """Checks that `tensor` broadcasts to `shape` without making it larger."""
     try:
@@ -147,7 +152,7 @@ def check_vectors(x: Tensor, other: Tensor) -> None:
 def _check_dtype(query: Tensor, key: Tensor, value: Tensor | None) -> None:
     others = {"key": key} if value is None else {"key": key, "value": value}
     for name, tensor in others.items():
-        if tensor.dtype != query.dtype and not torch.is_autocast_enabled(query.device.type):
+        if tensor.dtype != query.dtype and not autocasts(query):
             raise TypeError(f"`query` and `{name}` must have the same dtype: got {query.dtype} and {tensor.dtype}.")
         if tensor.device != query.device:
             raise ValueError(

@@ -15,20 +15,22 @@ from typing import NamedTuple
 import torch
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from heedful._checks import Shape, check_fraction, check_operands, check_scale, check_sinks
+from heedful._checks import Shape, autocasts, check_fraction, check_operands, check_scale, check_sinks
 from heedful._types import Float, Tensor
-from heedful.ops._readable import under_vmap
+from heedful.ops._readable import transformed, under_vmap
 from heedful.ops._tree import bare
 from heedful.ops.biases import Bias, as_bias
-from heedful.ops.engines import reference
+from heedful.ops.engines import assemble, fused, reference
+from heedful.ops.engines.tiled import TiledFunction
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Normalizer, softmax
-from heedful.ops.patterns import Global, Pattern
+from heedful.ops.patterns import Causal, Global, Pattern
 from heedful.ops.plan import Engine, Plan, choose, compiles
 from heedful.ops.scores import Dot, ScaledDot, Score
 from heedful.ops.selection import Sampled, Selection, Soft
 
 _GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
+_PLAIN = (Global, Causal)
 _NOTHING_ELSE = (None, None, None, None, 0.0, None)  # bias, scale, softcap, sinks, dropout, seed
 
 
@@ -101,8 +103,37 @@ def attention(
             select=select, bias=bias, scale=scale, softcap=softcap, sinks=sinks, dropout=dropout, seed=seed,
             engine=engine, strict=strict,
         )  # fmt: skip
+    if score is _SCALED_DOT and normalize is softmax and select is _SOFT and engine is None and type(pattern) in _PLAIN:
+        if bias is None and scale is None and softcap is None and sinks is None and not dropout:
+            out = _plain(query, key, value, pattern)
+            if out is not None:
+                return out
     mechanism = mechanism_of(score, normalize, pattern, select, bias, scale, softcap, sinks, dropout, seed)
     return _attend(query, key, value, mechanism, engine, strict)[0]
+
+
+def _plain(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor | None:
+    """The plain case, without the microseconds that a choice among mechanisms takes; None where something is not plain."""
+    shape = check_operands(query, key, value)
+    if len(shape) != 4 or key.shape[:2] != shape[:2] or 0 in shape or torch.compiler.is_compiling():
+        return None
+    pattern.check(shape)
+    if transformed() or autocasts(query) or not fused.has_kernel(query):
+        return None
+    query, key, value, poison = isolate(query, key, value, pattern, shape)
+    if poison is not None:
+        return None
+    width = query.shape[-1]
+    learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    if learning or torch.autograd.forward_ad._current_level >= 0:
+        return _plain_function(pattern, shape, width, value.shape[-1])(query, key, value)[0]
+    return fused.attention(query, key, value, width**-0.5, pattern, None, shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_function(pattern: Pattern, shape: Shape, width: int, value_width: int) -> TiledFunction:
+    mechanism = mechanism_of(Dot(), softmax, pattern, _SOFT, None, width**-0.5, None, None, 0.0, None)
+    return assemble.assembled(mechanism, shape, "fused", width, value_width, None)[0]
 
 
 def plan(
@@ -211,6 +242,14 @@ def attention_weights(
     """
     mechanism = mechanism_of(score, normalize, pattern, _SOFT, bias, scale, softcap, sinks, 0.0, None)
     shape = check(query, key, None, mechanism)
+    if autocasts(query):
+        with torch.autocast(query.device.type, enabled=False):
+            return _weights(*_autocast(query, key), mechanism, shape)
+    return _weights(query, key, mechanism, shape)
+
+
+def _weights(query: Tensor, key: Tensor, mechanism: Mechanism, shape: Shape) -> Tensor:
+    pattern = mechanism.pattern
     query, key, _, poison = isolate(query, key, key[..., :0], pattern, shape, rows=True)
     query, key = (reference.at_least_float32(t) for t in (query, reference.all_heads(key, query)))
     rows_, columns = reference.positions(shape, query.device)
@@ -232,7 +271,7 @@ def _attend(
     if torch.compiler.is_compiling() and not compiles(query, mechanism, engine):
         return _eagerly(query, key, value, mechanism, engine, strict)  # type: ignore[no-any-return]
     shape = check(query, key, value, mechanism)
-    if torch.is_autocast_enabled(query.device.type):
+    if autocasts(query):
         with torch.autocast(query.device.type, enabled=False):
             query, key, value = _autocast(query, key, value)
             return _attend(query, key, value, mechanism, engine, strict)
@@ -268,7 +307,7 @@ def isolate(
     number can be read, under `torch.func.vmap` and `torch.compile`), one uniform attention over marks tells which rows see
     a bad key or value. With `rows`, what is to be added has one column.
     """
-    if not pattern.hides(shape):
+    if not pattern.hides(shape) or query.is_meta:
         return query, key, value, None
     if not torch.compiler.is_compiling() and not under_vmap():
         total = _total(key) + _total(value) + (_total(query) if pattern.empties(shape) else 0.0)
@@ -341,9 +380,9 @@ def mechanism_of(
         if under_vmap():
             raise ValueError("`seed` must be given under `torch.func.vmap`: got None.")
         seed = int(torch.randint(2**31, ()))
-    if bias is None and sinks is None and not torch.is_tensor(scale) and not torch.compiler.is_compiling():
-        if bare(score) and bare(normalize) and bare(pattern) and bare(select):
-            return _kept_mechanism(score, normalize, pattern, select, scale, softcap, dropout, seed)
+    plain = bias is None and sinks is None and not torch.is_tensor(scale) and not torch.compiler.is_compiling()
+    if plain and bare(score) and bare(normalize) and bare(pattern) and bare(select):
+        return _kept_mechanism(score, normalize, pattern, select, scale, softcap, dropout, seed)
     return Mechanism(
         score, normalize, pattern, select, None if bias is None else as_bias(bias), scale, softcap, sinks, dropout, seed
     )

@@ -74,13 +74,13 @@ def function(given: Operands, shape: Shape, engine: str, strips: tuple[banded.St
         zero = query.new_zeros(())
         sinks = zero if mechanism.sinks is None else torch.logaddexp(mechanism.sinks, zero.to(mechanism.sinks.dtype))
         mechanism = dataclasses.replace(mechanism, normalize=softmax, sinks=sinks)
-    assembled = _kept_assembled if mechanism.bare else _assembled
-    tiled, tensors = assembled(mechanism, tuple(shape), engine, query.shape[-1], value.shape[-1], strips)
+    prepared = _kept if mechanism.bare else assembled
+    tiled, tensors = prepared(mechanism, tuple(shape), engine, query.shape[-1], value.shape[-1], strips)
     out, *more = tiled(query, key, value, *tensors)
     return out, more[0][..., 0] if more else None
 
 
-def _assembled(
+def assembled(
     mechanism: Mechanism,
     shape: Shape,
     engine: str,
@@ -121,7 +121,7 @@ def _assembled(
     return TiledFunction(body, tiles, ("row", "column", "column", *kinds), tuple(outputs), fast, fast_pull), tensors
 
 
-_kept_assembled = functools.lru_cache(maxsize=256)(_assembled)
+_kept = functools.lru_cache(maxsize=256)(assembled)
 
 
 class _Fused:

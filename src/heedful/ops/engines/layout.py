@@ -224,7 +224,7 @@ class _Conjunction:
 
     def _size(self, width: int) -> int:
         """The rows of a block, of which one sees so many columns: a power of two from 32 to 256."""
-        return 2 ** min(max(round(math.log2(max(width / self.part, 1))), 5), 8)
+        return 1 << min(max(round(math.log2(max(width / self.part, 1))), 5), 8)
 
     def _residues(self, part: Dilated) -> Iterator[Strip]:
         """Every k-th position by itself: there a dilated window is a plain one."""

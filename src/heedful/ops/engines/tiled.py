@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from heedful._checks import Shape
+from heedful._checks import Shape, autocasts
 from heedful._types import Tensor
 from heedful.ops._readable import nested_forward_mode, transformed
 
@@ -52,6 +52,9 @@ class TiledFunction:
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, differentiable to any order; only the inputs are saved for it."""
+        if autocasts(tensors[0]):  # in a backward pass: what is recomputed has to be what it was
+            with torch.autocast(tensors[0].device.type, enabled=False):
+                return self(*tensors)
         if nested_forward_mode():  # PyTorch gives zeros there through any `autograd.Function`
             return self.run(*tensors)
         apply = _Apply.apply if transformed() else _ApplyAtOnce.apply
