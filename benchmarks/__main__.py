@@ -1,12 +1,13 @@
-"""`python -m benchmarks [attention] [startup] [digits] [ideas] [ideas-time] [ideas-pictures]`: all of them without words."""
+"""`python -m benchmarks [attention] [operator] [startup] [digits] [ideas] [ideas-time] [ideas-pictures]`: all of them without words."""
 
 import sys
 from pathlib import Path
 
-from benchmarks import attention, classify_image, ideas, startup
+from benchmarks import attention, classify_image, ideas, operator, startup
 
 PARTS = {
     "attention": attention.main,
+    "operator": operator.main,
     "startup": startup.main,
     "digits": lambda: classify_image.digits(Path("runs/benchmarks")),
     "ideas": ideas.main,

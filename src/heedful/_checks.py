@@ -78,11 +78,35 @@ def check_scale(scale: Tensor | float | None, query: Tensor, shape: Shape) -> No
     if scale is None:
         return
     if not torch.is_tensor(scale):
-        if not isinstance(scale, (int, float)) or isinstance(scale, bool):
-            raise TypeError(f"`scale` must be a number or a tensor: got {scale!r}.")
+        check_finite("scale", scale, "a number or a tensor")
         return
-    _check_numbers("scale", scale, query)
-    check_broadcasts("`scale`", scale, (*shape[:-1], 1), "[..., H, N, 1]")
+    check_of_rows("scale", scale, query, shape)
+
+
+def check_of_rows(name: str, tensor: Tensor, query: Tensor, shape: Shape) -> None:
+    """Checks numbers for each row: floating point, on the query's device, broadcastable to `[..., H, N, 1]`."""
+    _check_numbers(name, tensor, query)
+    check_broadcasts(f"`{name}`", tensor, (*shape[:-1], 1), "[..., H, N, 1]")
+
+
+def check_number(name: str, value: object, rule: str = "a number") -> None:
+    """Checks that it is an integer or a real number."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be {rule}: got {value!r}.")
+
+
+def check_finite(name: str, value: float, rule: str = "a number") -> None:
+    """Checks a number that is neither infinite nor NaN."""
+    check_number(name, value, rule)
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be finite: got {value}.")
+
+
+def check_cap(name: str, value: float) -> None:
+    """Checks a number that is positive and finite."""
+    check_number(name, value)
+    if not 0 < value < math.inf:
+        raise ValueError(f"`{name}` must be positive{' and finite' if value == math.inf else ''}: got {value}.")
 
 
 def check_sinks(sinks: Tensor, query: Tensor, shape: Shape) -> None:
@@ -120,7 +144,8 @@ def check_positive(name: str, value: int) -> None:
 
 def check_fraction(name: str, value: float) -> None:
     """Checks a probability that may be 0 but not 1."""
-    if not 0 <= value < 1 or math.isnan(value):
+    check_number(name, value)
+    if not 0 <= value < 1:
         raise ValueError(f"`{name}` must be at least 0 and less than 1: got {value}.")
 
 

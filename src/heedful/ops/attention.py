@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from heedful._checks import Shape, autocasts, check_fraction, check_operands, check_scale, check_sinks
+from heedful._checks import Shape, autocasts, check_cap, check_finite, check_fraction, check_operands, check_scale, check_sinks
 from heedful._types import Float, Tensor
 from heedful.ops._readable import transformed, under_vmap
 from heedful.ops._tree import bare
@@ -177,6 +177,11 @@ class Drawn(NamedTuple):
     Attributes:
         output: the values of the drawn keys `[..., H, N, E]`.
         log_probability: the logarithm of the probability of each draw `[..., H, N]`, differentiable.
+
+    Example:
+        >>> output, log_probability = draw(torch.zeros(3, 4), torch.zeros(5, 4), torch.zeros(5, 2), seed=0)
+        >>> output.shape, log_probability.shape
+        (torch.Size([3, 2]), torch.Size([3]))
     """
 
     output: Float[Tensor, "... N E"]
@@ -338,6 +343,7 @@ def check(query: Tensor, key: Tensor, value: Tensor | None, mechanism: Mechanism
     mechanism.pattern.check(shape)
     if mechanism.bias is not None:
         mechanism.bias.check(query, shape)
+    mechanism.normalize.check(query, shape)
     check_scale(mechanism.scale, query, shape)
     if mechanism.sinks is not None:
         check_sinks(mechanism.sinks, query, shape)
@@ -368,12 +374,15 @@ def mechanism_of(
         raise TypeError(f"`select` must be a selection such as `Hard()`: got {select!r}.")
     if isinstance(select, Sampled) and normalize.signed:
         raise ValueError(f"`Sampled` needs weights that are not negative: got `normalize` {normalize!r}.")
-    if softcap is not None and not softcap > 0:
-        raise ValueError(f"`softcap` must be positive: got {softcap}.")
+    if scale is not None and not torch.is_tensor(scale):
+        check_finite("scale", scale, "a number or a tensor")
+    if softcap is not None:
+        check_cap("softcap", softcap)
     if sinks is not None and not normalize.adds_up:
         raise ValueError(f"`sinks` need a normaliser whose rows add up to 1: got {normalize!r}.")
-    if dropout:
-        check_fraction("dropout", dropout)
+    check_fraction("dropout", dropout)
+    if seed is not None and not isinstance(seed, int):
+        raise TypeError(f"`seed` must be an integer or None: got {seed!r}.")
     if not (dropout or isinstance(select, Sampled)):
         seed = 0
     elif seed is None:

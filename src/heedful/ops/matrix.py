@@ -54,7 +54,7 @@ class AttentionMatrix:
     def __init__(
         self,
         query: Float[Tensor, "... N D"],
-        key: Float[Tensor, "... M D"],
+        key: Float[Tensor, "... M K"],
         *,
         score: Score = _SCALED_DOT,
         normalize: Normalizer = softmax,

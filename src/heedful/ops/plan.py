@@ -30,6 +30,11 @@ class Cost(NamedTuple):
     Attributes:
         flops: floating-point operations; an exponential counts as one.
         bytes: the most memory that is taken beside query, key, value and the parameters.
+
+    Example:
+        >>> query = torch.zeros(1, 8, 1024, 64)
+        >>> heedful.plan(query, query, query).forward.flops
+        2197815296
     """
 
     flops: int
@@ -73,7 +78,7 @@ class Plan:
         """The output `[..., H, N, E]`, and the log-probability of what was drawn."""
         if self.engine == "reference":
             return reference.attention(query, key, value, self.mechanism, self.shape)
-        given = assemble.operands(query, key, value, self.mechanism, self.shape)
+        given = assemble.operands(query, key, value, self.mechanism, self.shape, no_bias=self.engine == "banded")
         if self.engine == "flex":
             q, k, v, m = given
             return flex.attention(q, k, v, m, float(m.factor(0)), self.shape), None
@@ -223,7 +228,7 @@ def _choose(
     strips = None
     if engine == "banded" or (engine is None and layout.structured(mechanism.pattern)):
         strips = layout.strips(mechanism.pattern, shape, query.dtype) if fused.has_kernel(query) else None
-        added = mechanism.bias is not None and not assemble.as_columns(mechanism.bias, shape, query)
+        added = mechanism.bias is not None and not assemble.as_columns(mechanism.bias, shape, query, no_bias=True)
         if engine == "banded" and added:
             raise ValueError("`engine` 'banded' cannot compute this: there is a bias to add.")
         if strips is not None and added and _worth(strips, mechanism, shape):

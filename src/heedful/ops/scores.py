@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
+from heedful._checks import check_number
 from heedful._types import Float, Tensor
 from heedful.ops._readable import readable
 from heedful.ops._tree import Value
@@ -118,7 +119,8 @@ class Bilinear(Score):
     weight: Float[Tensor, "..."]
 
     def __post_init__(self) -> None:
-        if torch.is_tensor(self.weight) and self.weight.dim() not in (2, 3):
+        _check_is_tensor("`weight` of Bilinear", self.weight)
+        if self.weight.dim() not in (2, 3):
             raise ValueError(f"`weight` of Bilinear must be [D, K] or [H, D, K]: got {list(self.weight.shape)}.")
 
     def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
@@ -165,7 +167,8 @@ class Additive(Score):
     weight: Float[Tensor, "..."]
 
     def __post_init__(self) -> None:
-        if torch.is_tensor(self.weight) and self.weight.dim() not in (1, 2):
+        _check_is_tensor("`weight` of Additive", self.weight)
+        if self.weight.dim() not in (1, 2):
             raise ValueError(f"`weight` of Additive must be [D] or [H, D]: got {list(self.weight.shape)}.")
 
     def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
@@ -245,6 +248,7 @@ class Gaussian(Score):
     def __post_init__(self) -> None:
         given = self.bandwidth
         if not isinstance(given, Tensor):
+            check_number("bandwidth", given, "a number or a tensor")
             if not (given > 0 and math.isfinite(given)):
                 raise ValueError(f"`bandwidth` must be positive: got {given}.")
             return
@@ -310,6 +314,11 @@ def _check_heads(name: str, axes: str, tensor: Tensor, query: Tensor) -> None:
         raise ValueError(
             f"{name} must have as many heads as `query`, in {axes}: got {tensor.shape[0]} and {query.shape[-3]}."
         )
+
+
+def _check_is_tensor(name: str, tensor: object) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor: got {type(tensor).__name__}.")
 
 
 def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:

@@ -83,6 +83,10 @@ class Sum(Bias):
 
     parts: tuple[Bias, ...]
 
+    def __post_init__(self) -> None:
+        if not self.parts or not all(isinstance(part, Bias) for part in self.parts):
+            raise TypeError(f"`parts` must be biases, at least one: got {self.parts!r}.")
+
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:

@@ -41,8 +41,13 @@ class Operands(NamedTuple):
     mechanism: Mechanism
 
 
-def operands(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, shape: Shape) -> Operands:
-    """Scores as inner products: their features, a scale that is a tensor and a bias of low rank that learns become columns."""
+def operands(
+    query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, shape: Shape, *, no_bias: bool = False
+) -> Operands:
+    """Scores as inner products: their features, a scale that is a tensor and a bias of low rank that learns become columns.
+
+    With `no_bias`, for an engine that adds none, also one that does not learn.
+    """
     if query.shape[:-3] != shape[:-3] or key.shape[:-3] != shape[:-3] or value.shape[:-3] != shape[:-3]:
         query, key, value = (t.expand(*shape[:-3], *t.shape[-3:]) for t in (query, key, value))
     score, scale, bias = mechanism.score, mechanism.factor(query.shape[-1]), mechanism.bias
@@ -50,9 +55,9 @@ def operands(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, sh
     if pair is None:
         return Operands(query, key, value, mechanism)
     q, k = pair
-    extra = _columns(bias, shape, q)
+    extra = _columns(bias, shape, q, no_bias)
     if torch.is_tensor(scale) or (extra is not None and scale != 1.0):
-        q, scale = q * scale, 1.0
+        q, scale = q * (scale.to(q.dtype) if torch.is_tensor(scale) else scale), 1.0
     if extra is not None:
         q, k, bias = *_beside(q, k, extra, shape), None
     turned = _kept_as_dot if mechanism.bare else _as_dot
@@ -250,14 +255,14 @@ def _pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:
     return max(DEFINED // max(heads, 1), 1)
 
 
-def as_columns(bias: Bias | None, shape: Shape, query: Tensor) -> bool:
-    """Whether a bias that learns can be more columns of queries and keys."""
-    return _columns(bias, shape, query) is not None
+def as_columns(bias: Bias | None, shape: Shape, query: Tensor, *, no_bias: bool = False) -> bool:
+    """Whether a bias that learns (with `no_bias`, any) can be more columns of queries and keys."""
+    return _columns(bias, shape, query, no_bias) is not None
 
 
-def _columns(bias: Bias | None, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor] | None:
+def _columns(bias: Bias | None, shape: Shape, like: Tensor, no_bias: bool) -> tuple[Tensor, Tensor] | None:
     """A bias of low rank whose tensors learn, as columns; None where there is none, and where it can stay a mask."""
-    if bias is None or not fused.learns(bias) or any(isinstance(p, TensorBias) for p in _parts(bias)):
+    if bias is None or not (no_bias or fused.learns(bias)) or any(isinstance(p, TensorBias) for p in _parts(bias)):
         return None  # a tensor may hold -inf
     pair = bias.features(shape, like.device, like.dtype)
     return None if pair is None or pair[0].shape[-1] > max(like.shape[-1], 16) else pair
@@ -293,9 +298,10 @@ class _Placed(Bias):
 
 
 def _placed(mechanism: Mechanism) -> tuple[Mechanism, list[Kind]]:
-    """The mechanism of a tile, and the kinds of its tensors: given biases are cut to the tile, all else stays whole."""
+    """The mechanism of a tile, and the kinds of its tensors: given biases and numbers for rows are cut to the tile, all else stays whole."""
     if mechanism.bias is not None:
         parts = tuple(_Placed(p.tensor) if isinstance(p, TensorBias) else p for p in _parts(mechanism.bias))
         mechanism = dataclasses.replace(mechanism, bias=Sum(parts))
     cut = {id(p.tensor) for p in _parts(mechanism.bias) if isinstance(p, _Placed)} if mechanism.bias else set()
+    cut |= {id(t) for t in flatten(mechanism.normalize)[0]}  # numbers for each row
     return mechanism, ["pair" if id(t) in cut else "whole" for t in flatten(mechanism)[0]]

@@ -156,6 +156,10 @@ class Strip:
     heads: slice
     merge: bool = False
 
+    def covered(self) -> int:
+        """The rows, of all heads, that are in a block."""
+        return (self.heads.stop - self.heads.start) * sum(b.count * b.rows.size for b in self.blocks)
+
 
 def forward(
     q: Float[Tensor, "X N F"],
@@ -165,7 +169,9 @@ def forward(
     scale: float,
 ) -> tuple[Float[Tensor, "X N F"], Float[Tensor, "X N"]]:
     """`A V` and the log-sum-exp of each row (-inf where nothing is visible)."""
-    out, lse = torch.zeros_like(q), q.new_full((*q.shape[:2], 1), -math.inf, dtype=_lse_dtype(q))
+    out, lse = torch.empty_like(q), q.new_full((*q.shape[:2], 1), -math.inf, dtype=_lse_dtype(q))
+    if sum(strip.covered() for strip in strips if not strip.merge) < len(q) * q.shape[1]:
+        out.zero_()
     for strip in strips:
         some_out, some_lse = out[strip.heads], lse[strip.heads]
         queries, keys, values = (

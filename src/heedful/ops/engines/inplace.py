@@ -152,7 +152,7 @@ class Rows:
             return None
         rows, columns = (places(p, like.device) for p in tile)
         hidden = ~self.mechanism.pattern.allowed(rows[:, None], columns[None], self.shape)
-        return _flat(hidden, self.shape) if bool(hidden.any()) else None
+        return _flat(hidden, self.shape) if hidden.is_meta or bool(hidden.any()) else None
 
     def _bias(self, tile: Tile) -> Tensor | None:
         """The numbers to add in a tile `[X or 1, n or 1, m or 1]`."""

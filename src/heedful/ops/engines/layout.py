@@ -220,7 +220,7 @@ class _Conjunction:
         )
         highest = torch.nn.functional.pad(torch.where(first < last, last, 0), (0, filler))
         lows, highs = lowest.view(-1, size).amin(1), highest.view(-1, size).amax(1)
-        return grouped(list(starts), stops, lows.tolist(), highs.maximum(lows).tolist())
+        return _joined(grouped(list(starts), stops, lows.tolist(), highs.maximum(lows).tolist()), 4 * size)
 
     def _size(self, width: int) -> int:
         """The rows of a block, of which one sees so many columns: a power of two from 32 to 256."""
@@ -306,6 +306,24 @@ def grouped(
         spans.append((Span(starts[at], step, size), Span(first[at], step, width), count, False))
         at = end
     return spans
+
+
+def _joined(spans: list[tuple[Span, Span, int, bool]], most: int) -> list[tuple[Span, Span, int, bool]]:
+    """Single blocks in a row that begin or end at the same column, as at both ends of a sequence, become one of up to `most` rows."""
+    done: list[tuple[Span, Span, int, bool]] = []
+    for span in spans:
+        rows, columns, count, causal = span
+        if done and count == done[-1][2] == 1:
+            above, left, *_ = done[-1]
+            stop, last = rows.start + rows.size, columns.start + columns.size
+            same = columns.start == left.start or last == left.start + left.size
+            if same and above.start + above.size == rows.start and stop - above.start <= most:
+                first = min(left.start, columns.start)
+                last = max(left.start + left.size, last)
+                done[-1] = Span(above.start, 0, stop - above.start), Span(first, 0, last - first), 1, causal
+                continue
+        done.append(span)
+    return done
 
 
 def tiles(pattern: Pattern, shape: Shape, pairs: int) -> list[Tile]:

@@ -12,7 +12,7 @@ from heedful.ops.selection import Sampled
 
 def scores(
     query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M D"],
+    key: Float[Tensor, "... M K"],
     mechanism: Mechanism,
     shape: Shape,
     rows: Int[Tensor, "N"],
@@ -30,7 +30,7 @@ def scores(
 
 def weights(
     query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M D"],
+    key: Float[Tensor, "... M K"],
     mechanism: Mechanism,
     shape: Shape,
     rows: Int[Tensor, "N"],
@@ -50,7 +50,7 @@ def weights(
 
 def rows_of(
     query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M D"],
+    key: Float[Tensor, "... M K"],
     value: Float[Tensor, "... M E"],
     mechanism: Mechanism,
     shape: Shape,
@@ -73,7 +73,7 @@ def rows_of(
 
 def attention(
     query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M D"],
+    key: Float[Tensor, "... M K"],
     value: Float[Tensor, "... M E"],
     mechanism: Mechanism,
     shape: Shape,

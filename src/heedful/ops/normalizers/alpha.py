@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 
+from heedful._checks import check_number
 from heedful._types import Float, Tensor
 from heedful.ops._readable import readable
 from heedful.ops.normalizers.base import Normalizer, number
@@ -36,6 +37,8 @@ def entmax(alpha: float | Float[Tensor, "..."]) -> Normalizer:
 
     Source: Peters et al. 2019, equation 10; Correia et al. 2019 (an alpha that learns).
     """
+    if not isinstance(alpha, Tensor):
+        check_number("alpha", alpha, "a number or a tensor")
     special: dict[float, Normalizer] = {1.0: softmax, 1.5: entmax15, 2.0: sparsemax}
     if not isinstance(alpha, Tensor) and alpha in special:
         return special[alpha]
@@ -68,6 +71,7 @@ class Entmax(Normalizer):
                 return
             least = self.alpha.min().item()
         else:
+            check_number("alpha", self.alpha, "a number or a tensor")
             least = self.alpha
             if 1 <= least < math.inf:
                 return

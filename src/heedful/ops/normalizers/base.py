@@ -1,11 +1,13 @@
 """What every normaliser is: a definition, and the same in place."""
 
 import abc
+import dataclasses
 import math
 from typing import ClassVar
 
 import torch
 
+from heedful._checks import Shape, check_of_rows
 from heedful._types import Bool, Float, Tensor
 from heedful.ops._readable import readable
 from heedful.ops._tree import Value, tensors
@@ -61,6 +63,13 @@ class Normalizer(Value):
             row: what else `fill_` gave.
         """
         return self._pull(weights, grad, row) if grad.numel() else grad
+
+    def check(self, query: Float[Tensor, "..."], shape: Shape) -> None:
+        """Raises ValueError or TypeError where a tensor of the normaliser is no number for each row of the matrix."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                check_of_rows(field.name, value, query, shape)
 
     @property
     def learns(self) -> bool:

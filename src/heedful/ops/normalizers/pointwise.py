@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 
+from heedful._checks import check_finite
 from heedful._types import Float, Tensor
 from heedful.ops._readable import readable
 from heedful.ops.normalizers.base import Normalizer, number, visible_keys, visible_keys_of
@@ -87,8 +88,8 @@ class Sigmoid(Normalizer):
     adds_up: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.offset, Tensor) and self.offset is not None and not math.isfinite(self.offset):
-            raise ValueError(f"`offset` must be finite: got {self.offset}.")
+        if not isinstance(self.offset, Tensor) and self.offset is not None:
+            check_finite("offset", self.offset, "a number or a tensor")
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
         offset = -visible_keys(hidden).to(scores.dtype).log() if self.offset is None else self._offset(scores)

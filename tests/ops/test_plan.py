@@ -1,0 +1,125 @@
+"""A plan's account: which engine runs and why, and bytes that the process really takes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import heedful
+from heedful import ops
+
+
+def operands(n=64, heads=4, groups=4, width=16, value_width=16):
+    shapes = ((1, heads, n, width), (1, groups, n, width), (1, groups, n, value_width))
+    return [torch.zeros(shape) for shape in shapes]
+
+
+IDS = torch.arange(64) // 4
+CHOICES = {
+    "plain": ({}, "fused", "softmax of inner products"),
+    "causal": ({"pattern": ops.Causal()}, "fused", "softmax of inner products"),
+    "cosine": ({"score": ops.Cosine(), "scale": 9.0}, "fused", "softmax of inner products"),
+    "a window": ({"pattern": ops.Local(2)}, "banded", "the pattern shows each row a part of the keys"),
+    "a window in the past": ({"pattern": ops.Local(2) & ops.Causal()}, "banded", "a part of the keys"),
+    "global tokens": ({"pattern": ops.Local(2) | ops.Tokens([0])}, "banded", "a part of the keys"),
+    "documents": ({"pattern": ops.Documents(IDS) & ops.Causal()}, "banded", "a part of the keys"),
+    "a grid": ({"pattern": ops.Neighborhood2d(3, (8, 8))}, "banded", "a part of the keys"),
+    "a window as wide as all": ({"pattern": ops.Local(60)}, "fused", "softmax of inner products"),
+    "additive": ({"score": ops.Additive(torch.ones(16))}, "tiled", "the score is no inner product"),
+    "entmax": ({"normalize": ops.entmax15}, "tiled", "the normaliser is not softmax"),
+    "hard": ({"select": ops.Hard()}, "tiled", "keys are selected"),
+    "capped": ({"softcap": 2.0}, "tiled", "scores are capped"),
+    "dropout": ({"dropout": 0.5}, "tiled", "weights are dropped"),
+    "a bias that learns": ({"bias": torch.zeros(64, 64, requires_grad=True)}, "tiled", "the bias learns"),
+    "a bias of low rank that learns": ({"bias": ops.PerKey(torch.zeros(64, requires_grad=True))}, "fused", "softmax"),
+    "the definition": ({"engine": "reference"}, "reference", "asked for"),
+}
+
+
+@pytest.mark.parametrize(("options", "engine", "reason"), CHOICES.values(), ids=CHOICES)
+def test_the_engine_and_why(options, engine, reason):
+    plan = heedful.plan(*operands(), **options)
+    assert plan.engine == engine
+    assert reason in plan.reason
+    assert plan.linear == (engine != "reference")
+    assert f"{engine}: {plan.reason}" in str(plan)
+
+
+def test_a_transform_takes_tiles():
+    engines = []
+
+    def call(query, key, value):
+        engines.append(heedful.plan(query, key, value).engine)
+        return heedful.attention(query, key, value)
+
+    torch.func.vmap(call)(*operands())
+    assert engines == ["tiled"]
+
+
+def test_strict_refuses_what_is_stored():
+    with pytest.raises(ValueError, match="`strict` allows linear memory only: got engine 'reference'"):
+        heedful.attention(*operands(), engine="reference", strict=True)
+    heedful.attention(*operands(), normalize=ops.entmax15, strict=True)
+
+
+def test_pairs_follow_the_pattern():
+    n = 1024
+    whole = 4 * n * n
+    assert heedful.plan(*operands(n)).pairs == whole
+    assert heedful.plan(*operands(n), pattern=ops.Causal()).pairs == whole // 2
+    assert 4 * n * 9 <= heedful.plan(*operands(n), pattern=ops.Local(4)).pairs <= 4 * n * 48
+    assert heedful.plan(*operands(n), pattern=ops.Documents(torch.arange(n) // 64)).pairs == 4 * n * 64
+    tiled = heedful.plan(*operands(n), pattern=ops.Local(4), normalize=ops.sparsemax)
+    assert tiled.pairs <= 4 * n * 64
+
+
+def test_the_account_in_words():
+    query = torch.zeros(1, 8, 8192, 64)
+    lines = str(heedful.plan(query, query, query, pattern=ops.Causal())).splitlines()
+    assert lines[1] == "matrix     1 x 8 x 8,192 x 8,192, of which 50 % is computed"
+    assert lines[2].startswith("forward    70 GFLOP, ")
+    assert lines[-1] == "memory     linear in the number of positions"
+
+
+MEASURED = {
+    "plain": "{}",
+    "causal": "dict(pattern=ops.Causal())",
+    "another value width": "dict(value_width=128)",
+    "grouped heads": "dict(groups=2)",
+    "a window": "dict(pattern=ops.Local(128))",
+    "documents": "dict(pattern=ops.Documents(torch.arange(16384) // 128))",
+    "entmax15": "dict(normalize=ops.entmax15, pattern=ops.Local(256))",
+    "additive": "dict(score=ops.Additive(torch.ones(64)), pattern=ops.Local(4))",
+}
+PROCESS = """
+import json, resource, sys
+import torch, heedful
+from heedful import ops
+torch.set_num_threads(1)
+options = eval(sys.argv[1])
+groups, wide = options.pop("groups", 4), options.pop("value_width", 64)
+def run(n):
+    q, k, v = (torch.randn(1, h, n, w, requires_grad=True) for h, w in ((4, 64), (groups, 64), (groups, wide)))
+    g = torch.ones(1, 4, n, wide)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    shown = options | ({"pattern": ops.Documents(torch.arange(n) // 128)} if "Documents" in repr(options) else {})
+    plan = heedful.plan(q, k, v, **shown)
+    torch.autograd.grad(heedful.attention(q, k, v, **shown), (q, k, v), g)
+    return [plan.training.bytes - g.numel() * 4, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024]
+run(256)
+print(json.dumps(run(16384)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of the resident set is that of Linux")
+@pytest.mark.parametrize("options", MEASURED.values(), ids=MEASURED)
+def test_bytes_are_what_the_process_takes(options):
+    """The peak of the resident set under the default allocator, which gives back large blocks and keeps small ones."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESS, options], capture_output=True, text=True, check=True, env={**os.environ}
+    )
+    planned, taken = json.loads(done.stdout)
+    assert 0.7 * planned - 8e6 < taken < 1.3 * planned + 8e6, (planned / 1e6, taken / 1e6)
