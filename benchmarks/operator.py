@@ -140,7 +140,9 @@ def additive(table: Table) -> None:
 
 def peak(code: str) -> float:
     """MB by which the peak of the resident set of a process of its own rises while `code` runs."""
-    done = subprocess.run([sys.executable, "-m", "benchmarks.operator", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.operator", code], capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
@@ -152,12 +154,19 @@ MEMORY = {
 def memory(table: Table) -> None:
     for what in MEMORY:
         ours, theirs = peak(f"heedful {what}"), peak(f"sdpa {what}")
-        table.add(f"{what}, N = 8,192, peak memory of a training step", "SDPA", 0.1, ours / theirs, ours=ours, theirs=theirs)
+        table.add(
+            f"{what}, N = 8,192, peak memory of a training step", "SDPA", 0.1, ours / theirs, ours=ours, theirs=theirs
+        )
     for what, n in (("entmax15", 32768), ("sparsemax", 32768), ("additive", 16384)):
         reached = peak(f"heedful {what} {n}")
         table.add(f"{what}, N = {n:,}, peak memory in GB", "2 GB", 2, reached / 1000)
     for n in (8192, 131072):
-        table.add(f"window of 128, N = {n:,}, peak memory in KB a position", "itself", math.nan, 1000 * peak(f"heedful window {n}") / n)
+        table.add(
+            f"window of 128, N = {n:,}, peak memory in KB a position",
+            "itself",
+            math.nan,
+            1000 * peak(f"heedful window {n}") / n,
+        )
 
 
 def measured(code: str) -> None:

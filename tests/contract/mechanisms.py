@@ -346,7 +346,11 @@ def sampled(gradient: str, seed: int, options: dict[str, Any], twin: dict[str, A
 
 def hard(options: dict[str, Any], twin: dict[str, Any], **sizes: int) -> Case:
     return Case(
-        ("Hard",), lambda: {"select": ops.Hard()} | options, lambda: {"select": naive.hard} | twin, breaks=STEPS, **sizes
+        ("Hard",),
+        lambda: {"select": ops.Hard()} | options,
+        lambda: {"select": naive.hard} | twin,
+        breaks=STEPS,
+        **sizes,
     )
 
 
@@ -582,7 +586,7 @@ MATRIX = {
         "causal, end, more queries", "lengths", "lengths, one for all", "mask", "mask of rows", "mask of keys",
         "causal & lengths", "causal & mask", "global & lengths", "causal | lengths", "~causal", "~(lengths | mask)", "~global",
         "bias", "bias of keys", "bias of heads, dot, causal & mask", "bias, causal", "longformer", "low rank", "alibi",
-        "gaussian, heads", "sparsemax", "sinks, causal & lengths", "softcap, bias, causal",
+        "gaussian, heads", "sinks, causal & lengths", "softcap, bias, causal",
     )
 }  # fmt: skip
 """What the matrix that is never stored is tried on: it has H heads and M keys."""

@@ -1,5 +1,8 @@
 """What does not fit is said in one grammar: name, rule, received."""
 
+import math
+import re
+
 import pytest
 import torch
 
@@ -46,8 +49,6 @@ def test_sizes(shapes, message):
         ({"pattern": torch.ones(5, 11).bool()}, TypeError, r"`pattern` must be a pattern .*; wrap a tensor as `Mask\(tensor\)`: got Tensor."),
         ({"pattern": "causal"}, TypeError, r"`pattern` must be a pattern such as `Causal\(\)`: got str."),
         ({"score": "dot"}, TypeError, r"`score` must be a score such as `ScaledDot\(\)`: got 'dot'."),
-        ({"normalize": torch.softmax}, ValueError, "`normalize` must be `heedful.softmax`: got"),
-        ({"engine": "fast"}, ValueError, "`engine` must be 'fused' or 'reference': got 'fast'."),
         ({"bias": torch.ones(5, 11).bool()}, TypeError, r"`bias` must be floating point: got torch.bool; a pattern `Mask\(tensor\)`"),
         ({"bias": torch.ones(5, 12)}, ValueError, r"`bias` must broadcast to \[..., H, N, M\] = \[2, 3, 5, 11\]: got \[5, 12\]."),
         ({"bias": torch.ones(4, 2, 3, 5, 11)}, ValueError, r"`bias` must broadcast to .*: got \[4, 2, 3, 5, 11\]."),
@@ -80,11 +81,10 @@ def test_sizes(shapes, message):
 def test_options(options, error, message):
     with pytest.raises(error, match=message):
         heedful.attention(*operands(), **options)
-    if "engine" not in options:
-        with pytest.raises(error, match=message):
-            heedful.attention_weights(*operands()[:2], **options)
-        with pytest.raises(error, match=message):
-            heedful.AttentionMatrix(*operands()[:2], **options)
+    with pytest.raises(error, match=message):
+        heedful.attention_weights(*operands()[:2], **options)
+    with pytest.raises(error, match=message):
+        heedful.AttentionMatrix(*operands()[:2], **options)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +183,166 @@ def test_dtypes_and_devices():
         heedful.attention(query.long(), key.long(), value.long())
     with pytest.raises(ValueError, match="`query` and `key` must be on the same device: got cpu and meta."):
         heedful.attention(query, key.to("meta"), value)
+
+
+META = {"device": "meta"}
+MECHANISMS = [
+    ({"score": ops.Dot}, TypeError, "`score` must be a score such as `ScaledDot()`: got <class"),
+    ({"normalize": torch.softmax}, TypeError, "`normalize` must be a normaliser such as `heedful.softmax`: got <built-in"),
+    ({"normalize": ops.Sigmoid}, TypeError, "`normalize` must be a normaliser such as `heedful.softmax`: got <class"),
+    ({"select": "hard"}, TypeError, "`select` must be a selection such as `Hard()`: got 'hard'."),
+    ({"select": ops.Sampled(), "normalize": ops.linear}, ValueError, "`Sampled` needs weights that are not negative: got `normalize` Linear()."),
+    ({"bias": "alibi"}, TypeError, "`bias` must be a tensor or a bias such as `ALiBi(8)`: got str."),
+    ({"bias": 1.0}, TypeError, "`bias` must be a tensor or a bias such as `ALiBi(8)`: got float."),
+    ({"bias": torch.ones(5, 11).long()}, TypeError, "`bias` must be floating point: got torch.int64."),
+    ({"scale": "big"}, TypeError, "`scale` must be a number or a tensor: got 'big'."),
+    ({"scale": True}, TypeError, "`scale` must be a number or a tensor: got True."),
+    ({"scale": [1.0]}, TypeError, "`scale` must be a number or a tensor: got [1.0]."),
+    ({"scale": math.nan}, ValueError, "`scale` must be finite: got nan."),
+    ({"scale": math.inf}, ValueError, "`scale` must be finite: got inf."),
+    ({"scale": torch.tensor(2)}, TypeError, "`scale` must be floating point: got torch.int64."),
+    ({"scale": torch.ones(5, 11)}, ValueError, "`scale` must broadcast to [..., H, N, 1] = [2, 3, 5, 1]: got [5, 11]."),
+    ({"scale": torch.ones(3)}, ValueError, "`scale` must broadcast to [..., H, N, 1] = [2, 3, 5, 1]: got [3]."),
+    ({"scale": torch.ones(1, **META)}, ValueError, "`scale` must be on the device of `query`, cpu: got meta."),
+    ({"softcap": 0.0}, ValueError, "`softcap` must be positive: got 0.0."),
+    ({"softcap": -1.0}, ValueError, "`softcap` must be positive: got -1.0."),
+    ({"softcap": math.nan}, ValueError, "`softcap` must be positive: got nan."),
+    ({"softcap": math.inf}, ValueError, "`softcap` must be positive and finite: got inf."),
+    ({"softcap": "30"}, TypeError, "`softcap` must be a number: got '30'."),
+    ({"softcap": torch.tensor(2.0)}, TypeError, "`softcap` must be a number: got tensor(2.)."),
+    ({"sinks": 1.0}, TypeError, "`sinks` must be a tensor: got float."),
+    ({"sinks": torch.zeros(3).long()}, TypeError, "`sinks` must be floating point: got torch.int64."),
+    ({"sinks": torch.zeros(5)}, ValueError, "`sinks`, one for each head, must broadcast to [..., H] = [2, 3]: got [5]."),
+    ({"sinks": torch.zeros(3, **META)}, ValueError, "`sinks` must be on the device of `query`, cpu: got meta."),
+    ({"sinks": torch.zeros(3), "normalize": ops.relu}, ValueError, "`sinks` need a normaliser whose rows add up to 1: got Relu()."),
+    ({"sinks": torch.zeros(3), "normalize": ops.sigmoid}, ValueError, "`sinks` need a normaliser whose rows add up to 1: got Sigmoid"),
+    ({"dropout": 1.0}, ValueError, "`dropout` must be at least 0 and less than 1: got 1.0."),
+    ({"dropout": -0.1}, ValueError, "`dropout` must be at least 0 and less than 1: got -0.1."),
+    ({"dropout": math.nan}, ValueError, "`dropout` must be at least 0 and less than 1: got nan."),
+    ({"dropout": "0.1"}, TypeError, "`dropout` must be a number: got '0.1'."),
+    ({"dropout": torch.tensor(0.5)}, TypeError, "`dropout` must be a number: got tensor(0.5000)."),
+    ({"dropout": 0.5, "seed": 1.5}, TypeError, "`seed` must be an integer or None: got 1.5."),
+    ({"dropout": 0.5, "seed": "x"}, TypeError, "`seed` must be an integer or None: got 'x'."),
+    ({"engine": "fast"}, ValueError, "`engine` must be one of 'reference', 'fused', 'banded', 'tiled', 'flex' or None: got 'fast'."),
+    ({"engine": 3}, ValueError, "or None: got 3."),
+    ({"engine": "reference", "strict": True}, ValueError, "`strict` allows linear memory only: got engine 'reference' (asked for)."),
+    ({"engine": "fused", "normalize": ops.entmax15}, ValueError, "`engine` 'fused' cannot compute this: the normaliser is not softmax."),
+    ({"engine": "fused", "score": ops.Additive(torch.ones(7))}, ValueError, "`engine` 'fused' cannot compute this: the score is no inner product."),
+    ({"engine": "fused", "softcap": 1.0}, ValueError, "`engine` 'fused' cannot compute this: scores are capped."),
+    ({"engine": "fused", "dropout": 0.1}, ValueError, "`engine` 'fused' cannot compute this: weights are dropped."),
+    ({"engine": "banded", "select": ops.Hard()}, ValueError, "`engine` 'banded' cannot compute this: keys are selected."),
+    ({"engine": "fused", "bias": torch.ones(5, 11, requires_grad=True)}, ValueError, "`engine` 'fused' cannot compute this: the bias learns."),
+    ({"normalize": ops.entmax(torch.full((4, 1, 1), 1.3))}, ValueError, "`alpha` must broadcast to [..., H, N, 1] = [2, 3, 5, 1]: got [4, 1, 1]."),
+    ({"normalize": ops.entmax(torch.full((11,), 1.3))}, ValueError, "`alpha` must broadcast to [..., H, N, 1] = [2, 3, 5, 1]: got [11]."),
+    (lambda: {"normalize": ops.entmax(torch.tensor(2))}, TypeError, "`alpha` must be floating point: got torch.int64."),
+    ({"normalize": ops.entmax(torch.full((1,), 1.3, **META))}, ValueError, "`alpha` must be on the device of `query`, cpu: got meta."),
+    ({"normalize": ops.Sigmoid(torch.zeros(11))}, ValueError, "`offset` must broadcast to [..., H, N, 1] = [2, 3, 5, 1]: got [11]."),
+    ({"normalize": ops.Sigmoid(torch.zeros(4, 2, 3, 1, 1))}, ValueError, "`offset` must broadcast to [..., H, N, 1] = [2, 3, 5, 1]: got [4, 2, 3, 1, 1]."),
+    ({"normalize": ops.Sigmoid(torch.zeros(1, **META))}, ValueError, "`offset` must be on the device of `query`, cpu: got meta."),
+    ({"score": ops.Bilinear(torch.ones(7, 8))}, ValueError, "`weight` of Bilinear must be [..., 7, 7], the widths of `query` and `key`: got [7, 8]."),
+    ({"score": ops.Bilinear(torch.ones(2, 7, 7))}, ValueError, "`weight` of Bilinear must have as many heads as `query`, in [H, D, K]: got 2 and 3."),
+    (lambda: {"score": ops.Bilinear(torch.eye(7).long())}, TypeError, "`weight` of Bilinear must be floating point: got torch.int64."),
+    ({"score": ops.Bilinear(torch.ones(7, 7, **META))}, ValueError, "`weight` of Bilinear must be on the device of `query`, cpu: got meta."),
+    ({"score": ops.Additive(torch.ones(8))}, ValueError, "`weight` of Additive must be as wide as `query`: got 8 and 7."),
+    ({"score": ops.Additive(torch.ones(2, 7))}, ValueError, "`weight` of Additive must have as many heads as `query`, in [H, D]: got 2 and 3."),
+    (lambda: {"score": ops.Additive(torch.ones(7).long())}, TypeError, "`weight` of Additive must be floating point: got torch.int64."),
+    ({"score": ops.Gaussian(torch.ones(2))}, ValueError, "`bandwidth` of Gaussian must have as many heads as `query`, in [H]: got 2 and 3."),
+    (lambda: {"score": ops.Gaussian(torch.tensor(2))}, TypeError, "`bandwidth` of Gaussian must be floating point: got torch.int64."),
+    ({"score": ops.Gaussian(torch.ones(3, **META))}, ValueError, "`bandwidth` of Gaussian must be on the device of `query`, cpu: got meta."),
+    ({"bias": ops.ALiBi(4, "end")}, ValueError, "`slopes` must broadcast to [..., H] = [2, 3]: got [4]."),
+    ({"bias": ops.ALiBi(3)}, ValueError, "`ALiBi` needs as many queries as keys unless `align` is 'start' or 'end': got 5 and 11."),
+    ({"bias": ops.ALiBi(3, "end") + ops.PerKey(torch.ones(12))}, ValueError, "the bias per key must broadcast to [..., H, M] = [2, 3, 11]: got [12]."),
+    ({"bias": ops.PerQuery(torch.ones(11))}, ValueError, "the bias per query must broadcast to [..., H, N] = [2, 3, 5]: got [11]."),
+    ({"bias": ops.LowRank(torch.ones(6, 2), torch.ones(11, 2))}, ValueError, "`u` must broadcast to [..., H, N, R] = [2, 3, 5, 2]: got [6, 2]."),
+    ({"bias": ops.RelativeBias(torch.ones(2, 5), align="end")}, ValueError, "`table` must broadcast to [..., H] with its axes of heads = [2, 3]: got [2]."),
+    ({"bias": ops.ALiBi2d(3, (2, 3))}, ValueError, "`grid` must have as many cells as there are queries and keys, 5 and 11: got (2, 3)."),
+    ({"bias": ops.RelativeBias2d(torch.ones(3, 3, 3), (2, 2))}, ValueError, "`grid` must have as many cells as there are queries and keys, 5 and 11: got (2, 2)."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "error", "message"), MECHANISMS)
+def test_mechanisms(options, error, message):
+    options = options() if callable(options) else options  # made where types are not checked
+    with pytest.raises(error, match=re.escape(message)):
+        heedful.attention(*operands(), **options)
+    if not {"engine", "dropout", "seed", "select"} & set(options):
+        with pytest.raises(error, match=re.escape(message)):
+            heedful.attention_weights(*operands()[:2], **options)
+    if not {"engine", "dropout", "select"} & set(options):
+        with pytest.raises(error, match=re.escape(message)):
+            ops.draw(*operands(), **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: ops.entmax(0.5), ValueError, "`alpha` must be at least 1: got 0.5."),
+        (lambda: ops.entmax(math.nan), ValueError, "`alpha` must be at least 1 and finite: got nan."),
+        (lambda: ops.entmax(math.inf), ValueError, "`alpha` must be at least 1 and finite: got inf."),
+        (lambda: ops.entmax(torch.tensor([1.5, 0.5])), ValueError, "`alpha` must be at least 1: got 0.5."),
+        (lambda: ops.entmax("1.5"), TypeError, "`alpha` must be a number or a tensor: got '1.5'."),
+        (lambda: ops.entmax(True), TypeError, "`alpha` must be a number or a tensor: got True."),
+        (lambda: ops.Sigmoid(math.nan), ValueError, "`offset` must be finite: got nan."),
+        (lambda: ops.Sigmoid("x"), TypeError, "`offset` must be a number or a tensor: got 'x'."),
+        (lambda: ops.Bilinear("x"), TypeError, "`weight` of Bilinear must be a tensor: got str."),
+        (lambda: ops.Bilinear(torch.ones(3)), ValueError, "`weight` of Bilinear must be [D, K] or [H, D, K]: got [3]."),
+        (lambda: ops.Additive([1.0]), TypeError, "`weight` of Additive must be a tensor: got list."),
+        (lambda: ops.Additive(torch.ones(1, 2, 3)), ValueError, "`weight` of Additive must be [D] or [H, D]: got [1, 2, 3]."),
+        (lambda: ops.Gaussian(0.0), ValueError, "`bandwidth` must be positive: got 0.0."),
+        (lambda: ops.Gaussian(math.inf), ValueError, "`bandwidth` must be positive: got inf."),
+        (lambda: ops.Gaussian("x"), TypeError, "`bandwidth` must be a number or a tensor: got 'x'."),
+        (lambda: ops.Gaussian(torch.tensor([1.0, 0.0])), ValueError, "`bandwidth` must be positive: got 0."),
+        (lambda: ops.Gaussian(torch.ones(1, 3)), ValueError, "`bandwidth` must be a number or [H]: got [1, 3]."),
+        (lambda: ops.Sampled("x"), ValueError, "`gradient` must be 'straight-through' or 'score-function': got 'x'."),
+        (lambda: ops.ALiBi(0), ValueError, "`slopes` must be a tensor, or a positive number of heads: got 0."),
+        (lambda: ops.ALiBi("8"), TypeError, "`slopes` must be a floating point tensor: got str."),
+        (lambda: ops.Sum(()), TypeError, "`parts` must be biases, at least one: got ()."),
+        (lambda: ops.Sum(("x",)), TypeError, "`parts` must be biases, at least one: got ('x',)."),
+        (lambda: ops.ALiBi(3) + 1, TypeError, "unsupported operand type(s) for +: 'ALiBi' and 'int'"),
+    ],
+)  # fmt: skip
+def test_values(make, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        make()
+
+
+@pytest.mark.parametrize("engine", [None, "tiled", "reference"])
+def test_numbers_in_another_dtype_are_no_error(engine):
+    """Parameters may be wider than the operands: the result keeps the dtype of the operands."""
+    query, key, value = operands()
+    wide = torch.linspace(0.5, 1, 3, dtype=torch.float64)
+    for options in (
+        {"scale": wide[:, None, None]},
+        {"sinks": wide},
+        {"bias": wide[:, None, None]},
+        {"normalize": ops.entmax(1 + wide[:, None, None])},
+        {"normalize": ops.Sigmoid(wide[:, None, None])},
+        {"score": ops.Gaussian(wide)},
+        {"bias": ops.ALiBi(wide, "end")},
+    ):
+        out = heedful.attention(query, key, value, **options, engine=engine)
+        assert out.dtype == torch.float32
+        exact = heedful.attention(query.double(), key.double(), value.double(), **options, engine="reference")
+        torch.testing.assert_close(out.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", [None, "tiled", "reference"])
+def test_the_meta_device_gives_shapes(engine):
+    """Nothing is read where there is nothing to read."""
+    for options in (
+        {},
+        {"pattern": ops.Local(2, align="end")},
+        {"pattern": ops.Lengths(torch.tensor([3, 4]))},
+        {"normalize": ops.entmax15, "pattern": ops.Causal("end")},
+        {"select": ops.Hard()},
+        {"bias": ops.ALiBi(3, "end"), "dropout": 0.1, "seed": 1},
+    ):
+        given = [t.to("meta").requires_grad_() for t in operands()]
+        out = heedful.attention(*given, **options, engine=engine)
+        assert out.device.type == "meta"
+        assert out.shape == (2, 3, 5, 13)
+        out.sum().backward()
+        assert [t.grad.shape for t in given] == [t.shape for t in given]
 
 
 def test_what_cannot_be_seen_passes_through():

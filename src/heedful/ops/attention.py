@@ -15,7 +15,16 @@ from typing import NamedTuple
 import torch
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from heedful._checks import Shape, autocasts, check_cap, check_finite, check_fraction, check_operands, check_scale, check_sinks
+from heedful._checks import (
+    Shape,
+    autocasts,
+    check_cap,
+    check_finite,
+    check_fraction,
+    check_operands,
+    check_scale,
+    check_sinks,
+)
 from heedful._types import Float, Tensor
 from heedful.ops._readable import transformed, under_vmap
 from heedful.ops._tree import bare
@@ -115,7 +124,12 @@ def attention(
 def _plain(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor | None:
     """The plain case, without the microseconds that a choice among mechanisms takes; None where something is not plain."""
     shape = check_operands(query, key, value)
-    if len(shape) != 4 or key.shape[:2] != shape[:2] or 0 in shape or torch.compiler.is_compiling():
+    if (
+        len(shape) != 4
+        or not query.shape[:2] == key.shape[:2] == value.shape[:2]
+        or 0 in shape
+        or torch.compiler.is_compiling()
+    ):
         return None
     pattern.check(shape)
     if transformed() or autocasts(query) or not fused.has_kernel(query):
@@ -249,7 +263,8 @@ def attention_weights(
     shape = check(query, key, None, mechanism)
     if autocasts(query):
         with torch.autocast(query.device.type, enabled=False):
-            return _weights(*_autocast(query, key), mechanism, shape)
+            query, key = _autocast(query, key)
+            return _weights(query, key, mechanism, shape)
     return _weights(query, key, mechanism, shape)
 
 

@@ -138,10 +138,11 @@ class Plan:
         if self.engine == "tiled":
             half = size == 2
             raised = sum(t.numel() for t in self.operands) * 4 * passes if half else 0
-            room = max([CACHED, *(rows * (columns + 1) for rows, columns in map(tile_size, self._tiles()))])
+            additive = isinstance(self.mechanism.score, Additive)
+            room = max([0 if additive else CACHED, *(r * (c + 1) for r, c in map(tile_size, self._tiles()))])
             numbers = 2 * room
-            if isinstance(self.mechanism.score, Additive):  # exponentials, and one more number a pair and feature
-                numbers += query.numel() + key.numel() + 2 * room
+            if additive:  # exponentials, and a number for each pair and feature of a tile
+                numbers += query.numel() + key.numel() + room * query.shape[-1]
             return copied + raised + passes * 4 * numbers
         depends = all(self.mechanism.pattern.depends(self.shape)) and not isinstance(self.mechanism.pattern, Causal)
         return copied + (5 * min(fused.TILE, n * m) if depends or self.mechanism.bias is not None else 0)

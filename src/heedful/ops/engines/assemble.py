@@ -18,7 +18,7 @@ from heedful._types import Float, Int, Tensor
 from heedful.ops._tree import flatten
 from heedful.ops.biases import Bias, Sum, TensorBias
 from heedful.ops.engines import banded, fused, layout, reference
-from heedful.ops.engines.inplace import CACHED, Rows, places
+from heedful.ops.engines.inplace import CACHED, CACHED_TERMS, Rows, places
 from heedful.ops.engines.tiled import Kind, Tile, TiledFunction
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax1, softmax
@@ -26,7 +26,7 @@ from heedful.ops.scores import Additive, Dot
 from heedful.ops.selection import Sampled
 
 DEFINED = (
-    2 * CACHED
+    2**19
 )  # scores of all heads that the definition holds at a time, and for a derivative up to a hundred times that
 
 Result = tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]
@@ -55,7 +55,7 @@ def operands(
     if pair is None:
         return Operands(query, key, value, mechanism)
     q, k = pair
-    extra = _columns(bias, shape, q, no_bias)
+    extra = _columns(bias, shape, q, no_bias) if mechanism.softcap is None else None  # the cap is not on the bias
     if torch.is_tensor(scale) or (extra is not None and scale != 1.0):
         q, scale = q * (scale.to(q.dtype) if torch.is_tensor(scale) else scale), 1.0
     if extra is not None:
@@ -220,12 +220,13 @@ def _rows(mechanism: Mechanism, shape: Shape, tiles: Callable[[], Sequence[Tile]
 
     def fast(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
         raised = (reference.at_least_float32(t) for t in (q, k, v))
-        return (Rows(mechanism, shape, tiles()).forward(*raised).to(v.dtype),)
+        out, levels = Rows(mechanism, shape, tiles()).forward(*raised)
+        return (out.to(v.dtype),) if levels is None else (out.to(v.dtype), levels)
 
     def fast_pull(wanted: tuple[bool, ...], kept: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
         def pull(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
             raised = (reference.at_least_float32(t) for t in (q, k, v, rest[-1]))
-            *found, others = Rows(mechanism, shape, tiles()).backward(*raised)
+            *found, others = Rows(mechanism, shape, tiles()).backward(*raised, kept[1] if kept else None)
             found = [d.to(t.dtype) for d, t in zip(found, (q, k, v), strict=True)]
             found += [others.get(id(t), t) for t in learned]
             return tuple(t for t, want in zip(found, wanted, strict=True) if want)
@@ -245,7 +246,7 @@ def _in_place(mechanism: Mechanism, width: int) -> bool:
 def tile_pairs(mechanism: Mechanism, shape: Shape, width: int) -> int:
     """Pairs of a tile, of the function itself."""
     if _in_place(mechanism, width):
-        return max(CACHED * 2 // width, 1) if isinstance(mechanism.score, Additive) else CACHED
+        return max(CACHED_TERMS // max(width, 1), 1) if isinstance(mechanism.score, Additive) else CACHED
     return _pairs_of_definition(mechanism, shape, width)
 
 
@@ -298,7 +299,7 @@ class _Placed(Bias):
 
 
 def _placed(mechanism: Mechanism) -> tuple[Mechanism, list[Kind]]:
-    """The mechanism of a tile, and the kinds of its tensors: given biases and numbers for rows are cut to the tile, all else stays whole."""
+    """The mechanism of a tile, and the kinds of its tensors: given biases and numbers for rows are cut to it, the rest is whole."""
     if mechanism.bias is not None:
         parts = tuple(_Placed(p.tensor) if isinstance(p, TensorBias) else p for p in _parts(mechanism.bias))
         mechanism = dataclasses.replace(mechanism, bias=Sum(parts))

@@ -15,7 +15,7 @@ import torch
 
 from heedful._types import Bool, Float, Int, Tensor
 
-CHUNK = 2**20  # numbers of one operand of one call; the temporary results stay in the processor's cache
+CHUNK = 2**19  # numbers of one operand of one call; the temporary results stay in the processor's cache
 
 
 class Box(NamedTuple):
@@ -170,7 +170,7 @@ def forward(
 ) -> tuple[Float[Tensor, "X N F"], Float[Tensor, "X N"]]:
     """`A V` and the log-sum-exp of each row (-inf where nothing is visible)."""
     out, lse = torch.empty_like(q), q.new_full((*q.shape[:2], 1), -math.inf, dtype=_lse_dtype(q))
-    if sum(strip.covered() for strip in strips if not strip.merge) < len(q) * q.shape[1]:
+    if not _cover(strips, q):
         out.zero_()
     for strip in strips:
         some_out, some_lse = out[strip.heads], lse[strip.heads]
@@ -220,7 +220,8 @@ def backward(
     scale: float,
 ) -> tuple[Float[Tensor, "X N F"], Float[Tensor, "X M F"], Float[Tensor, "X M F"]]:
     """The gradients of q, k and v: each block needs the output and the log-sum-exp of its whole rows."""
-    dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    once = _cover(strips, q) and not any(strip.merge for strip in strips)  # each row is in one block
+    dq, dk, dv = torch.empty_like(q) if once else torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
     lse = lse.masked_fill(lse == -math.inf, 0)[..., None]
     for strip in strips:
         h, rows, columns = strip.heads, strip.rows, strip.columns
@@ -241,11 +242,12 @@ def backward(
                     blocks.columns.of(keys[heads], first, count), blocks.columns.of(values[heads], first, count),
                     o, row_lse[..., 0].contiguous(), 0.0, blocks.causal, attn_mask=mask, scale=scale,
                 )  # fmt: skip
-                blocks.rows.of(strip_dq[heads], first, count).add_(part_dq)
+                view = blocks.rows.of(strip_dq[heads], first, count)
+                view.copy_(part_dq) if once else view.add_(part_dq)
                 blocks.columns.add(strip_dk[heads], part_dk, first)
                 blocks.columns.add(strip_dv[heads], part_dv, first)
         if not plain_rows:
-            rows.add(dq[h], strip_dq)
+            (rows.put if once else rows.add)(dq[h], strip_dq)
         if not plain_columns:
             columns.add(dk[h], strip_dk)
             columns.add(dv[h], strip_dv)
@@ -259,6 +261,11 @@ def _chunks(heads: int, blocks: Blocks, numbers: int) -> Iterator[tuple[slice, i
     for head in range(0, heads, together):
         for first in range(0, blocks.count, step):
             yield slice(head, min(head + together, heads)), first, min(step, blocks.count - first)
+
+
+def _cover(strips: Sequence[Strip], q: Tensor) -> bool:
+    """Whether every row is in a block of a strip that is not merged."""
+    return sum(strip.covered() for strip in strips if not strip.merge) == len(q) * q.shape[1]
 
 
 def _of_blocks(tensor: Tensor | None, first: int, count: int) -> Tensor | None:

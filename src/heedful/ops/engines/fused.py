@@ -255,6 +255,7 @@ def _mask(pattern: Pattern, bias: Bias | None, shape: Shape, query: Tensor, rows
         mask = pattern.allowed(*_places(pattern.depends(shape), rows, shape, query), shape)
     if bias is not None:
         numbers = bias.at(*_places(bias.depends(shape), rows, shape, query), shape).to(query.dtype)
+        numbers = numbers if learns(bias) else numbers.detach()  # the kernel takes no mask that could learn
         mask = numbers if mask is None else torch.where(mask, numbers, -math.inf)
     return None if mask is None else _four_axes(mask.reshape((1,) * (2 - mask.dim()) + mask.shape), shape)
 

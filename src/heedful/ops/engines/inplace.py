@@ -20,7 +20,8 @@ from heedful.ops.mechanism import Mechanism
 from heedful.ops.scores import Additive
 from heedful.ops.selection import Sampled, Soft
 
-CACHED = 2**18  # scores that are held at a time: 1 MB, so that they stay in the processor's cache
+CACHED = 2**20  # scores that are held at a time: 4 MB, so that they stay in the processor's cache
+CACHED_TERMS = 2**19  # terms of additive scores, one for each pair and feature, that are held at a time
 
 
 class Rows:
@@ -36,22 +37,26 @@ class Rows:
         self.mechanism, self.shape, self.tiles = mechanism, shape, tiles
         self.heads = math.prod(shape[:-2])
         sizes = [tile_size(tile) for tile in tiles]
-        self.room = max([CACHED, *(n * (m + 1) for n, m in sizes)])
+        several = 0 if isinstance(mechanism.score, Additive) else CACHED  # heads at a time, where they are small
+        self.room = max([several, *(n * (m + 1) for n, m in sizes)])
 
     def forward(
         self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], value: Float[Tensor, "... M E"]
-    ) -> Float[Tensor, "... N E"]:
-        """`A V`."""
+    ) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "X N 1"] | None]:
+        """`A V`, and the thresholds of rows that have one."""
         q, k, v = (_three_axes(t) for t in (query, key, value))
         scores, room = _scores(self.mechanism, q, k), q.new_empty(self.room)
         out = q.new_zeros(self.heads, self.shape[-2], v.shape[-1])
+        levels = q.new_zeros(self.heads, self.shape[-2], 1) if self.mechanism.normalize.searches else None
         for tile in self.tiles:
             bias, hidden = self._bias(tile), self._hidden(tile, q)
             for heads, keys in self._together(tile, k):
-                weights, _, _ = self._weights(room, scores, heads, keys, tile, bias, hidden)
+                weights, row, _ = self._weights(room, scores, heads, keys, tile, bias, hidden, None)
+                if levels is not None and row is not None:
+                    put(levels[heads], row, "row", tile)
                 selected, _ = self._selected(weights, heads, tile)
                 put(out[heads], selected @ take(v[keys], "column", tile), "row", tile)
-        return out.view(*self.shape[:-1], v.shape[-1])
+        return out.view(*self.shape[:-1], v.shape[-1]), levels
 
     def backward(
         self,
@@ -59,6 +64,7 @@ class Rows:
         key: Float[Tensor, "... M D"],
         value: Float[Tensor, "... M E"],
         dout: Float[Tensor, "... N E"],
+        levels: Float[Tensor, "X N 1"] | None,
     ) -> tuple[Tensor, Tensor, Tensor, dict[int, Tensor]]:
         """The gradients of query, key and value, and of the tensors of the mechanism that learn, by their `id`."""
         q, k, v, g = (_three_axes(t) for t in (query, key, value, dout))
@@ -71,10 +77,10 @@ class Rows:
             bias, hidden = self._bias(tile), self._hidden(tile, q)
             dbias = torch.zeros_like(bias) if bias is not None and learned else None
             for heads, keys in self._together(tile, k):
-                weights, row, capped = self._weights(room, scores, heads, keys, tile, bias, hidden)
+                weights, row, capped = self._weights(room, scores, heads, keys, tile, bias, hidden, levels)
                 selected, kept = self._selected(weights, heads, tile)
                 gradients = take(g[heads], "row", tile)
-                put(dv[keys], _of_keys(selected.mT @ gradients, keys), "column", tile)
+                _add_product(dv, keys, tile, selected.mT, gradients)
                 ds = other[: weights.numel()].view(weights.shape)
                 dp = ds if sinks is None else ds[..., :-1]
                 _product(dp, gradients, take(v[keys], "column", tile).mT)
@@ -110,6 +116,7 @@ class Rows:
         tile: Tile,
         bias: Tensor | None,
         hidden: Tensor | None,
+        levels: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The weights of a tile (the sink's in a last column), what their gradient needs, and the capped scores."""
         count, (n, m) = heads.stop - heads.start, tile_size(tile)
@@ -129,7 +136,10 @@ class Rows:
             sinks = self.mechanism.sinks.detach().expand(self.shape[:-2]).reshape(-1)[heads].to(s.dtype)
             seen = (s > -math.inf).any(-1)
             weights[..., -1] = torch.where(seen, sinks[:, None], -math.inf)
-        return (*self.mechanism.normalize.fill_(weights), capped)
+        if levels is None:
+            return (*self.mechanism.normalize.fill_(weights), capped)
+        row = take(levels[heads], "row", tile)
+        return self.mechanism.normalize.again_(weights, row), row, capped
 
     def _selected(self, weights: Tensor, heads: slice, tile: Tile) -> tuple[Tensor, Tensor | None]:
         """What multiplies the values, and which of it dropout keeps."""
@@ -207,7 +217,7 @@ class _Inner:
     def pull(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
         q, k = take(self.q[heads], "row", tile), take(self.k[keys], "column", tile)
         put(self.dq[heads], (ds @ k).mul_(self.factor), "row", tile)
-        put(self.dk[keys], _of_keys(ds.mT @ q, keys).mul_(self.factor), "column", tile)
+        _add_product(self.dk, keys, tile, ds.mT, q, self.factor)
 
     def gradients(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
         return self.dq, self.dk, {}
@@ -261,7 +271,8 @@ class _Additive:
         n, m, width = *ds.shape[1:], self.q.shape[-1]
         for at, (x, y) in enumerate(_pairs(heads, keys)):
             r, d = self._of(at, n, m), ds[at]
-            self.dw[x] += (d.sum() - 2 * (d.reshape(-1) @ r.view(-1, width))) * self.factor
+            seen = torch.bmm(d[:, None], r).sum((0, 1))
+            self.dw[x] += (d.sum() - 2 * seen) * self.factor
             r.addcmul_(r, r, value=-1).mul_(d[..., None])
             slope = self.weight[x] * (4 * self.factor)
             put(self.dq[x], r.sum(1) * slope, "row", tile)
@@ -294,6 +305,14 @@ def _product(out: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
         out[0].addmm_(a[0], b[0], beta=0, alpha=factor)
     else:
         out.baddbmm_(a, b.expand(len(out), -1, -1), beta=0, alpha=factor)
+
+
+def _add_product(total: Tensor, keys: slice, tile: Tile, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
+    """Adds `factor * a @ b` to what the keys of a tile have."""
+    if len(a) == 1 and isinstance(tile.columns, slice):
+        total[keys.start, tile.columns].addmm_(a[0], b[0], alpha=factor)
+    else:
+        put(total[keys], _of_keys(a @ b, keys).mul_(factor), "column", tile)
 
 
 def _of_keys(gradient: Tensor, keys: slice) -> Tensor:

@@ -75,7 +75,7 @@ class TiledFunction:
                 totals = [part.new_zeros(shape) for part, (_, shape) in zip(parts, self.outputs, strict=True)]
             for total, part, (kind, _) in zip(totals, parts, self.outputs, strict=True):
                 put(total, part, kind, tile)
-        return tuple(totals)
+        return tuple(totals) or tuple(tensors[0].new_zeros(shape) for _, shape in self.outputs)  # there may be no tile
 
     def pull(self, wanted: tuple[bool, ...], shapes: Sequence[Shape], kept: tuple[Tensor, ...] = ()) -> "TiledFunction":
         """The gradient of the wanted inputs, a function of the inputs (of these shapes) and of the gradients of the outputs."""

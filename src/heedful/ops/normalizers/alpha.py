@@ -64,6 +64,7 @@ class Entmax(Normalizer):
 
     alpha: float | Float[Tensor, "..."]
     adds_up: ClassVar[bool] = True
+    searches: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, Tensor):
@@ -94,13 +95,15 @@ class Entmax(Normalizer):
             root = root + (weights.sum(-1, keepdim=True) - 1) / total.masked_fill(total == 0, 1)
         return _powers(scores - root, excess, support)[0]
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
-        excess = self._excess(scores).detach()
+    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         top = scores.amax(-1, keepdim=True)
-        scores.sub_(top.masked_fill_(top == -math.inf, 0))
-        root = _root(scores, excess)
-        excess = excess.clamp(min=1e-30)
-        return scores.sub_(root).mul_(excess).clamp_min_(-1).log1p_().div_(excess).exp_(), None
+        top = top.masked_fill_(top == -math.inf, 0)
+        root = _root(scores.sub_(top), self._excess(scores).detach())
+        return self._again(scores, root), top + root
+
+    def _again(self, scores: Tensor, row: Tensor) -> Tensor:
+        excess = self._excess(scores).detach().clamp(min=1e-30)
+        return scores.sub_(row).mul_(excess).clamp_min_(-1).log1p_().div_(excess).exp_()
 
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         power = 1 - self._excess(weights).detach()

@@ -29,6 +29,8 @@ class Normalizer(Value):
     """Whether a row adds up to 1, or to less."""
     signed: ClassVar[bool] = False
     """Whether a weight may be negative."""
+    searches: ClassVar[bool] = False
+    """Whether each row has a threshold that is searched for: `fill_` gives it, and with it `again_` saves the search."""
 
     def __call__(
         self, scores: Float[Tensor, "... N M"], allowed: Bool[Tensor, "..."] | None = None
@@ -51,6 +53,12 @@ class Normalizer(Value):
     ) -> tuple[Float[Tensor, "... N M"], Float[Tensor, "... N 1"] | None]:
         """Scores (hidden: -inf) become weights in place, without autograd; also what `pull_` needs to know of the rows."""
         return self._fill(scores) if scores.numel() else (scores, None)
+
+    def again_(
+        self, scores: Float[Tensor, "... N M"], row: Float[Tensor, "... N 1"] | None
+    ) -> Float[Tensor, "... N M"]:
+        """The same scores become the same weights, given what `fill_` said of the rows."""
+        return self._again(scores, row) if scores.numel() and row is not None else self.fill_(scores)[0]
 
     def pull_(
         self, weights: Float[Tensor, "... N M"], grad: Float[Tensor, "... N M"], row: Float[Tensor, "... N 1"] | None
@@ -87,6 +95,9 @@ class Normalizer(Value):
 
     @abc.abstractmethod
     def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+    def _again(self, scores: Tensor, row: Tensor) -> Tensor:
+        return self._fill(scores)[0]
 
     @abc.abstractmethod
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor: ...

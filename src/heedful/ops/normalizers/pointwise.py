@@ -130,14 +130,14 @@ class Linear(Normalizer):
     def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         row = visible_keys_of(scores).reciprocal_()
         weights = scores.mul_(row).add_(0.0)  # -0 becomes 0
-        if readable(scores) and bool((row * scores.shape[-1] == 1).all()):
+        if scores.shape[-1] > 1 and readable(scores) and bool((row * scores.shape[-1] == 1).all()):  # all are visible
             return weights, row
         return weights.masked_fill_(weights == -math.inf, -0.0), row  # -0: a hidden pair, for `pull_` to know it
 
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         assert row is not None
         grad.mul_(row)
-        if readable(row) and bool((row * grad.shape[-1] == 1).all()):
+        if grad.shape[-1] > 1 and readable(row) and bool((row * grad.shape[-1] == 1).all()):
             return grad
         return grad.masked_fill_((weights == 0) & weights.signbit(), 0)
 

@@ -30,6 +30,7 @@ class Sparsemax(Normalizer):
     """
 
     adds_up: ClassVar[bool] = True
+    searches: ClassVar[bool] = True
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
         scores, support = _centred(scores, hidden, self)
@@ -37,17 +38,21 @@ class Sparsemax(Normalizer):
         tau = (scores.masked_fill(~support, 0).sum(-1, keepdim=True) - 1) / count
         return (scores - tau).masked_fill(~support, 0).relu()
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         looks, tolerance = readable(scores), torch.finfo(scores.dtype).eps
-        rest = _above_lowest_(scores, 1.0)
+        rest, level = _above_lowest_(scores, 1.0)
         signs = torch.empty_like(rest)
         for _ in range(_STEPS):
             count = (torch.sign(rest, out=signs) if looks else rest.sign()).sum(-1, keepdim=True)
             step = (rest.sum(-1, keepdim=True) - 1).relu_() / count.clamp(min=1)
             rest.sub_(step).relu_()
+            level.add_(step)
             if looks and not bool((step > tolerance).any()):
                 break
-        return rest, None
+        return rest, level
+
+    def _again(self, scores: Tensor, row: Tensor) -> Tensor:
+        return scores.sub_(row).relu_()
 
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         return _pull(weights.sign_(), grad)
@@ -65,6 +70,7 @@ class Entmax15(Normalizer):
     """
 
     adds_up: ClassVar[bool] = True
+    searches: ClassVar[bool] = True
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
         scores, support = _centred(scores, hidden, self)
@@ -79,18 +85,23 @@ class Entmax15(Normalizer):
         step = (rest.square().sum(-1, keepdim=True) - 1) / (2 * total.masked_fill(total == 0, 1))
         return (halves - (tau + step)).masked_fill(~support, 0).relu().square()
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         eps = torch.finfo(scores.dtype).eps
         looks, small = readable(scores), math.sqrt(eps) / 8
-        rest = _above_lowest_(scores, 2.0)  # twice the roots of the weights
+        rest, level = _above_lowest_(scores, 2.0)  # twice the roots of the weights
         for _ in range(_STEPS):
             length = torch.linalg.vector_norm(rest, 2, -1, keepdim=True)
             total = rest.sum(-1, keepdim=True).clamp(min=eps)
             step = (length - 2).relu_().mul_(length).div_(total)  # of the length, which is straighter than its square
             rest.sub_(step).relu_()
+            level.add_(step)
             if looks and not bool((step > small).any()):  # a step doubles the digits
                 break
-        return rest.mul_(rest).mul_(0.25), None
+        return rest.mul_(rest).mul_(0.25), level
+
+    def _again(self, scores: Tensor, row: Tensor) -> Tensor:
+        rest = scores.sub_(row).relu_()
+        return rest.mul_(rest).mul_(0.25)
 
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         tiny = torch.finfo(
@@ -113,10 +124,11 @@ def _centred(scores: Tensor, hidden: Tensor, normalizer: Normalizer) -> tuple[Te
     return (scores - top).masked_fill(hidden, 0), support
 
 
-def _above_lowest_(scores: Tensor, lowest: float) -> Tensor:
+def _above_lowest_(scores: Tensor, lowest: float) -> tuple[Tensor, Tensor]:
     """In place: how far each score stands above the largest of its row minus `lowest`, where the threshold is at least; or 0."""
     top = scores.amax(-1, keepdim=True)
-    return scores.sub_(top.masked_fill_(top == -math.inf, 0)).add_(lowest).relu_()
+    level = top.masked_fill_(top == -math.inf, 0).sub_(lowest)
+    return scores.sub_(level).relu_(), level
 
 
 def _pull(slopes: Tensor, grad: Tensor) -> Tensor:
