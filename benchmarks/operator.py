@@ -36,6 +36,7 @@ class Table:
         self.rows: list[dict[str, object]] = []
 
     def add(self, work: str, against: str, asked: float, reached: float, **more: object) -> None:
+        """Keeps a row and prints it."""
         self.rows.append({"work": work, "against": against, "asked": asked, "reached": reached, **more})
         print(f"  {work:<58} {against:<28} asked {asked:5.2f}  reached {reached:6.2f}", flush=True)
 

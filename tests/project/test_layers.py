@@ -56,21 +56,28 @@ def test_every_package_has_its_place_in_the_order():
 def test_engines_know_each_other_only_downwards():
     ops = SOURCE / "ops"
     order = [
-        "normalizers.py",
-        "patterns.py",
+        "_tree.py",
         "scores.py",
+        "patterns",
+        "biases",
+        "mechanism.py",
         "engines/reference.py",
-        "engines/fused.py",
+        "engines/tiled.py",
+        "engines/inplace.py",
+        "engines/assemble.py",
+        "plan.py",
         "attention.py",
         "matrix.py",
     ]
     for place, name in enumerate(order):
-        text = (ops / name).read_text()
+        files = [ops / name] if name.endswith(".py") else sorted((ops / name).glob("*.py"))
+        text = "\n".join(file.read_text() for file in files)
+        assert text
         for later in order[place + 1 :]:
             module = "heedful.ops." + later.removesuffix(".py").replace("/", ".")
             package, _, leaf = module.rpartition(".")
-            assert f"from {module} import" not in text
-            assert f"from {package} import {leaf}" not in text
+            assert f"from {module} import" not in text, (name, later)
+            assert f"from {package} import {leaf}" not in text, (name, later)
 
 
 def test_only_one_file_words_shape_errors_of_operands():
@@ -81,6 +88,7 @@ def test_only_one_file_words_shape_errors_of_operands():
 def test_no_model_has_a_flag_that_returns_weights():
     files = [*(SOURCE / "models").rglob("*.py"), *(SOURCE / "nn").rglob("*.py")]
     assert len(files) >= 6
+    files.remove(SOURCE / "nn" / "convert.py")  # its signature is PyTorch's
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.arg):

@@ -112,11 +112,13 @@ def attention(
             select=select, bias=bias, scale=scale, softcap=softcap, sinks=sinks, dropout=dropout, seed=seed,
             engine=engine, strict=strict,
         )  # fmt: skip
-    if score is _SCALED_DOT and normalize is softmax and select is _SOFT and engine is None and type(pattern) in _PLAIN:
-        if bias is None and scale is None and softcap is None and sinks is None and not dropout:
-            out = _plain(query, key, value, pattern)
-            if out is not None:
-                return out
+    usual = (
+        score is _SCALED_DOT and normalize is softmax and select is _SOFT and type(pattern) in _PLAIN and not dropout
+    )
+    if usual and bias is None and scale is None and softcap is None and sinks is None and engine is None:
+        out = _plain(query, key, value, pattern)
+        if out is not None:
+            return out
     mechanism = mechanism_of(score, normalize, pattern, select, bias, scale, softcap, sinks, dropout, seed)
     return _attend(query, key, value, mechanism, engine, strict)[0]
 

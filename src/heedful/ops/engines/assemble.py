@@ -225,8 +225,9 @@ def _rows(mechanism: Mechanism, shape: Shape, tiles: Callable[[], Sequence[Tile]
 
     def fast_pull(wanted: tuple[bool, ...], kept: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
         def pull(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-            raised = (reference.at_least_float32(t) for t in (q, k, v, rest[-1]))
-            *found, others = Rows(mechanism, shape, tiles()).backward(*raised, kept[1] if kept else None)
+            q32, k32, v32, dout = (reference.at_least_float32(t) for t in (q, k, v, rest[-1]))
+            levels = kept[1] if kept else None
+            *found, others = Rows(mechanism, shape, tiles()).backward(q32, k32, v32, dout, levels)
             found = [d.to(t.dtype) for d, t in zip(found, (q, k, v), strict=True)]
             found += [others.get(id(t), t) for t in learned]
             return tuple(t for t, want in zip(found, wanted, strict=True) if want)

@@ -158,7 +158,8 @@ class Strip:
 
     def covered(self) -> int:
         """The rows, of all heads, that are in a block."""
-        return (self.heads.stop - self.heads.start) * sum(b.count * b.rows.size for b in self.blocks)
+        heads: int = self.heads.stop - self.heads.start
+        return heads * sum(b.count * b.rows.size for b in self.blocks)
 
 
 def forward(

@@ -268,7 +268,7 @@ class _Additive:
         out.mul_(-2).add_(total).mul_(self.factor)
 
     def pull(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
-        n, m, width = *ds.shape[1:], self.q.shape[-1]
+        n, m = ds.shape[1:]
         for at, (x, y) in enumerate(_pairs(heads, keys)):
             r, d = self._of(at, n, m), ds[at]
             seen = torch.bmm(d[:, None], r).sum((0, 1))
