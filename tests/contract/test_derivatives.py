@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 import heedful
 from heedful import ops
@@ -25,6 +26,7 @@ NAMES = [
     "sinks, local, two heads a key", "sinks, softmax1", "sinks, sparsemax, softcap",
     "hard, relu, causal", "sampled, softmax1, causal", "dropout, causal, entmax15", "dropout, longformer",
 ]  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # PyTorch's own call
 each = pytest.mark.parametrize("name", NAMES)
 with_engine = pytest.mark.parametrize(
     ("name", "engine"), [(name, engine) for name in NAMES for engine in CASES[name].engines if engine != "reference"]
@@ -194,7 +196,9 @@ def test_values_are_arguments_of_transforms(name):
 
     together = [make(t) for t in numbers]
     (key, value), *_ = make(numbers[0]).items()
-    batch = torch.utils._pytree.tree_map(lambda *t: torch.stack(t), value, *[o[key] for o in together[1:]])
+    _, spec = tree_flatten(value)
+    leaves = zip(*(tree_leaves(options[key]) for options in together), strict=True)
+    batch = tree_unflatten([torch.stack(t) for t in leaves], spec)
     found = vmap(lambda value: attend({key: value}, *operands))(batch)
     expected = torch.stack([heedful.attention(*operands, **options, engine="reference") for options in together])
     assert_equal(found, expected)
@@ -210,7 +214,7 @@ def test_values_are_arguments_of_transforms(name):
         tensor = numbers[0].clone().requires_grad_()
         out = heedful.attention(*operands, **make(tensor), engine="reference").sin().sum()
         (his,) = torch.autograd.grad(out, [tensor])
-        learned = [t for t in torch.utils._pytree.tree_leaves(slope) if t.shape == his.shape]
+        learned = [t for t in tree_leaves(slope) if t.shape == his.shape]
         assert any(torch.allclose(t, his, atol=1e-9) for t in learned)
 
 

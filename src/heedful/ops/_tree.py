@@ -33,7 +33,9 @@ def flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any]
         return [t for tensors, _ in parts for t in tensors], lambda new: tuple(build(new) for _, build in parts)
     if not isinstance(value, Value) or not dataclasses.is_dataclass(value):
         return [], lambda new: value
-    fields = {f.name: flatten(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    leaves = vars(value).get("_leaves", frozenset())
+    given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    fields = {name: ([item], next) if name in leaves else flatten(item) for name, item in given.items()}
     fields = {name: part for name, part in fields.items() if part[0]}
     if not fields:
         return [], lambda new: value
@@ -42,6 +44,8 @@ def flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any]
         other = copy.copy(value)  # what the constructor checks was checked
         for name, (_, part) in fields.items():
             object.__setattr__(other, name, part(new))
+        # PyTorch puts other things where tensors were, and takes them out again
+        object.__setattr__(other, "_leaves", frozenset(n for n in fields if n in leaves or torch.is_tensor(given[n])))
         return other
 
     return [t for tensors, _ in fields.values() for t in tensors], build
