@@ -1,7 +1,6 @@
 """The table: every mechanism that is exported, as a case that each law is tried on. A new mechanism adds rows here."""
 
 import functools
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,6 +130,8 @@ class Case:
             heedful.plan(query, key, value, **self.options(*parameters), engine=engine)
         except ValueError as error:
             return str(error)
+        except Exception:  # a fault: the laws will meet it
+            return None
         return None
 
     @property

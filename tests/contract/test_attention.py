@@ -95,7 +95,7 @@ def explicit(case, parameters, rows=None, columns=None):
 def test_the_table_is_complete():
     covered = {name for case in CASES.values() for name in case.covers}
     assert set(ops.__all__) - NO_MECHANISMS == covered
-    assert NO_MECHANISMS <= set(ops.__all__)
+    assert set(ops.__all__) >= NO_MECHANISMS
     assert len(CASES) >= 100
     assert all(sum(engine == e for _, engine in PAIRS) >= 50 for e in ENGINES)
     assert all({"tiled", "reference"} <= set(case.engines) for case in CASES.values())
@@ -486,12 +486,13 @@ ANYWHERE = {
 
 def can(engine, *operands, **options):
     """Whether the engine can compute it; what it says if not is what it always says."""
+    words = None
     try:
         heedful.plan(*operands, **options, engine=engine)
     except ValueError as error:
-        assert f"`engine` {engine!r} cannot compute this: " in str(error)
-        return False
-    return True
+        words = str(error)
+    assert words is None or words.startswith(f"`engine` {engine!r} cannot compute this: ")
+    return words is None
 
 
 @pytest.mark.parametrize("axes", [(), (2,), (2, 3, 5), (2, 3, 1, 5)], ids=len)

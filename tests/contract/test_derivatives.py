@@ -26,7 +26,9 @@ NAMES = [
     "sinks, local, two heads a key", "sinks, softmax1", "sinks, sparsemax, softcap",
     "hard, relu, causal", "sampled, softmax1, causal", "dropout, causal, entmax15", "dropout, longformer",
 ]  # fmt: skip
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # PyTorch's own call
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
+)  # PyTorch's own call
 each = pytest.mark.parametrize("name", NAMES)
 with_engine = pytest.mark.parametrize(
     ("name", "engine"), [(name, engine) for name in NAMES for engine in CASES[name].engines if engine != "reference"]

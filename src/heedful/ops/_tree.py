@@ -26,29 +26,7 @@ class Value(abc.ABC):  # noqa: B024
 
 def flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any]]:
     """The tensors of a value (also of a tuple of values), and what builds the same value from others of them."""
-    if torch.is_tensor(value):
-        return [value], next
-    if isinstance(value, tuple):
-        parts = [flatten(item) for item in value]
-        return [t for tensors, _ in parts for t in tensors], lambda new: tuple(build(new) for _, build in parts)
-    if not isinstance(value, Value) or not dataclasses.is_dataclass(value):
-        return [], lambda new: value
-    leaves = vars(value).get("_leaves", frozenset())
-    given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    fields = {name: ([item], next) if name in leaves else flatten(item) for name, item in given.items()}
-    fields = {name: part for name, part in fields.items() if part[0]}
-    if not fields:
-        return [], lambda new: value
-
-    def build(new: Iterator[Tensor]) -> Any:
-        other = copy.copy(value)  # what the constructor checks was checked
-        for name, (_, part) in fields.items():
-            object.__setattr__(other, name, part(new))
-        # PyTorch puts other things where tensors were, and takes them out again
-        object.__setattr__(other, "_leaves", frozenset(n for n in fields if n in leaves or torch.is_tensor(given[n])))
-        return other
-
-    return [t for tensors, _ in fields.values() for t in tensors], build
+    return _apart(value)
 
 
 def bare(value: Any) -> bool:
@@ -61,8 +39,30 @@ def tensors(value: Any) -> list[Tensor]:
     return flatten(value)[0]
 
 
-def _apart(value: Any) -> tuple[list[Any], Any]:
-    return flatten(value)
+def _apart(value: Any) -> tuple[list[Any], Callable[[Iterator[Any]], Any]]:
+    if torch.is_tensor(value):
+        return [value], next
+    if isinstance(value, tuple):
+        parts = [_apart(item) for item in value]
+        return [t for leaves, _ in parts for t in leaves], lambda new: tuple(build(new) for _, build in parts)
+    if not isinstance(value, Value) or not dataclasses.is_dataclass(value):
+        return [], lambda new: value
+    known = vars(value).get("_leaves", frozenset())
+    given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    fields = {name: ([item], next) if name in known else _apart(item) for name, item in given.items()}
+    fields = {name: part for name, part in fields.items() if part[0]}
+    if not fields:
+        return [], lambda new: value
+
+    def build(new: Iterator[Any]) -> Any:
+        other = copy.copy(value)  # what the constructor checks was checked
+        for name, (_, part) in fields.items():
+            object.__setattr__(other, name, part(new))
+        # PyTorch puts numbers where tensors were, and expects to find them there
+        object.__setattr__(other, "_leaves", known | {name for name in fields if torch.is_tensor(given[name])})
+        return other
+
+    return [t for leaves, _ in fields.values() for t in leaves], build
 
 
 def _together(children: Iterable[Any], build: Any) -> Any:

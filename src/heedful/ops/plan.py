@@ -13,7 +13,7 @@ from heedful._types import Tensor
 from heedful.ops._readable import nested_forward_mode, transformed
 from heedful.ops._tree import tensors
 from heedful.ops.engines import assemble, banded, flex, fused, layout, reference
-from heedful.ops.engines.inplace import CACHED, tile_size
+from heedful.ops.engines.inplace import CACHED, CACHED_TERMS, tile_size
 from heedful.ops.engines.tiled import Tile
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax, Softmax1
@@ -142,7 +142,7 @@ class Plan:
             room = max([0 if additive else CACHED, *(r * (c + 1) for r, c in map(tile_size, self._tiles()))])
             numbers = 2 * room
             if additive:  # exponentials, and a number for each pair and feature of a tile
-                numbers += query.numel() + key.numel() + room * query.shape[-1]
+                numbers += query.numel() + key.numel() + 2 * CACHED_TERMS
             return copied + raised + passes * 4 * numbers
         depends = all(self.mechanism.pattern.depends(self.shape)) and not isinstance(self.mechanism.pattern, Causal)
         return copied + (5 * min(fused.TILE, n * m) if depends or self.mechanism.bias is not None else 0)

@@ -97,7 +97,11 @@ def assembled(
     placed, kinds = _placed(mechanism)
     tensors, build = flatten(placed)
     learned, _ = flatten(mechanism)  # in the same order
-    fast_tiles = functools.cache(lambda: layout.tiles(mechanism.pattern, shape, tile_pairs(mechanism, shape, width)))
+
+    @functools.cache
+    def fast_tiles(gradient: bool) -> list[Tile]:
+        return layout.tiles(mechanism.pattern, shape, tile_pairs(mechanism, shape, width, gradient=gradient))
+
     tiles = functools.cache(
         lambda: layout.tiles(mechanism.pattern, shape, _pairs_of_definition(mechanism, shape, width))
     )
@@ -215,19 +219,21 @@ def _exponential(kernel: _Fused | _Banded, mechanism: Mechanism, learned: Sequen
     return fast, fast_pull
 
 
-def _rows(mechanism: Mechanism, shape: Shape, tiles: Callable[[], Sequence[Tile]], learned: Sequence[Tensor]) -> Any:
+def _rows(
+    mechanism: Mechanism, shape: Shape, tiles: Callable[[bool], Sequence[Tile]], learned: Sequence[Tensor]
+) -> Any:
     """The fast version of everything else."""
 
     def fast(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
         raised = (reference.at_least_float32(t) for t in (q, k, v))
-        out, levels = Rows(mechanism, shape, tiles()).forward(*raised)
+        out, levels = Rows(mechanism, shape, tiles(False)).forward(*raised)
         return (out.to(v.dtype),) if levels is None else (out.to(v.dtype), levels)
 
     def fast_pull(wanted: tuple[bool, ...], kept: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
         def pull(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
             q32, k32, v32, dout = (reference.at_least_float32(t) for t in (q, k, v, rest[-1]))
             levels = kept[1] if kept else None
-            *found, others = Rows(mechanism, shape, tiles()).backward(q32, k32, v32, dout, levels)
+            *found, others = Rows(mechanism, shape, tiles(True)).backward(q32, k32, v32, dout, levels)
             found = [d.to(t.dtype) for d, t in zip(found, (q, k, v), strict=True)]
             found += [others.get(id(t), t) for t in learned]
             return tuple(t for t, want in zip(found, wanted, strict=True) if want)
@@ -244,10 +250,11 @@ def _in_place(mechanism: Mechanism, width: int) -> bool:
     return known and not learns and not isinstance(mechanism.select, Sampled)
 
 
-def tile_pairs(mechanism: Mechanism, shape: Shape, width: int) -> int:
-    """Pairs of a tile, of the function itself."""
+def tile_pairs(mechanism: Mechanism, shape: Shape, width: int, *, gradient: bool = False) -> int:
+    """Pairs of a tile, of the function itself or of its gradient, which needs the terms of additive scores once more."""
     if _in_place(mechanism, width):
-        return max(CACHED_TERMS // max(width, 1), 1) if isinstance(mechanism.score, Additive) else CACHED
+        few = gradient and isinstance(mechanism.score, Additive)
+        return max(2 * CACHED_TERMS // max(width, 1), 1) if few else CACHED
     return _pairs_of_definition(mechanism, shape, width)
 
 

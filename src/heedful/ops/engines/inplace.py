@@ -239,31 +239,37 @@ class _Additive:
         self.q, self.k, self.factor, self.score = q, k, factor, score
         weight = score.weight.detach().to(q.dtype)
         self.weight = weight.expand(len(q), -1) if weight.dim() == 1 else weight.repeat(len(q) // len(weight), 1)
-        self.r, self.one = q.new_empty(0), q.new_ones(())
-        self.a: Tensor | None = None
-        if q.numel() and k.numel():
+        self.r, self.one, self.kept = q.new_empty(0), q.new_ones(()), False
+        self.a, self.b, self.safe = q, k, False
+        if q.numel() and k.numel() and not q.is_meta:
             centre = (k.amax((0, 1)) + k.amin((0, 1))) / 2
             a, b = q + centre, k - centre
-            if max(a.abs().amax().item(), b.abs().amax().item()) < 20:  # e^80 is a number in float32
+            self.safe = max(a.abs().amax().item(), b.abs().amax().item()) < 20  # e^80 is a number in float32
+            if self.safe:
                 self.a, self.b = a.mul_(2).exp_(), b.mul_(2).exp_()
 
     def begin(self) -> None:
         self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
         self.dw = torch.zeros_like(self.weight, memory_format=torch.contiguous_format)
+        self.kept = True  # the terms of a tile serve its gradient too
 
     def fill(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
         n, m, width = *out.shape[1:], self.q.shape[-1]
-        if self.r.numel() < len(out) * n * m * width:
-            self.r = self.q.new_empty(len(out) * n * m * width)
+        step = n if self.kept else max(CACHED_TERMS // max(m * width, 1), 1)
+        room = (len(out) if self.kept else 1) * min(step, n) * m * width
+        if self.r.numel() < room:
+            self.r = self.q.new_empty(room)
         for at, (x, y) in enumerate(_pairs(heads, keys)):
-            r = self._of(at, n, m)
-            if self.a is not None:
-                rows, columns = take(self.a[x], "row", tile), take(self.b[y], "column", tile)
-                torch.addcmul(self.one, rows[:, None], columns[None], out=r).reciprocal_()
-            else:
-                rows, columns = take(self.q[x], "row", tile), take(self.k[y], "column", tile)
-                torch.add(rows[:, None], columns[None], out=r).mul_(-2).sigmoid_()
-            out[at].copy_((r.view(-1, width) @ self.weight[x]).view(n, m))
+            rows, columns = take(self.a[x], "row", tile), take(self.b[y], "column", tile)
+            weight, scores = self.weight[x], out[at]
+            for start in range(0, n, step):
+                some = rows[start : start + step]
+                r = self._of(at if self.kept else 0, len(some), m)
+                if self.safe:
+                    torch.addcmul(self.one, some[:, None], columns, out=r).reciprocal_()
+                else:
+                    torch.add(some[:, None], columns, out=r).mul_(-2).sigmoid_()
+                scores[start : start + step] = (r.view(-1, width) @ weight).view(-1, m)
         total = self.weight[heads].sum(-1)[:, None, None]
         out.mul_(-2).add_(total).mul_(self.factor)
 

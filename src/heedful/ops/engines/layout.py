@@ -377,7 +377,7 @@ def _row_chunks(pattern: Pattern, alternatives: Sequence[Pattern], shape: Shape,
     seen = max(seen, 1) if structured(pattern) else columns
     size = max((math.isqrt(seen * seen + 4 * pairs) - seen) // 2, 1) if seen < columns else max(pairs // columns, 1)
     if seen < columns:
-        size = min(size, max(seen // 2, 32))
+        size = min(size, max(seen // 4, 32))
     if dilated is not None:
         k = dilated.dilation
         for residue in range(min(k, rows)):
