@@ -28,9 +28,9 @@ PAIRS = [(case, engine) for case in CASES.values() for engine in case.engines]
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def engines_of(lawful):
+def engines_of(lawful, engines=frozenset(ENGINES)):
     """Each case that a law is about, with each engine."""
-    chosen = [(case, engine) for case, engine in PAIRS if lawful(case)]
+    chosen = [(case, engine) for case, engine in PAIRS if lawful(case) and engine in engines]
     return pytest.mark.parametrize(("case", "engine"), chosen, ids=[f"{NAMES[id(c)]}-{e}" for c, e in chosen])
 
 
@@ -39,6 +39,7 @@ def unless(law):
 
 
 everywhere = engines_of(lambda case: True)
+in_tiles = engines_of(lambda case: True, {"fused", "banded", "tiled"})
 where_pairs_are_hidden = engines_of(lambda case: not case.seen.all())
 
 
@@ -253,7 +254,7 @@ def test_empty_rows_are_zero_with_zero_gradients(case, engine):
     assert all(slope.isfinite().all() for slope in slopes)
 
 
-BAD = list(enumerate([(math.nan, "key"), (math.inf, "value"), (-math.inf, "key"), (math.nan, "value")]))
+BAD = list(enumerate([(math.nan, "key"), (-math.inf, "value"), (math.inf, "key")]))
 
 
 @where_pairs_are_hidden
@@ -368,17 +369,23 @@ def test_inputs_are_left_alone(case, engine):
     assert all(torch.equal(a, b) for a, b in zip([*operands, out], [*before, kept], strict=True))
 
 
-@engines_of(unless("finite differences"))
+SMOOTH = [case for case in CASES.values() if unless("finite differences")(case) and case.seen.any()]
+
+
+@pytest.mark.parametrize(
+    ("case", "engine"),
+    [(c, e) for at, c in enumerate(SMOOTH) for e in c.engines if e == "reference" or at % 3 == 0],
+    ids=lambda x: x if isinstance(x, str) else NAMES[id(x)],
+)
 def test_gradcheck(case, engine):
+    """Of the other engines for every third case: all their gradients are those of the twin, and see test_derivatives.py."""
     operands = with_gradients(case, engine, case.operands())
-    if not truth(case)[0].any():
-        pytest.skip("no row sees anything")
 
     def attend(*operands):
         return case.attention(*operands, engine=engine)
 
     assert torch.autograd.gradcheck(attend, operands, fast_mode=True)
-    if engine == "reference":  # the others are compared with it, see test_derivatives.py
+    if engine == "reference":
         assert torch.autograd.gradgradcheck(attend, operands, fast_mode=True)
 
 
@@ -392,11 +399,11 @@ def forgotten():
 
 @pytest.mark.usefixtures("forgotten")
 @pytest.mark.parametrize("pairs", [1, 2 * M])
-@everywhere
+@in_tiles
 def test_sizes_of_tiles_and_chunks_play_no_role(case, engine, pairs, monkeypatch):
     operands = with_gradients(case, engine, case.operands())
     for module, name in (
-        (banded, "CHUNK"), (inplace, "CACHED"), (assemble, "CACHED"), (fused, "TILE"), (layout, "_MASK"),
+        (banded, "CHUNK"), (inplace, "CACHED"), (fused, "TILE"), (layout, "_MASK"),
         (layout, "_LEAST"),
     ):  # fmt: skip
         assert isinstance(getattr(module, name), int)

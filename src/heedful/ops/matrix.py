@@ -102,7 +102,7 @@ class AttentionMatrix:
     def entropy(self) -> Float[Tensor, "... N"]:
         """The entropy of each row `[..., H, N]`, in nats: `lse_i - sum_j A_ij s_ij`."""
         if not self._fused:
-            return torch.cat([torch.special.entr(self._weights(rows)).sum(-1) for rows in self._row_tiles()], dim=-1)
+            return torch.cat([_entropy(self._weights(rows)) for rows in self._row_tiles()], dim=-1)
         if self.bias is not None:
             spread = [self._expected_score(rows) for rows in self._row_tiles()]
             expected = torch.cat(spread, dim=-1)
@@ -339,6 +339,12 @@ def _product_and_lse(query: Tensor, key: Tensor, value: Tensor, mechanism: Mecha
     assert not torch.is_tensor(factor)
     product, lse = fused.product_and_lse(*pair, value, factor, pattern, mechanism.bias, shape)
     return (product, lse) if poison is None else (product + poison.to(product.dtype), lse)
+
+
+def _entropy(weights: Tensor) -> Tensor:
+    """`-sum_j p_j log p_j`; what is 0 adds nothing, to the gradient neither."""
+    positive = weights.masked_fill(weights == 0, 1)
+    return -(positive * positive.log()).sum(-1)
 
 
 def _logsumexp(scores: Tensor) -> Tensor:

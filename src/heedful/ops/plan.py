@@ -13,7 +13,7 @@ from heedful._types import Tensor
 from heedful.ops._readable import nested_forward_mode, transformed
 from heedful.ops._tree import tensors
 from heedful.ops.engines import assemble, banded, flex, fused, layout, reference
-from heedful.ops.engines.inplace import CACHED, CACHED_TERMS, tile_size
+from heedful.ops.engines.inplace import CACHED_TERMS, cached, tile_size
 from heedful.ops.engines.tiled import Tile
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax, Softmax1
@@ -139,7 +139,9 @@ class Plan:
             half = size == 2
             raised = sum(t.numel() for t in self.operands) * 4 * passes if half else 0
             additive = isinstance(self.mechanism.score, Additive)
-            room = max([0 if additive else CACHED, *(r * (c + 1) for r, c in map(tile_size, self._tiles()))])
+            room = max(
+                [0 if additive else cached(self.mechanism), *(r * (c + 1) for r, c in map(tile_size, self._tiles()))]
+            )
             numbers = 2 * room
             if additive:  # exponentials, and a number for each pair and feature of a tile
                 numbers += query.numel() + key.numel() + 2 * CACHED_TERMS

@@ -18,7 +18,7 @@ from heedful._types import Float, Int, Tensor
 from heedful.ops._tree import flatten
 from heedful.ops.biases import Bias, Sum, TensorBias
 from heedful.ops.engines import banded, fused, layout, reference
-from heedful.ops.engines.inplace import CACHED, CACHED_TERMS, Rows, places
+from heedful.ops.engines.inplace import CACHED_TERMS, Rows, cached, places
 from heedful.ops.engines.tiled import Kind, Tile, TiledFunction
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax1, softmax
@@ -254,7 +254,7 @@ def tile_pairs(mechanism: Mechanism, shape: Shape, width: int, *, gradient: bool
     """Pairs of a tile, of the function itself or of its gradient, which needs the terms of additive scores once more."""
     if _in_place(mechanism, width):
         few = gradient and isinstance(mechanism.score, Additive)
-        return max(2 * CACHED_TERMS // max(width, 1), 1) if few else CACHED
+        return max(2 * CACHED_TERMS // max(width, 1), 1) if few else cached(mechanism)
     return _pairs_of_definition(mechanism, shape, width)
 
 

@@ -24,6 +24,12 @@ CACHED = 2**20  # scores that are held at a time: 4 MB, so that they stay in the
 CACHED_TERMS = 2**19  # terms of additive scores, one for each pair and feature, that are held at a time
 
 
+def cached(mechanism: Mechanism) -> int:
+    """Scores that are held at a time: fewer where one buffer of them is not enough."""
+    one = isinstance(mechanism.select, Soft) and not mechanism.dropout and mechanism.softcap is None
+    return CACHED if one and mechanism.bias is None else CACHED // 4
+
+
 class Rows:
     """A mechanism over whole tensors, tile by tile, forwards and backwards.
 
@@ -37,7 +43,9 @@ class Rows:
         self.mechanism, self.shape, self.tiles = mechanism, shape, tiles
         self.heads = math.prod(shape[:-2])
         sizes = [tile_size(tile) for tile in tiles]
-        several = 0 if isinstance(mechanism.score, Additive) else CACHED  # heads at a time, where they are small
+        several = (
+            0 if isinstance(mechanism.score, Additive) else cached(mechanism)
+        )  # heads at a time, where they are small
         self.room = max([several, *(n * (m + 1) for n, m in sizes)])
 
     def forward(

@@ -332,6 +332,10 @@ def tiles(pattern: Pattern, shape: Shape, pairs: int) -> list[Tile]:
     if not rows or not columns:
         return []
     alternatives = pattern.alternatives()
+    tokens = [p.index for a in alternatives for p in a.parts() if isinstance(p, (_TokenQueries, _TokenKeys))]
+    if any(torch._C._functorch.is_functorch_wrapped_tensor(index) for index in tokens):  # it cannot be read
+        size = max(pairs // columns, 1)
+        return [Tile(slice(start, min(start + size, rows)), slice(0, columns)) for start in range(0, rows, size)]
     special = [p for a in alternatives for p in a.parts() if isinstance(p, _TokenQueries)]
     found, apart = [], torch.zeros(rows, dtype=torch.bool)
     for part in special:
