@@ -12,7 +12,7 @@ import heedful
 from heedful import ops
 from heedful.ops._tree import flatten
 from heedful.ops.biases import as_bias
-from heedful.ops.engines import assemble, banded, fused, inplace, layout, reference
+from heedful.ops.engines import banded, fused, inplace, layout, reference
 from heedful.ops.mechanism import Mechanism
 from tests.contract.mechanisms import CASES, CELLS, ENGINES, MATRIX, B, D, E, H, M
 

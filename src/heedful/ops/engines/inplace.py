@@ -26,8 +26,10 @@ CACHED_TERMS = 2**19  # terms of additive scores, one for each pair and feature,
 
 def cached(mechanism: Mechanism) -> int:
     """Scores that are held at a time: fewer where one buffer of them is not enough."""
+    if mechanism.bias is not None:  # its gradient is held for all heads
+        return CACHED // 8
     one = isinstance(mechanism.select, Soft) and not mechanism.dropout and mechanism.softcap is None
-    return CACHED if one and mechanism.bias is None else CACHED // 4
+    return CACHED if one else CACHED // 4
 
 
 class Rows:
