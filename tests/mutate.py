@@ -74,7 +74,7 @@ MUTATIONS = [
     Mutation("bands are not merged", "ops/engines/banded.py", "both = torch.logaddexp(lse_view, part_lse)", "both = part_lse", TWINS),
     Mutation("bands add no bias", "ops/plan.py", "added = mechanism.bias is not None and", "added = False and", TWINS),
     Mutation("blocks step too far", "ops/engines/banded.py", "(x, self.step * row, row, one), offset", "(x, self.step * row + row, row, one), offset", LAWS + "threads"),
-    Mutation("a tile is lost", "ops/engines/layout.py", "yield from (slice(start, min(start + size, rows)) for start in range(0, rows, size))", "yield from (slice(start, min(start + size, rows)) for start in range(0, rows, size + 1))", LAWS + "sizes_of_tiles"),
+    Mutation("a tile is lost", "ops/engines/tiling.py", "yield from (slice(start, min(start + size, rows)) for start in range(0, rows, size))", "yield from (slice(start, min(start + size, rows)) for start in range(0, rows, size + 1))", LAWS + "sizes_of_tiles"),
     Mutation("no derivative of the derivative", "ops/engines/tiled.py", "return tuple(pull(tuple(gradients)))", "return tuple(t.detach() for t in pull(tuple(gradients)))", "tests/contract/test_derivatives.py -k double"),
     Mutation("forward mode of the first input only", "ops/engines/tiled.py", "return tuple(again(tuple(directions))[0])", "return tuple(again((directions[0], *(0 * d for d in directions[1:])))[0])", "tests/contract/test_derivatives.py -k forward_mode"),
     Mutation("weights are dropped but not raised", "ops/engines/inplace.py", "dp.mul_(kept)", "dp.mul_(1)", TWINS),

@@ -8,7 +8,7 @@ from torch import Tensor
 Shape = tuple[int, ...]
 
 
-def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None, *, same_width: bool = True) -> Shape:
+def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None) -> Shape:
     """Checks query `[..., H, N, D]`, key `[..., G, M, D]`, value `[..., G, M, E]`; gives the shape `(..., H, N, M)` of their matrix."""
     if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor | None)):
         names = " and ".join(type(operand).__name__ for operand in (query, key, value) if operand is not None)
@@ -21,8 +21,6 @@ def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None, *, s
         raise ValueError(
             f"`query`, `key` and `value` must have at least two axes (positions and features): got {_sizes(q, k, v)}."
         )
-    if same_width and q[-1] != k[-1]:
-        raise ValueError(f"`query` and `key` must have the same width: got {q[-1]} and {k[-1]}.")
     if k[-2] != v[-2]:
         raise ValueError(f"`key` must have as many positions as `value`: got {k[-2]} and {v[-2]}.")
     _check_dtype(query, key, value)

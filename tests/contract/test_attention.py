@@ -12,7 +12,7 @@ import heedful
 from heedful import ops
 from heedful.ops._tree import flatten
 from heedful.ops.biases import as_bias
-from heedful.ops.engines import banded, fused, inplace, layout, reference
+from heedful.ops.engines import banded, fused, inplace, layout, reference, tiling
 from heedful.ops.mechanism import Mechanism
 from tests.contract.mechanisms import CASES, CELLS, ENGINES, MATRIX, B, D, E, H, M
 
@@ -419,8 +419,8 @@ def test_sizes_of_tiles_and_chunks_play_no_role(case, engine, pairs, monkeypatch
 def test_small_tiles_are_many(monkeypatch):
     """Or the test above would say nothing."""
     shape = (B, H, CELLS, CELLS)
-    assert len(layout.tiles(ops.Global(), shape, 2**18)) == 1
-    assert len(layout.tiles(ops.Global(), shape, 1)) == CELLS
+    assert len(tiling.tiles(ops.Global(), shape, 2**18)) == 1
+    assert len(tiling.tiles(ops.Global(), shape, 1)) == CELLS
     query = torch.zeros(*shape[:-1], D)
     few = len(list(fused._tiles(ops.Local(1), None, shape, query)))
     monkeypatch.setattr(fused, "TILE", 1)

@@ -19,7 +19,7 @@ def operands(q=(2, 3, 5, 7), k=(2, 3, 11, 7), v=(2, 3, 11, 13)):
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({"k": (2, 3, 11, 8)}, "`query` and `key` must have the same width: got 7 and 8."),
+        ({"k": (2, 3, 11, 8)}, "`query` and `key` must be equally wide for ScaledDot: got 7 and 8."),
         ({"v": (2, 3, 12, 13)}, "`key` must have as many positions as `value`: got 11 and 12."),
         (
             {"k": (2, 2, 11, 7), "v": (2, 2, 11, 13)},

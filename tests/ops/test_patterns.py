@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import heedful
 from heedful import ops
+from heedful.ops._readable import readable
 from heedful.ops.patterns import marks
-from heedful.ops.patterns.base import readable
 from tests.reference import naive
 
 B, H = 2, 3

@@ -168,14 +168,6 @@ def test_a_tile_is_drawn_as_in_the_whole():
     assert torch.equal(_random.uniform(-3, LEAD, ROWS, heads=slice(1, 4)), numbers.flatten(0, 1)[1:4])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_dropping_in_place(dtype):
-    weights = torch.rand(*LEAD, 5, 7, dtype=dtype)
-    kept = _random.keep(1, LEAD, ROWS[:5], COLUMNS[:7], 0.25)
-    want = weights * kept / 0.75
-    torch.testing.assert_close(_random.keep_(weights, 1, LEAD, ROWS[:5], COLUMNS[:7], 0.25), want)
-
-
 def test_all_or_nothing():
     assert _random.keep(1, LEAD, ROWS, COLUMNS, 0.0).all()
     assert not _random.keep(1, LEAD, ROWS, COLUMNS, 1.0).any()

@@ -34,26 +34,11 @@ def keep(
         p: the probability of False, at least 0 and at most 1.
         heads: some of the heads, with all of `lead` as one axis: gives `[heads, n, m]`. None: all.
     """
-    return _below(seed, lead, rows, columns, p, heads) == 0
-
-
-def keep_(
-    weights: Float[Tensor, "... n m"],
-    seed: int,
-    lead: tuple[int, ...],
-    rows: Int[Tensor, " n"],
-    columns: Int[Tensor, " m"],
-    p: float,
-    *,
-    heads: slice | None = None,
-) -> Float[Tensor, "... n m"]:
-    """In place, `weights` times `keep(...) / (1 - p)`: contiguous float32 or float64, without autograd; `p` less than 1."""
-    mask = _below(seed, lead, rows, columns, p, heads).bitwise_not_()  # all bits where kept
-    if weights.dtype == torch.float64:
-        weights.view(torch.int64).bitwise_and_(mask.long())
-    else:
-        weights.view(torch.int32).bitwise_and_(mask)
-    return weights.mul_(1 / (1 - p))
+    row = _row_keys(seed, lead, rows, _ROWS, heads).int()[..., None] | 1
+    column = _hash(columns.long() + _start(seed, _COLUMNS), _COLUMNS).int() | 1
+    bits = row * column  # wraps
+    bits.bitwise_xor_(bits >> 15).mul_(_MIX_32)
+    return bits.bitwise_and_(2**31 - 1) > round(p * 2**31) - 1
 
 
 def uniform(
@@ -61,15 +46,6 @@ def uniform(
 ) -> Float[Tensor, "... n 1"]:
     """A float64 number in [0, 1) for each row, `[*lead, n, 1]`; `heads` as for `keep`."""
     return (_row_keys(seed, lead, rows, _DRAWS, heads)[..., None] >> 11 & (1 << 53) - 1).double() * 2.0**-53
-
-
-def _below(seed: int, lead: tuple[int, ...], rows: Tensor, columns: Tensor, p: float, heads: slice | None) -> Tensor:
-    """Int32 `[*lead, n, m]`: -1 with probability p, else 0. Six passes of integers: this is the inner loop of dropout."""
-    row = _row_keys(seed, lead, rows, _ROWS, heads).int()[..., None] | 1
-    column = _hash(columns.long() + _start(seed, _COLUMNS), _COLUMNS).int() | 1
-    bits = row * column  # wraps
-    bits.bitwise_xor_(bits >> 15).mul_(_MIX_32)
-    return bits.bitwise_or_(-(2**31)).add_(2**31 - round(p * 2**31)).bitwise_right_shift_(31)
 
 
 def _row_keys(seed: int, lead: tuple[int, ...], rows: Tensor, use: int, heads: slice | None) -> Tensor:

@@ -2,14 +2,20 @@
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 
 def readable(*tensors: Tensor) -> bool:
-    """Whether Python may branch on these numbers: not while `torch.func` or `torch.compile` looks on, and not on an accelerator."""
+    """Whether Python may branch on these numbers: not while `torch.func` or `torch.compile` looks on, nor where there are none."""
     if torch.compiler.is_compiling():
         return False
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return all(tensor.device.type == "cpu" and not wrapped(tensor) for tensor in tensors)
+    return not any(wrapped(t) or t.device.type == "meta" or isinstance(t, FakeTensor) for t in tensors)
+
+
+def at_hand(*tensors: Tensor) -> bool:
+    """Whether the numbers are readable at once, without waiting for an accelerator."""
+    return all(tensor.device.type == "cpu" for tensor in tensors) and readable(*tensors)
 
 
 def transformed() -> bool:

@@ -13,6 +13,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from heedful._checks import (
@@ -94,8 +95,9 @@ def attention(
         ValueError: sizes, devices, the pattern or an engine do not fit; with `strict`, memory would not be linear.
         TypeError: dtypes or values do not fit.
 
-    A NaN or an infinity in a key or a value reaches only the rows that may see it. In those rows a bad key makes the whole
-    row NaN, a bad value its own feature.
+    A NaN or an infinity in a key or a value reaches only the rows that may see it. In those rows a NaN in a key makes the
+    whole row NaN, one in a value its own feature; an infinity in a key does the same where the pattern hides a pair, and
+    where it hides none its score is computed as it is, so that a weight may be a plain 0 or 1.
 
     Example:
         >>> query, key, value = torch.randn(2, 8, 100, 64), torch.randn(2, 2, 100, 64), torch.randn(2, 2, 100, 32)
@@ -123,33 +125,50 @@ def attention(
     return _attend(query, key, value, mechanism, engine, strict)[0]
 
 
+class _Lane(NamedTuple):
+    """What is known of a plain call by its sizes."""
+
+    hides: bool
+    causal: bool
+    scale: float
+    function: TiledFunction
+
+
 def _plain(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor | None:
-    """The plain case, without the microseconds that a choice among mechanisms takes; None where something is not plain."""
-    shape = check_operands(query, key, value)
-    if (
-        len(shape) != 4
-        or not query.shape[:2] == key.shape[:2] == value.shape[:2]
-        or 0 in shape
-        or torch.compiler.is_compiling()
-    ):
+    """The plain case in few lines of Python, of which each takes microseconds; None where something is not plain."""
+    if torch.compiler.is_compiling() or transformed() or torch.autograd.forward_ad._current_level >= 0:
         return None
-    pattern.check(shape)
-    if transformed() or autocasts(query) or not fused.has_kernel(query):
+    if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
         return None
-    query, key, value, poison = isolate(query, key, value, pattern, shape)
-    if poison is not None:
+    dtype, device = query.dtype, query.device
+    if not dtype.is_floating_point or not dtype == key.dtype == value.dtype:
         return None
-    width = query.shape[-1]
-    learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
-    if learning or torch.autograd.forward_ad._current_level >= 0:
-        return _plain_function(pattern, shape, width, value.shape[-1])(query, key, value)[0]
-    return fused.attention(query, key, value, width**-0.5, pattern, None, shape)
+    if not device == key.device == value.device:
+        return None
+    lane = _lane(pattern, query.shape, key.shape, value.shape)
+    if lane is None or autocasts(query) or not fused.has_kernel(query):
+        return None
+    if lane.hides and not math.isfinite(_total(key, value)):
+        return None
+    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+        if not query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
+            return None
+        return assemble.Plain.apply(lane.function, lane.causal, lane.scale, query, key, value)  # type: ignore[no-any-return]
+    return F.scaled_dot_product_attention(query, key, value, is_causal=lane.causal)
 
 
 @functools.lru_cache(maxsize=256)
-def _plain_function(pattern: Pattern, shape: Shape, width: int, value_width: int) -> TiledFunction:
+def _lane(pattern: Pattern, query: torch.Size, key: torch.Size, value: torch.Size) -> _Lane | None:
+    """None where the operands do not fit, for the errors to be found, and where PyTorch's kernel needs more than they are."""
+    shape, width = (*query[:-1], *key[-2:-1]), query[-1] if query else 0
+    if len(query) != 4 or 0 in (*shape, width) or not query[:2] == key[:2] == value[:2] or key != value:
+        return None
+    pattern.check(shape)
+    if key[-1] != width or (isinstance(pattern, Causal) and pattern.offset(shape) != 0):
+        return None
     mechanism = mechanism_of(Dot(), softmax, pattern, _SOFT, None, width**-0.5, None, None, 0.0, None)
-    return assemble.assembled(mechanism, shape, "fused", width, value_width, None)[0]
+    function = assemble.assembled(mechanism, shape, "fused", width, width, None)[0]
+    return _Lane(pattern.hides(shape), isinstance(pattern, Causal), width**-0.5, function)
 
 
 def plan(
@@ -325,14 +344,14 @@ def isolate(
 ) -> tuple[Float[Tensor, "... N D"], Float[Tensor, "... M K"], Float[Tensor, "... M E"], Float[Tensor, "..."] | None]:
     """Takes NaN and infinities out of the operands, and gives what has to be added to the rows that may see them.
 
-    Kernels multiply what is hidden by a weight of 0, and 0 x NaN is NaN. A sum finds the rare case. In it (and where no
+    Kernels multiply what is hidden by a weight of 0, and 0 x NaN is NaN. One number finds the rare case. In it (and where no
     number can be read, under `torch.func.vmap` and `torch.compile`), one uniform attention over marks tells which rows see
     a bad key or value. With `rows`, what is to be added has one column.
     """
     if not pattern.hides(shape) or query.is_meta:
         return query, key, value, None
     if not torch.compiler.is_compiling() and not under_vmap():
-        total = _total(key) + _total(value) + (_total(query) if pattern.empties(shape) else 0.0)
+        total = _total(key, value) + (_total(query) if pattern.empties(shape) else 0.0)
         if math.isfinite(total):
             return query, key, value, None
     with torch.no_grad():
@@ -355,7 +374,7 @@ def isolate(
 
 def check(query: Tensor, key: Tensor, value: Tensor | None, mechanism: Mechanism) -> Shape:
     """The shape of the matrix; raises where the operands do not fit each other or the mechanism."""
-    shape = check_operands(query, key, value, same_width=False)
+    shape = check_operands(query, key, value)
     mechanism.score.check(query, key)
     mechanism.pattern.check(shape)
     if mechanism.bias is not None:
@@ -434,7 +453,14 @@ def _autocast(*tensors: Tensor) -> list[Tensor]:
     return [t if t.dtype == torch.float64 else t.to(dtype) for t in tensors]
 
 
-def _total(tensor: Tensor) -> float:
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    return (tensor.sum(dtype=torch.float32) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.sum()).item()
+def _total(*tensors: Tensor) -> float:
+    """A number that is finite only if all of theirs are: their inner product where two fit (half the time), or their sums."""
+    flat = [t.detach() if t.requires_grad else t for t in tensors]
+    if len(flat) == 2 and flat[0].shape == flat[1].shape and all(_plain_numbers(t) for t in flat):
+        return torch.dot(flat[0].view(-1), flat[1].view(-1)).item()
+    halves = (torch.float16, torch.bfloat16)
+    return sum((t.sum(dtype=torch.float32) if t.dtype in halves else t.sum()).item() for t in flat)
+
+
+def _plain_numbers(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.is_contiguous()

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
@@ -12,7 +12,7 @@ from heedful._checks import Shape
 from heedful._types import Tensor
 from heedful.ops._readable import nested_forward_mode, transformed
 from heedful.ops._tree import tensors
-from heedful.ops.engines import assemble, banded, flex, fused, layout, reference
+from heedful.ops.engines import assemble, banded, flex, fused, layout, reference, tiling
 from heedful.ops.engines.inplace import CACHED_TERMS, cached, tile_size
 from heedful.ops.engines.tiled import Tile
 from heedful.ops.mechanism import Mechanism
@@ -151,7 +151,7 @@ class Plan:
 
     def _tiles(self) -> Sequence[Tile]:
         pairs = assemble.tile_pairs(self.mechanism, self.shape, self.operands[0].shape[-1])
-        return layout.tiles(self.mechanism.pattern, self.shape, pairs)
+        return tiling.tiles(self.mechanism.pattern, self.shape, pairs)
 
     def __str__(self) -> str:
         share = self.pairs / max(math.prod(self.shape), 1)
@@ -206,61 +206,41 @@ def choose(
 def _choose(
     query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, shape: Shape, engine: Engine | None
 ) -> Plan:
+    def plan(name: Engine, reason: str, linear: bool = True, **more: Any) -> Plan:
+        return Plan(name, reason, linear, shape, (query, key, value), mechanism, **more)
+
+    def refuse(hindrance: str) -> ValueError:
+        return ValueError(f"`engine` {engine!r} cannot compute this: {hindrance}.")
+
     if engine == "reference":
-        return Plan("reference", "asked for", False, shape, (query, key, value), mechanism)
+        return plan("reference", "asked for", linear=False)
     if engine == "flex":
         if hindrance := flex.obstacle(query, key, value, mechanism, shape):
-            raise ValueError(f"`engine` 'flex' cannot compute this: {hindrance}.")
-        return Plan("flex", "asked for", query.device.type != "cpu", shape, (query, key, value), mechanism)
-    obstacle = _obstacle(query, mechanism)
-    if (
-        obstacle is None
-        and mechanism.bias is not None
-        and fused.learns(mechanism.bias)
-        and not assemble.as_columns(mechanism.bias, shape, query)
-    ):
-        obstacle = "the bias learns"
-    if obstacle is None and 0 in shape:
-        obstacle = "there are no pairs"
-    if engine in ("fused", "banded") and obstacle:
-        raise ValueError(f"`engine` {engine!r} cannot compute this: {obstacle}.")
-    if engine == "tiled" or obstacle:
-        linear = not nested_forward_mode()
-        return Plan("tiled", obstacle or "asked for", linear, shape, (query, key, value), mechanism)
-    compiling = torch.compiler.is_compiling()
-    strips = None
+            raise refuse(hindrance)
+        return plan("flex", "asked for", linear=query.device.type != "cpu")
+    obstacle = _obstacle(query, mechanism) or _obstacle_of_shape(query, mechanism, shape)
+    if obstacle and engine in ("fused", "banded"):
+        raise refuse(obstacle)
+    if obstacle or engine == "tiled":
+        return plan("tiled", obstacle or "asked for", linear=not nested_forward_mode())
+    few = "the pattern shows each row a part of the keys"
     if engine == "banded" or (engine is None and layout.structured(mechanism.pattern)):
         strips = layout.strips(mechanism.pattern, shape, query.dtype) if fused.has_kernel(query) else None
         added = mechanism.bias is not None and not assemble.as_columns(mechanism.bias, shape, query, no_bias=True)
-        if engine == "banded" and added:
-            raise ValueError("`engine` 'banded' cannot compute this: there is a bias to add.")
-        if strips is not None and added and _worth(strips, mechanism, shape):
-            return Plan(
-                "tiled",
-                "the pattern shows each row a part of the keys, and there is a bias to add",
-                True,
-                shape,
-                (query, key, value),
-                mechanism,
-            )
-        if strips is not None and (engine == "banded" or (not added and _worth(strips, mechanism, shape))):
-            return Plan(
-                "banded",
-                "the pattern shows each row a part of the keys",
-                True,
-                shape,
-                (query, key, value),
-                mechanism,
-                strips,
-            )
         if engine == "banded":
-            raise ValueError(
-                "`engine` 'banded' cannot compute this: the pattern differs between heads, or the device has no kernel for it."
-            )
-    direct = compiling or not fused.has_kernel(query) or not _differentiable(query, key, value, mechanism)
-    if mechanism.sinks is not None or isinstance(mechanism.normalize, Softmax1):
-        direct = False
-    return Plan("fused", "softmax of inner products", True, shape, (query, key, value), mechanism, direct=direct)
+            if added:
+                raise refuse("there is a bias to add")
+            if strips is None:
+                raise refuse("the pattern differs between heads, or the device has no kernel for it")
+            return plan("banded", "asked for", strips=strips)
+        if strips is not None and 1.3 * pairs_of(strips) < math.prod(shape):
+            return plan("tiled", f"{few}, and there is a bias to add") if added else plan("banded", few, strips=strips)
+    direct = (
+        torch.compiler.is_compiling()
+        or not fused.has_kernel(query)
+        or not _differentiable(query, key, value, mechanism)
+    )
+    return plan("fused", "softmax of inner products", direct=direct and not _sinks(mechanism))
 
 
 def _obstacle(query: Tensor, mechanism: Mechanism) -> str | None:
@@ -277,16 +257,22 @@ def _obstacle(query: Tensor, mechanism: Mechanism) -> str | None:
         return "weights are dropped"
     if transformed():
         return "a transform of torch.func is at work"
-    if (mechanism.sinks is not None or isinstance(mechanism.normalize, Softmax1)) and (
-        not fused.has_kernel(query) or torch.compiler.is_compiling()
-    ):
+    if _sinks(mechanism) and (not fused.has_kernel(query) or torch.compiler.is_compiling()):
         return "sinks need the log-sum-exp, which PyTorch's public kernel does not give"
     return None
 
 
-def _worth(strips: tuple[banded.Strip, ...], mechanism: Mechanism, shape: Shape) -> bool:
-    """Whether the pairs of the strips are clearly fewer than those of the whole matrix."""
-    return 1.3 * pairs_of(strips) < math.prod(shape)
+def _obstacle_of_shape(query: Tensor, mechanism: Mechanism, shape: Shape) -> str | None:
+    """The same, of what is only known with the shape of the matrix."""
+    bias = mechanism.bias
+    if bias is not None and fused.learns(bias) and not assemble.as_columns(bias, shape, query):
+        return "the bias learns"
+    return "there are no pairs" if 0 in shape else None
+
+
+def _sinks(mechanism: Mechanism) -> bool:
+    """Whether a part of the weights goes to nothing."""
+    return mechanism.sinks is not None or isinstance(mechanism.normalize, Softmax1)
 
 
 def mask_numbers(strips: tuple[banded.Strip, ...] | None) -> Iterator[int]:

@@ -12,8 +12,8 @@ import torch
 
 from heedful._checks import Shape, check_bias, check_broadcasts
 from heedful._types import Float, Int, Tensor
+from heedful.ops._readable import readable
 from heedful.ops._tree import Value
-from heedful.ops.patterns.base import readable
 
 
 class Bias(Value):

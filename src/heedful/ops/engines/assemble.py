@@ -17,17 +17,16 @@ from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
 from heedful.ops._tree import flatten
 from heedful.ops.biases import Bias, Sum, TensorBias
-from heedful.ops.engines import banded, fused, layout, reference
+from heedful.ops.engines import banded, fused, layout, reference, tiling
 from heedful.ops.engines.inplace import CACHED_TERMS, Rows, cached, places
-from heedful.ops.engines.tiled import Kind, Tile, TiledFunction
+from heedful.ops.engines.tiled import Kind, Tile, TiledFunction, shown
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax1, softmax
 from heedful.ops.scores import Additive, Dot
 from heedful.ops.selection import Sampled
 
-DEFINED = (
-    2**19
-)  # scores of all heads that the definition holds at a time, and for a derivative up to a hundred times that
+# scores of all heads that the definition holds at a time; for a derivative up to a hundred times that many numbers
+DEFINED = 2**19
 
 Result = tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]
 
@@ -100,10 +99,10 @@ def assembled(
 
     @functools.cache
     def fast_tiles(gradient: bool) -> list[Tile]:
-        return layout.tiles(mechanism.pattern, shape, tile_pairs(mechanism, shape, width, gradient=gradient))
+        return tiling.tiles(mechanism.pattern, shape, tile_pairs(mechanism, shape, width, gradient=gradient))
 
     tiles = functools.cache(
-        lambda: layout.tiles(mechanism.pattern, shape, _pairs_of_definition(mechanism, shape, width))
+        lambda: tiling.tiles(mechanism.pattern, shape, _pairs_of_definition(mechanism, shape, width))
     )
     outputs: list[tuple[Kind, Shape]] = [("row", (*shape[:-1], value_width))]
     if isinstance(mechanism.select, Sampled):
@@ -131,6 +130,33 @@ def assembled(
 
 
 _kept = functools.lru_cache(maxsize=256)(assembled)
+
+
+class Plain(torch.autograd.Function):
+    """The plain case with a gradient: as little Python as can be, since behind a kernel each line costs microseconds.
+
+    What is not a first gradient is left to the tiled function of the same attention.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, function: TiledFunction, causal: bool, scale: float, query: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        out, lse = fused.kernel(query, key, value, 0.0, causal, scale=scale)
+        ctx.options = function, causal, scale
+        ctx.save_for_backward(query, key, value, out, lse)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, lse = ctx.saved_tensors
+        function, causal, scale = ctx.options
+        if not torch.is_grad_enabled() and dout.stride(-1) == 1 and not shown((dout,)):
+            return None, None, None, *fused.kernel_backward(dout, query, key, value, out, lse, 0.0, causal, scale=scale)
+        wanted, operands = ctx.needs_input_grad[3:], (query, key, value)
+        pulled = function.pull(wanted, [t.shape for t in operands], (out.detach(), lse))(*operands, dout)
+        results = iter(pulled)
+        return None, None, None, *(next(results) if want else None for want in wanted)
 
 
 class _Fused:

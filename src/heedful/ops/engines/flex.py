@@ -35,6 +35,11 @@ from heedful.ops.patterns import (
 )
 from heedful.ops.selection import Soft
 
+
+class Unsaid(Exception):
+    """A pattern or a bias for which FlexAttention is given no words."""
+
+
 PairFunction = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # of batch, head, query and key
 
 
@@ -51,7 +56,7 @@ def obstacle(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, sh
     try:
         visible(mechanism.pattern, shape)
         added(mechanism.bias, shape, query.device)
-    except NotImplementedError as error:
+    except Unsaid as error:
         return str(error)
     return None
 
@@ -60,12 +65,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, s
     """`A V`; queries and keys are features, of which the scores are inner products."""
     from torch.nn.attention.flex_attention import AuxRequest, create_block_mask
 
-    pattern, cap, bias = (
-        visible(mechanism.pattern, shape),
-        mechanism.softcap,
-        added(mechanism.bias, shape, query.device),
-    )
-
+    pattern, cap = visible(mechanism.pattern, shape), mechanism.softcap
+    bias = added(mechanism.bias, shape, query.device)
     capped = (lambda s: s) if cap is None else (lambda s: cap * torch.tanh(s / cap))
     more = (lambda b, h, i, j: 0.0) if bias is None else bias
     # a lambda: FlexAttention compiles it, and cannot where the types of a function are checked
@@ -92,7 +93,7 @@ def visible(pattern: Pattern, shape: Shape) -> PairFunction:
     """A pattern, for one pair at a time.
 
     Raises:
-        NotImplementedError: this pattern is not said here.
+        Unsaid: this pattern is not said here.
     """
     if isinstance(pattern, (And, Or)):
         first, second = visible(pattern.first, shape), visible(pattern.second, shape)
@@ -127,14 +128,14 @@ def visible(pattern: Pattern, shape: Shape) -> PairFunction:
             return lambda b, h, i, j: (i // width == j // width) | (i % width == j % width)
         up, side = pattern.reach()
         return lambda b, h, i, j: ((i // width - j // width).abs() <= up) & ((i % width - j % width).abs() <= side)
-    raise NotImplementedError(f"it has no words for {type(pattern).__name__}")
+    raise Unsaid(f"it has no words for {type(pattern).__name__}")
 
 
 def added(bias: Bias | None, shape: Shape, device: torch.device) -> PairFunction | None:
     """A bias, for one pair at a time.
 
     Raises:
-        NotImplementedError: this bias is not said here.
+        Unsaid: this bias is not said here.
     """
     if bias is None:
         return None
@@ -155,7 +156,7 @@ def added(bias: Bias | None, shape: Shape, device: torch.device) -> PairFunction
         slopes = torch.tensor(alibi_slopes(slopes)) if isinstance(slopes, int) else slopes
         each = slopes.to(device).expand(shape[:-2])
         return lambda b, h, i, j: -each[b, h] * (i + offset - j).abs()
-    raise NotImplementedError(f"it has no words for {type(bias).__name__}")
+    raise Unsaid(f"it has no words for {type(bias).__name__}")
 
 
 def _aligned(pattern: Causal | Local | Dilated | Prefix, offset: int) -> PairFunction:

@@ -59,10 +59,10 @@ def forward(
     q, k, v = _operands(query, key, value, shape)
     flag = isinstance(pattern, Causal) and pattern.offset(shape) == 0
     if q is query and bias is None and (flag or isinstance(pattern, Global)):
-        out, lse = _kernel(q, k, v, 0.0, flag, scale=scale)
+        out, lse = kernel(q, k, v, 0.0, flag, scale=scale)
         return out, lse
     parts = [
-        _kernel(q[:, :, rows], k, v, 0.0, causal, attn_mask=_additive(mask, q), scale=scale)
+        kernel(q[:, :, rows], k, v, 0.0, causal, attn_mask=_additive(mask, q), scale=scale)
         for rows, mask, causal in _tiles(pattern, bias, shape, query)
     ]
     out, lse = parts[0] if len(parts) == 1 else (torch.cat(t, dim=2) for t in zip(*parts, strict=True))
@@ -91,11 +91,11 @@ def backward(
     tiles = list(_tiles(pattern, bias, shape, query))
     if len(tiles) == 1:
         [(_, mask, causal)] = tiles
-        dq, dk, dv = _kernel_backward(dout, q, k, v, out, lse, 0.0, causal, attn_mask=_additive(mask, q), scale=scale)
+        dq, dk, dv = kernel_backward(dout, q, k, v, out, lse, 0.0, causal, attn_mask=_additive(mask, q), scale=scale)
     else:
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         for rows, mask, causal in _tiles(pattern, bias, shape, query):
-            dq[:, :, rows], some_dk, some_dv = _kernel_backward(
+            dq[:, :, rows], some_dk, some_dv = kernel_backward(
                 dout[:, :, rows], q[:, :, rows], k, v, out[:, :, rows], lse[:, :, rows], 0.0, causal,
                 attn_mask=_additive(mask, q), scale=scale,
             )  # fmt: skip
@@ -151,7 +151,7 @@ class _ProductAndLse(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, causal, scale, spare):  # type: ignore[no-untyped-def]
         q, k, v = (t.contiguous() for t in (q, k, v))
-        out, lse = _kernel(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
+        out, lse = kernel(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
         ctx.save_for_backward(q, k, v, out, lse, mask)
         ctx.options = causal, scale, spare
         if spare is not None:
@@ -166,7 +166,7 @@ class _ProductAndLse(torch.autograd.Function):
         dlse = dlse.masked_fill(out[..., spare] == 0, 0)
         v, out, dout = v.clone(), out.clone(), dout.clone()
         v[..., spare], out[..., spare], dout[..., spare] = 0, 1, -dlse
-        dq, dk, dv = _kernel_backward(dout, q, k, v, out, lse, 0.0, causal, attn_mask=mask, scale=scale)
+        dq, dk, dv = kernel_backward(dout, q, k, v, out, lse, 0.0, causal, attn_mask=mask, scale=scale)
         return dq, dk, dv, None, None, None, None
 
 
@@ -215,11 +215,13 @@ def learns(bias: Bias | None) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors(bias))
 
 
-def _kernel(*operands: Any, **options: Any) -> tuple[Tensor, Tensor]:
+def kernel(*operands: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    """PyTorch's private operator: the output and the log-sum-exp."""
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*operands, **options)  # type: ignore[no-any-return]
 
 
-def _kernel_backward(*operands: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+def kernel_backward(*operands: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Its gradient: of query, key and value."""
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*operands, **options)  # type: ignore[no-any-return]
 
 

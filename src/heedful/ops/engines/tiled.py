@@ -62,7 +62,7 @@ class TiledFunction:
 
     def evaluate(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, by the fast version where it may be used, with what that keeps behind them."""
-        if self.fast is None or _shown(tensors):
+        if self.fast is None or shown(tensors):
             return self.run(*tensors)
         return self.fast(*tensors)
 
@@ -163,7 +163,7 @@ class _ApplyAtOnce(torch.autograd.Function):
     jvp = _Apply.jvp
 
 
-def _shown(tensors: Sequence[Tensor]) -> bool:
+def shown(tensors: Sequence[Tensor]) -> bool:
     """Whether only plain operations may be used: in a transform of `torch.func`, in forward mode, for batched gradients."""
     if transformed() or torch.autograd.forward_ad._current_level >= 0:
         return True

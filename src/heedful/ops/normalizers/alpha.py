@@ -8,7 +8,7 @@ import torch
 
 from heedful._checks import check_number
 from heedful._types import Float, Tensor
-from heedful.ops._readable import readable
+from heedful.ops._readable import at_hand, readable
 from heedful.ops.normalizers.base import Normalizer, number
 from heedful.ops.normalizers.exponential import softmax
 from heedful.ops.normalizers.pointwise import row_dot
@@ -88,8 +88,8 @@ class Entmax(Normalizer):
             centred = (scores - top).masked_fill(hidden, 0)
             support = ~(hidden | (1 + excess.detach() * (centred - root) <= 0))  # a NaN is kept
         scores = (scores - top).masked_fill(~support, 0)
-        # each step makes one derivative more right, of the scores and of alpha
-        for _ in range(2):
+        # n steps make the derivatives up to order 2^n - 1 right, of the scores and of alpha
+        for _ in range(3):
             weights, slopes = _powers(scores - root, excess, support)
             total = slopes.sum(-1, keepdim=True)
             root = root + (weights.sum(-1, keepdim=True) - 1) / total.masked_fill(total == 0, 1)
@@ -138,7 +138,7 @@ def _root(scores: Tensor, excess: Tensor) -> Tensor:
 
     The step is that of `(sum_j p_j)^a`, which is nearly straight in lambda (and straight at a = 0 and for one key).
     """
-    looks, eps = readable(scores, excess), torch.finfo(scores.dtype).eps
+    looks, eps = at_hand(scores, excess), torch.finfo(scores.dtype).eps
     excess = excess.clamp(min=1e-30)
     count = (scores != -math.inf).sum(-1, keepdim=True).to(scores.dtype)
     low = torch.zeros_like(excess * count)

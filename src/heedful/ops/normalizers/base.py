@@ -9,7 +9,7 @@ import torch
 
 from heedful._checks import Shape, check_of_rows
 from heedful._types import Bool, Float, Tensor
-from heedful.ops._readable import readable
+from heedful.ops._readable import at_hand
 from heedful.ops._tree import Value, tensors
 
 
@@ -117,14 +117,14 @@ def visible_keys(hidden: Tensor) -> Tensor:
 
 def visible_keys_of(scores: Tensor) -> Tensor:
     """The same of scores whose hidden pairs are -inf, in their dtype."""
-    if readable(scores) and bool((scores.amin(-1) > -math.inf).all()):
+    if at_hand(scores) and bool((scores.amin(-1) > -math.inf).all()):
         return scores.new_full((*scores.shape[:-1], 1), scores.shape[-1])
     return visible_keys(scores == -math.inf).to(scores.dtype)
 
 
 def empty_rows(scores: Tensor) -> Tensor | None:
     """Which rows are all -inf, `[..., N, 1]`; None where it is known that there are none."""
-    looks = readable(scores)
+    looks = at_hand(scores)
     if looks and not bool((scores[..., 0] == -math.inf).any()):
         return None
     empty = scores.amax(-1, keepdim=True) == -math.inf

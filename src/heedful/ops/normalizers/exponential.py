@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from heedful._types import Tensor
-from heedful.ops._readable import readable
+from heedful.ops._readable import at_hand
 from heedful.ops.normalizers.base import Normalizer, empty_rows
 
 
@@ -31,7 +31,7 @@ class Softmax(Normalizer):
 
     def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
         empty = empty_rows(scores)
-        weights = torch.softmax(scores, -1, out=scores) if readable(scores) else scores.softmax(-1)
+        weights = torch.softmax(scores, -1, out=scores) if at_hand(scores) else scores.softmax(-1)
         return weights if empty is None else weights.masked_fill_(empty, 0), None
 
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
@@ -74,7 +74,7 @@ softmax1 = Softmax1()
 
 def _pull_softmax(weights: Tensor, grad: Tensor) -> Tensor:
     """`dS_ij = P_ij (dP_ij - sum_l P_il dP_il)`; it holds for any row of exponentials over their sum and a constant."""
-    if readable(weights, grad) and grad.is_contiguous():  # else PyTorch writes what is wrong, silently
+    if at_hand(weights, grad) and grad.is_contiguous():  # else PyTorch writes what is wrong, silently
         softmax_backward = torch.ops.aten._softmax_backward_data.out
         softmax_backward(grad, weights, -1, grad.dtype, grad_input=grad)
         return grad

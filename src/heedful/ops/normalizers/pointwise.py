@@ -8,7 +8,7 @@ import torch
 
 from heedful._checks import check_finite
 from heedful._types import Float, Tensor
-from heedful.ops._readable import readable
+from heedful.ops._readable import at_hand
 from heedful.ops.normalizers.base import Normalizer, number, visible_keys, visible_keys_of
 
 
@@ -100,7 +100,7 @@ class Sigmoid(Normalizer):
         return scores.add_(offset).sigmoid_(), None
 
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
-        if readable(weights, grad):
+        if at_hand(weights, grad):
             torch.ops.aten.sigmoid_backward.grad_input(grad, weights, grad_input=grad)
             return grad
         return grad.mul_(weights).mul_(1 - weights)
@@ -130,14 +130,14 @@ class Linear(Normalizer):
     def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         row = visible_keys_of(scores).reciprocal_()
         weights = scores.mul_(row).add_(0.0)  # -0 becomes 0
-        if scores.shape[-1] > 1 and readable(scores) and bool((row * scores.shape[-1] == 1).all()):  # all are visible
+        if scores.shape[-1] > 1 and at_hand(scores) and bool((row * scores.shape[-1] == 1).all()):  # all are visible
             return weights, row
         return weights.masked_fill_(weights == -math.inf, -0.0), row  # -0: a hidden pair, for `pull_` to know it
 
     def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         assert row is not None
         grad.mul_(row)
-        if grad.shape[-1] > 1 and readable(row) and bool((row * grad.shape[-1] == 1).all()):
+        if grad.shape[-1] > 1 and at_hand(row) and bool((row * grad.shape[-1] == 1).all()):
             return grad
         return grad.masked_fill_((weights == 0) & weights.signbit(), 0)
 
@@ -150,7 +150,7 @@ linear = Linear()
 
 def where_positive_(grad: Tensor, weights: Tensor) -> Tensor:
     """In place: `grad` where the weight is positive, else 0."""
-    if readable(weights, grad):
+    if at_hand(weights, grad):
         torch.ops.aten.threshold_backward.grad_input(grad, weights, 0, grad_input=grad)
         return grad
     return grad.masked_fill_(weights <= 0, 0)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from heedful._types import Tensor
-from heedful.ops._readable import readable
+from heedful.ops._readable import at_hand
 from heedful.ops.normalizers.base import Normalizer
 from heedful.ops.normalizers.pointwise import row_dot
 
@@ -39,7 +39,7 @@ class Sparsemax(Normalizer):
         return (scores - tau).masked_fill(~support, 0).relu()
 
     def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        looks, tolerance = readable(scores), torch.finfo(scores.dtype).eps
+        looks, tolerance = at_hand(scores), torch.finfo(scores.dtype).eps
         rest, level = _above_lowest_(scores, 1.0)
         signs = torch.empty_like(rest)
         for _ in range(_STEPS):
@@ -87,7 +87,7 @@ class Entmax15(Normalizer):
 
     def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         eps = torch.finfo(scores.dtype).eps
-        looks, small = readable(scores), math.sqrt(eps) / 8
+        looks, small = at_hand(scores), math.sqrt(eps) / 8
         rest, level = _above_lowest_(scores, 2.0)  # twice the roots of the weights
         for _ in range(_STEPS):
             length = torch.linalg.vector_norm(rest, 2, -1, keepdim=True)

@@ -261,16 +261,6 @@ class _Transposed(Pattern):
         return self.inner
 
 
-def readable(tensor: Tensor) -> bool:
-    """Whether the numbers of a tensor can be read now: not while compiling, under `torch.func`, or without numbers."""
-    return (
-        not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and tensor.device.type != "meta"
-        and not isinstance(tensor, torch._subclasses.FakeTensor)
-    )
-
-
 def lined_up(tensor: Tensor, own: int, shape: Shape) -> Tensor:
     """A tensor whose axes but its last `own` are the first of the matrix, with axes of size 1 for the matrix's others."""
     lead = tensor.dim() - own

@@ -8,6 +8,7 @@ import torch
 
 from heedful._checks import Shape, check_broadcasts
 from heedful._types import Bool, Int, Tensor
+from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
     Hull,
     Pattern,
@@ -15,7 +16,6 @@ from heedful.ops.patterns.base import (
     check_lines_up,
     lined_up,
     of_sample,
-    readable,
 )
 
 
