@@ -5,7 +5,6 @@ widths are padded with zeros, a causal part becomes the kernel's own flag, and a
 both is made for a tile of rows at a time, again in the backward pass.
 """
 
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +19,8 @@ from heedful.ops.biases import Bias
 from heedful.ops.patterns import And, Causal, Global, Pattern
 
 TILE = 2**22  # pairs of one mask that is held at a time
+
+_IS_THERE = hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward")
 
 
 def attention(
@@ -202,12 +203,7 @@ def _stored_rows(
 
 def has_kernel(query: Tensor) -> bool:
     """Whether PyTorch's private operators, which also give the log-sum-exp, are there for this tensor."""
-    return query.device.type == "cpu" and _is_there()
-
-
-@functools.cache
-def _is_there() -> bool:
-    return hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward")
+    return query.device.type == "cpu" and _IS_THERE
 
 
 def learns(bias: Bias | None) -> bool:
