@@ -176,13 +176,12 @@ def measured(code: str) -> None:
     words = what.rsplit(" ", 1)
     n = int(words[1]) if words[-1].isdigit() else 8192
     what = words[0] if words[-1].isdigit() else what
-    heads = 1 if n > 8192 and what != "window" else HEADS
     value = 2 * WIDTH if what == "E != D" else WIDTH
-    lead = (heads,) if what == "3-D input" else (1, heads)
+    lead = (HEADS,) if what == "3-D input" else (1, HEADS)
     q, k, v = (torch.randn(*lead, n, w, requires_grad=True) for w in (WIDTH, WIDTH, value))
     more, given = {}, [q, k, v]
     if what == "bias with a gradient":
-        slopes = torch.rand(heads, requires_grad=True)
+        slopes = torch.rand(HEADS, requires_grad=True)
         given.append(slopes)
     if what == "dropout":
         more = {"dropout": 0.1} if who == "heedful" else {"dropout_p": 0.1}
@@ -231,6 +230,8 @@ def plot(rows: list[dict[str, object]]) -> None:
     axes.bar_label(bars, labels=[f"{row['reached']:.3g}" for row in rows], padding=3, fontsize=7)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.invert_yaxis()
+    axes.margins(y=0.01)
+    axes.set_xlim(right=2 * max(shares))  # room for the numbers
     axes.tick_params(axis="y", labelsize=6)
     axes.set(xscale="log", xlabel="reached over asked", title="the operator beside its peers")
     figure.savefig(RESULTS / "operator.png", dpi=150)
