@@ -1,13 +1,14 @@
-"""`python -m benchmarks [attention] [operator] [startup] [digits] [ideas] [ideas-time] [ideas-pictures]`: all of them without words."""
+"""Measures heedful: all parts without words, or those that are named: `python -m benchmarks operator matrix`."""
 
 import sys
 from pathlib import Path
 
-from benchmarks import attention, classify_image, ideas, operator, startup
+from benchmarks import attention, classify_image, ideas, matrix, operator, startup
 
 PARTS = {
     "attention": attention.main,
     "operator": operator.main,
+    "matrix": matrix.main,
     "startup": startup.main,
     "digits": lambda: classify_image.digits(Path("runs/benchmarks")),
     "ideas": ideas.main,

@@ -579,15 +579,3 @@ CASES: dict[str, Case] = {
         lambda: {"select": naive.hard, "dropout": 0.5, "keep": kept(0.5, 4, (B, H, N, M))}, breaks=DRAWS | STEPS,
     ),
 }  # fmt: skip
-
-MATRIX = {
-    name: CASES[name]
-    for name in (
-        "softmax(scaled dot)", "dot", "grouped heads", "causal", "causal, start", "causal, end",
-        "causal, end, more queries", "lengths", "lengths, one for all", "mask", "mask of rows", "mask of keys",
-        "causal & lengths", "causal & mask", "global & lengths", "causal | lengths", "~causal", "~(lengths | mask)", "~global",
-        "bias", "bias of keys", "bias of heads, dot, causal & mask", "bias, causal", "longformer", "low rank", "alibi",
-        "gaussian, heads", "sinks, causal & lengths", "softcap, bias, causal",
-    )
-}  # fmt: skip
-"""What the matrix that is never stored is tried on: it has H heads and M keys."""

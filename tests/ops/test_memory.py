@@ -89,10 +89,32 @@ def _call(name, n):
     return learned, lambda: heedful.attention(*operands, **options)
 
 
+def _question(name, n):
+    """The operands of a matrix, and what is asked of it as a function of nothing."""
+    import torch
+
+    import heedful
+    from heedful import ops
+
+    what, _, which = name.removeprefix("matrix: ").partition(", ")
+    options = {"": {}, "causal entmax15": {"normalize": ops.entmax15, "pattern": ops.Causal()}}[which]
+    query, key, _ = _operands(n)
+    A = heedful.AttentionMatrix(query, key, **options)
+    asked = {
+        "summary": lambda: torch.cat([t.flatten() for t in A.summary() if t is not None]),
+        "pool_max": lambda: A.pool_max(8, 8),
+        "topk": lambda: A.topk(4).values,
+        "kl": lambda: A.kl(heedful.AttentionMatrix(key, query, **options)).clamp(max=10),
+        "spread": A.spread,
+        "received": A.received,
+    }[what]
+    return [query, key], asked
+
+
 def _run(name, n, order):
     import torch
 
-    learned, call = _call(name, n)
+    learned, call = (_question if name.startswith("matrix") else _call)(name, n)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     out = call()
     found = torch.autograd.grad(out, learned, torch.ones_like(out), create_graph=order > 1)
@@ -183,6 +205,13 @@ def test_by_the_definition(peak, name, n, order):
     """
     half, whole = peak(name, n // 2, order), peak(name, n, order)
     assert whole < 1.6 * half
+
+
+@pytest.mark.parametrize("what", ["summary", "pool_max", "topk", "kl", "spread, causal entmax15", "received"])
+def test_questions_to_the_matrix_and_their_gradients(peak, what):
+    n = 2048
+    half, whole = peak(f"matrix: {what}", n // 2), peak(f"matrix: {what}", n)
+    assert whole < 2.2 * max(half, SMALL)
 
 
 if __name__ == "__main__":

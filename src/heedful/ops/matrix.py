@@ -1,4 +1,7 @@
-"""The attention matrix that is never stored: what people ask of it is a product with it or with its transpose."""
+"""The attention matrix that is never stored: windows of it, and products with it and with its transpose.
+
+What else people ask of it, number by number, is in `summaries.py`.
+"""
 
 import math
 from dataclasses import dataclass
@@ -8,25 +11,31 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
+from heedful.ops import statistics
+from heedful.ops._readable import transformed
 from heedful.ops._tree import tensors
 from heedful.ops.attention import _GLOBAL, _SCALED_DOT, attend, check, isolate, mechanism_of
 from heedful.ops.biases import Bias
 from heedful.ops.engines import fused, reference
+from heedful.ops.engines.reduce import Source, weights_of
 from heedful.ops.engines.reference import all_heads, at_least_float32
 from heedful.ops.mechanism import Mechanism
-from heedful.ops.normalizers import Normalizer, Softmax, Softmax1, softmax
+from heedful.ops.normalizers import Normalizer, softmax
 from heedful.ops.patterns import Pattern
+from heedful.ops.plan import Plan, choose
 from heedful.ops.scores import Dot, Score
 from heedful.ops.selection import Soft
+from heedful.ops.summaries import Summaries, groups_of, seen_lse
 
 _STREAMED = 2**22  # scores that are held at a time where a summary is streamed
 
 
-class AttentionMatrix:
+class AttentionMatrix(Summaries):
     """The matrix `A = softmax(score(Q, K) + bias)` of shape `[..., H, N, M]`; nothing is computed until it is asked for.
 
-    Every summary is exact, takes memory linear in N and M, is computed in at least float32, and has a gradient. A row
-    that may see nothing is 0, its entropy is 0 and its log-sum-exp -inf.
+    Every summary is exact, takes memory linear in N and M, is computed in at least float32, and has a gradient (but those
+    that count: `argmax`, `histogram`, the indices of `topk`). A row that may see nothing is 0, its entropy is 0 and its
+    log-sum-exp -inf.
 
     Args:
         query: `[..., H, N, D]`; the arguments are those of `heedful.attention`.
@@ -68,10 +77,15 @@ class AttentionMatrix:
         self.shape = check(query, key, None, self.mechanism)
         self.query, self.key, self.score, self.pattern = query, key, score, pattern
         self.bias = self.mechanism.bias
-        self._fused = (
+        self._plain = (
             normalize is softmax and score.inner and softcap is None and sinks is None and not torch.is_tensor(scale)
         )
         self._known_lse: Tensor | None = None
+
+    @property
+    def _fused(self) -> bool:
+        """Whether PyTorch's fused kernel may answer."""
+        return self._plain and not transformed()
 
     def __repr__(self) -> str:
         return (
@@ -92,30 +106,88 @@ class AttentionMatrix:
         return Transposed(self)
 
     def lse(self) -> Float[Tensor, "... N"]:
-        """The logarithm of the sum of the exponentials of each row's scores `[..., H, N]`, in nats."""
+        """The logarithm of the sum of the exponentials of each row's scores `[..., H, N]`, in nats; with sinks, also of theirs.
+
+        Raises:
+            ValueError: the normaliser is not softmax.
+        """
         if self._known_lse is not None and not self._differentiable():
             return self._known_lse
-        if not self._fused:
-            return torch.cat([self._lse_rows(rows) for rows in self._row_tiles()], dim=-1)
-        return self._product(torch.zeros_like(self.key[..., :1]))[1]
+        if self._fused:
+            return self._product(torch.zeros_like(self.key[..., :1]))[1]
+        if not self._has_lse():
+            raise ValueError(f"`lse` is of softmax: got `normalize` {self.mechanism.normalize!r}.")
+        return seen_lse(self._reduce(statistics.lse(self.shape))[0])
 
     def entropy(self) -> Float[Tensor, "... N"]:
-        """The entropy of each row `[..., H, N]`, in nats: `lse_i - sum_j A_ij s_ij`."""
-        if not self._fused:
-            return torch.cat([_entropy(self._weights(rows)) for rows in self._row_tiles()], dim=-1)
-        if self.bias is not None:
-            spread = [self._expected_score(rows) for rows in self._row_tiles()]
-            expected = torch.cat(spread, dim=-1)
-            lse = self.lse()
-        else:
-            features, others, factor = self.inner_product()
-            product, lse = self._product(others)
-            expected = factor * (features * product).sum(-1)
+        """The entropy of each row `[..., H, N]`, in nats: `-sum_j p log p`; what a sink takes counts for nothing.
+
+        Raises:
+            ValueError: the weights do not add up to 1.
+        """
+        self._check_adds_up("entropy")
+        if not self._fused or self.bias is not None:
+            return self._reduce(statistics.entropy(self.shape))[0][..., 0]
+        features, others, factor = self.inner_product()  # lse_i - sum_j p_ij s_ij, and the sum is a product, too
+        product, lse = self._product(others)
+        expected = factor * (features * product).sum(-1)
         return torch.where(lse == -math.inf, 0.0, lse.masked_fill(lse == -math.inf, 0) - expected)
 
     def received(self) -> Float[Tensor, "... M"]:
         """How much attention each key gets, summed over the queries `[..., H, M]`: `A.T @ 1`."""
-        return (self.T @ torch.ones_like(self.query[..., :1]))[..., 0]
+        if self._fused and self._differentiable():  # the gradient of a product is fast
+            return (self.T @ torch.ones_like(self.query[..., :1]))[..., 0]
+        return self._reduce(statistics.received(self.shape))[0][..., 0]
+
+    def mass(self, groups: Tensor, count: int | None = None) -> Float[Tensor, "... N"]:
+        """How much of its attention each query gives to groups of keys.
+
+        Args:
+            groups: the group of each key, 0, 1, 2, ..., or -1 for none, `[M]` or `[batch, M]`; or True for the keys of one
+                group.
+            count: how many groups there are; by default one more than the highest number.
+
+        Returns:
+            `[..., H, N]` for one group of booleans, `[..., H, N, count]` for numbered groups.
+
+        Raises:
+            ValueError: numbers or sizes do not fit.
+            TypeError: groups are neither integers nor booleans.
+
+        Example:
+            >>> A = AttentionMatrix(torch.zeros(1, 8), torch.zeros(4, 8))
+            >>> A.mass(torch.tensor([0, 1, 1, -1]))
+            tensor([[0.2500, 0.5000]])
+        """
+        groups = torch.as_tensor(groups, device=self.query.device)
+        if groups.shape[-1:] != self.shape[-1:] or groups.dim() > max(len(self.shape) - 2, 1):
+            raise ValueError(f"`groups` must be [..., {self.shape[-1]}], one for each key: got {list(groups.shape)}.")
+        columns = groups_of(groups, count).to(at_least_float32(self.query).dtype)
+        if groups.dim() > 1 and len(self.shape) > 3:
+            columns = columns.unsqueeze(-3)  # the same for all heads
+        mass = self @ columns
+        return mass[..., 0] if groups.dtype == torch.bool else mass
+
+    def dense(self, limit: int | None = 2**26) -> Float[Tensor, "... N M"]:
+        """The matrix as a tensor `[..., H, N, M]`.
+
+        Args:
+            limit: the most numbers that it may have; None: any.
+
+        Raises:
+            ValueError: there are more.
+        """
+        if limit is not None and math.prod(self.shape) > limit:
+            raise ValueError(
+                f"the matrix of shape {list(self.shape)} has {math.prod(self.shape):,} numbers, more than `limit`: {limit:,}. "
+                "Ask for a window `A[..., rows, columns]` or a coarse grid `A.pool(64, 64)`, or give `limit=None`."
+            )
+        return self[:]
+
+    def plan(self, width: int = 1) -> Plan:
+        """How `A @ X` is computed for X of so many columns, and its cost; `print` it for an account."""
+        value = self.key.new_empty(*self.key.shape[:-1], width)
+        return choose(self.query, self.key, value, self.mechanism, self.shape, None, False)
 
     def pool(self, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
         """The matrix on a coarse grid `[..., H, rows, columns]`.
@@ -123,12 +195,8 @@ class AttentionMatrix:
         A cell is the mass that its queries put on its keys, summed over the keys and averaged over the queries, so that a
         row of cells adds up to 1. Query i belongs to cell `i * rows // N`, key j to `j * columns // M`.
         """
-        for name, cells, positions in (("rows", rows, self.shape[-2]), ("columns", columns, self.shape[-1])):
-            if not 1 <= cells <= positions:
-                raise ValueError(f"`{name}` must be between 1 and the {positions} positions: got {cells}.")
+        row_cell, column_cell = self._cells(rows, columns)
         device, dtype = self.query.device, at_least_float32(self.query).dtype
-        column_cell = torch.arange(self.shape[-1], device=device) * columns // self.shape[-1]
-        row_cell = torch.arange(self.shape[-2], device=device) * rows // self.shape[-2]
         mass = self @ torch.nn.functional.one_hot(column_cell, columns).to(dtype)
         total = torch.zeros(*self.shape[:-2], rows, columns, dtype=dtype, device=device).index_add(-2, row_cell, mass)
         return total / torch.bincount(row_cell, minlength=rows)[:, None]
@@ -146,11 +214,17 @@ class AttentionMatrix:
             scores = self._scores(rows, columns)
             weights = (scores - lse.masked_fill(lse == -math.inf, 0)[..., None]).exp()
         else:
-            parts = [self._weights(some).index_select(-1, columns) for some in rows.split(self._tile_height())]
+            source, step = self.source(), self._tile_height()
+            parts = [weights_of(source, self.shape, some).index_select(-1, columns) for some in rows.split(step)]
             weights = torch.cat(parts, dim=-2) if parts else self.query.new_zeros(*self.shape[:-2], 0, len(columns))
         weights = weights[(*lead_index, slice(None), slice(None))]
         weights = weights[..., 0] if drop_column else weights
         return weights.select(-1 if drop_column else -2, 0) if drop_row else weights
+
+    def source(self) -> Source:
+        """What the weights are made of."""
+        query, key, _, poison = isolate(self.query, self.key, self.key[..., :0], self.pattern, self.shape, rows=True)
+        return Source(at_least_float32(query), at_least_float32(key), self.mechanism, poison)
 
     def _product(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """`A @ values` and lse, in at least float32."""
@@ -182,28 +256,6 @@ class AttentionMatrix:
             raise ValueError(f"the scores must be inner products with a number as `scale`: got {self.score!r}.")
         return *features, float(factor)
 
-    def _weights(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n M"]:
-        """Some rows, by the definition; what is not finite in a hidden key reaches none of them."""
-        query, key, _, poison = isolate(self.query, self.key, self.key[..., :0], self.pattern, self.shape, rows=True)
-        query, key = at_least_float32(query).index_select(-2, rows), at_least_float32(all_heads(key, query))
-        columns = torch.arange(self.shape[-1], device=rows.device)
-        weights = reference.weights(query, key, self.mechanism, self.shape, rows, columns)
-        if poison is None:
-            return weights
-        hidden = ~self.pattern.allowed(rows[:, None], columns[None], self.shape)
-        return weights + poison.index_select(-2, rows).masked_fill(hidden, 0)
-
-    def _lse_rows(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
-        if not isinstance(self.mechanism.normalize, (Softmax, Softmax1)):
-            raise ValueError(f"`lse` is of softmax: got `normalize` {self.mechanism.normalize!r}.")
-        lse = _logsumexp(self._scores(rows, torch.arange(self.shape[-1], device=rows.device)))
-        more = [] if self.mechanism.sinks is None else [self.mechanism.sinks[..., None].to(lse.dtype)]
-        more += [torch.zeros_like(lse)] if isinstance(self.mechanism.normalize, Softmax1) else []
-        empty = lse == -math.inf
-        for sink in more:
-            lse = torch.where(empty, lse, torch.logaddexp(lse.masked_fill(empty, 0), sink))
-        return lse
-
     def _scores(self, rows: Int[Tensor, "n"], columns: Int[Tensor, "m"]) -> Float[Tensor, "... n m"]:
         """The scores of a window, -inf where hidden."""
         key = all_heads(at_least_float32(self.key), self.query)
@@ -212,12 +264,6 @@ class AttentionMatrix:
         if self.pattern.hides(self.shape):
             scores = scores.masked_fill(~self.pattern.allowed(rows[:, None], columns[None], self.shape), -math.inf)
         return scores
-
-    def _expected_score(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
-        """`sum_j A_ij s_ij` of some rows, streamed."""
-        scores = self._scores(rows, torch.arange(self.shape[-1], device=rows.device))
-        hidden = scores == -math.inf
-        return (softmax(scores) * scores.masked_fill(hidden, 0)).sum(-1)
 
     def _lse_of(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
         """Lse of some rows: a few are computed by themselves, many with all the others in one fused pass."""
@@ -232,10 +278,6 @@ class AttentionMatrix:
         """Whether a gradient may be asked for: then lse is not kept, since a graph serves once."""
         operands = (self.query, self.key, *tensors(self.mechanism))
         return torch.is_grad_enabled() and any(t.requires_grad for t in operands)
-
-    def _row_tiles(self) -> tuple[Tensor, ...]:
-        rows = torch.arange(self.shape[-2], device=self.query.device)
-        return tuple(rows.split(self._tile_height()))
 
     def _tile_height(self) -> int:
         return max(_STREAMED // max(math.prod(self.shape[:-2]) * self.shape[-1], 1), 1)
@@ -303,8 +345,11 @@ class Transposed:
         """`A X` is linear in X: the gradient that it gives X is `A.T` times the gradient that it is given."""
         A = self.matrix
         dtype = at_least_float32(A.query).dtype
+        values = torch.zeros(*A.shape[:-2], A.shape[-1], other.shape[-1], dtype=dtype, device=other.device)
+        if transformed():
+            out, pull, *_ = torch.func.vjp(lambda x: A @ x, values)
+            return pull(other.to(dtype).expand(out.shape))[0]  # type: ignore[no-any-return]
         with torch.enable_grad():
-            values = torch.zeros(*A.shape[:-2], A.shape[-1], other.shape[-1], dtype=dtype, device=other.device)
             out = A @ values.requires_grad_()
         (product,) = torch.autograd.grad(
             out, values, other.to(dtype).expand(out.shape), create_graph=A._differentiable() or other.requires_grad
@@ -339,12 +384,6 @@ def _product_and_lse(query: Tensor, key: Tensor, value: Tensor, mechanism: Mecha
     assert not torch.is_tensor(factor)
     product, lse = fused.product_and_lse(*pair, value, factor, pattern, mechanism.bias, shape)
     return (product, lse) if poison is None else (product + poison.to(product.dtype), lse)
-
-
-def _entropy(weights: Tensor) -> Tensor:
-    """`-sum_j p_j log p_j`; what is 0 adds nothing, to the gradient neither."""
-    positive = weights.masked_fill(weights == 0, 1)
-    return -(positive * positive.log()).sum(-1)
 
 
 def _logsumexp(scores: Tensor) -> Tensor:

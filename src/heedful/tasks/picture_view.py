@@ -29,7 +29,7 @@ def picture_section(classifier: Any, pictures: Pictures, index: int) -> PictureS
         class_tokens=model.class_tokens,
         layers=[_heads(f"layer {i + 1}", matrix) for i, matrix in enumerate(layers)],
         pooling=None if pooling is None else _heads("pooling", pooling),
-        rollout=rollout(layers, _decision(layers[-1], pooling))[0].numpy(),
+        rollout=(rollout(layers).T @ _decision(layers[-1], pooling)[..., None])[0, :, 0].numpy(),
         predictions=[
             (classifier.classes[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ],

@@ -93,8 +93,8 @@ def assembled(
     strips: tuple[banded.Strip, ...] | None,
 ) -> tuple[TiledFunction, list[Tensor]]:
     """The function, and the tensors of the mechanism that it takes behind query, key and value."""
-    placed, kinds = _placed(mechanism)
-    tensors, build = flatten(placed)
+    own, kinds = placed(mechanism)
+    tensors, build = flatten(own)
     learned, _ = flatten(mechanism)  # in the same order
 
     @functools.cache
@@ -102,7 +102,7 @@ def assembled(
         return tiling.tiles(mechanism.pattern, shape, tile_pairs(mechanism, shape, width, gradient=gradient))
 
     tiles = functools.cache(
-        lambda: tiling.tiles(mechanism.pattern, shape, _pairs_of_definition(mechanism, shape, width))
+        lambda: tiling.tiles(mechanism.pattern, shape, pairs_of_definition(mechanism, shape, width))
     )
     outputs: list[tuple[Kind, Shape]] = [("row", (*shape[:-1], value_width))]
     if isinstance(mechanism.select, Sampled):
@@ -124,7 +124,7 @@ def assembled(
     elif engine == "banded":
         assert strips is not None
         fast, fast_pull = _exponential(_Banded(strips, mechanism, shape), mechanism, learned)
-    elif _in_place(mechanism, width):
+    elif in_place(mechanism, width):
         fast, fast_pull = _rows(mechanism, shape, fast_tiles, learned)
     return TiledFunction(body, tiles, ("row", "column", "column", *kinds), tuple(outputs), fast, fast_pull), tensors
 
@@ -269,7 +269,7 @@ def _rows(
     return fast, fast_pull
 
 
-def _in_place(mechanism: Mechanism, width: int) -> bool:
+def in_place(mechanism: Mechanism, width: int) -> bool:
     """Whether the hot loop knows the mechanism; what has parameters of its own that learn goes through the definition."""
     known = mechanism.score.inner or isinstance(mechanism.score, Additive)
     learns = mechanism.normalize.learns or mechanism.normalize.varies or torch.is_tensor(mechanism.factor(width))
@@ -278,13 +278,13 @@ def _in_place(mechanism: Mechanism, width: int) -> bool:
 
 def tile_pairs(mechanism: Mechanism, shape: Shape, width: int, *, gradient: bool = False) -> int:
     """Pairs of a tile, of the function itself or of its gradient, which needs the terms of additive scores once more."""
-    if _in_place(mechanism, width):
+    if in_place(mechanism, width):
         few = gradient and isinstance(mechanism.score, Additive)
         return max(2 * CACHED_TERMS // max(width, 1), 1) if few else cached(mechanism)
-    return _pairs_of_definition(mechanism, shape, width)
+    return pairs_of_definition(mechanism, shape, width)
 
 
-def _pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:
+def pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:
     """Pairs of a tile of the definition, which takes all heads at once and holds many numbers for each pair."""
     heads = math.prod(shape[:-2]) * (width if isinstance(mechanism.score, Additive) else 1)
     return max(DEFINED // max(heads, 1), 1)
@@ -332,7 +332,7 @@ class _Placed(Bias):
         pass
 
 
-def _placed(mechanism: Mechanism) -> tuple[Mechanism, list[Kind]]:
+def placed(mechanism: Mechanism) -> tuple[Mechanism, list[Kind]]:
     """The mechanism of a tile, and the kinds of its tensors: given biases and numbers for rows are cut to it, the rest is whole."""
     if mechanism.bias is not None:
         parts = tuple(_Placed(p.tensor) if isinstance(p, TensorBias) else p for p in _parts(mechanism.bias))

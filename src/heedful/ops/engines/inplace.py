@@ -4,7 +4,7 @@ A tile's scores become its weights in place; in the backward pass, the gradient 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +49,21 @@ class Rows:
             0 if isinstance(mechanism.score, Additive) else cached(mechanism)
         )  # heads at a time, where they are small
         self.room = max([several, *(n * (m + 1) for n, m in sizes)])
+
+    def weighed(
+        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"]
+    ) -> Iterator[tuple[Tile, slice, Float[Tensor, "x n m"], Callable[[], Float[Tensor, "x n"]]]]:
+        """Tile by tile: which heads, their weights, and what gives the largest score of each row. The next overwrites them."""
+        q, k = _three_axes(query), _three_axes(key)
+        scores, room = _scores(self.mechanism, q, k), q.new_empty(self.room)
+        for tile in self.tiles:
+            bias, hidden = self._bias(tile), self._hidden(tile, q)
+            for heads, keys in self._together(tile, k):
+                filled, _ = self._filled(room, scores, heads, keys, tile, bias, hidden)
+                m = tile_size(tile)[1]
+                largest = filled[..., :m].amax(-1)
+                weights, _ = self.mechanism.normalize.fill_(filled)
+                yield tile, heads, weights[..., :m], lambda: largest  # noqa: B023
 
     def forward(
         self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], value: Float[Tensor, "... M E"]
@@ -129,6 +144,23 @@ class Rows:
         levels: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The weights of a tile (the sink's in a last column), what their gradient needs, and the capped scores."""
+        weights, capped = self._filled(room, scores, heads, keys, tile, bias, hidden)
+        if levels is None:
+            return (*self.mechanism.normalize.fill_(weights), capped)
+        row = take(levels[heads], "row", tile)
+        return self.mechanism.normalize.again_(weights, row), row, capped
+
+    def _filled(
+        self,
+        room: Tensor,
+        scores: "_Inner | _Additive",
+        heads: slice,
+        keys: slice,
+        tile: Tile,
+        bias: Tensor | None,
+        hidden: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is normalised, -inf where hidden (the sink in a last column), and the capped scores."""
         count, (n, m) = heads.stop - heads.start, tile_size(tile)
         wide = m if self.mechanism.sinks is None else m + 1
         weights = room[: count * n * wide].view(count, n, wide)
@@ -146,10 +178,7 @@ class Rows:
             sinks = self.mechanism.sinks.detach().expand(self.shape[:-2]).reshape(-1)[heads].to(s.dtype)
             seen = (s > -math.inf).any(-1)
             weights[..., -1] = torch.where(seen, sinks[:, None], -math.inf)
-        if levels is None:
-            return (*self.mechanism.normalize.fill_(weights), capped)
-        row = take(levels[heads], "row", tile)
-        return self.mechanism.normalize.again_(weights, row), row, capped
+        return weights, capped
 
     def _selected(self, weights: Tensor, heads: slice, tile: Tile) -> tuple[Tensor, Tensor | None]:
         """What multiplies the values, and which of it dropout keeps."""

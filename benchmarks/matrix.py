@@ -1,0 +1,133 @@
+"""What is asked of the matrix, in forward passes of PyTorch's attention; and looking into a whole model, beside its own weights."""
+
+import subprocess
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+import heedful
+from benchmarks._measure import RESULTS, keep, paired
+from benchmarks.operator import peak_of_this_process
+from heedful.ops import AttentionMatrix, Causal
+
+HEADS, WIDTH = 8, 64
+# what is asked, and how many forward passes it may take
+ASKED = {
+    "entropy": (1.15, lambda A: A.entropy()),
+    "pool(64, 64)": (1.15, lambda A: A.pool(64, 64)),
+    "mass of 8 groups": (1.15, lambda A: A.mass(torch.arange(A.shape[-1]) % 8)),
+    "received": (2.5, lambda A: A.received()),
+    "received, lse known": (1.4, lambda A: A.received()),
+    "the full summary": (4.0, lambda A: A.summary()),
+}
+
+
+def summaries() -> list[dict[str, object]]:
+    """Each question, for several lengths."""
+    print("the matrix that is never stored: in forward passes of PyTorch's attention, H = 8, D = 64, float32")
+    rows: list[dict[str, object]] = []
+    for pattern, causal in ((heedful.Global(), False), (Causal(), True)):
+        for n in (2048, 8192, 32768):
+            q, k, v = (torch.randn(1, HEADS, n, WIDTH) for _ in range(3))
+            known = AttentionMatrix(q, k, pattern=pattern)
+            known.lse()
+            for name, (asked, ask) in ASKED.items():
+
+                def ours(name=name, ask=ask, q=q, k=k, known=known, pattern=pattern):
+                    return ask(known if "known" in name else AttentionMatrix(q, k, pattern=pattern))
+
+                def theirs(q=q, k=k, v=v, causal=causal):
+                    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+                ratio = paired(ours, theirs, seconds=3).ratio
+                rows.append({"pattern": repr(pattern), "n": n, "what": name, "asked": asked, "reached": ratio})
+                print(f"  {pattern!r:<9} N = {n:<6,} {name:<20} asked {asked:5.2f}  reached {ratio:5.2f}", flush=True)
+    return rows
+
+
+MODEL = """
+import time, torch, transformers
+from benchmarks.operator import peak_of_this_process
+n, way = {n}, {way!r}
+torch.manual_seed(0)
+config = transformers.BertConfig(vocab_size=100, hidden_size=512, num_hidden_layers=6, num_attention_heads=8,
+    intermediate_size=2048, max_position_embeddings=n, attn_implementation="eager" if way == "stored" else "sdpa")
+model, tokens = transformers.BertModel(config).eval(), torch.randint(100, (1, n))
+with torch.no_grad():
+    model(tokens[:, :64])
+before, start = peak_of_this_process(), time.perf_counter()
+with torch.no_grad():
+    if way == "plain":
+        model(tokens)
+    elif way == "stored":
+        for A in model(tokens, output_attentions=True).attentions:
+            entropy = -(A * A.clamp_min(1e-38).log()).sum(-1)
+            largest, effective, first = A.amax(-1), 1 / A.square().sum(-1), A[..., 0]
+            position = torch.arange(float(n))
+            distance = (A * (position[:, None] - position).abs()).sum(-1)
+            received = A.sum(-2)
+            cells = A.unflatten(-1, (64, -1)).sum(-1).unflatten(-2, (64, -1)).mean(-2)
+    else:
+        import heedful
+        with heedful.watch(model) as seen:
+            model(tokens)
+        if way == "summarised":
+            for call in seen:
+                call.matrix.summary()
+print(time.perf_counter() - start, (peak_of_this_process() - before) / 1000)
+"""
+
+
+def model(n: int, way: str) -> tuple[float, float] | None:
+    """Seconds and MB that a 6-layer model takes in a process of its own; None where it does not come to an end."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (20 * 10**9, 20 * 10**9))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", limit + MODEL.format(n=n, way=way)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        return None
+    seconds, megabytes = map(float, done.stdout.split())
+    return seconds, megabytes
+
+
+def models() -> list[dict[str, object]]:
+    """A whole model's summaries, beside the same statistics of the weights that it gives itself."""
+    print(
+        "a BERT of 6 layers, 8 heads, width 512: statistics of all layers through its own kernel, and of stored weights"
+    )
+    rows: list[dict[str, object]] = []
+    for n in (2048, 4096, 8192):
+        found = {way: [model(n, way) for _ in range(3)] for way in ("plain", "watched", "summarised", "stored")}
+        line: dict[str, object] = {"n": n}
+        for way, runs in found.items():
+            ended = sorted(run for run in runs if run is not None)
+            line[way] = ended[len(ended) // 2] if ended else None
+            words = "does not end within 20 GB" if not ended else "{:.2f} s, {:.0f} MB".format(*ended[len(ended) // 2])
+            print(f"  N = {n:<6,} {way:<11} {words}", flush=True)
+        rows.append(line)
+    return rows
+
+
+LONG = """
+import torch
+from benchmarks.operator import peak_of_this_process
+from heedful.ops import AttentionMatrix
+q, k = (torch.randn(1, 8, 65536, 64) for _ in range(2))
+before = peak_of_this_process()
+AttentionMatrix(q, k).summary()
+print((peak_of_this_process() - before) / 1000)
+"""
+
+
+def main() -> None:
+    """Prints the tables, keeps results/matrix.json."""
+    torch.manual_seed(0)
+    rows = summaries()
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
+    megabytes = float(done.stdout)
+    print(f"N = 65,536, 8 heads, the full summary: {time.perf_counter() - start:.0f} s, {megabytes:.0f} MB")
+    keep("matrix", {"summaries": rows, "memory_at_65536_mb": megabytes, "models": models()})
+    print(f"kept in {RESULTS.name}/matrix.json; peak of this process {peak_of_this_process() / 1000:.0f} MB")

@@ -1,0 +1,184 @@
+"""What is asked of the weights of a matrix, a tile at a time: each statistic says what a tile adds to it.
+
+Weights are what the matrix holds: a hidden pair is 0. `ops/engines/reduce.py` computes any number of them in one pass.
+"""
+
+import math
+
+import torch
+
+from heedful._checks import Shape
+from heedful._types import Float, Int, Tensor
+from heedful.ops.engines.reduce import Part, Statistic
+
+
+def lse(shape: Shape) -> Statistic:
+    """The log-sum-exp of a row: its largest score less the logarithm of its largest weight; behind it a 1 if it sees a key."""
+
+    def of(part: Part) -> Tensor:
+        weight = part.weights.amax(-1)
+        empty = weight == 0
+        found = part.largest().masked_fill(empty, 0) - weight.masked_fill(empty, 1).log()
+        return torch.stack([found.masked_fill(empty, 0), (~empty).to(found.dtype)], dim=-1)
+
+    return Statistic("row", (shape[-2], 2), of)
+
+
+def entropy(shape: Shape) -> Statistic:
+    """`-sum_j p log p`, in nats."""
+    return Statistic("row", (shape[-2], 1), lambda part: _dot(part.weights, _log(part.weights)).neg())
+
+
+def largest(shape: Shape) -> Statistic:
+    """The largest weight of a row."""
+    return Statistic("row", (shape[-2], 1), lambda part: part.weights.amax(-1, keepdim=True))
+
+
+def effective_keys(shape: Shape) -> Statistic:
+    """`(sum_j p)^2 / sum_j p^2`."""
+
+    def of(part: Part) -> Tensor:
+        squares = _dot(part.weights, part.weights)
+        return part.weights.sum(-1, keepdim=True).square() / squares.masked_fill(squares == 0, 1)
+
+    return Statistic("row", (shape[-2], 1), of)
+
+
+def at(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
+    """The weights of chosen columns of each row; 0 for a target of -1."""
+    every = targets.expand(*shape[:-2], *targets.shape[-2:])
+    flat = every.reshape(-1, *targets.shape[-2:])
+
+    def of(part: Part) -> Tensor:
+        chosen = (every if part.heads is None else flat[part.heads]).index_select(-2, part.rows)
+        first, count = part.columns[0], len(part.columns)
+        if bool(part.columns[-1] - first + 1 == count):
+            place = chosen - first
+        else:
+            place = torch.searchsorted(part.columns, chosen.contiguous()).clamp(max=count - 1)
+        there = (place >= 0) & (place < count)
+        place = place.clamp(0, count - 1)
+        there = there & (part.columns[place] == chosen)
+        return part.weights.gather(-1, place).masked_fill(~there, 0)
+
+    return Statistic("row", (shape[-2], targets.shape[-1]), of)
+
+
+def received(shape: Shape) -> Statistic:
+    """The weights that a column gets, summed over the rows."""
+
+    def of(part: Part) -> Tensor:
+        ones = part.weights.new_ones(1, len(part.rows))
+        return (ones @ part.weights).mT
+
+    return Statistic("column", (shape[-1], 1), of)
+
+
+def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M d"]) -> Statistic:
+    """The mean distance of a row's position to those that it attends to: `sum_j p |x_i - y_j| / sum_j p`."""
+
+    def of(part: Part) -> Tensor:
+        x, y = queries[part.rows], keys[part.columns]
+        apart = (x - y.mT).abs() if x.shape[-1] == 1 else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+        mean = torch.einsum("...nm,nm->...n", part.weights, apart.to(part.weights.dtype))[..., None]
+        return mean / _mass(part.weights)
+
+    return Statistic("row", (shape[-2], 1), of)
+
+
+def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
+    """The standard deviation of the positions that a row attends to, of which the mean is subtracted first."""
+
+    def of(part: Part) -> Tensor:
+        p, mass = part.weights, _mass(part.weights)
+        total = torch.zeros_like(mass)
+        for position in keys[part.columns].to(part.weights.dtype).unbind(-1):
+            mean = (p @ position[:, None]) / mass
+            total = total + _dot(p, (position - mean).square()) / mass
+        exact = total == 0  # the root has no slope there
+        return total.masked_fill(exact, 1).sqrt().masked_fill(exact, 0)
+
+    return Statistic("row", (shape[-2], 1), of)
+
+
+def share(shape: Shape, column: int) -> Statistic:
+    """The weight of one column."""
+    return at(shape, torch.full((shape[-2], 1), column))
+
+
+def pooled(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], cells: tuple[int, int]) -> Statistic:
+    """The sum of the weights of each cell; `rows` and `columns` say to which cells they belong, in rising order."""
+
+    def of(part: Part) -> Tensor:
+        row, column = rows[part.rows], columns[part.columns]
+        first, last = int(row[0]), int(row[-1])
+        belongs = (torch.arange(first, last + 1)[:, None] == row).to(part.weights.dtype)
+        mass = belongs @ part.weights
+        lead = mass.shape[:-2]
+        total = mass.new_zeros(*lead, *cells)
+        return total.index_add(
+            -2, torch.arange(first, last + 1), mass.new_zeros(*mass.shape[:-1], cells[1]).index_add(-1, column, mass)
+        )
+
+    return Statistic("whole", cells, of)
+
+
+def largest_of_cells(shape: Shape, columns: Int[Tensor, " M"], cells: int) -> Statistic:
+    """The largest weight of a row in each cell of columns, which stand in rising order."""
+
+    def of(part: Part) -> Tensor:
+        column, p = columns[part.columns], part.weights
+        cell, counts = column.unique_consecutive(return_counts=True)
+        found = torch.stack([piece.amax(-1) for piece in p.split(counts.tolist(), -1)], dim=-1)
+        return p.new_zeros(*p.shape[:-1], cells).index_copy(-1, cell, found)
+
+    return Statistic("row", (shape[-2], cells), of)
+
+
+def divergence(shape: Shape) -> Statistic:
+    """`sum_j p log(p / q)`, in nats, of two matrices; infinite where only q is 0."""
+
+    def of(part: Part) -> Tensor:
+        p, q = part.weights, part.other
+        assert q is not None
+        terms = p * (_log(p) - _log(q))
+        return terms.masked_fill((p > 0) & (q == 0), math.inf).sum(-1, keepdim=True)
+
+    return Statistic("row", (shape[-2], 1), of)
+
+
+def overlap(shape: Shape) -> Statistic:
+    """`sum_j p q` of two matrices."""
+
+    def of(part: Part) -> Tensor:
+        assert part.other is not None
+        return _dot(part.weights, part.other)
+
+    return Statistic("row", (shape[-2], 1), of)
+
+
+def squares(shape: Shape, *, other: bool = False) -> Statistic:
+    """`sum_j p^2`, of the first matrix or of the other."""
+
+    def of(part: Part) -> Tensor:
+        p = part.other if other else part.weights
+        assert p is not None
+        return _dot(p, p)
+
+    return Statistic("row", (shape[-2], 1), of)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of each row, `[..., n, 1]`."""
+    return (a[..., None, :] @ b[..., None])[..., 0]
+
+
+def _log(weights: Tensor) -> Tensor:
+    """The logarithm, of a 0 a number that 0 times it is 0."""
+    return weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
+
+
+def _mass(weights: Tensor) -> Tensor:
+    """The sum of a row, 1 where it is 0."""
+    total = weights.sum(-1, keepdim=True)
+    return total.masked_fill(total == 0, 1)
