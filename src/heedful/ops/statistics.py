@@ -21,12 +21,12 @@ def lse(shape: Shape) -> Statistic:
         found = part.largest().masked_fill(empty, 0) - weight.masked_fill(empty, 1).log()
         return torch.stack([found.masked_fill(empty, 0), (~empty).to(found.dtype)], dim=-1)
 
-    return Statistic("row", (shape[-2], 2), of)
+    return Statistic("row", (shape[-2], 2), of, scores=True)
 
 
 def entropy(shape: Shape) -> Statistic:
     """`-sum_j p log p`, in nats."""
-    return Statistic("row", (shape[-2], 1), lambda part: _dot(part.weights, _log(part.weights)).neg())
+    return Statistic("row", (shape[-2], 1), lambda part: _dot(part.weights, _log(part.weights, part.scratch())).neg())
 
 
 def largest(shape: Shape) -> Statistic:
@@ -76,12 +76,17 @@ def received(shape: Shape) -> Statistic:
 
 def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M d"]) -> Statistic:
     """The mean distance of a row's position to those that it attends to: `sum_j p |x_i - y_j| / sum_j p`."""
+    kept: list[Tensor] = []  # the same distances serve all heads of a tile
 
     def of(part: Part) -> Tensor:
-        x, y = queries[part.rows], keys[part.columns]
-        apart = (x - y.mT).abs() if x.shape[-1] == 1 else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-        mean = torch.einsum("...nm,nm->...n", part.weights, apart.to(part.weights.dtype))[..., None]
-        return mean / _mass(part.weights)
+        if not kept or kept[0] is not part.rows:
+            x, y = queries[part.rows].to(part.weights.dtype), keys[part.columns].to(part.weights.dtype)
+            flat = x.shape[-1] == 1
+            kept[:] = (
+                part.rows,
+                (x - y.mT).abs_() if flat else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist"),
+            )
+        return _dot(part.weights, kept[1].expand_as(part.weights)) / _mass(part.weights)
 
     return Statistic("row", (shape[-2], 1), of)
 
@@ -94,7 +99,9 @@ def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
         total = torch.zeros_like(mass)
         for position in keys[part.columns].to(part.weights.dtype).unbind(-1):
             mean = (p @ position[:, None]) / mass
-            total = total + _dot(p, (position - mean).square()) / mass
+            room = part.scratch()
+            apart = (position - mean).square() if room is None else torch.sub(position, mean, out=room).square_()
+            total = total + _dot(p, apart) / mass
         exact = total == 0  # the root has no slope there
         return total.masked_fill(exact, 1).sqrt().masked_fill(exact, 0)
 
@@ -111,14 +118,10 @@ def pooled(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], ce
 
     def of(part: Part) -> Tensor:
         row, column = rows[part.rows], columns[part.columns]
-        first, last = int(row[0]), int(row[-1])
-        belongs = (torch.arange(first, last + 1)[:, None] == row).to(part.weights.dtype)
-        mass = belongs @ part.weights
-        lead = mass.shape[:-2]
-        total = mass.new_zeros(*lead, *cells)
-        return total.index_add(
-            -2, torch.arange(first, last + 1), mass.new_zeros(*mass.shape[:-1], cells[1]).index_add(-1, column, mass)
-        )
+        here = torch.arange(int(row[0]), int(row[-1]) + 1, device=row.device)
+        mass = (here[:, None] == row).to(part.weights.dtype) @ part.weights
+        by_column = mass.new_zeros(*mass.shape[:-1], cells[1]).index_add(-1, column, mass)
+        return mass.new_zeros(*mass.shape[:-2], *cells).index_add(-2, here, by_column)
 
     return Statistic("whole", cells, of)
 
@@ -170,12 +173,15 @@ def squares(shape: Shape, *, other: bool = False) -> Statistic:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of each row, `[..., n, 1]`."""
-    return (a[..., None, :] @ b[..., None])[..., 0]
+    return torch.einsum("...nm,...nm->...n", a, b)[..., None]
 
 
-def _log(weights: Tensor) -> Tensor:
-    """The logarithm, of a 0 a number that 0 times it is 0."""
-    return weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
+def _log(weights: Tensor, room: Tensor | None = None) -> Tensor:
+    """The logarithm, of a 0 a number that 0 times it is 0; in `room`, if there is some."""
+    least = torch.finfo(weights.dtype).tiny
+    if room is None:
+        return weights.clamp_min(least).log()
+    return torch.log(torch.clamp(weights, min=least, out=room), out=room)
 
 
 def _mass(weights: Tensor) -> Tensor:

@@ -230,7 +230,7 @@ class Summaries(abc.ABC):
             edges: in rising order; by default 0, powers of ten from 1e-6 to 0.1, 0.5 and 1 (and what rounding adds to it).
 
         Example:
-            >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(2, 8), pattern=Causal()).histogram([0, 0.4, 0.9, 1.0])
+            >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(2, 8), pattern=Causal()).histogram([0.0, 0.4, 0.9, 1.0])
             tensor([1, 2, 1])
         """
         source = self.source()
@@ -247,7 +247,7 @@ class Summaries(abc.ABC):
                     above[part.heads, i] += beyond.sum((-2, -1))
                 seen[part.heads] += math.prod(part.weights.shape[-2:])
         unseen = math.prod(self.shape[-2:]) - seen  # they are 0
-        above += unseen[:, None] * torch.where(torch.arange(len(given)) < len(given) - 1, given <= 0, given < 0)
+        above += unseen[:, None] * torch.cat([given[:-1] <= 0, given[-1:] < 0])
         return -above.diff(dim=-1).view(*self.shape[:-2], len(given) - 1)
 
     def kl(self, other: "Summaries") -> Float[Tensor, "... N"]:

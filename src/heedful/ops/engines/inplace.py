@@ -4,7 +4,7 @@ A tile's scores become its weights in place; in the backward pass, the gradient 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -51,19 +51,23 @@ class Rows:
         self.room = max([several, *(n * (m + 1) for n, m in sizes)])
 
     def weighed(
-        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"]
-    ) -> Iterator[tuple[Tile, slice, Float[Tensor, "x n m"], Callable[[], Float[Tensor, "x n"]]]]:
-        """Tile by tile: which heads, their weights, and what gives the largest score of each row. The next overwrites them."""
+        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], largest: bool
+    ) -> Iterator[tuple[Tile, Iterator[tuple[slice, Tensor, Tensor | None]]]]:
+        """Tile by tile, which heads, their weights `[x, n, m]`, and if asked for the largest score of each row `[x, n]`.
+
+        What comes next overwrites the weights.
+        """
         q, k = _three_axes(query), _three_axes(key)
         scores, room = _scores(self.mechanism, q, k), q.new_empty(self.room)
-        for tile in self.tiles:
-            bias, hidden = self._bias(tile), self._hidden(tile, q)
+
+        def of_heads(tile: Tile) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+            bias, hidden, m = self._bias(tile), self._hidden(tile, q), tile_size(tile)[1]
             for heads, keys in self._together(tile, k):
                 filled, _ = self._filled(room, scores, heads, keys, tile, bias, hidden)
-                m = tile_size(tile)[1]
-                largest = filled[..., :m].amax(-1)
-                weights, _ = self.mechanism.normalize.fill_(filled)
-                yield tile, heads, weights[..., :m], lambda: largest  # noqa: B023
+                highest = filled[..., :m].amax(-1) if largest else None
+                yield heads, self.mechanism.normalize.fill_(filled)[0][..., :m], highest
+
+        return ((tile, of_heads(tile)) for tile in self.tiles)
 
     def forward(
         self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], value: Float[Tensor, "... M E"]

@@ -26,6 +26,8 @@ class Part(NamedTuple):
         heads: which heads, of all heads and batches as one axis; None: all, with axes of their own.
         largest: gives the largest score of each row, -inf where there is none.
         other: the weights of a second matrix.
+        room: a buffer for as many numbers as there are weights, where there is no gradient: a new one each time would cost
+            more than what is computed in it.
     """
 
     weights: Float[Tensor, "... n m"]
@@ -34,6 +36,11 @@ class Part(NamedTuple):
     heads: slice | None
     largest: Callable[[], Float[Tensor, "... n"]]
     other: Float[Tensor, "... n m"] | None = None
+    room: Tensor | None = None
+
+    def scratch(self) -> Float[Tensor, "... n m"] | None:
+        """The buffer, in the shape of the weights."""
+        return None if self.room is None else self.room[: self.weights.numel()].view(self.weights.shape)
 
 
 class Statistic(NamedTuple):
@@ -43,11 +50,13 @@ class Statistic(NamedTuple):
         kind: "row": numbers for each row, "column": for each column; these, and "whole", are summed over the tiles.
         sizes: the last two axes of the whole result: (N, c), (M, c), or any.
         of: what a part adds to it, `[..., n, c]`, `[..., m, c]` or the whole.
+        scores: whether it asks for the largest scores.
     """
 
     kind: Kind
     sizes: tuple[int, int]
     of: Callable[[Part], Tensor]
+    scores: bool = False
 
 
 class Source(NamedTuple):
@@ -76,7 +85,8 @@ def reduced(source: Source, shape: Shape, statistics: Sequence[Statistic]) -> tu
 
     def fast(query: Tensor, key: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
         totals = [query.new_zeros(math.prod(shape[:-2]), *s.sizes) for s in statistics]
-        for tile, part in _in_place_parts(source._replace(query=query, key=key), shape):
+        scores = any(s.scores for s in statistics)
+        for tile, part in _in_place_parts(source._replace(query=query, key=key), shape, scores):
             for total, statistic in zip(totals, statistics, strict=True):
                 put(total[part.heads], statistic.of(part), statistic.kind, tile)
         return tuple(total.view(*shape[:-2], *total.shape[1:]) for total in totals)
@@ -89,7 +99,7 @@ def parts(source: Source, shape: Shape) -> Iterator[Part]:
     """The weights, tile by tile, with all heads and batches as one axis; without a gradient. A part is overwritten by the next."""
     source = _as_products(source, shape)
     if _fits_in_place(source):
-        yield from (part for _, part in _in_place_parts(source, shape))
+        yield from (part for _, part in _in_place_parts(source, shape, scores=False))
         return
     reader = _Reader(source, shape)
     for tile in tiling.tiles(_pattern(source), shape, reader.pairs):
@@ -105,13 +115,15 @@ def weights_of(source: Source, shape: Shape, rows: Int[Tensor, " n"]) -> Float[T
     return reader.at(tile)[0].expand(*shape[:-2], -1, -1)
 
 
-def _in_place_parts(source: Source, shape: Shape) -> Iterator[tuple[Tile, Part]]:
+def _in_place_parts(source: Source, shape: Shape, scores: bool) -> Iterator[tuple[Tile, Part]]:
     query, key, mechanism, _ = source
     pairs = tile_pairs(mechanism, shape, query.shape[-1])
     rows = Rows(mechanism, shape, tiling.tiles(_pattern(source), shape, pairs))
-    for tile, heads, weights, largest in rows.weighed(query, key):
+    room = query.new_empty(rows.room)
+    for tile, parts_of_tile in rows.weighed(query, key, scores):
         row, column = (places(p, query.device) for p in tile)
-        yield tile, Part(weights, row, column, heads, largest)
+        for heads, weights, largest in parts_of_tile:
+            yield tile, Part(weights, row, column, heads, lambda: cast(Tensor, largest), room=room)  # noqa: B023
 
 
 def _fits_in_place(source: Source) -> bool:

@@ -1,0 +1,387 @@
+"""A watch that can be kept: a folder of queries, keys and mechanisms, from which every matrix is as it was.
+
+watch.json                 the calls, each with its module, how it was computed, and its mechanism; what was missed
+tensors-00000.safetensors  the tensors of the first call, and so on; a tensor that occurs again is stored once
+
+A mechanism is written by the names of its classes, which are those of `heedful.ops`, and is read by calling them. Nothing
+is unpickled or evaluated.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import heedful
+from heedful import ops
+from heedful._errors import HeedfulError
+from heedful._types import Tensor
+from heedful.ops import AttentionMatrix
+from heedful.ops._tree import Value
+from heedful.ops.normalizers.alpha import Entmax
+
+FORMAT = 1
+_KIND = "heedful watch"
+_MECHANISM = ("score", "normalize", "pattern", "bias", "scale", "softcap", "sinks")
+
+
+class WatchFolderError(HeedfulError):
+    """A folder that should hold a watch is incomplete, damaged, foreign or of a newer version, or cannot be written."""
+
+
+class KeptCall(NamedTuple):
+    """One call, as it was saved.
+
+    Attributes:
+        module: the name of the module.
+        kind: "self" or "cross".
+        matrix: its matrix, on the CPU.
+        engine: what computed it.
+        notes: what is worth knowing.
+        causal: whether a query sees no later key.
+        window: how far it sees; None: any distance.
+    """
+
+    module: str
+    kind: str
+    matrix: AttentionMatrix
+    engine: str
+    notes: tuple[str, ...]
+    causal: bool
+    window: int | None
+
+
+class KeptMiss(NamedTuple):
+    """What was expected and not seen."""
+
+    module: str
+    why: str
+
+
+class Kept(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        calls: in their order.
+        missed: what was not seen.
+    """
+
+    calls: tuple[KeptCall, ...]
+    missed: tuple[KeptMiss, ...]
+
+
+class _Call(Protocol):
+    @property
+    def module(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def matrix(self) -> AttentionMatrix: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+    @property
+    def causal(self) -> bool: ...
+    @property
+    def window(self) -> int | None: ...
+
+
+class _Miss(Protocol):
+    @property
+    def module(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+
+
+def save(calls: Iterable[_Call], folder: str | os.PathLike[str], missed: Iterable[_Miss] = ()) -> None:
+    """Keeps calls in a new folder, which is there when it is whole; one call at a time is in memory.
+
+    Args:
+        calls: what was seen, such as a `Seen`.
+        folder: new, or empty.
+        missed: what was not seen.
+
+    Raises:
+        WatchFolderError: the folder is in use or cannot be written, or a mechanism has parts that are not of `heedful.ops`.
+
+    Example:
+        >>> A = AttentionMatrix(torch.zeros(4, 8), torch.zeros(4, 8), pattern=ops.Causal())
+        >>> folder = Path(tempfile.mkdtemp()) / "watch"
+        >>> save([KeptCall("layer.0", "self", A, "heedful.attention", (), True, None)], folder)
+        >>> [call] = load(folder).calls
+        >>> call.module, call.matrix.pattern, call.matrix.received()
+        ('layer.0', Causal(align=None), tensor([2.0833, 1.0833, 0.5833, 0.2500]))
+    """
+    folder = Path(folder)
+    try:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise WatchFolderError(f"{folder}: a watch needs a new or an empty folder: this one is in use.")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".unfinished"))
+        try:
+            _write(calls, missed, made)
+            made.chmod(0o755)
+            if folder.exists():
+                folder.rmdir()
+            made.rename(folder)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+    except (OSError, SafetensorError) as error:
+        raise WatchFolderError(f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def load(folder: str | os.PathLike[str]) -> Kept:
+    """Reads what `save` kept: every matrix is made of the same numbers, to the last bit.
+
+    Queries and keys stay in their files until they are asked for: the folder must not change meanwhile.
+
+    Raises:
+        WatchFolderError: it is no such folder, of a newer version, incomplete or damaged; the message begins with the file.
+    """
+    file = Path(folder) / "watch.json"
+    about = _read(file)
+    reader = _Reader(file, _field(file, about, "tensors", dict))
+    calls = []
+    for number, call in enumerate(_field(file, about, "calls", list)):
+        reader.place = f"call {number}"
+        calls.append(reader.call(call))
+    reader.place = "missed"
+    missed = [KeptMiss(*reader.words(pair, 2)) for pair in _field(file, about, "missed", list)]
+    return Kept(tuple(calls), tuple(missed))
+
+
+def _write(calls: Iterable[_Call], missed: Iterable[_Miss], folder: Path) -> None:
+    writer, described = _Writer(folder), []
+    for call in calls:
+        matrix = call.matrix
+        try:
+            parts = {n: writer.described(getattr(matrix.mechanism, n)) for n in _MECHANISM}
+            parts |= {"query": writer.described(matrix.query), "key": writer.described(matrix.key)}
+        except TypeError as error:
+            raise WatchFolderError(f"{call.module!r} cannot be kept: {error}") from None
+        told = {"module": call.module, "kind": call.kind, "engine": call.engine, "notes": list(call.notes)}
+        described.append(told | {"causal": bool(call.causal), "window": call.window} | parts)
+        writer.flush()
+    about = {"kind": _KIND, "format": FORMAT, "heedful": heedful.__version__, "calls": described}
+    about |= {"missed": [[miss.module, miss.why] for miss in missed], "tensors": writer.known}
+    file = folder / "watch.json"
+    file.write_text(json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    _sync(file)
+
+
+class _Writer:
+    """Values as JSON, and their tensors as files beside it; a tensor is known by its content.
+
+    Attributes:
+        known: in which file each tensor is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known: dict[str, int] = {}
+        self.waiting: dict[str, Tensor] = {}
+        self.files = 0
+
+    def described(self, value: Any) -> Any:
+        """A value of a mechanism as JSON.
+
+        Raises:
+            TypeError: it cannot be described.
+        """
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, Tensor):
+            return self._tensor(value.detach())
+        if isinstance(value, (tuple, list)):
+            return {"tuple": [self.described(item) for item in value]}
+        name = type(value).__name__
+        if _classes().get(name) is not type(value):
+            raise TypeError(f"the parts of a mechanism must be of heedful.ops: got {type(value).__qualname__}.")
+        fields = {f.name: self.described(getattr(value, f.name)) for f in dataclasses.fields(value)}  # type: ignore[arg-type]
+        return {"class": name, "fields": fields}
+
+    def flush(self) -> None:
+        """Writes the tensors that were met since the last time."""
+        if not self.waiting:
+            return
+        file = self.folder / _name(self.files)
+        save_file(self.waiting, file, metadata={"format": "pt"})
+        _sync(file)
+        self.files, self.waiting = self.files + 1, {}
+
+    def _tensor(self, tensor: Tensor) -> dict[str, Any]:
+        shape = list(tensor.shape)
+        repeated = [
+            i for i, (size, step) in enumerate(zip(shape, tensor.stride(), strict=True)) if size > 1 and step == 0
+        ]
+        for axis in repeated:  # what is expanded takes no memory, and shall take none on the disk
+            tensor = tensor.narrow(axis, 0, 1)
+        tensor = tensor.cpu().contiguous()
+        digest = _digest(tensor)
+        if digest not in self.known:
+            self.known[digest] = self.files
+            self.waiting[digest] = tensor.clone()  # what shares memory with another cannot be written
+        return {"tensor": digest, "expanded": shape} if repeated else {"tensor": digest}
+
+
+class _Reader:
+    """JSON as values.
+
+    Attributes:
+        place: what is read, for messages.
+    """
+
+    def __init__(self, file: Path, where: Mapping[str, Any]) -> None:
+        self.file, self.where, self.place = file, where, ""
+        self.read: dict[str, Tensor] = {}
+
+    def call(self, call: Any) -> KeptCall:
+        """A call, with its matrix."""
+        module, kind, engine = self.words([self.item(call, name) for name in ("module", "kind", "engine")], 3)
+        notes, causal, window = (self.item(call, name) for name in ("notes", "causal", "window"))
+        if not isinstance(causal, bool) or not (window is None or _is_integer(window)):
+            self.fail(
+                f"`causal` must be a truth value and `window` a whole number or none: got {causal!r} and {window!r}"
+            )
+        query, key, *parts = (self.value(self.item(call, name)) for name in ("query", "key", *_MECHANISM))
+        try:
+            matrix = AttentionMatrix(query, key, **dict(zip(_MECHANISM, parts, strict=True)))
+        except Exception as error:  # whatever a wrong value makes of itself
+            self.fail(f"its parts do not go together: {error}")
+        return KeptCall(module, kind, matrix, engine, self.words(notes, None), causal, window)
+
+    def value(self, given: Any) -> Any:
+        """A value of a mechanism."""
+        if given is None or isinstance(given, (bool, int, float, str)):
+            return given
+        if isinstance(given, dict) and set(given) == {"tuple"} and isinstance(given["tuple"], list):
+            return tuple(self.value(item) for item in given["tuple"])
+        if isinstance(given, dict) and "tensor" in given:
+            return self.tensor(given["tensor"], given.get("expanded"))
+        if isinstance(given, dict) and set(given) == {"class", "fields"} and isinstance(given["fields"], dict):
+            return self.built(given["class"], given["fields"])
+        self.fail(f"must be a number, a word, a tensor or a class of heedful.ops: got {str(given)[:60]}")
+
+    def built(self, name: Any, fields: Mapping[str, Any]) -> Value:
+        """What a class makes of its fields."""
+        known = _classes()
+        if not isinstance(name, str) or name not in known:
+            self.fail(f"a class must be one of heedful.ops: got {name!r}")
+        expected = {field.name for field in dataclasses.fields(known[name])}  # type: ignore[arg-type]
+        if set(fields) != expected:
+            self.fail(f"{name} must have the fields {_listed(expected)}: got {_listed(fields)}")
+        values = {field: self.value(value) for field, value in fields.items()}
+        try:
+            return known[name](**values)
+        except Exception as error:  # whatever a wrong value makes of itself
+            self.fail(f"{name} cannot be made: {error}")
+
+    def tensor(self, name: Any, expanded: Any) -> Tensor:
+        """A tensor; one that occurs twice is one."""
+        if not isinstance(name, str) or not _is_integer(self.where.get(name)):
+            self.fail(f"a tensor must be one of those listed in `tensors`: got {name!r}")
+        if name not in self.read:
+            self.read[name] = self._stored(name, self.file.with_name(_name(self.where[name])))
+        tensor = self.read[name]
+        if expanded is None:
+            return tensor
+        try:
+            return tensor.expand(expanded)
+        except (RuntimeError, TypeError):
+            self.fail(f"a tensor {list(tensor.shape)} cannot be expanded to {expanded}")
+
+    def _stored(self, name: str, file: Path) -> Tensor:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                tensor: Tensor = tensors.get_tensor(name)
+        except FileNotFoundError:
+            raise WatchFolderError(f"{file}: belongs to the watch, but is missing.") from None
+        except (OSError, SafetensorError) as error:
+            raise WatchFolderError(f"{file}: must be readable safetensors: {error}.") from None
+        if _digest(tensor) != name:
+            raise WatchFolderError(f"{file}: has changed: the checksum of tensor {name[:12]} differs from its name.")
+        return tensor
+
+    def item(self, of: Any, name: str) -> Any:
+        """An item of a JSON object."""
+        if not isinstance(of, dict) or name not in of:
+            self.fail(f"must be an object that holds `{name}`: got {str(of)[:60]}")
+        return of[name]
+
+    def words(self, given: Any, count: int | None) -> tuple[str, ...]:
+        """A list of so many words."""
+        if not isinstance(given, list) or not all(isinstance(w, str) for w in given) or count not in (None, len(given)):
+            self.fail(f"must hold {'words' if count is None else f'{count} words'}: got {str(given)[:60]}")
+        return tuple(given)
+
+    def fail(self, what: str) -> NoReturn:
+        """Raises, and says where, in one line."""
+        raise WatchFolderError(f"{self.file}: {self.place}: {what.splitlines()[0].removesuffix('.')}.")
+
+
+def _classes() -> dict[str, type[Value]]:
+    """What a mechanism may be made of, by name: the classes of `heedful.ops`, and those of its ready-made normalisers."""
+    exported = [getattr(ops, name) for name in ops.__all__]
+    classes = [Entmax, *(one if isinstance(one, type) else type(one) for one in exported)]
+    return {c.__name__: c for c in classes if issubclass(c, Value) and dataclasses.is_dataclass(c)}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What watch.json says; its kind and format are checked."""
+    if not file.is_file():
+        raise WatchFolderError(f"{file.parent}: must be a folder in which a watch was kept: it holds no watch.json.")
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WatchFolderError(f"{file}: must be readable JSON: {error}.") from None
+    if not isinstance(about, dict) or about.get("kind") != _KIND:
+        raise WatchFolderError(f"{file}: must be of the kind {_KIND!r}: it is something else.")
+    written = about.get("format")
+    if not isinstance(written, int) or not 1 <= written <= FORMAT:
+        raise WatchFolderError(
+            f"{file}: the format must be from 1 to {FORMAT}: got {written!r}, written by heedful "
+            f"{about.get('heedful', 'of an unknown version')}; this is heedful {heedful.__version__}."
+        )
+    return about
+
+
+def _field(file: Path, about: Mapping[str, Any], name: str, kind: type) -> Any:
+    if not isinstance(about.get(name), kind):
+        got = type(about[name]).__name__ if name in about else "none"
+        raise WatchFolderError(f"{file}: must hold `{name}`, a {kind.__name__}: got {got}.")
+    return about[name]
+
+
+def _digest(tensor: Tensor) -> str:
+    """The name of a contiguous tensor: equal for equal type, shape and bits."""
+    about = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)}".encode())
+    about.update(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+    return about.hexdigest()
+
+
+def _name(number: int) -> str:
+    return f"tensors-{number:05d}.safetensors"
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
