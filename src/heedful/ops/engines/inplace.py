@@ -5,12 +5,12 @@ A tile's scores become its weights in place; in the backward pass, the gradient 
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from heedful._checks import Shape
-from heedful._types import Float, Tensor
+from heedful._types import Bool, Float, Tensor
 from heedful.ops import _random
 from heedful.ops._tree import tensors
 from heedful.ops.biases import Bias, Sum, TensorBias
@@ -122,7 +122,7 @@ class Rows:
                     sinks[heads] += ds[..., -1].sum(-1)
                     ds = ds[..., :-1]
                 if hidden is not None:
-                    ds.masked_fill_(_of_heads(hidden, heads), 0)
+                    hidden.fill_(ds, heads, 0.0)
                 if dbias is not None:
                     target = _of_heads(dbias, heads)
                     target.add_(ds.sum_to_size(target.shape))
@@ -144,7 +144,7 @@ class Rows:
         keys: slice,
         tile: Tile,
         bias: Tensor | None,
-        hidden: Tensor | None,
+        hidden: "_Hidden | None",
         levels: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The weights of a tile (the sink's in a last column), what their gradient needs, and the capped scores."""
@@ -162,7 +162,7 @@ class Rows:
         keys: slice,
         tile: Tile,
         bias: Tensor | None,
-        hidden: Tensor | None,
+        hidden: "_Hidden | None",
     ) -> tuple[Tensor, Tensor | None]:
         """What is normalised, -inf where hidden (the sink in a last column), and the capped scores."""
         count, (n, m) = heads.stop - heads.start, tile_size(tile)
@@ -177,7 +177,7 @@ class Rows:
         if bias is not None:
             s.add_(_of_heads(bias, heads))
         if hidden is not None:
-            s.masked_fill_(_of_heads(hidden, heads), -math.inf)
+            hidden.fill_(s, heads, -math.inf)
         if self.mechanism.sinks is not None:
             sinks = self.mechanism.sinks.detach().expand(self.shape[:-2]).reshape(-1)[heads].to(s.dtype)
             seen = (s > -math.inf).any(-1)
@@ -199,13 +199,20 @@ class Rows:
         kept = _random.keep(mechanism.seed, lead, rows, columns, mechanism.dropout, heads=heads)
         return (weights * kept).div_(1 - mechanism.dropout), kept
 
-    def _hidden(self, tile: Tile, like: Tensor) -> Tensor | None:
-        """Which pairs of a tile are hidden `[X or 1, n or 1, m or 1]`; None where all are visible."""
+    def _hidden(self, tile: Tile, like: Tensor) -> "_Hidden | None":
+        """Which pairs of a tile are hidden; None where all are visible."""
         if not self.mechanism.pattern.hides(self.shape):
             return None
         rows, columns = (places(p, like.device) for p in tile)
         hidden = ~self.mechanism.pattern.allowed(rows[:, None], columns[None], self.shape)
-        return _flat(hidden, self.shape) if hidden.is_meta or bool(hidden.any()) else None
+        if hidden.is_meta:
+            return _Hidden(_flat(hidden, self.shape), slice(None))
+        found = hidden.flatten(0, -2).any(0).nonzero()[:, 0]
+        if not len(found):
+            return None
+        hidden = _flat(hidden, self.shape)
+        some = slice(int(found[0]), int(found[-1]) + 1) if hidden.shape[-1] > 1 else slice(None)
+        return _Hidden(hidden[..., some] if hidden.shape[-1] > 1 else hidden, some)
 
     def _bias(self, tile: Tile) -> Tensor | None:
         """The numbers to add in a tile `[X or 1, n or 1, m or 1]`."""
@@ -243,6 +250,17 @@ class Rows:
         for start in range(0, self.heads, step):
             heads = slice(start, min(start + step, self.heads))
             yield heads, heads if group == 1 else slice(start // group, start // group + 1)
+
+
+class _Hidden(NamedTuple):
+    """Hidden pairs of a tile `[X or 1, n or 1, m or 1]`, and the columns among which all of them are."""
+
+    pairs: Bool[Tensor, "x n m"]
+    columns: slice
+
+    def fill_(self, numbers: Float[Tensor, "x n m"], heads: slice, value: float) -> None:
+        """Writes a value in the place of what is hidden."""
+        numbers[..., self.columns].masked_fill_(_of_heads(self.pairs, heads), value)
 
 
 class _Inner:
