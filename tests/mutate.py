@@ -94,7 +94,7 @@ MUTATIONS = [
     Mutation("no residual", "nn/transformer.py", "x = x + self._dropped(self.attention(self.attention_norm(x)",
              "x = self._dropped(self.attention(self.attention_norm(x)", "tests/nn"),
     Mutation("the mean instead of the query", "nn/pooling.py", "attention(query, split, split", "attention(0 * query, split, split", "tests/nn"),
-    Mutation("rollout the wrong way", "inspection/rollout.py", "for matrix in reversed(matrices)", "for matrix in matrices", "tests/inspection/test_watch.py"),
+    Mutation("rollout the wrong way", "inspection/rollout.py", "for matrix, weights in zip(reversed(R.matrices), reversed(R.weights), strict=True)", "for matrix, weights in zip(R.matrices, R.weights, strict=True)", "tests/inspection/test_rollout.py"),
     Mutation("pictures are not normalised", "models/vit.py", "self.deviation.copy_", "self.mean.copy_", "tests/models"),
 ]  # fmt: skip
 

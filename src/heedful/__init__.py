@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heedful import inspection, nn, ops
+    from heedful.inspection.rollout import rollout
+    from heedful.inspection.seen import load_watch
+    from heedful.inspection.watch import watch
     from heedful.ops import (
         Additive,
         ALiBi,
@@ -94,21 +97,30 @@ __all__ = [
     "inspection",
     "linear",
     "load",
+    "load_watch",
     "nn",
     "ops",
     "plan",
     "proportional",
     "relu",
     "reweight",
+    "rollout",
     "rotary",
     "rotary2d",
     "sigmoid",
     "softmax",
     "softmax1",
     "sparsemax",
+    "watch",
 ]
 
 _PACKAGES = {"inspection", "nn", "ops"}
+_ELSEWHERE = {
+    "load": "heedful.tasks.catalog",
+    "load_watch": "heedful.inspection",
+    "rollout": "heedful.inspection",
+    "watch": "heedful.inspection",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -116,7 +128,7 @@ def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         value: Any = importlib.import_module(f"heedful.{name}")
     elif name in __all__:
-        value = getattr(importlib.import_module("heedful.tasks.catalog" if name == "load" else "heedful.ops"), name)
+        value = getattr(importlib.import_module(_ELSEWHERE.get(name, "heedful.ops")), name)
     else:
         raise AttributeError(f"module 'heedful' has no attribute {name!r}")
     globals()[name] = value  # the next time it is there at once

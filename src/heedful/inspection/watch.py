@@ -1,114 +1,118 @@
-"""Capture: every call of `heedful.attention` within a model, as the matrix that it used."""
+"""Seeing every attention of a model while it runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from heedful._types import Tensor
-from heedful.inspection.summary import summarize
-from heedful.ops import AttentionMatrix, attention
+from heedful.inspection.capture import flash, heedful_, multihead, transformers_, unseen
+from heedful.inspection.capture.calls import Calls
+from heedful.inspection.capture.recorder import Recorder
+from heedful.inspection.seen import Missed, Seen, SeenAttention
 
-
-@dataclass(frozen=True)
-class SeenAttention:
-    """One call: the name of the module in which it happened ("" outside of all), and its matrix."""
-
-    module: str
-    matrix: AttentionMatrix
-
-
-@dataclass
-class Seen(Sequence[SeenAttention]):
-    """The calls that were seen, in their order; a name finds the call of one module."""
-
-    calls: list[SeenAttention] = field(default_factory=list)
-
-    def __getitem__(self, key: Any) -> Any:
-        """The call at a position, or the matrix of the module of that name (its last call)."""
-        if not isinstance(key, str):
-            return self.calls[key]
-        for call in reversed(self.calls):
-            if call.module == key:
-                return call.matrix
-        raise KeyError(
-            f"no attention was seen in {key!r}; seen: {', '.join(dict.fromkeys(c.module for c in self.calls)) or 'none'}."
-        )
-
-    def __len__(self) -> int:
-        return len(self.calls)
-
-    def __str__(self) -> str:
-        """A table: module, shape of the matrix, and each head's mean entropy in nats."""
-        rows = [("module", "shape", "entropy of each head (nat)")]
-        for call in self.calls:
-            entropy = " ".join(f"{head.entropy:.2f}" for head in summarize(call.matrix))
-            rows.append((call.module, " x ".join(map(str, call.matrix.shape)), entropy))
-        widths = [max(len(row[i]) for row in rows) for i in range(2)]
-        return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows)
+__all__ = ["Missed", "Seen", "SeenAttention", "watch"]
 
 
 @contextmanager
-def watch(model: nn.Module) -> Iterator[Seen]:
-    """Sees the attention of a model while it runs; its outputs do not change.
+def watch(
+    model: nn.Module, *, keep: Callable[[str], bool] | Sequence[str] | None = None, budget: int = 2**30
+) -> Iterator[Seen]:
+    """Sees every attention of a model while it runs; its outputs do not change.
 
-    Only queries and keys are kept, no matrix. Calls of `heedful.attention` are seen, in this thread.
+    Seen are calls of `heedful.attention`, of PyTorch's `scaled_dot_product_attention`, `MultiheadAttention` and what is made
+    of it, and of what Hugging Face's attention interface hands out; `docs/watching.md` says which and how. Queries and keys
+    are copied to the CPU, no matrix is stored. What looks like attention but could not be seen is in `seen.missed` and
+    below the printed table.
+
+    Args:
+        model: any model; its hooks, weights and modes are afterwards as they were, also after an exception.
+        keep: which modules are wanted: a function of the dotted name, or names, which stand for all that is inside them, too.
+        budget: how many bytes of queries and keys are held in memory; the rest is kept in files in a temporary directory,
+            which are deleted with `seen`.
+
+    Yields:
+        The calls, in their order, in the thread of the watch.
+
+    Raises:
+        TypeError: `model` is no module.
+        ValueError: `keep` names what the model does not have.
 
     Example:
-        >>> model = heedful.nn.TransformerEncoder(width=8, heads=2, layers=3)
+        >>> layer = torch.nn.TransformerEncoderLayer(8, nhead=2, batch_first=True)
+        >>> model = torch.nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
         >>> with watch(model) as seen:
         ...     _ = model(torch.randn(1, 5, 8))
-        >>> [call.module for call in seen]
-        ['layers.0.attention', 'layers.1.attention', 'layers.2.attention']
-        >>> seen["layers.0.attention"].shape
-        (1, 2, 5, 5)
+        >>> [(call.module, call.matrix.shape) for call in seen]
+        [('layers.0.self_attn', (1, 2, 5, 5)), ('layers.1.self_attn', (1, 2, 5, 5))]
+        >>> seen["layers.0.self_attn"].entropy().shape
+        torch.Size([1, 2, 5])
     """
-    seen, inside = Seen(), [""]
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"`model` must be a torch.nn.Module: got {type(model).__name__}.")
+    modules = dict(model.named_modules())
+    seen = Seen()
+    recorder = Recorder(seen, _wanted(keep, modules), budget)
     with ExitStack() as stack:
-        for name, module in model.named_modules():
-            hooks = (
-                module.register_forward_pre_hook(partial(_enter, inside, name)),
-                module.register_forward_hook(partial(_leave, inside), always_call=True),
-            )
-            for hook in hooks:
-                stack.callback(hook.remove)
-        stack.enter_context(_Capture(seen, inside))
+        stack.callback(_finish, recorder, modules)
+        for name, module in modules.items():
+            _hook(stack, recorder, name, module)
+        for listeners in (heedful_.LISTENERS, transformers_.LISTENERS, flash.LISTENERS):
+            stack.enter_context(listeners.joined(recorder))
+        stack.enter_context(Calls(recorder))
         yield seen
 
 
-def _enter(inside: list[str], name: str, *_: Any) -> None:
-    inside.append(name)
+def _finish(recorder: Recorder, modules: dict[str, nn.Module]) -> None:
+    recorder.seen.missed = unseen.missed(recorder, modules)
+    recorder.close()
 
 
-def _leave(inside: list[str], *_: Any) -> None:
-    inside.pop()
+def _wanted(keep: Callable[[str], bool] | Sequence[str] | None, modules: dict[str, nn.Module]) -> Callable[[str], bool]:
+    """A function of a module's name."""
+    if keep is None:
+        return lambda name: True
+    if callable(keep):
+        return keep
+    names = (keep,) if isinstance(keep, str) else tuple(keep)
+    for name in names:
+        if name not in modules:
+            raise ValueError(f"`keep` must name modules of the model: got {name!r}.")
+    return lambda name: any(name == one or name.startswith(f"{one}.") for one in names)
 
 
-# what a matrix is asked for; selection and dropout act on what becomes of it
-_OF_MATRIX = ("score", "normalize", "pattern", "bias", "scale", "softcap", "sinks")
+def _hook(stack: ExitStack, recorder: Recorder, name: str, module: nn.Module) -> None:
+    """A module says when it begins to run and when it has run; one of TorchScript takes no hooks."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return
+    hooks = [
+        module.register_forward_pre_hook(partial(_enter, recorder, name), prepend=True),
+        module.register_forward_hook(partial(_leave, recorder, name), always_call=True),
+    ]
+    if isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)):
+        hooks.append(module.register_forward_pre_hook(partial(_look_at_path, recorder, name), with_kwargs=True))
+    for hook in hooks:
+        stack.callback(hook.remove)
 
 
-class _Capture(TorchFunctionMode):
-    """Stands between the caller and `heedful.attention`."""
-
-    def __init__(self, seen: Seen, inside: list[str]) -> None:
-        super().__init__()
-        self.seen, self.inside = seen, inside
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is attention:
-            query, key, _ = args
-            options = {name: _detached(value) for name, value in kwargs.items() if name in _OF_MATRIX}
-            self.seen.calls.append(
-                SeenAttention(self.inside[-1], AttentionMatrix(query.detach(), key.detach(), **options))
-            )
-        return func(*args, **kwargs)
+def _enter(recorder: Recorder, name: str, *_: Any) -> None:
+    recorder.enter(name)
 
 
-def _detached(value: Any) -> Any:
-    return value.detach() if isinstance(value, Tensor) else value
+def _leave(recorder: Recorder, name: str, *_: Any) -> None:
+    recorder.leave(name)
+
+
+@torch.compiler.disable
+def _look_at_path(
+    recorder: Recorder, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Remembers for the attention inside which fast path is left; what a whole encoder leaves says more than its layers."""
+    note = multihead.leaves_fast_path(module, args, kwargs)
+    if note is None:
+        return
+    for inner, part in module.named_modules(prefix=name):
+        if isinstance(part, nn.MultiheadAttention):
+            recorder.left.setdefault(inner, note)

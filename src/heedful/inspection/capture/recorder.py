@@ -1,0 +1,294 @@
+"""What every way of seeing hands its finds to."""
+
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heedful._checks import autocasts
+from heedful._types import Float, Tensor
+from heedful.inspection.masks import Reading, compact, read
+from heedful.inspection.seen import Missed, Seen, SeenAttention
+from heedful.ops import And, AttentionMatrix, Causal, Local, Pattern
+from heedful.ops._readable import readable
+from heedful.ops._tree import flatten
+from heedful.ops.engines.reference import all_heads
+
+_ROUNDING = 8  # how many units of rounding an output may be off, for each unit of its scores
+_TF32 = 5e-4  # the rounding of accelerators in float32
+_UNREADABLE = "its numbers cannot be read: tensors without data, or a transform of `torch.func` at work"
+_CROSS = ("crossatt", "encdecatt", "encoderatt", "coatt")  # in names of modules, without underscores
+_MASKS = 4  # read masks that are kept: the layers of a model share them
+
+
+class Refused(Exception):
+    """A call that cannot be told as a matrix, and why."""
+
+
+@dataclass
+class Found:
+    """A call as a way of seeing found it.
+
+    Attributes:
+        query: `[..., H, N, D]`.
+        key: `[..., G, M, D]`.
+        engine: what computed it.
+        options: further arguments of the matrix.
+        output: of the call, `[..., H, N, E]`, to check the matrix against; None: it cannot be checked.
+        value: `[..., G, M, E]`, with `output`.
+        kind: "self" or "cross"; None: to be told from names and sizes.
+        causal: whether it is causal by what the module says; None: as the pattern says.
+        notes: what one should know of it.
+        suspects: arguments that are named if the matrix does not give the output.
+    """
+
+    query: Float[Tensor, "... N D"]
+    key: Float[Tensor, "... M D"]
+    engine: str
+    options: dict[str, Any] = field(default_factory=dict)
+    output: Float[Tensor, "... N E"] | None = None
+    value: Float[Tensor, "... M E"] | None = None
+    kind: str | None = None
+    causal: bool | None = None
+    notes: tuple[str, ...] = ()
+    suspects: tuple[str, ...] = ()
+
+
+class Recorder:
+    """Which module is running, and what was found in it.
+
+    Args:
+        seen: to which calls are added.
+        keep: whether the calls of a module are wanted.
+        budget: bytes of queries and keys that are held in memory.
+    """
+
+    def __init__(self, seen: Seen, keep: Callable[[str], bool], budget: int) -> None:
+        self.seen, self.keep = seen, keep
+        self.store = Store(seen, budget)
+        self.thread = threading.get_ident()
+        self.ran: set[str] = set()
+        self.elsewhere: set[str] = set()
+        self.softmaxes: dict[str, tuple[int, ...]] = {}
+        self.left: dict[str, str] = {}
+        self._running = _Running()
+        self._masks: list[tuple[Tensor, int, Reading]] = []
+
+    @torch.compiler.disable
+    def enter(self, name: str) -> None:
+        """A module begins to run."""
+        self._running.names.append(name)
+        (self.ran if threading.get_ident() == self.thread else self.elsewhere).add(name)
+
+    @torch.compiler.disable
+    def leave(self, name: str) -> None:
+        """A module has run, or was left by an exception; then those inside it were, too."""
+        names = self._running.names
+        if name in names:
+            del names[len(names) - 1 - names[::-1].index(name) :]
+
+    @property
+    def module(self) -> str:
+        """The innermost module that is running in this thread, "" outside of all."""
+        return self._running.names[-1] if self._running.names else ""
+
+    def listens(self) -> bool:
+        """Whether a call here and now is one to be seen: in this model, and not inside another that is seen itself."""
+        running = self._running
+        here = bool(running.names) or threading.get_ident() == self.thread
+        return here and (running.quiet is None or len(running.names) < running.quiet) and self.keep(self.module)
+
+    @torch.compiler.disable
+    def hush(self) -> None:
+        """What is called from here on belongs to a call that is seen itself; until `speak`, or until its module is left."""
+        self._running.quiet = len(self._running.names)
+
+    @torch.compiler.disable
+    def speak(self) -> None:
+        """The call has ended."""
+        self._running.quiet = None
+
+    @contextmanager
+    def hushed(self) -> Iterator[None]:
+        """As `hush` and `speak`."""
+        before, self._running.quiet = self._running.quiet, len(self._running.names)
+        try:
+            yield
+        finally:
+            self._running.quiet = before
+
+    def take(self, find: Callable[[], Found | None]) -> None:
+        """Adds what is found; what cannot be told as a matrix becomes a row of what was missed, and nothing breaks the model."""
+        if not self.listens() or torch._C._current_graph_task_id() != -1:  # computed again, for a gradient
+            return
+        # leaving inference mode turns gradients on, so it comes first
+        with self.hushed(), torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunction():
+            try:
+                found = find()
+                if found is not None:
+                    self._add(found)
+            except Exception as error:  # a watcher must not change what the model does
+                self.miss(self.module, str(error) or type(error).__name__)
+
+    def miss(self, module: str, why: str) -> None:
+        """A row of what was missed, once."""
+        if Missed(module, why) not in self.seen.missed:
+            self.seen.missed.append(Missed(module, why))
+
+    def reading(self, mask: Tensor) -> Reading:
+        """What a mask says; one that layers share is read once."""
+        if not readable(mask):
+            raise Refused(_UNREADABLE)
+        version = -1 if mask.is_inference() else mask._version
+        for other, then, reading in self._masks:
+            if other is mask and then == version != -1:
+                return reading
+        reading = read(mask)
+        self._masks = [*self._masks[-_MASKS + 1 :], (mask, version, reading)]
+        return reading
+
+    def close(self) -> None:
+        """Forgets what it holds of the model."""
+        self._masks.clear()
+
+    def _add(self, found: Found) -> None:
+        if not readable(found.query, found.key):
+            raise Refused(_UNREADABLE)
+        options = {name: _copied(value) for name, value in found.options.items()}
+        query, key = (self.store.put(t) for t in (found.query, found.key))
+        matrix = AttentionMatrix(query, key, **options)
+        self._check(matrix, found)
+        causal, window = _reach(matrix.pattern, matrix.shape)
+        kind = found.kind or _kind(self.module, matrix.shape, causal)
+        causal = causal if found.causal is None else found.causal
+        call = SeenAttention(self.module, kind, matrix, found.engine, tuple(dict.fromkeys(found.notes)), causal, window)
+        self.seen._calls.append(call)
+
+    def _check(self, matrix: AttentionMatrix, found: Found) -> None:
+        """Refuses a matrix that does not give the output of the call."""
+        if found.output is None or found.value is None or 0 in (*matrix.shape, *found.output.shape):
+            return
+        off, allowed = _off(matrix, found.value, found.output), _allowed(matrix, found.output)
+        if off > allowed:
+            named = f"; arguments that may be why: {', '.join(found.suspects)}" if found.suspects else ""
+            raise Refused(
+                f"{found.engine}: what was read of its query, key and mask does not give its output (off by {off:.2g}){named}"
+            )
+
+
+class _Running(threading.local):
+    """The modules that are running in a thread, and from which depth on calls belong to one that is seen itself."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.quiet: int | None = None
+
+
+class Store:
+    """Copies of queries and keys, in memory as long as a budget lasts, then in files.
+
+    Args:
+        owner: with which the files are deleted.
+        budget: bytes in memory.
+    """
+
+    def __init__(self, owner: object, budget: int) -> None:
+        self.owner, self.left, self.folder, self.count = weakref.ref(owner), budget, None, 0
+
+    folder: Path | None
+
+    def put(self, tensor: Tensor) -> Tensor:
+        """A contiguous copy on the CPU."""
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+        size = copy.numel() * copy.element_size()
+        if size <= self.left or size == 0:
+            self.left -= size
+            return copy
+        return self._filed(copy)
+
+    def _filed(self, tensor: Tensor) -> Tensor:
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="heedful-watch-"))
+            weakref.finalize(self.owner(), shutil.rmtree, self.folder, ignore_errors=True)
+        path = self.folder / f"{self.count}.bin"
+        self.count += 1
+        tensor.reshape(-1).view(torch.uint8).numpy().tofile(path)
+        return torch.from_file(str(path), shared=False, size=tensor.numel(), dtype=tensor.dtype).view(tensor.shape)
+
+
+def autocasted(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """What PyTorch's attention is given under autocast."""
+    if not autocasts(tensors[0]):
+        return tensors
+    dtype = torch.get_autocast_dtype(tensors[0].device.type)
+    return tuple(t if t.dtype == torch.float64 else t.to(dtype) for t in tensors)
+
+
+def _copied(value: Any) -> Any:
+    """The same value, its tensors copied to the CPU."""
+    tensors, build = flatten(value)
+    copies = [torch.empty(t.shape, dtype=t.dtype).copy_(t) for t in (compact(t.detach()) for t in tensors)]
+    return build(iter(copies)) if tensors else value
+
+
+def _off(matrix: AttentionMatrix, value: Tensor, output: Tensor) -> float:
+    """How far three rows of the output are from the matrix times the values, as a share of the largest value."""
+    last = matrix.shape[-2] - 1
+    rows = sorted({0, last // 2, last})
+    with torch.autocast("cpu", enabled=False):
+        weights = matrix[..., rows, :]
+        values = value.detach()[..., : matrix.shape[-1], :].cpu().to(weights.dtype)
+        expected = weights @ all_heads(values, matrix.query)
+        got = output.detach()[..., rows, :].cpu().to(weights.dtype)
+        apart = (expected - got).abs().amax(-1)[weights.sum(-1) > 0]
+        if not apart.numel():
+            return 0.0
+        return float(apart.max() / values.abs().amax().clamp(min=torch.finfo(weights.dtype).tiny))
+
+
+def _allowed(matrix: AttentionMatrix, output: Tensor) -> float:
+    """How far rounding may carry an output: its scores are rounded as the model computes them, and weights follow."""
+    rounding = torch.finfo(output.dtype).eps
+    if output.device.type != "cpu" and output.dtype == torch.float32:
+        rounding = max(rounding, _TF32)
+    query, key = (t.float().norm(dim=-1).amax() for t in (matrix.query, matrix.key))
+    factor = torch.as_tensor(matrix.mechanism.factor(matrix.query.shape[-1])).abs().amax()
+    return min(_ROUNDING * rounding * (1 + float(query * key * factor)), 0.5)
+
+
+def _reach(pattern: Pattern, shape: tuple[int, ...]) -> tuple[bool, int | None]:
+    """Whether a pattern is causal, and how many keys its window has."""
+    causal, window = False, None
+    for part in _all_parts(pattern):
+        if isinstance(part, Causal):
+            causal = causal or part.align in (None, "end") or shape[-2] <= shape[-1]
+        elif isinstance(part, Local):
+            before, after = part.reach()
+            causal = causal or after == 0
+            if before < shape[-1] - 1 or after == 0:
+                window = min(window or before + after + 1, before + after + 1)
+    return causal, window if window is None or window < shape[-1] else None
+
+
+def _all_parts(pattern: Pattern) -> Iterator[Pattern]:
+    if isinstance(pattern, And):
+        yield from _all_parts(pattern.first)
+        yield from _all_parts(pattern.second)
+    else:
+        yield pattern
+
+
+def _kind(module: str, shape: tuple[int, ...], causal: bool) -> str:
+    """The kind, "self" or "cross": by the name of the module, then by the sizes: one query may be a step with a cache."""
+    *_, parent, name = ["", *module.lower().replace("_", "").split(".")]
+    if name.startswith("cross") or any(word in name or word in parent for word in _CROSS):
+        return "cross"
+    queries, keys = shape[-2:]
+    return "self" if queries == keys or causal or queries == 1 else "cross"
