@@ -8,6 +8,7 @@ from benchmarks import attention, classify_image, ideas, matrix, operator, start
 PARTS = {
     "attention": attention.main,
     "operator": operator.main,
+    "operator-memory": lambda: operator.main([operator.memory]),
     "matrix": matrix.main,
     "startup": startup.main,
     "digits": lambda: classify_image.digits(Path("runs/benchmarks")),

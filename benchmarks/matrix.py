@@ -43,7 +43,7 @@ def summaries() -> list[dict[str, object]]:
                 def theirs(q=q, k=k, v=v, causal=causal):
                     return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
-                ratio = paired(ours, theirs, seconds=3).ratio if n < 32768 else once(ours) / floor
+                ratio = paired(ours, theirs, seconds=2).ratio if n < 32768 else once(ours) / floor
                 rows.append({"pattern": repr(pattern), "n": n, "what": name, "asked": asked, "reached": ratio})
                 print(f"  {pattern!r:<9} N = {n:<6,} {name:<20} asked {asked:5.2f}  reached {ratio:5.2f}", flush=True)
     return rows
@@ -122,6 +122,29 @@ def models() -> list[dict[str, object]]:
     return rows
 
 
+def watching() -> list[dict[str, object]]:
+    """What it costs to watch a model without asking for anything, in one process."""
+    import transformers
+
+    rows: list[dict[str, object]] = []
+    for n in (512, 2048):
+        config = transformers.BertConfig(
+            vocab_size=100, hidden_size=512, num_hidden_layers=6, num_attention_heads=HEADS, intermediate_size=2048,
+            max_position_embeddings=n,
+        )  # fmt: skip
+        model, tokens = transformers.BertModel(config).eval(), torch.randint(100, (1, n))
+
+        def watched(model=model, tokens=tokens):
+            with heedful.watch(model):
+                model(tokens)
+
+        with torch.no_grad():
+            ratio = paired(watched, lambda: model(tokens), seconds=30).ratio  # noqa: B023
+        rows.append({"n": n, "asked": 1.05, "reached": ratio})
+        print(f"  watching alone, N = {n:<6,} asked 1.05  reached {ratio:.3f}", flush=True)
+    return rows
+
+
 LONG = """
 import torch
 from benchmarks.operator import peak_of_this_process
@@ -141,5 +164,8 @@ def main() -> None:
     done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
     megabytes = float(done.stdout)
     print(f"N = 65,536, 8 heads, the full summary: {time.perf_counter() - start:.0f} s, {megabytes:.0f} MB")
-    keep("matrix", {"summaries": rows, "memory_at_65536_mb": megabytes, "models": models()})
+    keep(
+        "matrix",
+        {"summaries": rows, "memory_at_65536_mb": megabytes, "models": models(), "watching": watching()},
+    )
     print(f"kept in {RESULTS.name}/matrix.json; peak of this process {peak_of_this_process() / 1000:.0f} MB")

@@ -135,7 +135,7 @@ class AttentionMatrix(Summaries):
 
     def received(self) -> Float[Tensor, "... M"]:
         """How much attention each key gets, summed over the queries `[..., H, M]`: `A.T @ 1`."""
-        if self._fused and self._differentiable():  # the gradient of a product is fast
+        if self._fused and (self._differentiable() or self._known_lse is not None):  # then a product is faster
             return (self.T @ torch.ones_like(self.query[..., :1]))[..., 0]
         return self._reduce(statistics.received(self.shape))[0][..., 0]
 
@@ -378,12 +378,17 @@ class _Backwards(Bias):
 def _product_and_lse(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism) -> tuple[Tensor, Tensor]:
     """The fused product; NaN and infinities reach only the rows that may see them."""
     shape, pattern = check(query, key, value, mechanism), mechanism.pattern
+    given = query, key
     query, key, value, poison = isolate(query, key, value, pattern, shape)
     factor, pair = mechanism.factor(query.shape[-1]), mechanism.score.features(query, key)
     assert pair is not None
     assert not torch.is_tensor(factor)
     product, lse = fused.product_and_lse(*pair, value, factor, pattern, mechanism.bias, shape)
-    return (product, lse) if poison is None else (product + poison.to(product.dtype), lse)
+    if poison is None:
+        return product, lse
+    of_rows = isolate(*given, given[1][..., :0], pattern, shape, rows=True)[3]  # a bad value is none of lse's
+    lse = lse if of_rows is None else lse + of_rows[..., 0].to(lse.dtype)
+    return product + poison.to(product.dtype), lse
 
 
 def _logsumexp(scores: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ def lse(shape: Shape) -> Statistic:
     """The log-sum-exp of a row: its largest score less the logarithm of its largest weight; behind it a 1 if it sees a key."""
 
     def of(part: Part) -> Tensor:
-        weight = part.weights.amax(-1)
+        weight = part.top[..., 0]
         empty = weight == 0
         found = part.largest().masked_fill(empty, 0) - weight.masked_fill(empty, 1).log()
         return torch.stack([found.masked_fill(empty, 0), (~empty).to(found.dtype)], dim=-1)
@@ -31,7 +31,7 @@ def entropy(shape: Shape) -> Statistic:
 
 def largest(shape: Shape) -> Statistic:
     """The largest weight of a row."""
-    return Statistic("row", (shape[-2], 1), lambda part: part.weights.amax(-1, keepdim=True))
+    return Statistic("row", (shape[-2], 1), lambda part: part.top)
 
 
 def effective_keys(shape: Shape) -> Statistic:
@@ -39,7 +39,7 @@ def effective_keys(shape: Shape) -> Statistic:
 
     def of(part: Part) -> Tensor:
         squares = _dot(part.weights, part.weights)
-        return part.weights.sum(-1, keepdim=True).square() / squares.masked_fill(squares == 0, 1)
+        return part.mass.square() / squares.masked_fill(squares == 0, 1)
 
     return Statistic("row", (shape[-2], 1), of)
 
@@ -64,10 +64,12 @@ def at(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
     return Statistic("row", (shape[-2], targets.shape[-1]), of)
 
 
-def received(shape: Shape) -> Statistic:
-    """The weights that a column gets, summed over the rows."""
+def received(shape: Shape, cells: Int[Tensor, " N"] | None = None) -> Statistic:
+    """The weights that a column gets, summed over the rows; `cells` are those of `pooled`, whose sums then serve both."""
 
     def of(part: Part) -> Tensor:
+        if cells is not None:
+            return part.by_cells(cells)[1].sum(-2)[..., None]
         ones = part.weights.new_ones(1, len(part.rows))
         return (ones @ part.weights).mT
 
@@ -86,7 +88,7 @@ def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M
                 part.rows,
                 (x - y.mT).abs_() if flat else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist"),
             )
-        return _dot(part.weights, kept[1].expand_as(part.weights)) / _mass(part.weights)
+        return _dot(part.weights, kept[1].expand_as(part.weights)) / _positive(part.mass)
 
     return Statistic("row", (shape[-2], 1), of)
 
@@ -95,7 +97,7 @@ def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
     """The standard deviation of the positions that a row attends to, of which the mean is subtracted first."""
 
     def of(part: Part) -> Tensor:
-        p, mass = part.weights, _mass(part.weights)
+        p, mass = part.weights, _positive(part.mass)
         total = torch.zeros_like(mass)
         for position in keys[part.columns].to(part.weights.dtype).unbind(-1):
             mean = (p @ position[:, None]) / mass
@@ -117,9 +119,7 @@ def pooled(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], ce
     """The sum of the weights of each cell; `rows` and `columns` say to which cells they belong, in rising order."""
 
     def of(part: Part) -> Tensor:
-        row, column = rows[part.rows], columns[part.columns]
-        here = torch.arange(int(row[0]), int(row[-1]) + 1, device=row.device)
-        mass = (here[:, None] == row).to(part.weights.dtype) @ part.weights
+        (here, mass), column = part.by_cells(rows), columns[part.columns]
         by_column = mass.new_zeros(*mass.shape[:-1], cells[1]).index_add(-1, column, mass)
         return mass.new_zeros(*mass.shape[:-2], *cells).index_add(-2, here, by_column)
 
@@ -173,7 +173,11 @@ def squares(shape: Shape, *, other: bool = False) -> Statistic:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of each row, `[..., n, 1]`."""
-    return torch.einsum("...nm,...nm->...n", a, b)[..., None]
+    if a.dim() != 3:
+        return (a * b).sum(-1, keepdim=True)
+    # one head at a time takes no temporary, and ten times less than all in one product
+    each = [torch.einsum("xnm,xnm->xn", x[None], y[None]) for x, y in zip(a, b, strict=True)]
+    return torch.cat(each)[..., None]
 
 
 def _log(weights: Tensor, room: Tensor | None = None) -> Tensor:
@@ -184,7 +188,6 @@ def _log(weights: Tensor, room: Tensor | None = None) -> Tensor:
     return torch.log(torch.clamp(weights, min=least, out=room), out=room)
 
 
-def _mass(weights: Tensor) -> Tensor:
-    """The sum of a row, 1 where it is 0."""
-    total = weights.sum(-1, keepdim=True)
-    return total.masked_fill(total == 0, 1)
+def _positive(mass: Tensor) -> Tensor:
+    """The same, 1 where it is 0."""
+    return mass.masked_fill(mass == 0, 1)

@@ -301,7 +301,7 @@ class Summaries(abc.ABC):
             "largest": statistics.largest(shape),
             "effective_keys": statistics.effective_keys(shape),
             "first": statistics.share(shape, 0),
-            "received": statistics.received(shape),
+            "received": statistics.received(shape, row_cell),
             "map": statistics.pooled(shape, row_cell, column_cell, (rows, columns)),
         }
         if self._has_lse():

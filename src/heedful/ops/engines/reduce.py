@@ -3,7 +3,10 @@
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, cast
+
+import torch
 
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
@@ -16,7 +19,8 @@ from heedful.ops.mechanism import Mechanism
 from heedful.ops.patterns import Global, Or, Pattern
 
 
-class Part(NamedTuple):
+@dataclass(eq=False)
+class Part:
     """Some rows of the matrix, with columns among which are all that they may see.
 
     Attributes:
@@ -37,6 +41,27 @@ class Part(NamedTuple):
     largest: Callable[[], Float[Tensor, "... n"]]
     other: Float[Tensor, "... n m"] | None = None
     room: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self._cells: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @functools.cached_property
+    def mass(self) -> Float[Tensor, "... n 1"]:
+        """The sum of each row's weights."""
+        return self.weights.sum(-1, keepdim=True)
+
+    @functools.cached_property
+    def top(self) -> Float[Tensor, "... n 1"]:
+        """The largest weight of each row."""
+        return self.weights.amax(-1, keepdim=True)
+
+    def by_cells(self, cells: Int[Tensor, " N"]) -> tuple[Int[Tensor, " c"], Float[Tensor, "... c m"]]:
+        """The cells to which rows belong, given in rising order for all rows of the matrix, and the sums over their rows."""
+        if id(cells) not in self._cells:
+            row = cells[self.rows]
+            here = torch.arange(int(row[0]), int(row[-1]) + 1, device=row.device)
+            self._cells[id(cells)] = here, (here[:, None] == row).to(self.weights.dtype) @ self.weights
+        return self._cells[id(cells)]
 
     def scratch(self) -> Float[Tensor, "... n m"] | None:
         """The buffer, in the shape of the weights."""

@@ -9,7 +9,7 @@ from heedful._checks import Shape
 from heedful._types import Int, Tensor
 from heedful.ops.engines.layout import index_of, structured
 from heedful.ops.engines.tiled import Place, Tile
-from heedful.ops.patterns import Dilated, Neighborhood2d, Pattern
+from heedful.ops.patterns import Causal, Dilated, Neighborhood2d, Pattern
 from heedful.ops.patterns.grid import _SameColumn, _SameRow
 from heedful.ops.patterns.marks import _TokenKeys, _TokenQueries
 
@@ -70,6 +70,8 @@ def _row_chunks(pattern: Pattern, alternatives: Sequence[Pattern], shape: Shape,
     size = max((math.isqrt(seen * seen + 4 * pairs) - seen) // 2, 1) if seen < columns else max(pairs // columns, 1)
     if seen < columns:
         size = min(size, max(seen // 4, 32))
+    if any(isinstance(p, Causal) for p in parts):  # the lower a tile is, the less it computes in vain
+        size = min(size, max(rows // 8, 128))
     if dilated is not None:
         k = dilated.dilation
         for residue in range(min(k, rows)):
