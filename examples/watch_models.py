@@ -85,7 +85,7 @@ def stored(call: heedful.inspection.SeenAttention, given: torch.Tensor | None) -
         return given
     A = call.matrix
     scores = A.query @ A.key.mT * A.query.shape[-1] ** -0.5
-    rows, columns = torch.arange(A.shape[-2])[:, None], torch.arange(A.shape[-1])
+    rows, columns = torch.arange(A.shape[-2])[:, None], torch.arange(A.shape[-1])[None]
     return scores.masked_fill(~A.pattern.allowed(rows, columns, A.shape), -torch.inf).softmax(-1)
 
 
