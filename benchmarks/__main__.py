@@ -10,6 +10,7 @@ PARTS = {
     "operator": operator.main,
     "operator-memory": lambda: operator.main([operator.memory]),
     "matrix": matrix.main,
+    "matrix-watching": lambda: matrix.main(["watching"]),
     "startup": startup.main,
     "digits": lambda: classify_image.digits(Path("runs/benchmarks")),
     "ideas": ideas.main,

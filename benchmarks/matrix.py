@@ -1,9 +1,10 @@
 """What is asked of the matrix, in forward passes of PyTorch's attention; and looking into a whole model, beside its own weights."""
 
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -156,16 +157,23 @@ print((peak_of_this_process() - before) / 1000)
 """
 
 
-def main() -> None:
-    """Prints the tables, keeps results/matrix.json."""
-    torch.manual_seed(0)
-    rows = summaries()
+def long() -> dict[str, object]:
+    """The full summary of 65,536 positions, in a process of its own."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
-    megabytes = float(done.stdout)
-    print(f"N = 65,536, 8 heads, the full summary: {time.perf_counter() - start:.0f} s, {megabytes:.0f} MB")
-    keep(
-        "matrix",
-        {"summaries": rows, "memory_at_65536_mb": megabytes, "models": models(), "watching": watching()},
-    )
+    seconds, megabytes = time.perf_counter() - start, float(done.stdout)
+    print(f"N = 65,536, 8 heads, the full summary: {seconds:.0f} s, {megabytes:.0f} MB")
+    return {"seconds": seconds, "memory_mb": megabytes}
+
+
+PARTS = {"summaries": summaries, "at_65536": long, "models": models, "watching": watching}
+
+
+def main(names: Sequence[str] = tuple(PARTS)) -> None:
+    """Prints the tables, keeps results/matrix.json; of other parts than these, what was measured before."""
+    torch.manual_seed(0)
+    kept = RESULTS / "matrix.json"
+    found = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in names:
+        keep("matrix", found := {**found, name: PARTS[name]()})
     print(f"kept in {RESULTS.name}/matrix.json; peak of this process {peak_of_this_process() / 1000:.0f} MB")

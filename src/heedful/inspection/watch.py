@@ -98,11 +98,19 @@ def _hook(stack: ExitStack, recorder: Recorder, name: str, module: nn.Module) ->
 
 
 def _enter(recorder: Recorder, name: str, *_: Any) -> None:
-    recorder.enter(name)
+    _uncompiled(recorder.enter, name)
 
 
 def _leave(recorder: Recorder, name: str, *_: Any) -> None:
-    recorder.leave(name)
+    _uncompiled(recorder.leave, name)
+
+
+def _uncompiled(function: Callable[[str], None], name: str) -> None:
+    """Calls a function that no graph may hold; the way around the compiler costs as much as the function."""
+    if torch.compiler.is_compiling():
+        torch.compiler.disable(function)(name)
+    else:
+        function(name)
 
 
 @torch.compiler.disable
