@@ -129,7 +129,7 @@ NOT_NEGATIVE = {
         lambda S, x, y: spread(S, places(S.shape[-1], 2)),
     ),
     "summary": (
-        lambda A, x, y: torch.cat([t.flatten() for t in (A.summary(2, 3)[2:4] + A.summary(2, 3)[5:])]),
+        lambda A, x, y: torch.cat([t.flatten() for t in (A.summary(2, 3)[2:4] + A.summary(2, 3)[5:8])]),
         lambda S, x, y: torch.cat(
             [
                 t.flatten()

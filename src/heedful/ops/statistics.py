@@ -11,6 +11,8 @@ from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
 from heedful.ops.engines.reduce import Part, Statistic
 
+_STRETCH = 64  # weights of a row among which one maximum is found first
+
 
 def lse(shape: Shape) -> Statistic:
     """The log-sum-exp of a row: its largest score less the logarithm of its largest weight; behind it a 1 if it sees a key."""
@@ -110,6 +112,18 @@ def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
     return Statistic("row", (shape[-2], 1), of)
 
 
+def top(shape: Shape, k: int) -> Statistic:
+    """The k largest weights of a row, then of which columns they are; a weight of 0 is of none."""
+
+    def of(part: Part) -> Tensor:
+        values, place = _largest(part.weights, min(k, part.weights.shape[-1]))
+        column = part.columns[place].to(values.dtype)  # whole numbers below 2^24 are exact
+        room = (0, k - values.shape[-1])
+        return torch.cat([torch.nn.functional.pad(t, room) for t in (values, column)], dim=-1)
+
+    return Statistic("row", (shape[-2], 2 * k), of)
+
+
 def share(shape: Shape, column: int) -> Statistic:
     """The weight of one column."""
     return at(shape, torch.full((shape[-2], 1), column))
@@ -169,6 +183,26 @@ def squares(shape: Shape, *, other: bool = False) -> Statistic:
         return _dot(p, p)
 
     return Statistic("row", (shape[-2], 1), of)
+
+
+def _largest(weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row and their places.
+
+    In long rows they lie in the k stretches with the largest maxima, so that only those are sorted.
+    """
+    count = weights.shape[-1] // _STRETCH
+    if count <= 2 * k:
+        return weights.topk(k, -1)
+    whole = weights[..., : count * _STRETCH].unflatten(-1, (count, _STRETCH))
+    stretch = whole.amax(-1).topk(k, -1).indices
+    some = whole.gather(-2, stretch[..., None].expand(*stretch.shape, _STRETCH)).flatten(-2)
+    place = (stretch[..., None] * _STRETCH + torch.arange(_STRETCH, device=weights.device)).flatten(-2)
+    if weights.shape[-1] > count * _STRETCH:
+        rest = torch.arange(count * _STRETCH, weights.shape[-1], device=weights.device)
+        some = torch.cat([some, weights[..., count * _STRETCH :]], dim=-1)
+        place = torch.cat([place, rest.expand(*place.shape[:-1], -1)], dim=-1)
+    values, at = some.topk(k, -1)
+    return values, place.gather(-1, at)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class Summary(NamedTuple):
         first: the weight of the first key in each row.
         received: what each key gets, summed over the rows `[..., H, M]`.
         map: the matrix on a coarse grid, as `AttentionMatrix.pool` gives it.
+        top: the largest weights of each row, as `AttentionMatrix.topk` gives them; None where none were asked for.
     """
 
     lse: Float[Tensor, "... N"] | None
@@ -58,6 +59,7 @@ class Summary(NamedTuple):
     first: Float[Tensor, "... N"]
     received: Float[Tensor, "... M"]
     map: Float[Tensor, "... r c"]
+    top: TopK | None = None
 
 
 class Summaries(abc.ABC):
@@ -197,21 +199,10 @@ class Summaries(abc.ABC):
         """
         if not 1 <= k <= self.shape[-1]:
             raise ValueError(f"`k` must be from 1 to the {self.shape[-1]} keys: got {k}.")
-        source, heads = self.source(), math.prod(self.shape[:-2])
-        indices = torch.full((heads, self.shape[-2], k), -1, device=self.query.device)
-        values = torch.zeros(indices.shape, dtype=source.query.dtype, device=indices.device)
         with torch.no_grad():
-            for part in parts(source, self.shape):
-                found = part.weights.topk(min(k, part.weights.shape[-1]), -1)
-                at = part.columns[found.indices].masked_fill(found.values == 0, -1)
-                for total, mine in ((values, found.values), (indices, at)):
-                    total[part.heads, :, : at.shape[-1]] = total[part.heads, :, : at.shape[-1]].index_copy(
-                        -2, part.rows, mine
-                    )
-        values, indices = (t.view(*self.shape[:-1], k) for t in (values, indices))
-        if self._differentiable():
-            values = self.at(indices)
-        return TopK(values, indices, values.sum(-1))
+            found = top_of(self._reduce(statistics.top(self.shape, k))[0])
+        values = self.at(found.indices) if self._differentiable() else found.values
+        return TopK(values, found.indices, values.sum(-1))
 
     def pool_max(self, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
         """The largest weight of each cell of a coarse grid `[..., H, rows, columns]`, whose cells are those of `pool`.
@@ -287,8 +278,13 @@ class Summaries(abc.ABC):
         empty = product == 0
         return both[..., 0] / product.masked_fill(empty, 1).sqrt()
 
-    def summary(self, rows: int = 64, columns: int = 64) -> Summary:
-        """All that is worth knowing, from one pass; the map has at most so many cells.
+    def summary(self, rows: int = 64, columns: int = 64, *, top: int = 0) -> Summary:
+        """All that is worth knowing, from one pass.
+
+        Args:
+            rows: how many rows the map has at most.
+            columns: how many columns it has at most.
+            top: how many of the largest weights of each row are found, at most.
 
         Raises:
             ValueError: the weights may be negative.
@@ -311,8 +307,10 @@ class Summaries(abc.ABC):
         if shape[-1] == shape[-2]:
             positions = self._positions_of("keys", None, shape[-1])
             asked["distance"] = statistics.distance(shape, positions, positions)
+        if top:
+            asked["top"] = statistics.top(shape, min(top, shape[-1]))
         found = dict(zip(asked, self._reduce(*asked.values()), strict=True))
-        of_rows = {name: t[..., 0] for name, t in found.items() if name not in ("lse", "map")}
+        of_rows = {name: t[..., 0] for name, t in found.items() if name not in ("lse", "map", "top")}
         return Summary(
             lse=seen_lse(found["lse"]) if "lse" in found else None,
             entropy=of_rows.get("entropy"),
@@ -322,6 +320,7 @@ class Summaries(abc.ABC):
             first=of_rows["first"],
             received=of_rows["received"],
             map=found["map"] / torch.bincount(row_cell, minlength=rows)[:, None],
+            top=top_of(found["top"]) if top else None,
         )
 
     def _reduce(self, *asked: Statistic) -> tuple[Tensor, ...]:
@@ -381,6 +380,12 @@ def groups_of(groups: Tensor, count: int | None = None) -> Float[Tensor, "... M 
     if highest > count:
         raise ValueError(f"`groups` must be less than `count`, {count}: got {highest - 1}.")
     return (groups[..., None] == torch.arange(count, device=groups.device)).float()
+
+
+def top_of(found: Float[Tensor, "... N kk"]) -> TopK:
+    """What `statistics.top` found."""
+    values, indices = found.detach().chunk(2, -1)
+    return TopK(values, indices.long().masked_fill(values == 0, -1), values.sum(-1))
 
 
 def seen_lse(found: Float[Tensor, "... N 2"]) -> Float[Tensor, "... N"]:

@@ -1,6 +1,8 @@
 """Arrays on their way into the page: checked, counted, and written as base64."""
 
 import base64
+import math
+import zlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -12,6 +14,7 @@ Json = dict[str, Any]
 
 HALF_ABOVE = 8_000_000  # bytes of queries and keys from which they are stored in half precision
 LARGEST_HALF = 65504.0
+_LEVEL = 4  # of compression: what higher ones save is not worth their time
 
 
 class Section(Protocol):
@@ -29,13 +32,25 @@ class Blocks:
         self._arrays: list[NDArray[Any]] = []
         self._references: list[Reference] = []
         self._heads: list[int] = []
+        self._packed: set[int] = set()
 
     def add(self, array: NDArray[Any]) -> Reference:
-        """Takes in a float32 or uint8 array as it is."""
+        """Takes in an array of float32, uint8, uint16 or uint32 as it is."""
         reference = {"block": len(self._arrays), "dtype": str(array.dtype), "shape": list(array.shape)}
         self._arrays.append(array)
         self._references.append(reference)
         return reference
+
+    def add_weights(self, array: NDArray[np.floating]) -> Reference:
+        """Takes in numbers of which three digits count: in half precision, times a power of two that makes the most of it."""
+        largest = float(np.abs(array).max(initial=0.0))
+        factor = 2.0 ** math.floor(math.log2(LARGEST_HALF / largest)) if largest > 0 else 1.0
+        return self.add_packed((array * factor).astype(np.float16)) | {"factor": factor}
+
+    def add_packed(self, array: NDArray[Any]) -> Reference:
+        """Takes in an array of any type of the page, to be compressed."""
+        self._packed.add(len(self._arrays))
+        return self.add(array) | {"coding": "deflate"}
 
     def add_heads(self, array: NDArray[np.float32]) -> Reference:
         """Takes in queries or keys, which are stored in half precision when a report has many of them."""
@@ -55,10 +70,13 @@ class Blocks:
         return "float16"
 
     def texts(self) -> Iterator[str]:
-        """Yields the base64 text of each block in order (little-endian, row-major)."""
-        for array, reference in zip(self._arrays, self._references, strict=True):
-            stored = np.ascontiguousarray(array, dtype=np.dtype(reference["dtype"]).newbyteorder("<"))
-            yield base64.b64encode(stored.tobytes()).decode("ascii")
+        """Yields the base64 text of each block in order (little-endian, row-major, some compressed)."""
+        for index, (array, reference) in enumerate(zip(self._arrays, self._references, strict=True)):
+            stored = np.ascontiguousarray(array, dtype=np.dtype(reference["dtype"]).newbyteorder("<")).tobytes()
+            if index in self._packed:
+                deflate = zlib.compressobj(_LEVEL, wbits=-zlib.MAX_WBITS)
+                stored = deflate.compress(stored) + deflate.flush()
+            yield base64.b64encode(stored).decode("ascii")
 
 
 def as_floats(name: str, values: ArrayLike, axes: str, *, lowest: float | None = None) -> NDArray[np.float32]:

@@ -1,11 +1,11 @@
 """The page's modules as one script.
 
 A browser refuses to import modules by address from a file that was opened from a disk, so they are written one after
-another into one module script. The rules that make this safe are few, and each is checked:
+another into one module script, each as a function of its own that gives what it exports. The rules that make this safe
+are few, and each is checked:
 
 - an import names what it takes, `import { a, b } from "./other.js";`, without `as`;
 - an export is the word `export` before `const`, `function` or `class` at the start of a line;
-- no two modules use the same name at their top level, for they share one scope;
 - imports form no circle; a module stands after those that it imports.
 """
 
@@ -17,7 +17,7 @@ ENTRY = "main.js"
 
 _IMPORT = re.compile(r'^import \{([\w$,\s]+)\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|const|function|class)\b)", re.MULTILINE)
-_TOP_LEVEL = re.compile(r"^(?:export )?(?:const|let|var|function\*?|async function|class) ([\w$]+)", re.MULTILINE)
+_EXPORTED = re.compile(r"^export (?:async function|function\*?|const|class) ([\w$]+)", re.MULTILINE)
 _LEFT_OVER = re.compile(r"^\s*(?:import|export)\b.*", re.MULTILINE)
 
 
@@ -25,6 +25,13 @@ def asset(name: str) -> str:
     """Returns a file of the page as text, its line ends as they count for the hashes of the policy."""
     text = files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")
+
+
+@cache
+def styles() -> str:
+    """Returns the style sheets as one: that of the page first, then those of its parts by name."""
+    names = sorted(file.name for file in files(__package__).joinpath("assets").iterdir() if file.name.endswith(".css"))
+    return "\n".join(asset(name) for name in sorted(names, key=lambda name: name != "page.css"))
 
 
 @cache
@@ -48,20 +55,26 @@ def _collect(name: str, sources: dict[str, str], importers: tuple[str, ...]) -> 
 
 def join(sources: dict[str, str]) -> str:
     """Joins modules, given in the order in which they may stand, after checking the rules above."""
-    owners: dict[str, str] = {}
+    exports: dict[str, list[str]] = {}
     parts = []
     for name, source in sources.items():
-        for top in _TOP_LEVEL.findall(source):
-            assert top not in owners, f"{name} and {owners[top]} both define {top} at their top level"
-            owners[top] = name
+        exports[name] = _EXPORTED.findall(source)
+        taken = []
         for names, imported in _IMPORT.findall(source):
-            for wanted in re.findall(r"[\w$]+", names):
-                exported = re.search(rf"^export [\w* ]+ {re.escape(wanted)}\b", sources[imported], re.MULTILINE)
-                assert exported, f"{name} imports {wanted}, which {imported} does not export"
+            wanted = re.findall(r"[\w$]+", names)
+            for one in wanted:
+                assert one in exports[imported], f"{name} imports {one}, which {imported} does not export"
+            taken.append(f"const {{ {', '.join(wanted)} }} = {_variable(imported)};\n")
         body = _EXPORT.sub("", _IMPORT.sub("", source))
         left = _LEFT_OVER.search(body)
         assert left is None, f"{name} has a line that the bundle cannot read: {left and left.group()!r}"
         assert "</script" not in body.lower(), f"{name} would end the script element"
         assert "<!--" not in body, f"{name} would open a comment in the script element"
-        parts.append(f"// {name}\n{body.strip()}\n")
+        given = f"return {{ {', '.join(exports[name])} }};"
+        parts.append(f"const {_variable(name)} = (() => {{ // {name}\n{''.join(taken)}{body.strip()}\n{given}\n}})();\n")
     return "\n" + "\n".join(parts)
+
+
+def _variable(name: str) -> str:
+    """What holds the exports of a module."""
+    return "from_" + re.sub(r"\W", "_", name.removesuffix(".js"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from heedful.inspection.report.blocks import Blocks, Json, Section, as_text
-from heedful.inspection.report.bundle import asset, script
+from heedful.inspection.report.bundle import asset, script, styles
 
 FORMAT = "heedful-report/1"
 
@@ -78,7 +78,7 @@ def _pieces(title: str, sections: Sequence[Section], about: Mapping[str, str]) -
         "sections": [section.encode(blocks) for section in sections],
     }
     payload["precision"] = blocks.settle_precision()
-    style, code = asset("page.css"), script()
+    style, code = styles(), script()
     policy = "; ".join(
         (
             "default-src 'none'",

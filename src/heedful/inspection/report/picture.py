@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.inspection.report.blocks import Blocks, Json, as_cell, as_count, as_floats, as_text
+from heedful.inspection.report.attention import as_prediction
+from heedful.inspection.report.blocks import Blocks, Json, as_count, as_floats, as_text
+from heedful.inspection.report.sides import as_pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,30 +112,13 @@ class PictureSection:
         return {
             "kind": "picture",
             "title": as_text("`title`", self.title),
-            "picture": blocks.add(self._pixels()),
+            "picture": blocks.add(as_pixels(self.picture)),
             "caption": as_text("`caption`", self.caption),
             "grid": [rows, columns],
             "classTokens": int(self.class_tokens),
             "layers": [layer.encode(blocks, queries=tokens, keys=tokens) for layer in self.layers],
             "pooling": None if self.pooling is None else self.pooling.encode(blocks, queries=1, keys=tokens),
             "rollout": None if rollout is None else blocks.add(rollout),
-            "predictions": [self._prediction(label, probability) for label, probability in self.predictions],
+            "predictions": [as_prediction(label, probability) for label, probability in self.predictions],
             "truth": None if self.truth is None else as_text("`truth`", self.truth),
         }
-
-    def _pixels(self) -> NDArray[np.uint8]:
-        picture = np.asarray(self.picture)
-        shape = picture.shape
-        if picture.dtype != np.uint8 or len(shape) not in (2, 3) or 0 in shape or shape[2:] not in ((), (3,)):
-            raise ValueError(
-                "`picture` must be uint8 of shape [height, width] or [height, width, 3]: "
-                f"got {picture.dtype} of shape {shape}"
-            )
-        return picture
-
-    @staticmethod
-    def _prediction(label: str, probability: float) -> Json:
-        number = as_cell("a probability in `predictions`", probability)
-        if not isinstance(number, int | float) or not 0 <= number <= 1 + 1e-6:
-            raise ValueError(f"a probability in `predictions` must lie in 0 to 1: got {number!r}")
-        return {"label": as_text("a label in `predictions`", label), "probability": min(float(number), 1.0)}

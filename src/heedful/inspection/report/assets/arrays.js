@@ -11,8 +11,27 @@ export function readArray(reference) {
   return DECODED.get(reference);
 }
 
+// Returns a promise of the typed array behind a reference that may be compressed or multiplied by a factor.
+export async function loadArray(reference) {
+  if (reference.coding !== "deflate") return readArray(reference);
+  if (!LOADED.has(reference)) LOADED.set(reference, inflated(reference));
+  return LOADED.get(reference);
+}
+
+async function inflated(reference) {
+  const packed = bytesOf(document.getElementById(`block-${reference.block}`).textContent);
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const array = READERS[reference.dtype](bytes);
+  if (reference.factor !== undefined) for (let i = 0; i < array.length; i++) array[i] /= reference.factor;
+  return array;
+}
+
+const LOADED = new WeakMap();
 const READERS = {
   uint8: (bytes) => bytes,
+  uint16: (bytes) => new Uint16Array(bytes.buffer),
+  uint32: (bytes) => new Uint32Array(bytes.buffer),
   float32: (bytes) => new Float32Array(bytes.buffer),
   float16: (bytes) => floatsOf(new Uint16Array(bytes.buffer)),
 };

@@ -1,4 +1,5 @@
 // Builds the page from its payload. A kind of section is a module; all of them stand in this table.
+import { attentionSection } from "./attend.js";
 import { element, given } from "./dom.js";
 import { helpButton } from "./help.js";
 import { matrixSection } from "./matrix.js";
@@ -8,13 +9,13 @@ import { tableSection } from "./table.js";
 import { readAddress, themeButton, writeAddress } from "./theme.js";
 
 // Each takes its part of the payload and returns { body, draw(), thumbnail(canvas) where there is one }.
-const KINDS = { picture: pictureSection, matrix: matrixSection, table: tableSection };
+const KINDS = { attention: attentionSection, picture: pictureSection, matrix: matrixSection, table: tableSection };
 const AHEAD = "400px";
 
 const payload = JSON.parse(document.getElementById("payload").textContent);
 const printing = window.matchMedia("print");
 let isPrinting = false;
-const page = { isPrinting: () => isPrinting };
+const page = { isPrinting: () => isPrinting, sections: [] };
 const parts = payload.sections.map(buildSection);
 
 document.body.append(
@@ -32,7 +33,7 @@ function buildSection(section, index) {
   const title = given(section.title, "h2", { id: `${id}-title`, class: "long", tabindex: "-1" });
   const made = { id, section, title, isNear: false };
   try {
-    Object.assign(made, KINDS[section.kind](section, page));
+    Object.assign(made, KINDS[section.kind](section, page, id));
   } catch (error) {
     Object.assign(made, { body: failure(error), draw() {} });
   }

@@ -4,19 +4,31 @@ import { element } from "./dom.js";
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 const NAMES = ["ink", "muted", "line", "accent", "panel"];
 
-// The address behind "#": at most one section and one theme, "section-3&theme=dark".
+// The address behind "#": at most one section, one theme, and what the section shows, "section-3&theme=dark&layer=2".
 export function readAddress() {
   const parts = window.location.hash.slice(1).split("&");
+  const pairs = parts.filter((part) => /^[a-z]+=/.test(part)).map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]);
+  const { theme, ...view } = Object.fromEntries(pairs.map(([name, value]) => [name, unescaped(value)]));
   return {
     section: parts.find((part) => /^section-\d+$/.test(part)) ?? null,
-    theme: parts.find((part) => /^theme=(light|dark)$/.test(part))?.slice(6) ?? null,
+    theme: theme === "light" || theme === "dark" ? theme : null,
+    view,
   };
 }
 
+// Changes what is named; `view` replaces all that the section shows.
 export function writeAddress(change) {
-  const { section, theme } = { ...readAddress(), ...change };
-  const parts = [section, theme && `theme=${theme}`].filter(Boolean);
-  window.history.replaceState(null, "", `#${parts.join("&")}`);
+  const { section, theme, view } = { ...readAddress(), ...change };
+  const parts = [section, theme && `theme=${theme}`, ...Object.entries(view).map(([name, value]) => `${name}=${encodeURIComponent(value)}`)];
+  window.history.replaceState(null, "", `#${parts.filter(Boolean).join("&")}`);
+}
+
+function unescaped(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 export function isDark() {

@@ -1,0 +1,235 @@
+"""From what was seen of a model to a section of a report: one pass over each matrix, and nothing N x N."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heedful._types import Int, Tensor
+from heedful.inspection.heads import THRESHOLDS, HeadKind
+from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
+from heedful.inspection.report.sides import Positions, Side
+from heedful.inspection.seen import Seen, SeenAttention
+from heedful.ops import AttentionMatrix, Causal, Global, ScaledDot, softmax
+
+ROOM = 8_000_000  # bytes of numbers in a file, before they are written as text
+_FINEST, _COARSEST = 512, 64  # cells of a map along each axis
+_MOST_LINKS = 64
+_CURVE = 1024  # points of a curve
+_ROLLOUT = 128  # cells of the map of the rollout
+
+
+def attention_section(
+    seen: Seen,
+    *,
+    title: str,
+    text: str = "",
+    sides: Sequence[Side] = (),
+    tokens: Int[Tensor, "*B N"] | None = None,
+    separators: Sequence[int] | None = None,
+    sample: int = 0,
+    room: int = ROOM,
+) -> AttentionSection:
+    """What was seen of one input, as a section.
+
+    Args:
+        seen: the calls.
+        title: the heading.
+        text: one or two sentences below it.
+        sides: what stands along the axes: the first that has as many positions as an axis is taken for keys and for
+            queries, the last that has for the queries of cross- and causal attention and the keys of the latter.
+        tokens: of the keys of self-attention, for the kinds of heads that ask for them.
+        separators: which tokens are separators.
+        sample: which one of a batch.
+        room: bytes of numbers in a file: they say whether every pair of a layer is kept, or the largest of each row.
+
+    Raises:
+        ValueError: nothing was seen, or `sample` is not of the batch.
+    """
+    if not len(seen):
+        missed = "".join(f" {m.module}: {m.why}." for m in seen.missed)
+        raise ValueError(f"`seen` must hold at least one call of attention: got none.{missed}")
+    for call in seen:
+        batch = math.prod(call.matrix.shape[:-3])
+        if not 0 <= sample < batch:
+            raise ValueError(f"`sample` must be from 0 to {batch - 1}, of the batch of {call.module!r}: got {sample}.")
+    kinds = list(seen.heads(tokens, separators))
+    rows = sum(_heads(call.matrix) * call.matrix.shape[-2] for call in seen)
+    placed, layers, start = [*sides], [], 0
+    for index, call in enumerate(seen):
+        heads = _heads(call.matrix)
+        share = room * heads * call.matrix.shape[-2] / rows
+        layers.append(_layer(call, index, kinds[start : start + heads], placed, sample, share))
+        start += heads
+    followed = _rollout(seen, placed, sample)
+    return AttentionSection(title, text, layers if followed is None else [*layers, followed], placed)
+
+
+def _layer(
+    call: SeenAttention, index: int, kinds: Sequence[HeadKind], sides: list[Side], sample: int, share: float
+) -> Layer:
+    """A call, in at most a share of the file."""
+    A, heads = call.matrix, _heads(call.matrix)
+    queries, keys = A.shape[-2:]
+    exact = _exact(A, share)
+    cells, top = (_COARSEST, 0) if exact else _finest(heads, queries, keys, share)
+    summary = A.summary(cells, cells, top=top)
+
+    def of(tensor: Tensor) -> NDArray[np.float32]:
+        return tensor.reshape(-1, heads, *tensor.shape[len(A.shape) - 2 :])[sample].float().cpu().numpy()
+
+    received = of(summary.received)
+    numbers = {
+        "largest": of(summary.largest).mean(-1),
+        "first": of(summary.first).mean(-1),
+        "received": received.max(-1) / queries,
+    }
+    if summary.entropy is not None:
+        numbers["entropy"] = of(summary.entropy).mean(-1)
+    if summary.distance is not None:
+        numbers["distance"] = of(summary.distance).mean(-1)
+    for name in THRESHOLDS:
+        if name != "first":
+            numbers[name] = np.array([math.nan if k.scores[name] is None else k.scores[name] for k in kinds])
+    curves = {"received": block_means(received)}
+    if summary.entropy is not None:
+        curves["entropy"] = block_means(of(summary.entropy))
+    links = None
+    if summary.top is not None:
+        links = Links(
+            indices=summary.top.indices.reshape(-1, heads, queries, top)[sample].cpu().numpy(),
+            weights=of(summary.top.values.flatten(-2)).reshape(heads, queries, top),
+        )
+    late = call.causal or call.kind == "cross"
+    return Layer(
+        name=call.module or "(outside)",
+        label=_label(call, index),
+        kind=call.kind,
+        map=of(summary.map.flatten(-2)).reshape(heads, *summary.map.shape[-2:]),
+        pairs=_pairs(A, exact, sample) if exact else links,
+        queries=queries,
+        keys=keys,
+        rows=_side(sides, queries, last=late),
+        columns=_side(sides, keys, last=call.causal and call.kind != "cross"),
+        numbers={name: values.tolist() for name, values in numbers.items()},
+        kinds=[k.kind for k in kinds],
+        curves=curves,
+        facts=_facts(call),
+    )
+
+
+def _heads(matrix: AttentionMatrix) -> int:
+    return matrix.shape[-3] if len(matrix.shape) > 2 else 1
+
+
+def _label(call: SeenAttention, index: int) -> str:
+    numbers = [part for part in call.module.split(".") if part.isdigit()]
+    return f"{call.module.split('.')[0]} {numbers[0]}" if numbers else call.module or f"call {index}"
+
+
+def _facts(call: SeenAttention) -> list[tuple[str, str | int | float]]:
+    facts: list[tuple[str, str | int | float]] = [("computed by", call.engine)]
+    if call.causal:
+        facts.append(("causal", "yes"))
+    if call.window:
+        facts.append(("window", call.window))
+    return facts + [("note", note) for note in call.notes]
+
+
+def _side(sides: list[Side], count: int, *, last: bool) -> int:
+    """Which side an axis is; bare positions where none has as many."""
+    fitting = [i for i, side in enumerate(sides) if side.count in (None, count)]
+    if not fitting:
+        sides.append(Positions(count))
+        return len(sides) - 1
+    return fitting[-1] if last else fitting[0]
+
+
+def _exact(A: AttentionMatrix, share: float) -> type[Cells] | type[Vectors] | None:
+    """How all pairs fit into a share of the file, if they do."""
+    heads, (queries, keys) = _heads(A), A.shape[-2:]
+    cells = Cells.bytes(heads, queries, keys)
+    vectors = Vectors.bytes(heads, queries, keys, A.query.shape[-1]) if _plain(A) else math.inf
+    if min(cells, vectors) > share:
+        return None
+    return Cells if cells <= vectors else Vectors
+
+
+def _plain(A: AttentionMatrix) -> bool:
+    """Whether rows follow from queries and keys alone."""
+    m = A.mechanism
+    return (
+        isinstance(m.score, ScaledDot)
+        and m.normalize is softmax
+        and m.bias is None
+        and m.softcap is None
+        and m.sinks is None
+        and not torch.is_tensor(m.factor(A.query.shape[-1]))
+        and isinstance(A.pattern, (Global, Causal))
+    )
+
+
+def _finest(heads: int, queries: int, keys: int, share: float) -> tuple[int, int]:
+    """The cells of the map along each axis and the links of each row that fill a share."""
+    cells = _FINEST
+    while cells > _COARSEST and 2 * heads * cells**2 > 0.5 * share:
+        cells //= 2
+    left = share - 2 * heads * cells**2
+    most = int(left / (heads * queries * Links.bytes_each(keys)))
+    return cells, min(max(most, 1), _MOST_LINKS, keys)
+
+
+def _pairs(A: AttentionMatrix, exact: type[Cells] | type[Vectors], sample: int) -> Cells | Vectors:
+    heads, (queries, keys) = _heads(A), A.shape[-2:]
+
+    def of(tensor: Tensor, *sizes: int) -> NDArray[np.float32]:
+        return tensor.reshape(-1, heads, *sizes)[sample].float().cpu().numpy()
+
+    if exact is Cells:
+        return Cells(of(A[..., :, :], queries, keys))
+    query, key, factor = A.inner_product()
+    key = key.repeat_interleave(heads // key.shape[-3], -3) if key.dim() > 2 else key
+    ahead = None
+    if isinstance(A.pattern, Causal):
+        ahead = keys - queries if A.pattern.align == "end" else 0
+    width = query.shape[-1]
+    return Vectors(of(query, queries, width), of(key, keys, width), factor, ahead)
+
+
+def _rollout(seen: Seen, sides: list[Side], sample: int) -> Layer | None:
+    """Attention followed through all layers, where they are of one shape: as one more layer, of one head."""
+    square = [call for call in seen if call.kind == "self" and call.matrix.shape[-1] == call.matrix.shape[-2]]
+    if len(square) < 2 or len({call.matrix.shape for call in square}) > 1:
+        return None
+    n = square[0].matrix.shape[-1]
+    cells = min(n, _ROLLOUT)
+    cell = torch.arange(n) * cells // n
+    R = seen.rollout(modules=[call.module for call in square])
+    columns = torch.nn.functional.one_hot(cell, cells).float()
+    product = (R @ columns).reshape(-1, n, cells)[sample].float()
+    pooled = torch.zeros(cells, cells).index_add(0, cell, product) / torch.bincount(cell)[:, None]
+    grid = pooled.numpy()[None]
+    return Layer(
+        name="rollout",
+        label="rollout",
+        kind="rollout",
+        map=grid,
+        pairs=Cells(grid) if cells == n else None,
+        queries=n,
+        keys=n,
+        rows=_side(sides, n, last=square[0].causal),
+        columns=_side(sides, n, last=square[0].causal),
+        curves={"received": block_means(product.sum(0).numpy()[None]) if cells == n else grid.sum(1)},
+        facts=[("followed through", f"{len(square)} layers, half around each")],
+    )
+
+
+def block_means(curves: NDArray[np.floating], points: int = _CURVE) -> NDArray[np.floating]:
+    """Curves `[H, N]` of at most so many points, each the mean of a stretch."""
+    count = curves.shape[-1]
+    if count <= points:
+        return curves
+    starts = np.arange(points) * count // points
+    return np.add.reduceat(curves, starts, axis=-1) / np.diff([*starts, count])
