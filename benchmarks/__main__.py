@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks import attention, classify_image, ideas, matrix, operator, startup
+from benchmarks import attention, classify_image, ideas, matrix, operator, startup, viewer
 
 PARTS = {
     "attention": attention.main,
@@ -11,6 +11,7 @@ PARTS = {
     "operator-memory": lambda: operator.main([operator.memory]),
     "matrix": matrix.main,
     "matrix-watching": lambda: matrix.main(["watching"]),
+    "viewer": viewer.main,
     "startup": startup.main,
     "digits": lambda: classify_image.digits(Path("runs/benchmarks")),
     "ideas": ideas.main,

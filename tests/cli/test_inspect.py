@@ -27,9 +27,9 @@ def test_one_file_that_shows_each_picture(heedful, shades, tmp_path, trained, wi
     assert not re.search(r"""(src|href)\s*=\s*["']?https?:""", page)
     for file in inputs:
         assert str(file) in page
-    assert page.count(f'"classTokens":{int(pooling == "class-token")}') == 2
-    assert page.count('"pooling":null') == (0 if pooling == "attention" else 2)
-    assert page.count('"layer 2"') == 2
+    assert page.count('"extra":["class token"]') == 2 * (pooling == "class-token")
+    assert page.count('"names":["the decision"]') == 2
+    assert page.count('"layer 1"') == 2
 
 
 def test_the_report_is_replaced_and_pictures_may_come_from_standard_input(

@@ -21,16 +21,16 @@ def test_a_section_shows_what_the_model_computed(shades, pooling, colour):
     classifier = ImageClassifier(ready.model, ready.training.classes, (8, 12), channels)
     section = picture_section(classifier, ready.validation, 2)
     tokens = 6 + (pooling == "class-token")
-    assert section.grid == (2, 3)
-    assert section.class_tokens == int(pooling == "class-token")
-    assert [layer.name for layer in section.layers] == ["layer 1", "layer 2"]
+    picture = section.sides[0]
+    assert (picture.grid, list(picture.extra)) == ((2, 3), ["class token"] * (pooling == "class-token"))
+    assert picture.pixels.shape == ((8, 12) if channels == 1 else (8, 12, 3))
+    shapes = [(layer.label, layer.kind, layer.queries, layer.keys) for layer in section.layers]
+    own = [("layer 0", "self", tokens, tokens), ("layer 1", "self", tokens, tokens)]
+    decision = [] if pooling == "class-token" else [("pooling", "cross", 1, tokens)]
+    assert shapes == [*own, *decision, ("rollout", "rollout", tokens, tokens)]
     for layer in section.layers:
-        assert layer.query.shape == layer.key.shape == (3, tokens, 4)
-        assert layer.received.sum(-1) == pytest.approx([tokens] * 3, rel=1e-5)
-    assert (section.pooling is None) == (pooling == "class-token")
-    assert section.rollout.shape == (tokens,)
-    assert section.rollout.sum() == pytest.approx(1, rel=1e-5)
-    assert section.picture.shape == ((8, 12) if channels == 1 else (8, 12, 3))
+        assert layer.pairs.weights.sum(-1) == pytest.approx(1, abs=1e-5)
+        assert section.sides[layer.columns] is picture
     assert section.truth == "light"
     probabilities = classifier.logits(ready.validation.images[2:3]).softmax(-1)[0]
     assert dict(section.predictions) == pytest.approx(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from heedful.inspection.report import MatrixSection, PictureSection, TableSection
+    from heedful.inspection.report import AttentionSection, MatrixSection, TableSection
     from heedful.ops import AttentionMatrix
 
 POSITIONS, CHECKED, CELLS, WIDTH = 65_536, 512, 64, 32
@@ -111,7 +111,7 @@ def first_act(positions: int) -> "tuple[dict[str, Any], MatrixSection]":
     return metrics, section
 
 
-def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], TableSection, list[PictureSection]]":
+def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], TableSection, list[AttentionSection]]":
     """Trains on digits, measures on the digits that stand last, and looks inside."""
     from rich.console import Console
 

@@ -1,13 +1,14 @@
 """What kind a head is: how much of its attention falls where the known kinds of heads look."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 
 from heedful._types import Bool, Float, Int, Tensor
-from heedful.ops import AttentionMatrix, Causal, Documents, Lengths, Local, Pattern, statistics
+from heedful.ops import AttentionMatrix, Causal, Documents, Local, Pattern, statistics
 from heedful.ops.engines.reduce import Part, Statistic, reduced
 
 THRESHOLDS = {
@@ -143,12 +144,10 @@ def head_kinds(
     _check(tokens, separators, queries, near)
     rows, fits = [], tokens is None
     for name, matrix in matrices:
-        crosses = name in cross or not _aligned(matrix)
-        own = None
-        if tokens is not None and not crosses and _fits(tokens, matrix.shape, matrix.shape[-1]):
-            own, fits = tokens.to(matrix.query.device), True
-        scores = _scores(matrix, crosses, own, separators, queries, near)
-        rows += [_row(name, head, {k: s[head] for k, s in scores.items()}, limits) for head in range(_heads(matrix))]
+        asked = questions(name, matrix, tokens, separators, queries, near=near, cross=cross, limits=limits)
+        fits = fits or (tokens is not None and not asked.crosses and _fits(tokens, matrix.shape, matrix.shape[-1]))
+        with torch.no_grad():
+            rows += asked.rows(reduced(matrix.source(), matrix.shape, asked.statistics) if asked.statistics else ())
     shapes = dict.fromkeys(matrix.shape for _, matrix in matrices)
     if rows and not fits:
         _raise_sizes("`tokens` must be [M] or [B, M], one for each key of self-attention", tokens, shapes)
@@ -157,59 +156,115 @@ def head_kinds(
     return HeadKinds(rows)
 
 
-def _scores(
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """What is asked of a matrix to tell its kinds of heads: statistics, which may pass by together with others.
+
+    Attributes:
+        crosses: whether it is cross-attention.
+        statistics: to be asked of the matrix.
+        rows: from what was found, its heads.
+    """
+
+    crosses: bool
+    statistics: Sequence[Statistic]
+    rows: Callable[[Sequence[Tensor]], list[HeadKind]]
+
+
+def questions(
+    name: str,
+    matrix: AttentionMatrix,
+    tokens: Int[Tensor, "*B N"] | None = None,
+    separators: Sequence[int] | None = None,
+    queries: Bool[Tensor, "*B N"] | None = None,
+    *,
+    near: int = 2,
+    cross: Collection[str] = (),
+    limits: Mapping[str, float] = THRESHOLDS,
+) -> Questions:
+    """What `head_kinds`, whose arguments these are, asks of one matrix."""
+    crosses = name in cross or not _aligned(matrix)
+    own = None
+    if tokens is not None and not crosses and _fits(tokens, matrix.shape, matrix.shape[-1]):
+        own = tokens.to(matrix.query.device)
+    asked, scores = _asked(matrix, crosses, own, separators, queries, near)
+
+    def rows(found: Sequence[Tensor]) -> list[HeadKind]:
+        of_kinds = scores(found)
+        return [_row(name, head, {k: s[head] for k, s in of_kinds.items()}, limits) for head in range(_heads(matrix))]
+
+    return Questions(crosses, asked, rows)
+
+
+def _asked(
     matrix: AttentionMatrix,
     crosses: bool,
     tokens: Tensor | None,
     separators: Sequence[int] | None,
     queries: Tensor | None,
     near: int,
-) -> dict[str, list[float | None]]:
-    """The scores of each kind, one a head."""
-    scores: dict[str, list[float | None]] = {kind: [None] * _heads(matrix) for kind in THRESHOLDS}
+) -> tuple[Sequence[Statistic], Callable[[Sequence[Tensor]], dict[str, list[float | None]]]]:
+    """What is asked of one matrix, and what makes of it the scores of each kind, one a head."""
     shape, normalize = matrix.shape, matrix.mechanism.normalize
+    none: dict[str, list[float | None]] = {kind: [None] * _heads(matrix) for kind in THRESHOLDS}
     if normalize.signed or 0 in shape:
-        return scores
-    targets = {"first": Lengths(1)} if crosses else _targets(tokens, separators, shape[-2], near)
-    asked = [_inside(matrix, list(targets.values()))]
+        return (), lambda found: none
+    device = matrix.query.device
+    places = {} if crosses else {"previous": (-1,), "current": (0,), "next": (1,), "local": range(-near, near + 1)}
+    offsets = sorted({offset for every in places.values() for offset in every})
+    columns = _columns(shape, offsets, device)
+    targets = {} if crosses else _targets(tokens, separators, shape[-2])
+    asked = [statistics.at(shape, columns), _inside(matrix, list(targets.values()))]
     if normalize.adds_up:
         asked.append(statistics.entropy(shape))
     if crosses:
-        keys = torch.arange(shape[-1], device=matrix.query.device, dtype=torch.float64)[:, None]
+        keys = torch.arange(shape[-1], device=device, dtype=torch.float64)[:, None]
         asked += [_places(matrix), statistics.spread(shape, keys)]
-    with torch.no_grad():
-        found = [_by_sample(matrix, one) for one in reduced(matrix.source(), shape, asked)]
-    seen, *inside = found[0].unbind(-1)
-    counts = (seen >= 2) & _counted(matrix, tokens, queries)
-    for kind, mass, number in zip(targets, inside[::2], inside[1::2], strict=True):
-        defined = counts & (number > 0)
-        if kind == "local":
-            mass, defined = mass - number / seen.clamp(min=1), defined & (number < seen)
-        scores[kind] = _means(mass, defined)
-    if normalize.adds_up:
-        scores["uniform"] = _means(found[1][..., 0] / seen.clamp(min=2).log(), counts)
-    if crosses:
-        expected, even = found[-2].unbind(-1)
-        scores["alignment"] = _alignment(expected, found[-1][..., 0] / even.masked_fill(even == 0, 1), counts)
-    return scores
+
+    def scores(found: Sequence[Tensor]) -> dict[str, list[float | None]]:
+        near_by, inside, *rest = (_by_sample(matrix, one) for one in found)
+        seen, *masses = inside.unbind(-1)
+        there = _by_sample(matrix, _visible_at(matrix, columns).expand(*shape[:-1], columns.shape[-1]))
+        scored, counts = dict(none), (seen >= 2) & _counted(matrix, tokens, queries)
+        scored["first"] = _means(near_by[..., 0], counts & there[..., 0])
+        for kind, every in places.items():
+            at = [1 + offsets.index(offset) for offset in every]
+            mass, number = near_by[..., at].sum(-1), there[..., at].sum(-1)
+            defined = counts & (number > 0)
+            if kind == "local":
+                mass, defined = mass - number / seen.clamp(min=1), defined & (number < seen)
+            scored[kind] = _means(mass, defined)
+        for kind, mass, number in zip(targets, masses[::2], masses[1::2], strict=True):
+            scored[kind] = _means(mass, counts & (number > 0))
+        if normalize.adds_up:
+            scored["uniform"] = _means(rest[0][..., 0] / seen.clamp(min=2).log(), counts)
+        if crosses:
+            expected, even = rest[-2].unbind(-1)
+            spread = rest[-1][..., 0] / even.masked_fill(even == 0, 1)
+            scored["alignment"] = _alignment(expected, spread, counts)
+        return scored
+
+    return asked, scores
 
 
-def _targets(tokens: Tensor | None, separators: Sequence[int] | None, queries: int, near: int) -> dict[str, Pattern]:
-    """Where each kind of head of self-attention looks."""
-    own = Local(0, 0, "end")
-    targets = {
-        "previous": Local(1, 0, "end") & ~own,
-        "current": own,
-        "next": Local(0, 1, "end") & ~own,
-        "first": Lengths(1),
-        "local": Local(near, near, "end"),
-    }
+def _columns(shape: Sequence[int], offsets: Sequence[int], device: torch.device) -> Int[Tensor, "N K"]:
+    """The first key, and those at some offsets from where each query stands, aligned at the end; -1 outside."""
+    own = torch.arange(shape[-2], device=device)[:, None] + (shape[-1] - shape[-2])
+    at = own + torch.tensor(offsets, dtype=torch.long, device=device)
+    outside = (at < 0) | (at >= shape[-1])
+    return torch.cat([torch.zeros_like(own), at.masked_fill(outside, -1)], dim=-1)
+
+
+def _targets(tokens: Tensor | None, separators: Sequence[int] | None, queries: int) -> dict[str, Pattern]:
+    """Where each kind of head of self-attention looks that goes by tokens."""
     if tokens is None:
-        return targets
+        return {}
     asking = tokens[..., tokens.shape[-1] - queries :]
     before = torch.cat([torch.full_like(tokens[..., :1], -1), tokens[..., :-1]], dim=-1)
-    targets["same"] = Documents(asking, tokens) & ~own
-    targets["induction"] = Documents(asking, before.masked_fill(tokens < 0, -1)) & Causal("end")
+    targets: dict[str, Pattern] = {
+        "same": Documents(asking, tokens) & ~Local(0, 0, "end"),
+        "induction": Documents(asking, before.masked_fill(tokens < 0, -1)) & Causal("end"),
+    }
     if separators is not None:
         marked = torch.isin(tokens, torch.as_tensor(separators, dtype=tokens.dtype, device=tokens.device))
         targets["separator"] = Documents(torch.zeros_like(asking), marked.to(asking.dtype) - 1)
@@ -219,16 +274,30 @@ def _targets(tokens: Tensor | None, separators: Sequence[int] | None, queries: i
 def _inside(matrix: AttentionMatrix, patterns: Sequence[Pattern]) -> Statistic:
     """How many keys a row sees; for each pattern the mass in it, and how many visible keys are."""
     shape = matrix.shape
+    kept: list[Any] = []  # masks that are the same for all heads serve all of a tile
 
-    def of(part: Part) -> Tensor:
+    def masks(part: Part) -> list[Any]:
+        if kept and kept[0] is part.rows:
+            return kept
         visible = _visible(matrix, part)
-        found = [visible.sum(-1)]
+        found: list[Any] = [part.rows, visible.sum(-1)]
         for pattern in patterns:
             inside = _of_heads(pattern.allowed(part.rows[:, None], part.columns[None], shape), part, shape)
             here = _span(inside)
             inside = inside[..., here]
-            found += [part.weights[..., here].masked_fill(~inside, 0).sum(-1), (visible[..., here] & inside).sum(-1)]
-        return torch.stack(torch.broadcast_tensors(*(f.to(part.weights.dtype) for f in found)), dim=-1)
+            found.append((here, inside.to(part.weights.dtype), (visible[..., here] & inside).sum(-1)))
+        if part.heads is not None and all(number.dim() == 1 for number in (found[1], *(one[2] for one in found[2:]))):
+            kept[:] = found
+        return found
+
+    def of(part: Part) -> Tensor:
+        _, seen, *ours = masks(part)
+        found = [seen]
+        for here, inside, number in ours:
+            weights = part.weights[..., here]
+            found += [statistics.dot(weights, inside.expand_as(weights))[..., 0], number]
+        like = part.weights[..., 0]
+        return torch.stack([f.to(like.dtype).expand_as(like) for f in found], dim=-1)
 
     return Statistic("row", (shape[-2], 1 + 2 * len(patterns)), of)
 
@@ -258,6 +327,16 @@ def _visible(matrix: AttentionMatrix, part: Part) -> Bool[Tensor, "... n m"]:
         bias = matrix.bias.at(rows, columns, shape)
         visible = visible & _of_heads(bias > torch.finfo(bias.dtype).min / 2, part, shape)
     return visible.expand(*visible.shape[:-2], len(part.rows), len(part.columns))
+
+
+def _visible_at(matrix: AttentionMatrix, columns: Int[Tensor, "N K"]) -> Bool[Tensor, "... N K"]:
+    """Which of some keys of each row it may see; -1 is none."""
+    rows, places = torch.arange(len(columns), device=columns.device)[:, None, None], columns.clamp(min=0)[:, None]
+    visible = matrix.pattern.allowed(rows, places, matrix.shape)[..., 0, :] & (columns >= 0)
+    if matrix.bias is not None:
+        bias = matrix.bias.at(rows, places, matrix.shape)[..., 0, :]
+        visible = visible & (bias > torch.finfo(bias.dtype).min / 2)
+    return visible
 
 
 def _span(inside: Bool[Tensor, "... n m"]) -> slice:

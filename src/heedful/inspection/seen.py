@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from heedful._types import Float, Int, Tensor
 from heedful.inspection import storage
@@ -14,6 +14,10 @@ from heedful.inspection.rollout import Rollout, rollout
 from heedful.ops import AttentionMatrix
 from heedful.ops.summaries import Summary
 
+if TYPE_CHECKING:
+    from heedful.inspection.report import AttentionSection, Side
+
+_NOTEBOOK_ROOM = 2_000_000  # bytes of numbers in the page of a notebook, which is kept with it
 By = Literal["entropy", "max", "effective_keys", "received", "distance", "first"]
 _FIELDS = {
     "entropy": "entropy",
@@ -215,6 +219,88 @@ class Seen(Sequence[SeenAttention]):
             WatchFolderError: the folder is in use or cannot be written, or a mechanism has parts that are not of `heedful.ops`.
         """
         storage.save(self, folder, self.missed)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sides: "Sequence[Side | Sequence[str]]" = (),
+        title: str = "Attention",
+        tokens: Int[Tensor, "*B N"] | None = None,
+        separators: Sequence[int] | None = None,
+        sample: int = 0,
+        room: int | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes one HTML file in which all of it can be looked at, without a network.
+
+        Args:
+            path: the file; its folder must exist, and a file that stands there is replaced.
+            sides: what stands along the axes: `heedful.inspection.report.Text`, `Picture`, `Sound`, `Series`, `Positions`, or
+                tokens as strings. An axis takes one that has as many positions as it has: the last for decoders and the
+                queries of cross-attention, else the first.
+            title: the heading.
+            tokens: of the keys of self-attention, as for `heads`.
+            separators: which tokens are separators.
+            sample: which one of a batch.
+            room: bytes of numbers that the file may hold, 8 million by default: they decide whether every weight of a head
+                is kept, or the largest of each row beside an exact map.
+            about: short facts that stand under the heading.
+
+        Raises:
+            ValueError: nothing was seen, or `sample` or a side does not fit; nothing is written.
+            FileNotFoundError: the folder does not exist.
+
+        Example:
+            >>> import os, tempfile
+            >>> model = heedful.nn.TransformerEncoder(width=8, heads=2, layers=3)
+            >>> with heedful.watch(model) as seen:
+            ...     _ = model(torch.zeros(1, 3, 8))
+            >>> path = tempfile.mkdtemp() + "/report.html"
+            >>> seen.report(path, sides=[["the", "sky", "is"]])
+            >>> os.path.getsize(path) < 200_000
+            True
+        """
+        from heedful.inspection.report import write_report
+
+        section = self._section(title, sides, tokens, separators, sample, room)
+        write_report(path, title=title, sections=[section], about=about)
+
+    def _section(
+        self,
+        title: str,
+        sides: "Sequence[Side | Sequence[str]]" = (),
+        tokens: Tensor | None = None,
+        separators: Sequence[int] | None = None,
+        sample: int = 0,
+        room: int | None = None,
+    ) -> "AttentionSection":
+        from heedful.inspection.report import portrait
+        from heedful.inspection.report.sides import Text
+
+        missed = "; ".join(f"{m.module or 'the model'}: {m.why}" for m in self.missed)
+        return portrait.attention_section(
+            self,
+            title=title,
+            text=f"Not seen, though expected: {missed}." if missed else "",
+            sides=[Text(side) if isinstance(side, (list, tuple)) else side for side in sides],
+            tokens=tokens,
+            separators=separators,
+            sample=sample,
+            room=portrait.ROOM if room is None else room,
+        )
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of a notebook, of which it can touch nothing."""
+        from html import escape
+
+        from heedful.inspection.report import render_report
+
+        if not self._calls:
+            return f"<pre>{escape(str(self))}</pre>"
+        page = render_report(title="Attention", sections=[self._section("Attention", room=_NOTEBOOK_ROOM)])
+        frame = 'sandbox="allow-scripts allow-downloads" width="100%" height="900" style="border: 0"'
+        return f'<iframe title="Attention" {frame} srcdoc="{escape(page)}"></iframe>'
 
     def __str__(self) -> str:
         """A table of the calls, then their notes, then what was missed."""

@@ -28,7 +28,7 @@ def lse(shape: Shape) -> Statistic:
 
 def entropy(shape: Shape) -> Statistic:
     """`-sum_j p log p`, in nats."""
-    return Statistic("row", (shape[-2], 1), lambda part: _dot(part.weights, _log(part.weights, part.scratch())).neg())
+    return Statistic("row", (shape[-2], 1), lambda part: dot(part.weights, _log(part.weights, part.scratch())).neg())
 
 
 def largest(shape: Shape) -> Statistic:
@@ -40,7 +40,7 @@ def effective_keys(shape: Shape) -> Statistic:
     """`(sum_j p)^2 / sum_j p^2`."""
 
     def of(part: Part) -> Tensor:
-        squares = _dot(part.weights, part.weights)
+        squares = dot(part.weights, part.weights)
         return part.mass.square() / squares.masked_fill(squares == 0, 1)
 
     return Statistic("row", (shape[-2], 1), of)
@@ -90,7 +90,7 @@ def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M
                 part.rows,
                 (x - y.mT).abs_() if flat else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist"),
             )
-        return _dot(part.weights, kept[1].expand_as(part.weights)) / _positive(part.mass)
+        return dot(part.weights, kept[1].expand_as(part.weights)) / _positive(part.mass)
 
     return Statistic("row", (shape[-2], 1), of)
 
@@ -105,7 +105,7 @@ def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
             mean = (p @ position[:, None]) / mass
             room = part.scratch()
             apart = (position - mean).square() if room is None else torch.sub(position, mean, out=room).square_()
-            total = total + _dot(p, apart) / mass
+            total = total + dot(p, apart) / mass
         exact = total == 0  # the root has no slope there
         return total.masked_fill(exact, 1).sqrt().masked_fill(exact, 0)
 
@@ -169,7 +169,7 @@ def overlap(shape: Shape) -> Statistic:
 
     def of(part: Part) -> Tensor:
         assert part.other is not None
-        return _dot(part.weights, part.other)
+        return dot(part.weights, part.other)
 
     return Statistic("row", (shape[-2], 1), of)
 
@@ -180,7 +180,7 @@ def squares(shape: Shape, *, other: bool = False) -> Statistic:
     def of(part: Part) -> Tensor:
         p = part.other if other else part.weights
         assert p is not None
-        return _dot(p, p)
+        return dot(p, p)
 
     return Statistic("row", (shape[-2], 1), of)
 
@@ -205,7 +205,7 @@ def _largest(weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, place.gather(-1, at)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def dot(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of each row, `[..., n, 1]`."""
     if a.dim() != 3:
         return (a * b).sum(-1, keepdim=True)

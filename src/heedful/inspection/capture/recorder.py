@@ -25,7 +25,7 @@ from heedful.ops.engines.reference import all_heads, at_least_float32
 _ROUNDING = 8  # how many units of rounding an output may be off, for each unit of its scores
 _TF32 = 5e-4  # the rounding of accelerators in float32
 _UNREADABLE = "its numbers cannot be read: tensors without data, or a transform of `torch.func` at work"
-_CROSS = ("crossatt", "encdecatt", "encoderatt", "coatt")  # in names of modules, without underscores
+_CROSS = ("crossatt", "encdecatt", "encoderatt", "coatt", "pooling")  # in names of modules, without underscores
 _MASKS = 4  # read masks that are kept: the layers of a model share them
 
 

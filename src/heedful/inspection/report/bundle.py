@@ -71,7 +71,9 @@ def join(sources: dict[str, str]) -> str:
         assert "</script" not in body.lower(), f"{name} would end the script element"
         assert "<!--" not in body, f"{name} would open a comment in the script element"
         given = f"return {{ {', '.join(exports[name])} }};"
-        parts.append(f"const {_variable(name)} = (() => {{ // {name}\n{''.join(taken)}{body.strip()}\n{given}\n}})();\n")
+        parts.append(
+            f"const {_variable(name)} = (() => {{ // {name}\n{''.join(taken)}{body.strip()}\n{given}\n}})();\n"
+        )
     return "\n" + "\n".join(parts)
 
 

@@ -1,14 +1,14 @@
 """From what was seen of a model to a section of a report: one pass over each matrix, and nothing N x N."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from heedful._types import Int, Tensor
-from heedful.inspection.heads import THRESHOLDS, HeadKind
+from heedful.inspection.heads import THRESHOLDS, Questions, questions
 from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
 from heedful.inspection.report.sides import Positions, Side
 from heedful.inspection.seen import Seen, SeenAttention
@@ -55,27 +55,27 @@ def attention_section(
         batch = math.prod(call.matrix.shape[:-3])
         if not 0 <= sample < batch:
             raise ValueError(f"`sample` must be from 0 to {batch - 1}, of the batch of {call.module!r}: got {sample}.")
-    kinds = list(seen.heads(tokens, separators))
+    cross = {call.module for call in seen if call.kind == "cross"}
     rows = sum(_heads(call.matrix) * call.matrix.shape[-2] for call in seen)
-    placed, layers, start = [*sides], [], 0
+    placed, layers = [*sides], []
+    stacks = {call.module.split(".")[0] for call in seen if any(part.isdigit() for part in call.module.split("."))}
     for index, call in enumerate(seen):
-        heads = _heads(call.matrix)
-        share = room * heads * call.matrix.shape[-2] / rows
-        layers.append(_layer(call, index, kinds[start : start + heads], placed, sample, share))
-        start += heads
+        asked = questions(call.module, call.matrix, tokens, separators, cross=cross)
+        share = room * _heads(call.matrix) * call.matrix.shape[-2] / rows
+        with torch.no_grad():
+            layers.append(_layer(call, _label(call, index, stacks), asked, placed, sample, share))
     followed = _rollout(seen, placed, sample)
     return AttentionSection(title, text, layers if followed is None else [*layers, followed], placed)
 
 
-def _layer(
-    call: SeenAttention, index: int, kinds: Sequence[HeadKind], sides: list[Side], sample: int, share: float
-) -> Layer:
+def _layer(call: SeenAttention, label: str, asked: Questions, sides: list[Side], sample: int, share: float) -> Layer:
     """A call, in at most a share of the file."""
     A, heads = call.matrix, _heads(call.matrix)
     queries, keys = A.shape[-2:]
     exact = _exact(A, share)
     cells, top = (_COARSEST, 0) if exact else _finest(heads, queries, keys, share)
-    summary = A.summary(cells, cells, top=top)
+    summary = A.summary(cells, cells, top=top, also=asked.statistics)
+    kinds = asked.rows(summary.also)
 
     def of(tensor: Tensor) -> NDArray[np.float32]:
         return tensor.reshape(-1, heads, *tensor.shape[len(A.shape) - 2 :])[sample].float().cpu().numpy()
@@ -105,7 +105,7 @@ def _layer(
     late = call.causal or call.kind == "cross"
     return Layer(
         name=call.module or "(outside)",
-        label=_label(call, index),
+        label=label,
         kind=call.kind,
         map=of(summary.map.flatten(-2)).reshape(heads, *summary.map.shape[-2:]),
         pairs=_pairs(A, exact, sample) if exact else links,
@@ -124,9 +124,12 @@ def _heads(matrix: AttentionMatrix) -> int:
     return matrix.shape[-3] if len(matrix.shape) > 2 else 1
 
 
-def _label(call: SeenAttention, index: int) -> str:
+def _label(call: SeenAttention, index: int, stacks: Collection[str]) -> str:
+    """The number of a layer, with the name of its stack where there are several."""
     numbers = [part for part in call.module.split(".") if part.isdigit()]
-    return f"{call.module.split('.')[0]} {numbers[0]}" if numbers else call.module or f"call {index}"
+    if not numbers:
+        return call.module or f"call {index}"
+    return f"{'layer' if len(stacks) == 1 else call.module.split('.')[0]} {numbers[0]}"
 
 
 def _facts(call: SeenAttention) -> list[tuple[str, str | int | float]]:

@@ -60,7 +60,8 @@ class Part:
         if id(cells) not in self._cells:
             row = cells[self.rows]
             here = torch.arange(int(row[0]), int(row[-1]) + 1, device=row.device)
-            self._cells[id(cells)] = here, (here[:, None] == row).to(self.weights.dtype) @ self.weights
+            sums = self.weights.new_zeros(*self.weights.shape[:-2], len(here), self.weights.shape[-1])
+            self._cells[id(cells)] = here, sums.index_add(-2, row - row[0], self.weights)
         return self._cells[id(cells)]
 
     def scratch(self) -> Float[Tensor, "... n m"] | None:

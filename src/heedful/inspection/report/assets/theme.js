@@ -20,7 +20,11 @@ export function readAddress() {
 export function writeAddress(change) {
   const { section, theme, view } = { ...readAddress(), ...change };
   const parts = [section, theme && `theme=${theme}`, ...Object.entries(view).map(([name, value]) => `${name}=${encodeURIComponent(value)}`)];
-  window.history.replaceState(null, "", `#${parts.filter(Boolean).join("&")}`);
+  try {
+    window.history.replaceState(null, "", `#${parts.filter(Boolean).join("&")}`);
+  } catch {
+    // in the frame of a notebook the page has no address of its own
+  }
 }
 
 function unescaped(text) {

@@ -1,0 +1,121 @@
+"""The report of a large model: how large the file is, how long it takes to make, to paint, and to point at."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import heedful
+from benchmarks._measure import RESULTS, keep
+from heedful.inspection.report import Text
+
+# name, layers, heads, width, positions, megabytes that the file may have
+CASES = (
+    ("1,024 positions, 12 layers of 12 heads", 12, 12, 768, 1024, 12),
+    ("16,384 positions, 1 layer of 8 heads", 1, 8, 512, 16_384, 20),
+)
+LONGEST_FRAME_MS, FIRST_PAINT_MS, WINDOW_MS = 50, 1000, 300
+
+
+def model(layers: int, heads: int, width: int) -> nn.Module:
+    """An encoder of PyTorch's with random weights."""
+    layer = nn.TransformerEncoderLayer(width, heads, 4 * width, batch_first=True)
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False).eval()
+
+
+def reports(folder: Path) -> list[dict[str, Any]]:
+    """Makes a report of each case, opens it, and moves the pointer over its overview and its map."""
+    rows = []
+    for name, layers, heads, width, n, megabytes in CASES:
+        network, x = model(layers, heads, width), torch.randn(1, n, width)
+        with torch.inference_mode():
+            with heedful.watch(network) as seen:
+                network(x)
+            started = time.perf_counter()
+            with heedful.watch(network) as seen:
+                network(x)
+            forward = time.perf_counter() - started
+        path = folder / f"{n}.html"
+        started = time.perf_counter()
+        seen.report(path, sides=[Text([f"word{i % 997}" for i in range(n)])])
+        build = time.perf_counter() - started
+        row = {
+            "case": name,
+            "megabytes": path.stat().st_size / 1e6,
+            "megabytes_asked": megabytes,
+            "watched_forward_s": forward,
+            "build_s": build,
+            "build_asked_s": 3 * forward + 2,
+        }
+        with page() as opened:
+            row |= pointed(opened, path.as_uri())
+        rows.append(row)
+        print(json.dumps(row, indent=2), flush=True)
+    return rows
+
+
+@contextmanager
+def page() -> Iterator[Any]:
+    """A page of the system's Chromium."""
+    import os
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    executable = os.environ.get("HEEDFUL_CHROMIUM") or next(filter(None, map(shutil.which, names)))
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        browser.close()
+
+
+def pointed(opened: Any, address: str) -> dict[str, Any]:
+    """When the page first paints, and the longest task of its main thread while the pointer moves over each view."""
+    opened.goto(address)
+    opened.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length > 0")
+    paint = opened.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    found: dict[str, Any] = {"first_paint_ms": paint, "first_paint_asked_ms": FIRST_PAINT_MS, "longest_frame_ms": {}}
+    for view in ("overview", "map", "input", "layers"):
+        opened.goto(f"{address}#section-0&view={view}&head=0")
+        opened.wait_for_timeout(3000)  # until all is decoded and drawn
+        found["longest_frame_ms"][view] = longest_task(opened)
+    found["longest_frame_asked_ms"] = LONGEST_FRAME_MS
+    return found
+
+
+def longest_task(opened: Any) -> float:
+    """Moves the pointer to and fro under the browser's own tracing."""
+    session = opened.context.new_cdp_session(opened)
+    events: list[dict[str, Any]] = []
+    session.on("Tracing.dataCollected", lambda part: events.extend(part["value"]))
+    done: list[Any] = []
+    session.on("Tracing.tracingComplete", lambda event: done.append(event))
+    session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": {"includedCategories": ["toplevel"]}})
+    box = opened.locator(".attend-stage").bounding_box()
+    top, height = max(box["y"], 0), min(box["height"], 880 - max(box["y"], 0))
+    for step in range(240):
+        across, down = (step * 37 % 240) / 240, step / 240
+        opened.mouse.move(box["x"] + 10 + across * (box["width"] - 20), top + 10 + down * (height - 20))
+    session.send("Tracing.end")
+    while not done:
+        opened.wait_for_timeout(50)
+    threads = {
+        (e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [e["dur"] / 1000 for e in events if e.get("dur") and (e["pid"], e["tid"]) in threads]
+    return max(tasks, default=0.0)
+
+
+def main() -> None:
+    """Prints what was measured, keeps results/viewer.json."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        keep("viewer", {"reports": reports(Path(folder))})
+    print(f"kept in {RESULTS.name}/viewer.json")
