@@ -147,7 +147,7 @@ def head_kinds(
         asked = questions(name, matrix, tokens, separators, queries, near=near, cross=cross, limits=limits)
         fits = fits or (tokens is not None and not asked.crosses and _fits(tokens, matrix.shape, matrix.shape[-1]))
         with torch.no_grad():
-            rows += asked.rows(reduced(matrix.source(), matrix.shape, asked.statistics) if asked.statistics else ())
+            rows += asked.rows(ask(matrix, asked.statistics))
     shapes = dict.fromkeys(matrix.shape for _, matrix in matrices)
     if rows and not fits:
         _raise_sizes("`tokens` must be [M] or [B, M], one for each key of self-attention", tokens, shapes)
@@ -162,13 +162,20 @@ class Questions:
 
     Attributes:
         crosses: whether it is cross-attention.
-        statistics: to be asked of the matrix.
+        statistics: to be asked of the matrix, by name.
         rows: from what was found, its heads.
     """
 
     crosses: bool
-    statistics: Sequence[Statistic]
-    rows: Callable[[Sequence[Tensor]], list[HeadKind]]
+    statistics: Mapping[str, Statistic]
+    rows: Callable[[Mapping[str, Tensor]], list[HeadKind]]
+
+
+def ask(matrix: AttentionMatrix, statistics: Mapping[str, Statistic]) -> dict[str, Tensor]:
+    """What statistics find, all in one pass."""
+    if not statistics:
+        return {}
+    return dict(zip(statistics, reduced(matrix.source(), matrix.shape, list(statistics.values())), strict=True))
 
 
 def questions(
@@ -189,7 +196,7 @@ def questions(
         own = tokens.to(matrix.query.device)
     asked, scores = _asked(matrix, crosses, own, separators, queries, near)
 
-    def rows(found: Sequence[Tensor]) -> list[HeadKind]:
+    def rows(found: Mapping[str, Tensor]) -> list[HeadKind]:
         of_kinds = scores(found)
         return [_row(name, head, {k: s[head] for k, s in of_kinds.items()}, limits) for head in range(_heads(matrix))]
 
@@ -203,32 +210,34 @@ def _asked(
     separators: Sequence[int] | None,
     queries: Tensor | None,
     near: int,
-) -> tuple[Sequence[Statistic], Callable[[Sequence[Tensor]], dict[str, list[float | None]]]]:
+) -> tuple[Mapping[str, Statistic], Callable[[Mapping[str, Tensor]], dict[str, list[float | None]]]]:
     """What is asked of one matrix, and what makes of it the scores of each kind, one a head."""
     shape, normalize = matrix.shape, matrix.mechanism.normalize
     none: dict[str, list[float | None]] = {kind: [None] * _heads(matrix) for kind in THRESHOLDS}
     if normalize.signed or 0 in shape:
-        return (), lambda found: none
+        return {}, lambda found: none
     device = matrix.query.device
-    places = {} if crosses else {"previous": (-1,), "current": (0,), "next": (1,), "local": range(-near, near + 1)}
+    places: dict[str, Sequence[int]] = (
+        {} if crosses else {"previous": (-1,), "current": (0,), "next": (1,), "local": range(-near, near + 1)}
+    )
     offsets = sorted({offset for every in places.values() for offset in every})
     columns = _columns(shape, offsets, device)
     targets = {} if crosses else _targets(tokens, separators, shape[-2])
-    asked = [statistics.at(shape, columns), _inside(matrix, list(targets.values()))]
+    asked = {"near": statistics.at(shape, columns), "inside": _inside(matrix, list(targets.values()))}
     if normalize.adds_up:
-        asked.append(statistics.entropy(shape))
+        asked["entropy"] = statistics.entropy(shape)
     if crosses:
         keys = torch.arange(shape[-1], device=device, dtype=torch.float64)[:, None]
-        asked += [_places(matrix), statistics.spread(shape, keys)]
+        asked |= {"places": _places(matrix), "spread": statistics.spread(shape, keys)}
 
-    def scores(found: Sequence[Tensor]) -> dict[str, list[float | None]]:
-        near_by, inside, *rest = (_by_sample(matrix, one) for one in found)
-        seen, *masses = inside.unbind(-1)
+    def scores(every: Mapping[str, Tensor]) -> dict[str, list[float | None]]:
+        found = {name: _by_sample(matrix, every[name]) for name in asked}
+        near_by, (seen, *masses) = found["near"], found["inside"].unbind(-1)
         there = _by_sample(matrix, _visible_at(matrix, columns).expand(*shape[:-1], columns.shape[-1]))
         scored, counts = dict(none), (seen >= 2) & _counted(matrix, tokens, queries)
         scored["first"] = _means(near_by[..., 0], counts & there[..., 0])
-        for kind, every in places.items():
-            at = [1 + offsets.index(offset) for offset in every]
+        for kind, of_kind in places.items():
+            at = [1 + offsets.index(offset) for offset in of_kind]
             mass, number = near_by[..., at].sum(-1), there[..., at].sum(-1)
             defined = counts & (number > 0)
             if kind == "local":
@@ -237,10 +246,10 @@ def _asked(
         for kind, mass, number in zip(targets, masses[::2], masses[1::2], strict=True):
             scored[kind] = _means(mass, counts & (number > 0))
         if normalize.adds_up:
-            scored["uniform"] = _means(rest[0][..., 0] / seen.clamp(min=2).log(), counts)
+            scored["uniform"] = _means(found["entropy"][..., 0] / seen.clamp(min=2).log(), counts)
         if crosses:
-            expected, even = rest[-2].unbind(-1)
-            spread = rest[-1][..., 0] / even.masked_fill(even == 0, 1)
+            expected, even = found["places"].unbind(-1)
+            spread = found["spread"][..., 0] / even.masked_fill(even == 0, 1)
             scored["alignment"] = _alignment(expected, spread, counts)
         return scored
 

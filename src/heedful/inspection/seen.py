@@ -283,7 +283,7 @@ class Seen(Sequence[SeenAttention]):
             self,
             title=title,
             text=f"Not seen, though expected: {missed}." if missed else "",
-            sides=[Text(side) if isinstance(side, (list, tuple)) else side for side in sides],
+            sides=[Text(side) if isinstance(side, Sequence) else side for side in sides],
             tokens=tokens,
             separators=separators,
             sample=sample,

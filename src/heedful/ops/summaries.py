@@ -48,8 +48,6 @@ class Summary(NamedTuple):
         first: the weight of the first key in each row.
         received: what each key gets, summed over the rows `[..., H, M]`.
         map: the matrix on a coarse grid, as `AttentionMatrix.pool` gives it.
-        top: the largest weights of each row, as `AttentionMatrix.topk` gives them; None where none were asked for.
-        also: what further statistics found.
     """
 
     lse: Float[Tensor, "... N"] | None
@@ -60,8 +58,6 @@ class Summary(NamedTuple):
     first: Float[Tensor, "... N"]
     received: Float[Tensor, "... M"]
     map: Float[Tensor, "... r c"]
-    top: TopK | None = None
-    also: tuple[Tensor, ...] = ()
 
 
 class Summaries(abc.ABC):
@@ -280,14 +276,8 @@ class Summaries(abc.ABC):
         empty = product == 0
         return both[..., 0] / product.masked_fill(empty, 1).sqrt()
 
-    def summary(self, rows: int = 64, columns: int = 64, *, top: int = 0, also: Sequence[Statistic] = ()) -> Summary:
-        """All that is worth knowing, from one pass.
-
-        Args:
-            rows: how many rows the map has at most.
-            columns: how many columns it has at most.
-            top: how many of the largest weights of each row are found, at most.
-            also: further statistics, which pass by together with these.
+    def summary(self, rows: int = 64, columns: int = 64) -> Summary:
+        """All that is worth knowing, from one pass; the map has at most so many cells.
 
         Raises:
             ValueError: the weights may be negative.
@@ -310,11 +300,8 @@ class Summaries(abc.ABC):
         if shape[-1] == shape[-2]:
             positions = self._positions_of("keys", None, shape[-1])
             asked["distance"] = statistics.distance(shape, positions, positions)
-        if top:
-            asked["top"] = statistics.top(shape, min(top, shape[-1]))
-        every = self._reduce(*asked.values(), *also)
-        found = dict(zip(asked, every, strict=False))
-        of_rows = {name: t[..., 0] for name, t in found.items() if name not in ("lse", "map", "top")}
+        found = dict(zip(asked, self._reduce(*asked.values()), strict=True))
+        of_rows = {name: t[..., 0] for name, t in found.items() if name not in ("lse", "map")}
         return Summary(
             lse=seen_lse(found["lse"]) if "lse" in found else None,
             entropy=of_rows.get("entropy"),
@@ -324,8 +311,6 @@ class Summaries(abc.ABC):
             first=of_rows["first"],
             received=of_rows["received"],
             map=found["map"] / torch.bincount(row_cell, minlength=rows)[:, None],
-            top=top_of(found["top"]) if top else None,
-            also=every[len(asked) :],
         )
 
     def _reduce(self, *asked: Statistic) -> tuple[Tensor, ...]:

@@ -1,18 +1,21 @@
 """From what was seen of a model to a section of a report: one pass over each matrix, and nothing N x N."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from heedful._checks import Shape
 from heedful._types import Int, Tensor
-from heedful.inspection.heads import THRESHOLDS, Questions, questions
+from heedful.inspection.heads import THRESHOLDS, HeadKind, Questions, ask, questions
 from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
 from heedful.inspection.report.sides import Positions, Side
 from heedful.inspection.seen import Seen, SeenAttention
-from heedful.ops import AttentionMatrix, Causal, Global, ScaledDot, softmax
+from heedful.ops import AttentionMatrix, Causal, Global, ScaledDot, softmax, statistics
+from heedful.ops.engines.reduce import Statistic
+from heedful.ops.summaries import top_of
 
 ROOM = 8_000_000  # bytes of numbers in a file, before they are written as text
 _FINEST, _COARSEST = 512, 64  # cells of a map along each axis
@@ -73,51 +76,62 @@ def _layer(call: SeenAttention, label: str, asked: Questions, sides: list[Side],
     A, heads = call.matrix, _heads(call.matrix)
     queries, keys = A.shape[-2:]
     exact = _exact(A, share)
-    cells, top = (_COARSEST, 0) if exact else _finest(heads, queries, keys, share)
-    summary = A.summary(cells, cells, top=top, also=asked.statistics)
-    kinds = asked.rows(summary.also)
-
-    def of(tensor: Tensor) -> NDArray[np.float32]:
-        return tensor.reshape(-1, heads, *tensor.shape[len(A.shape) - 2 :])[sample].float().cpu().numpy()
-
-    received = of(summary.received)
-    numbers = {
-        "largest": of(summary.largest).mean(-1),
-        "first": of(summary.first).mean(-1),
-        "received": received.max(-1) / queries,
-    }
-    if summary.entropy is not None:
-        numbers["entropy"] = of(summary.entropy).mean(-1)
-    if summary.distance is not None:
-        numbers["distance"] = of(summary.distance).mean(-1)
-    for name in THRESHOLDS:
-        if name != "first":
-            numbers[name] = np.array([math.nan if k.scores[name] is None else k.scores[name] for k in kinds])
-    curves = {"received": block_means(received)}
-    if summary.entropy is not None:
-        curves["entropy"] = block_means(of(summary.entropy))
-    links = None
-    if summary.top is not None:
-        links = Links(
-            indices=summary.top.indices.reshape(-1, heads, queries, top)[sample].cpu().numpy(),
-            weights=of(summary.top.values.flatten(-2)).reshape(heads, queries, top),
-        )
-    late = call.causal or call.kind == "cross"
+    cells, links = (_COARSEST, 0) if exact else _finest(heads, queries, keys, share)
+    rows, columns = min(cells, queries), min(cells, keys)
+    every = ask(A, {**asked.statistics, **_statistics(A.shape, rows, columns, links)})
+    kinds = asked.rows(every)
+    found = {name: t.reshape(-1, heads, *t.shape[-2:])[sample].float().cpu() for name, t in every.items()}
+    top, late = top_of(found["top"]) if links else None, call.causal or call.kind == "cross"
     return Layer(
         name=call.module or "(outside)",
         label=label,
         kind=call.kind,
-        map=of(summary.map.flatten(-2)).reshape(heads, *summary.map.shape[-2:]),
-        pairs=_pairs(A, exact, sample) if exact else links,
+        map=(found["map"] / torch.bincount(_cells(queries, rows))[:, None]).numpy(),
+        pairs=_pairs(A, exact, sample) if exact else top and Links(top.indices.numpy(), top.values.numpy()),
         queries=queries,
         keys=keys,
         rows=_side(sides, queries, last=late),
         columns=_side(sides, keys, last=call.causal and call.kind != "cross"),
-        numbers={name: values.tolist() for name, values in numbers.items()},
+        numbers=_numbers(found, kinds),
         kinds=[k.kind for k in kinds],
-        curves=curves,
+        curves={name: block_means(found[name][..., 0].numpy()) for name in ("entropy", "received") if name in found},
         facts=_facts(call),
     )
+
+
+def _statistics(shape: Shape, rows: int, columns: int, links: int) -> dict[str, Statistic]:
+    """What is asked of a matrix beside the kinds of its heads."""
+    queries, keys = shape[-2:]
+    row_cell, column_cell = _cells(queries, rows), _cells(keys, columns)
+    asked = {
+        "largest": statistics.largest(shape),
+        "first": statistics.share(shape, 0),
+        "received": statistics.received(shape, row_cell),
+        "map": statistics.pooled(shape, row_cell, column_cell, (rows, columns)),
+    }
+    if queries == keys:
+        positions = torch.arange(keys, dtype=torch.float64)[:, None]
+        asked["distance"] = statistics.distance(shape, positions, positions)
+    if links:
+        asked["top"] = statistics.top(shape, links)
+    return asked
+
+
+def _cells(positions: int, cells: int) -> Int[Tensor, " N"]:
+    """The cell of each position."""
+    return torch.arange(positions) * cells // positions
+
+
+def _numbers(found: Mapping[str, Tensor], kinds: Sequence[HeadKind]) -> dict[str, list[float]]:
+    """The numbers of each head."""
+    means = ("entropy", "largest", "first", "distance")
+    numbers = {name: found[name][..., 0].mean(-1).tolist() for name in means if name in found}
+    numbers["received"] = (found["received"][..., 0].amax(-1) / found["largest"].shape[-2]).tolist()
+    for name in THRESHOLDS:
+        if name not in numbers:
+            scores = (kind.scores[name] for kind in kinds)
+            numbers[name] = [math.nan if score is None else score for score in scores]
+    return numbers
 
 
 def _heads(matrix: AttentionMatrix) -> int:
@@ -208,7 +222,7 @@ def _rollout(seen: Seen, sides: list[Side], sample: int) -> Layer | None:
         return None
     n = square[0].matrix.shape[-1]
     cells = min(n, _ROLLOUT)
-    cell = torch.arange(n) * cells // n
+    cell = _cells(n, cells)
     R = seen.rollout(modules=[call.module for call in square])
     columns = torch.nn.functional.one_hot(cell, cells).float()
     product = (R @ columns).reshape(-1, n, cells)[sample].float()
