@@ -147,7 +147,7 @@ def head_kinds(
         asked = questions(name, matrix, tokens, separators, queries, near=near, cross=cross, limits=limits)
         fits = fits or (tokens is not None and not asked.crosses and _fits(tokens, matrix.shape, matrix.shape[-1]))
         with torch.no_grad():
-            rows += asked.rows(ask(matrix, asked.statistics))
+            rows += asked.rows(ask(matrix, asked.statistics), slice(None))
     shapes = dict.fromkeys(matrix.shape for _, matrix in matrices)
     if rows and not fits:
         _raise_sizes("`tokens` must be [M] or [B, M], one for each key of self-attention", tokens, shapes)
@@ -163,12 +163,12 @@ class Questions:
     Attributes:
         crosses: whether it is cross-attention.
         statistics: to be asked of the matrix, by name.
-        rows: from what was found, its heads.
+        rows: from what was found, its heads, as means over some of the batch.
     """
 
     crosses: bool
     statistics: Mapping[str, Statistic]
-    rows: Callable[[Mapping[str, Tensor]], list[HeadKind]]
+    rows: Callable[[Mapping[str, Tensor], slice], list[HeadKind]]
 
 
 def ask(matrix: AttentionMatrix, statistics: Mapping[str, Statistic]) -> dict[str, Tensor]:
@@ -196,8 +196,8 @@ def questions(
         own = tokens.to(matrix.query.device)
     asked, scores = _asked(matrix, crosses, own, separators, queries, near)
 
-    def rows(found: Mapping[str, Tensor]) -> list[HeadKind]:
-        of_kinds = scores(found)
+    def rows(found: Mapping[str, Tensor], samples: slice) -> list[HeadKind]:
+        of_kinds = scores(found, samples)
         return [_row(name, head, {k: s[head] for k, s in of_kinds.items()}, limits) for head in range(_heads(matrix))]
 
     return Questions(crosses, asked, rows)
@@ -210,12 +210,12 @@ def _asked(
     separators: Sequence[int] | None,
     queries: Tensor | None,
     near: int,
-) -> tuple[Mapping[str, Statistic], Callable[[Mapping[str, Tensor]], dict[str, list[float | None]]]]:
+) -> tuple[Mapping[str, Statistic], Callable[[Mapping[str, Tensor], slice], dict[str, list[float | None]]]]:
     """What is asked of one matrix, and what makes of it the scores of each kind, one a head."""
     shape, normalize = matrix.shape, matrix.mechanism.normalize
     none: dict[str, list[float | None]] = {kind: [None] * _heads(matrix) for kind in THRESHOLDS}
     if normalize.signed or 0 in shape:
-        return {}, lambda found: none
+        return {}, lambda found, samples: none
     device = matrix.query.device
     places: dict[str, Sequence[int]] = (
         {} if crosses else {"previous": (-1,), "current": (0,), "next": (1,), "local": range(-near, near + 1)}
@@ -230,11 +230,11 @@ def _asked(
         keys = torch.arange(shape[-1], device=device, dtype=torch.float64)[:, None]
         asked |= {"places": _places(matrix), "spread": statistics.spread(shape, keys)}
 
-    def scores(every: Mapping[str, Tensor]) -> dict[str, list[float | None]]:
-        found = {name: _by_sample(matrix, every[name]) for name in asked}
+    def scores(every: Mapping[str, Tensor], samples: slice) -> dict[str, list[float | None]]:
+        found = {name: _by_sample(matrix, every[name])[samples] for name in asked}
         near_by, (seen, *masses) = found["near"], found["inside"].unbind(-1)
-        there = _by_sample(matrix, _visible_at(matrix, columns).expand(*shape[:-1], columns.shape[-1]))
-        scored, counts = dict(none), (seen >= 2) & _counted(matrix, tokens, queries)
+        there = _by_sample(matrix, _visible_at(matrix, columns).expand(*shape[:-1], columns.shape[-1]))[samples]
+        scored, counts = dict(none), (seen >= 2) & _counted(matrix, tokens, queries)[samples]
         scored["first"] = _means(near_by[..., 0], counts & there[..., 0])
         for kind, of_kind in places.items():
             at = [1 + offsets.index(offset) for offset in of_kind]
@@ -392,11 +392,11 @@ def _means(values: Float[Tensor, "S H N"], counts: Bool[Tensor, "S H N"]) -> lis
     return [t / n if n else None for t, n in zip(total.tolist(), number.tolist(), strict=True)]
 
 
-def _counted(matrix: AttentionMatrix, tokens: Tensor | None, queries: Tensor | None) -> Bool[Tensor, "S 1 N"] | bool:
+def _counted(matrix: AttentionMatrix, tokens: Tensor | None, queries: Tensor | None) -> Bool[Tensor, "S 1 N"]:
     """Which queries count: those that are asked for and no padding."""
     shape, rows = matrix.shape, matrix.shape[-2]
     lead = shape[: _batch_axes(shape)]
-    counted = torch.ones(1, 1, rows, dtype=torch.bool, device=matrix.query.device)
+    counted = torch.ones(math.prod(lead), 1, rows, dtype=torch.bool, device=matrix.query.device)
     if tokens is not None:
         counted = counted & (tokens[..., tokens.shape[-1] - rows :] >= 0).expand(*lead, rows).reshape(-1, 1, rows)
     if queries is not None and _fits(queries, shape, rows):

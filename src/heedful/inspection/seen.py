@@ -243,8 +243,8 @@ class Seen(Sequence[SeenAttention]):
             tokens: of the keys of self-attention, as for `heads`.
             separators: which tokens are separators.
             sample: which one of a batch.
-            room: bytes of numbers that the file may hold, 8 million by default: they decide whether every weight of a head
-                is kept, or the largest of each row beside an exact map.
+            room: bytes of numbers that the file may hold: they decide whether every weight of a head is kept, or the largest
+                of each row beside an exact map. By default 8 million, or 15 million where every weight fits into them.
             about: short facts that stand under the heading.
 
         Raises:
@@ -275,11 +275,10 @@ class Seen(Sequence[SeenAttention]):
         sample: int = 0,
         room: int | None = None,
     ) -> "AttentionSection":
-        from heedful.inspection.report import portrait
-        from heedful.inspection.report.sides import Text
+        from heedful.inspection.report import Text, attention_section
 
         missed = "; ".join(f"{m.module or 'the model'}: {m.why}" for m in self.missed)
-        return portrait.attention_section(
+        return attention_section(
             self,
             title=title,
             text=f"Not seen, though expected: {missed}." if missed else "",
@@ -287,7 +286,7 @@ class Seen(Sequence[SeenAttention]):
             tokens=tokens,
             separators=separators,
             sample=sample,
-            room=portrait.ROOM if room is None else room,
+            room=room,
         )
 
     def _repr_html_(self) -> str:

@@ -4,6 +4,7 @@ What the file holds of the pairs of a layer depends on its room: every cell; que
 any row; or the largest weights of each row (`Cells`, `Vectors`, `Links`). A map of the whole matrix is always there.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,10 @@ class Cells:
         """What they take in a file."""
         return 2 * heads * queries * keys
 
+    def check(self, where: str, shape: tuple[int, int, int]) -> None:
+        """Raises ValueError unless they are those of H heads, N queries and M keys."""
+        _check_shape(f"`weights` {where}", "heads, queries, keys", self.weights.shape, shape)
+
     def encode(self, blocks: Blocks) -> Json:
         """Returns the JSON of the cells."""
         return {"kind": "cells", "weights": blocks.add_weights(self.weights)}
@@ -59,6 +64,15 @@ class Vectors:
     def bytes(heads: int, queries: int, keys: int, width: int) -> int:
         """What they take in a file."""
         return 4 * heads * (queries + keys) * width
+
+    def check(self, where: str, shape: tuple[int, int, int]) -> None:
+        """Raises ValueError unless they are those of H heads, N queries and M keys."""
+        heads, queries, keys = shape
+        width = self.query.shape[-1]
+        _check_shape(f"`query` {where}", "heads, queries, width", self.query.shape, (heads, queries, width))
+        _check_shape(f"`key` {where}", "heads, keys, width", self.key.shape, (heads, keys, width))
+        if not math.isfinite(self.scale):
+            raise ValueError(f"`scale` {where} must be finite: got {self.scale}")
 
     def encode(self, blocks: Blocks) -> Json:
         """Returns the JSON of the vectors."""
@@ -87,6 +101,14 @@ class Links:
     def bytes_each(keys: int) -> int:
         """What one takes in a file."""
         return 4 if keys <= 2**16 else 6
+
+    def check(self, where: str, shape: tuple[int, int, int]) -> None:
+        """Raises ValueError unless they are those of H heads, N queries and M keys."""
+        links = self.indices.shape[-1]
+        _check_shape(f"`indices` {where}", "heads, queries, links", self.indices.shape, (*shape[:2], links))
+        _check_shape(f"`weights` {where}", "heads, queries, links", self.weights.shape, (*shape[:2], links))
+        if self.indices.max(initial=-1) >= shape[2]:
+            raise ValueError(f"`indices` {where} must be less than {shape[2]}: got {self.indices.max()}")
 
     def encode(self, blocks: Blocks) -> Json:
         """Returns the JSON of the links."""
@@ -148,6 +170,8 @@ class Layer:
             raise ValueError(
                 f"`map` {where} must have at most {queries} rows and {keys} columns: got shape {grid.shape}"
             )
+        if self.pairs is not None:
+            self.pairs.check(where, (heads, queries, keys))
         for name, values in self.numbers.items():
             if name not in NUMBERS or len(values) != heads:
                 raise ValueError(f"`numbers[{name!r}]` {where} must be one of {', '.join(NUMBERS)}, {heads} numbers")
@@ -236,6 +260,11 @@ def as_prediction(label: str, probability: float) -> Json:
     if not isinstance(number, int | float) or not 0 <= number <= 1 + 1e-6:
         raise ValueError(f"a probability in `predictions` must lie in 0 to 1: got {number!r}")
     return {"label": as_text("a label in `predictions`", label), "probability": min(float(number), 1.0)}
+
+
+def _check_shape(name: str, axes: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if tuple(got) != wanted:
+        raise ValueError(f"{name} must be [{axes}] = {wanted}: got shape {tuple(got)}")
 
 
 def _or_none(value: float) -> float | None:

@@ -18,6 +18,7 @@ from heedful.ops.engines.reduce import Statistic
 from heedful.ops.summaries import top_of
 
 ROOM = 8_000_000  # bytes of numbers in a file, before they are written as text
+ALL = 15_000_000  # and where every pair fits into them
 _FINEST, _COARSEST = 512, 64  # cells of a map along each axis
 _MOST_LINKS = 64
 _CURVE = 1024  # points of a curve
@@ -33,7 +34,7 @@ def attention_section(
     tokens: Int[Tensor, "*B N"] | None = None,
     separators: Sequence[int] | None = None,
     sample: int = 0,
-    room: int = ROOM,
+    room: int | None = None,
 ) -> AttentionSection:
     """What was seen of one input, as a section.
 
@@ -46,7 +47,8 @@ def attention_section(
         tokens: of the keys of self-attention, for the kinds of heads that ask for them.
         separators: which tokens are separators.
         sample: which one of a batch.
-        room: bytes of numbers in a file: they say whether every pair of a layer is kept, or the largest of each row.
+        room: bytes of numbers in a file: they say whether every pair of a layer is kept, or the largest of each row. By default
+            8 million, or 15 million where every pair of every layer fits into them.
 
     Raises:
         ValueError: nothing was seen, or `sample` is not of the batch.
@@ -59,6 +61,8 @@ def attention_section(
         if not 0 <= sample < batch:
             raise ValueError(f"`sample` must be from 0 to {batch - 1}, of the batch of {call.module!r}: got {sample}.")
     cross = {call.module for call in seen if call.kind == "cross"}
+    if room is None:
+        room = ALL if sum(_smallest(call.matrix) for call in seen) <= ALL else ROOM
     rows = sum(_heads(call.matrix) * call.matrix.shape[-2] for call in seen)
     placed, layers = [*sides], []
     stacks = {call.module.split(".")[0] for call in seen if any(part.isdigit() for part in call.module.split("."))}
@@ -79,8 +83,10 @@ def _layer(call: SeenAttention, label: str, asked: Questions, sides: list[Side],
     cells, links = (_COARSEST, 0) if exact else _finest(heads, queries, keys, share)
     rows, columns = min(cells, queries), min(cells, keys)
     every = ask(A, {**asked.statistics, **_statistics(A.shape, rows, columns, links)})
-    kinds = asked.rows(every)
+    kinds = asked.rows(every, slice(sample, sample + 1))
     found = {name: t.reshape(-1, heads, *t.shape[-2:])[sample].float().cpu() for name, t in every.items()}
+    if "near" in found:  # which begins with the first key
+        found["first"] = found["near"][..., :1]
     top, late = top_of(found["top"]) if links else None, call.causal or call.kind == "cross"
     return Layer(
         name=call.module or "(outside)",
@@ -105,7 +111,6 @@ def _statistics(shape: Shape, rows: int, columns: int, links: int) -> dict[str, 
     row_cell, column_cell = _cells(queries, rows), _cells(keys, columns)
     asked = {
         "largest": statistics.largest(shape),
-        "first": statistics.share(shape, 0),
         "received": statistics.received(shape, row_cell),
         "map": statistics.pooled(shape, row_cell, column_cell, (rows, columns)),
     }
@@ -166,12 +171,16 @@ def _side(sides: list[Side], count: int, *, last: bool) -> int:
 
 def _exact(A: AttentionMatrix, share: float) -> type[Cells] | type[Vectors] | None:
     """How all pairs fit into a share of the file, if they do."""
+    if _smallest(A) > share:
+        return None
+    return Cells if Cells.bytes(_heads(A), *A.shape[-2:]) == _smallest(A) else Vectors
+
+
+def _smallest(A: AttentionMatrix) -> float:
+    """The bytes that all pairs take at least."""
     heads, (queries, keys) = _heads(A), A.shape[-2:]
     cells = Cells.bytes(heads, queries, keys)
-    vectors = Vectors.bytes(heads, queries, keys, A.query.shape[-1]) if _plain(A) else math.inf
-    if min(cells, vectors) > share:
-        return None
-    return Cells if cells <= vectors else Vectors
+    return min(cells, Vectors.bytes(heads, queries, keys, A.query.shape[-1])) if _plain(A) else cells
 
 
 def _plain(A: AttentionMatrix) -> bool:

@@ -1,5 +1,6 @@
 """What stands along the axes of a matrix: text, a picture, a sound, a series, or bare positions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -138,18 +139,21 @@ class Sound:
             ValueError: its samples do not fit.
         """
         samples = as_floats("`samples`", self.samples, "samples")
-        if not self.rate > 0:
+        if not 0 < self.rate < math.inf:
             raise ValueError(f"`rate` must be more than 0 samples a second: got {self.rate}")
+        duration = len(samples) / self.rate
+        seconds = duration if self.seconds is None else float(self.seconds)
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"`seconds` must be more than 0: got {self.seconds}")
         points = min(_WAVE_POINTS, len(samples))
         starts = np.arange(points) * len(samples) // points
         envelope = np.stack([np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)])
-        duration = len(samples) / self.rate
         return {
             "kind": "sound",
             "name": as_text("`name`", self.name),
             "envelope": blocks.add(envelope),
             "duration": duration,
-            "seconds": float(duration if self.seconds is None else self.seconds),
+            "seconds": seconds,
             "spectrogram": None if self.spectrogram is None else blocks.add(_as_bytes(self.spectrogram)),
         }
 
@@ -203,7 +207,13 @@ class Positions:
     name: str = "positions"
 
     def encode(self, blocks: Blocks) -> Json:
-        """Returns the JSON of bare positions."""
+        """Returns the JSON of bare positions.
+
+        Raises:
+            ValueError: there are more or fewer names than positions.
+        """
+        if self.names is not None and self.count not in (None, len(self.names)):
+            raise ValueError(f"`names` must name {self.count} positions: got {len(self.names)}")
         names = None if self.names is None else [as_text("a name in `names`", name) for name in self.names]
         return {"kind": "positions", "name": as_text("`name`", self.name), "names": names}
 
