@@ -1,35 +1,277 @@
-"""`heedful inspect RUN INPUT ... --out report.html`."""
+"""`heedful inspect WHAT INPUT ... --out report.html`."""
 
+import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from heedful._errors import HeedfulError
+
+if TYPE_CHECKING:
+    from heedful.inspection import Seen
+    from heedful.inspection.given import Given
+    from heedful.inspection.report import AttentionSection
+
+_FIGURES = (".png", ".svg", ".pdf")
 
 
-def inspect(run_folder: Path, /, *inputs: str, out: Path = Path("report.html")) -> None:
-    """Show where a trained model looks: one HTML file that works offline.
+def inspect(
+    what: str,
+    /,
+    *inputs: str,
+    out: Path | None = None,
+    layers: str | None = None,
+    heads: str | None = None,
+    compare: str | None = None,
+    png: Path | None = None,
+    serve: Annotated[bool, Parameter(negative="")] = False,
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+) -> None:
+    """Show where a model looks: one HTML file that works offline.
 
     Parameters
     ----------
-    run_folder
-        As `heedful train --out` wrote it.
+    what
+        A run folder, as `heedful train --out` wrote it; or a model of Hugging Face: its folder, or its name, such as gpt2.
     inputs
-        As `heedful predict` takes them.
+        Of a run folder: as `heedful predict` takes them. Of a model: a text, or a file that holds a text, a picture or a
+        sound; two texts for a pair, or what a model reads and what it is to have written. Without any, standard input.
     out
-        The file to write.
+        The file to write; report.html, unless the page is served.
+    layers
+        Which calls of attention the file holds: numbers and ranges (0,3-5), or parts of their names (decoder).
+    heads
+        Which heads are shown first, and drawn by --png: numbers and ranges (0,2-4).
+    compare
+        Another model that gets the same inputs, or another input for the same model.
+    png
+        Draw the attention, too: a file that ends in .png, .svg or .pdf.
+    serve
+        Serve the page to this machine alone, until Ctrl-C: it then computes any part of any head of a model's, however long
+        the input is.
+    open_
+        Open the page in the browser.
     """
-    from heedful._errors import HeedfulError
-    from heedful.cli.predict import given
-    from heedful.tasks.catalog import task
-    from heedful.training.run_folder import RunFolder
+    from heedful.inspection.report import write_report
 
-    run = RunFolder(run_folder)
-    command = "heedful " + " ".join(sys.argv[1:])
-    if out.is_dir() or not out.parent.is_dir():
+    command = "heedful " + shlex.join(sys.argv[1:])
+    if out is None and not serve:
+        out = Path("report.html")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise HeedfulError(f"{out}: the report must be a file in a folder that exists.")
-    chosen = list(given(inputs))
-    if not chosen:
-        raise HeedfulError("give inputs by position, or on standard input: got none.")
+    if png is not None and (png.is_dir() or not png.parent.is_dir() or png.suffix.lower() not in _FIGURES):
+        raise HeedfulError(
+            f"{png}: the drawing must be a file in a folder that exists, and end in one of {', '.join(_FIGURES)}."
+        )
+    wanted = _numbers(heads)
+    asked = _Asked(what, inputs, layers, compare)
+    sections = asked.sections()
+    _check_heads(sections, wanted)
+    if png is not None:
+        _draw(sections[0], png, wanted)
+    about = {**asked.about(), "command": command}
+    if out is not None:
+        try:
+            write_report(out, title=asked.title, sections=sections, about=about)
+        except OSError as error:
+            raise HeedfulError(f"{out}: the report cannot be written: {error.strerror}.") from None
+    for note in asked.notes:
+        print(f"note: {note}")
+    first = "" if wanted is None else f"#section-0&head={','.join(map(str, wanted))}"
+    if out is not None:
+        print(f"report: {out}")
+        if wanted is not None:
+            print(f"with these heads: {out.resolve().as_uri()}{first}")
+        if open_ and not serve:
+            _open(out.resolve().as_uri() + first)
+    if serve:
+        _serve(asked, sections, about, first, open_)
+
+
+def _serve(
+    asked: "_Asked", sections: "Sequence[AttentionSection]", about: dict[str, str], first: str, opens: bool
+) -> None:
+    """Answers until Ctrl-C."""
+    from heedful.inspection.report.live import LivePage
+
+    with LivePage(title=asked.title, sections=sections, seen=asked.seen, about=about) as page:
+        print(f"page, until Ctrl-C: {page.address}{first}", flush=True)
+        if opens:
+            _open(page.address + first)
+        page.serve()
+
+
+def _open(address: str) -> None:
+    import webbrowser
+
+    webbrowser.open(address)
+
+
+class _Asked:
+    """What is to be shown: inputs through one model, or two.
+
+    Args:
+        what: a run folder, a model's folder, or a model's name.
+        inputs: as a person gave them.
+        layers: which calls of attention are wanted.
+        compare: another model, or another input.
+    """
+
+    def __init__(self, what: str, inputs: Sequence[str], layers: str | None, compare: str | None) -> None:
+        self.what, self.inputs, self.layers = what, tuple(inputs), layers
+        self.other = compare if compare is not None and _is_model(compare) else None
+        self.also = compare if self.other is None else None
+        self.notes: list[str] = []
+        self.seen: list[Seen | None] = []  # of each section; None: it comes from a run folder
+        self._files: list[Any] | None = None
+        self._given: list[Given] | None = None
+
+    @property
+    def title(self) -> str:
+        """The heading of the page."""
+        if _is_run(self.what):
+            return "Where the model looks"
+        return (
+            f"Where {_name(self.what)} looks"
+            if self.other is None
+            else f"Where {_name(self.what)} and {_name(self.other)} look"
+        )
+
+    def about(self) -> dict[str, str]:
+        """What stands under the heading."""
+        import heedful
+
+        about = {"run" if _is_run(self.what) else "model": self.what}
+        if self.other is not None:
+            about["compared with"] = self.other
+        return {**about, "heedful": heedful.__version__}
+
+    def sections(self) -> "list[AttentionSection]":
+        """A section for each input of each model."""
+        sections = self._of(self.what, self.also)
+        if self.other is None:
+            return sections
+        others = self._of(self.other, None)
+        return [
+            replace(section, title=f"{_name(name)}: {section.title}")
+            for name, part in ((self.what, sections), (self.other, others))
+            for section in part
+        ]
+
+    def _of(self, what: str, also: str | None) -> "list[AttentionSection]":
+        return self._of_run(what, also) if _is_run(what) else self._of_model(what, also)
+
+    def _of_run(self, what: str, also: str | None) -> "list[AttentionSection]":
+        from heedful.cli.predict import given
+        from heedful.inspection.hugging_face import chosen
+        from heedful.tasks.catalog import task
+        from heedful.training.run_folder import RunFolder
+
+        run = RunFolder(Path(what))
+        module = task(run.about()["task"]).load()
+        if self._files is None:
+            self._files = list(given(self.inputs))
+        for stream in self._files:
+            if not isinstance(stream, str):
+                stream.seek(0)
+        if not self._files:
+            raise HeedfulError("give inputs by position, or on standard input: got none.")
+        sections = module.inspect(run, [*self._files, *([] if also is None else [also])])
+        self.seen += [None] * len(sections)
+        if self.layers is None:
+            return list(sections)
+        kept = [chosen([layer.name for layer in section.layers], self.layers) for section in sections]
+        return [
+            replace(section, layers=[section.layers[i] for i in places])
+            for section, places in zip(sections, kept, strict=True)
+        ]
+
+    def _of_model(self, what: str, also: str | None) -> "list[AttentionSection]":
+        from heedful.inspection.given import read_given
+        from heedful.inspection.hugging_face import load_model, portrait
+
+        if self._given is None:
+            self._given = _read(self.inputs)
+        every = [self._given]
+        if also is not None:
+            every.append([read_given(also), *self._given[1:]])
+        loaded = load_model(what)
+        sections = []
+        for given in every:
+            found = portrait(loaded, given, layers=self.layers)
+            sections.append(found.section)
+            self.seen.append(found.seen)
+            self.notes += [note for note in found.notes if note not in self.notes]
+        return sections
+
+
+def _is_run(what: str) -> bool:
+    """Whether this is to be a run folder: it is one, or it is no model's folder and cannot be a model's name."""
+    from heedful.inspection.hugging_face import is_model_folder, is_name
+
+    return (Path(what) / "run.json").exists() or not (is_model_folder(what) or is_name(what))
+
+
+def _is_model(word: str) -> bool:
+    """Whether what is compared is a model: a folder of one, or a name that is unlikely to be a text, such as gpt2 or org/name."""
+    from heedful.inspection.given import SUFFIXES
+    from heedful.inspection.hugging_face import is_name
+
+    if Path(word).is_dir():
+        return True
+    unlikely = any(sign in "/-" or sign.isdigit() for sign in word)
+    return unlikely and is_name(word) and not word.lower().endswith(SUFFIXES)
+
+
+def _name(what: str) -> str:
+    return Path(what).resolve().name if Path(what).is_dir() else what
+
+
+def _read(inputs: Sequence[str]) -> "list[Given]":
+    """The inputs by position, or the one on standard input."""
+    from heedful.inspection.given import from_bytes, read_given
+
+    if inputs:
+        return [read_given(word) for word in inputs]
+    if sys.stdin.isatty():
+        raise HeedfulError("give inputs by position, or one on standard input: got neither.")
+    return [from_bytes(sys.stdin.buffer.read(), "standard input")]
+
+
+def _numbers(words: str | None) -> list[int] | None:
+    """The numbers of "0,2-4", each once and in rising order."""
+    if words is None:
+        return None
+    from heedful.inspection.hugging_face import number_range
+
+    found: set[int] = set()
+    for word in words.split(","):
+        numbers = number_range(word.strip())
+        if numbers is None:
+            raise HeedfulError(f"--heads must be numbers and ranges, such as 0,2-4: got {word!r}.")
+        found |= set(numbers)
+    return sorted(found)
+
+
+def _check_heads(sections: "Sequence[AttentionSection]", wanted: Sequence[int] | None) -> None:
+    least = min(len(layer.map) for section in sections for layer in section.layers if layer.kind != "rollout")
+    if wanted is not None and wanted[-1] >= least:
+        raise HeedfulError(f"--heads must be numbers from 0 to {least - 1}: got {wanted[-1]}.")
+
+
+def _draw(section: "AttentionSection", png: Path, heads: Sequence[int] | None) -> None:
+    """One layer as a matrix, several as an overview."""
+    from heedful.inspection.report.figure import draw_figure
+
+    layers = [place for place, layer in enumerate(section.layers) if layer.kind != "rollout"]
+    one = layers[0] if len(layers) == 1 else None
     try:
-        task(run.about()["task"]).load().inspect(run, chosen, out, command)
+        draw_figure(section, png, layer=one, heads=heads, view="overview" if one is None else None)
     except OSError as error:
-        raise HeedfulError(f"{out}: the report cannot be written: {error.strerror}.") from None
-    print(f"report: {out}")
+        raise HeedfulError(f"{png}: the drawing cannot be written: {error.strerror}.") from None
+    except ValueError as error:
+        raise HeedfulError(f"{png}: {error}") from None

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from heedful._errors import DataError, RunFolderError, SettingsError
 from heedful.data import Pictures, hold_out, read_pictures, read_unlabelled
+from heedful.inspection.report import AttentionSection
 from heedful.models import VisionTransformer, vision_transformer
 from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
 from heedful.tasks.baselines import picture_baselines
@@ -279,21 +280,13 @@ def predict(run: RunFolder, inputs: Iterable[str | Path | BinaryIO], batch_size:
         yield from classifier.predict(batch)
 
 
-def inspect(run: RunFolder, inputs: Sequence[str | Path | BinaryIO], out: Path, command: str) -> None:
-    """Writes a report that shows where the model looks in each picture."""
-    from heedful.inspection.report import write_report
+def inspect(run: RunFolder, inputs: Sequence[str | Path | BinaryIO]) -> list[AttentionSection]:
+    """Sections of a report, one a picture, that show where the model looks in it."""
     from heedful.tasks.picture_view import picture_section
 
     classifier = load(run)
     pictures = classifier.read(list(inputs))
-    sections = [picture_section(classifier, pictures, i) for i in range(len(pictures))]
-    about = run.about()
-    write_report(
-        out,
-        title="Where the model looks",
-        sections=sections,
-        about={"run": str(run.path), "heedful": about["heedful"], "command": command},
-    )
+    return [picture_section(classifier, pictures, i) for i in range(len(pictures))]
 
 
 class _Batches(Dataset[Any]):

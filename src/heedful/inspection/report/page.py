@@ -16,8 +16,16 @@ from heedful.inspection.report.bundle import asset, script, styles
 FORMAT = "heedful-report/1"
 
 
-def render_report(*, title: str, sections: Sequence[Section], about: Mapping[str, str] | None = None) -> str:
+def render_report(
+    *, title: str, sections: Sequence[Section], about: Mapping[str, str] | None = None, live: Sequence[int] = ()
+) -> str:
     """Returns the page as text; see `write_report`.
+
+    Args:
+        title: the heading of the page.
+        sections: what it shows, in order.
+        about: short facts that stand under the heading.
+        live: of how many layers of each section the server from which the page comes computes windows (`live.py`).
 
     Example:
         >>> from heedful.inspection.report import TableSection
@@ -26,7 +34,7 @@ def render_report(*, title: str, sections: Sequence[Section], about: Mapping[str
         >>> "default-src 'none'" in page
         True
     """
-    return "".join(_pieces(title, sections, about or {}))
+    return "".join(_pieces(title, sections, about or {}, live))
 
 
 def write_report(
@@ -68,21 +76,27 @@ def write_report(
         raise
 
 
-def _pieces(title: str, sections: Sequence[Section], about: Mapping[str, str]) -> Iterator[str]:
+def _pieces(
+    title: str, sections: Sequence[Section], about: Mapping[str, str], live: Sequence[int] = ()
+) -> Iterator[str]:
     """Checks everything, then returns the page piece by piece, so that no second copy of the arrays is held."""
     blocks = Blocks()
-    payload = {
+    payload: Json = {
         "format": FORMAT,
         "title": as_text("`title`", title),
         "about": [[as_text("a name in `about`", n), as_text("a value in `about`", v)] for n, v in about.items()],
         "sections": [section.encode(blocks) for section in sections],
     }
+    for index, layers in enumerate(live):
+        if layers:
+            payload["sections"][index]["live"] = {"section": index, "layers": layers}
     payload["precision"] = blocks.settle_precision()
     style, code = styles(), script()
     policy = "; ".join(
         (
             "default-src 'none'",
             "img-src data:",
+            *(["connect-src 'self'"] if any(live) else []),
             f"style-src {_hash(style)}",
             f"script-src {_hash(code)}",
             "base-uri 'none'",

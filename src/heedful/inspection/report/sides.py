@@ -120,7 +120,7 @@ class Sound:
     Attributes:
         samples: of one channel, `[T]`, from -1 to 1.
         rate: samples a second.
-        spectrogram: `[bands, frames]`, lowest band first, of any range; None: the waveform alone.
+        spectrogram: `[bands, frames]` of the samples, lowest band first, of any range; None: the waveform alone.
         seconds: what the positions cover, where that is more than the samples (padding); None: the samples.
         name: what the reader calls it.
     """

@@ -105,7 +105,7 @@ export function attentionSection(section, page, id) {
     scale.show(state.scale);
     const view = current();
     if (stage.firstChild !== view.element) stage.replaceChildren(view.element);
-    view.draw();
+    Promise.resolve(view.draw()).catch((error) => status.replaceChildren(`This view cannot be shown: ${error.message}`));
   }
 
   function onKey(event) {
@@ -127,6 +127,7 @@ export function attentionSection(section, page, id) {
     else if (event.key === "d") set({ view: state.view === "compare" ? "map" : "compare" });
     else if (event.key === "t") set({ view: "input" });
     else if (event.key === "o") set({ view: "overview" });
+    else if (/^\d$/.test(event.key) && Number(event.key) < layer.heads) set({ head: event.key });
     else return false;
     return true;
   }

@@ -2,18 +2,25 @@
 import { element } from "./dom.js";
 
 const KEYS = [
-  ["arrows", "move over the picture or the map, when it has the focus (Tab reaches it)"],
-  ["Enter, click, tap", "pin what is pointed at; on the pinned patch again: release it"],
-  ["Esc", "release, back to the decision"],
+  ["arrows", "move over the map, picture, curve or list that has the focus (Tab reaches it)"],
+  ["Enter, click, tap", "keep what is pointed at, or open it; once more: let it go"],
+  ["Esc", "let go; close"],
   ["[ ]", "layer before, layer after"],
   [", .", "head before, head after"],
-  ["0 to 9", "that head; m for the mean of all heads"],
+  ["m", "the mean of all heads"],
+  ["s", "next scale of the colours"],
+  ["o", "overview of all layers and heads"],
+  ["t", "attention on the input itself"],
+  ["d", "compare with another head, and back to the map"],
+  ["/", "search"],
+  ["+ - 0", "larger, smaller, all of the map"],
+  ["0 to 9", "that head, in a section about a picture without views"],
   ["?", "this list"],
 ];
 const NOTES = [
-  "Layers are called by their names; heads, rows, columns and positions are counted from 0.",
-  "Every small picture has its own colours, from 0 to the number below it. The bar beside the large one has the numbers.",
-  "Attention rows are computed here, from the queries and keys in this file. The file asks nothing of a network.",
+  "A key acts on the section that has the focus. Layers are called by their names; heads, rows, columns and positions are counted from 0.",
+  "Colours run from 0 to the number at the end of the bar beside them, or written below a small picture.",
+  "A section holds all pairs, queries and keys from which rows are computed here, the largest weights of each row, or a map of means alone; what it does not hold is not shown. A saved file asks nothing of a network.",
 ];
 
 export function helpButton() {
@@ -31,7 +38,7 @@ export function helpButton() {
   document.body.append(dialog);
   const open = () => dialog.open || dialog.showModal();
   document.addEventListener("keydown", (event) => {
-    const typing = event.target instanceof Element && event.target.closest("input[type=text], textarea");
+    const typing = event.target instanceof Element && event.target.closest("input[type=text], input[type=search], textarea");
     if (event.key === "?" && !typing) open();
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

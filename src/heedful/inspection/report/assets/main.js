@@ -74,9 +74,10 @@ function header() {
 }
 
 function footer() {
-  const exact = payload.precision === "float32" ? "" : " They are stored in half precision, which is good for about three digits.";
-  const words = `Attention rows on this page are computed here from the queries and keys in this file.${exact}`;
-  return element("footer", {}, element("p", { text: words }));
+  const exact = payload.precision === "float32" ? "" : " Some are stored in half precision, which is good for about three digits.";
+  const live = payload.sections.some((section) => section.live?.length > 0);
+  const source = live ? "are computed by the program that opened it, from queries and keys" : "come from this file, which asks nothing of a network";
+  return element("footer", {}, element("p", { text: `All numbers on this page ${source}.${exact}` }));
 }
 
 // The strip of links; a picture is its own sign.

@@ -2,6 +2,7 @@
 // Everything is a promise: what is held compressed is opened, and what a live page computes comes from its server.
 import { loadArray } from "./arrays.js";
 import { softmaxRow } from "./attention.js";
+import { liveLayer } from "./live.js";
 
 const MOST_PAIRS = 4_194_304; // of one head that are held at once
 const SLICE = 12; // milliseconds of computing before the page may draw
@@ -14,7 +15,11 @@ export function openAttention(section) {
     sides[layer.rows].count = layer.queries;
     sides[layer.columns].count = layer.keys;
   }
-  return { sides, layers: section.layers.map((layer, index) => openLayer(layer, index, sides)) };
+  const layers = section.layers.map((layer, index) => {
+    const opened = openLayer(layer, index, sides);
+    return index < (section.live?.layers ?? 0) && opened.holds !== "pairs" ? liveLayer(opened, section.live.section) : opened;
+  });
+  return { sides, layers };
 }
 
 function openLayer(layer, index, sides) {

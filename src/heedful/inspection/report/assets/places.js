@@ -1,0 +1,66 @@
+// Where positions stand on a side: in words for readouts and tables, and in seconds or steps along an axis.
+import { given, number, span, whole } from "./dom.js";
+
+const MOST_LETTERS = 48; // of a token in a sentence; the token itself is shown whole where there is room
+const SIGNS = { " ": "\u2423", "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d" };
+
+// A token as it can be seen: one of white space alone gets signs for it.
+export function visible(token) {
+  if (token === "") return "\u2205";
+  return /^\s+$/.test(token) ? [...token].map((letter) => SIGNS[letter] ?? "\u2423").join("") : token;
+}
+
+export function shortened(text, most = MOST_LETTERS) {
+  if (text.length <= most) return text;
+  return `${[...text.slice(0, 2 * most)].slice(0, most - 1).join("")}\u2026`;
+}
+
+// The name of a position without words around it: a token, "(2, 3)", "1.24 s".
+export function placeText(side, position) {
+  if (side.kind === "picture") {
+    const patch = position - side.extra.length;
+    return patch < 0 ? side.extra[position] : `(${Math.floor(patch / side.grid[1])}, ${patch % side.grid[1]})`;
+  }
+  if (side.kind === "sound") return seconds(secondsAt(side, position));
+  if (side.kind === "series") return span(...stepsAt(side, position));
+  if (side.kind === "text") return visible(side.tokens[position]);
+  return side.names?.[position] ?? whole(position);
+}
+
+// The same as parts of a sentence: "patch (2, 3)", the token between quotation marks.
+export function placeWords(side, position) {
+  const text = shortened(placeText(side, position));
+  if (side.kind === "picture") return position < side.extra.length ? [given(text)] : [`patch ${text}`];
+  if (side.kind === "sound") return [text];
+  if (side.kind === "series") return [`step ${text}`];
+  if (side.kind === "text") return ["\u201c", given(text), "\u201d"];
+  return side.names ? [given(text)] : [`position ${text}`];
+}
+
+// The same as plain words, for a label.
+export function placeLabel(side, position) {
+  return placeWords(side, position).map((part) => (typeof part === "string" ? part : part.textContent)).join("");
+}
+
+// The middle of a position of a sound.
+export function secondsAt(side, position) {
+  return ((position + 0.5) / side.count) * side.seconds;
+}
+
+export function seconds(value) {
+  return `${value.toFixed(value < 100 ? 2 : 1)}\u00a0s`;
+}
+
+// The steps of a series that a position stands for, [start, end).
+export function stepsAt(side, position) {
+  const steps = side.values.shape[1];
+  const start = Math.floor((position * steps) / side.count);
+  return [start, Math.max(start + 1, Math.floor(((position + 1) * steps) / side.count))];
+}
+
+// How far an axis goes, and in what: { length, title, format }.
+export function axisOf(side) {
+  if (side.kind === "sound") return { length: side.seconds, title: "seconds", format: (tick) => number(tick) };
+  if (side.kind === "series") return { length: side.values.shape[1], title: "step", format: whole };
+  return { length: side.count, title: side.kind === "text" ? "token" : "position", format: whole };
+}

@@ -1,0 +1,189 @@
+// What a text view shows of a layer: what a unit gives, what a unit gets, and what keys get from all queries together.
+import { loadArray } from "./arrays.js";
+import { cellOf, cellStart } from "./store.js";
+import { hiddenKeys, means, sums, unitAt } from "./text-units.js";
+
+const MOST_KEPT = 128; // readings
+
+// The readings of some heads of a layer. `queries` and `keys` are units; `hides` says whether special tokens and sinks
+// are left out, the rest of each row made to sum to 1. A reading is { direction, unit, weights, mass, exact, cells,
+// isRenormalised }: the weights of the units of the other side; what of the row is known; whether all of it is;
+// [queries, keys] of a cell where only means over cells are known; and whether it was made to sum to 1.
+export function openReadings(layer, heads, { queries, keys, hides }) {
+  const kept = new Map();
+  let hiddenOnce = null;
+  let restOnce = null;
+
+  // { positions: a set, list: as hiddenKeys has it }; empty where nothing is hidden.
+  function hidden() {
+    hiddenOnce ??= hides ? receivedOf(layer, heads).then(({ weights }) => ofList(hiddenKeys(layer.side.columns, weights))) : Promise.resolve(ofList([]));
+    return hiddenOnce;
+  }
+
+  function ofList(list) {
+    return { list, units: new Set(list.map(({ position }) => unitAt(keys, position))) };
+  }
+
+  async function received() {
+    const reading = await receivedOf(layer, heads);
+    return normalised({ ...reading, weights: sums(reading.weights, keys) });
+  }
+
+  async function given(unit) {
+    const { start, end } = queries[unit];
+    const rows = [];
+    for (let i = start; i < end; i++) rows.push(await rowOf(layer, heads, i));
+    const weights = sums(meanOf(rows.map((row) => row.weights)), keys);
+    const mass = rows.reduce((sum, row) => sum + row.mass, 0) / rows.length;
+    return normalised({ weights, mass, exact: rows.every((row) => row.exact), cells: rows[0].cells });
+  }
+
+  async function gotten(unit) {
+    const { start, end } = keys[unit];
+    const columns = [];
+    for (let j = start; j < end; j++) columns.push(await columnOf(layer, heads, j));
+    const total = new Float32Array(layer.queries);
+    for (const { weights } of columns) for (let i = 0; i < total.length; i++) total[i] += weights[i];
+    const reading = { weights: means(total, queries), mass: null, exact: columns.every((column) => column.exact), cells: columns[0].cells, isRenormalised: false };
+    const rest = hides ? await rests() : null;
+    const weights = reading.weights.map((weight, u) => (queries[u].isGone ? 0 : rest === null ? weight : rest[u] > 0 ? weight / rest[u] : 0));
+    return { ...reading, isRenormalised: rest !== null, weights };
+  }
+
+  // A row without its hidden keys. Where only a part of it is known, the hidden keys are among what is known.
+  async function normalised(reading) {
+    const { units } = await hidden();
+    if (units.size === 0) return { ...reading, isRenormalised: false };
+    let left = 0;
+    for (const u of units) left += reading.weights[u];
+    const known = reading.weights.reduce((sum, weight) => sum + weight, 0) - left;
+    const rest = reading.exact ? known : Math.max(0, 1 - left);
+    const weights = reading.weights.map((weight, u) => (units.has(u) || !(rest > 0) ? 0 : weight / rest));
+    return { ...reading, weights, mass: rest > 0 ? known / rest : 0, isRenormalised: true };
+  }
+
+  // What each query unit gives to all that is not hidden; null where that would have to be guessed.
+  function rests() {
+    restOnce ??= hidden().then(({ units }) => restsOf(layer, heads, units, queries, keys));
+    return restOnce;
+  }
+
+  return {
+    hidden,
+    // The reading of a unit, "out" (what it gives) or "in" (what it gets); of "received" without one.
+    read(direction, unit = null) {
+      const key = `${direction}${unit}`;
+      if (!kept.has(key)) {
+        if (kept.size >= MOST_KEPT) kept.delete(kept.keys().next().value);
+        const reading = direction === "received" ? received() : direction === "in" ? gotten(unit) : given(unit);
+        kept.set(key, reading.then((found) => ({ direction, unit, ...found })));
+      }
+      return kept.get(key);
+    },
+  };
+}
+
+async function rowOf(layer, heads, i) {
+  const row = await layer.row(heads, i);
+  if (row !== null) return { ...row, cells: null };
+  const map = await layer.map(heads);
+  const at = cellOf(i, map.rows, layer.queries) * map.columns;
+  const weights = spread(map.values.subarray(at, at + map.columns), layer.keys);
+  return { weights, mass: weights.reduce((sum, weight) => sum + weight, 0), exact: true, cells: cellsOf(layer, map) };
+}
+
+async function columnOf(layer, heads, j) {
+  const column = await layer.column(heads, j);
+  if (column !== null) return { ...column, cells: null };
+  const map = await layer.map(heads);
+  const at = cellOf(j, map.columns, layer.keys);
+  const width = cellStart(at + 1, map.columns, layer.keys) - cellStart(at, map.columns, layer.keys);
+  const weights = Float32Array.from({ length: layer.queries }, (_, i) => map.values[cellOf(i, map.rows, layer.queries) * map.columns + at] / width);
+  return { weights, exact: true, cells: cellsOf(layer, map) };
+}
+
+// The mean over the queries of what each key gets: from the curve or the weights where all are there, else from the
+// largest weights of each row, else from the map.
+async function receivedOf(layer, heads) {
+  const { queries, keys, pairs } = layer;
+  if (pairs?.kind === "cells") return ofRow(await meanRow(layer, heads), true);
+  if (pairs !== null && layer.curves.received?.shape[1] === keys) {
+    const curves = await Promise.all(heads.map((head) => layer.curve("received", head)));
+    return ofRow(meanOf(curves).map((total) => total / queries), true);
+  }
+  if (pairs?.kind === "links") return ofRow(await meanOfLinks(layer, heads), false);
+  const map = await layer.map(heads);
+  const cells = new Float32Array(map.columns);
+  for (let r = 0; r < map.rows; r++) {
+    const share = (cellStart(r + 1, map.rows, queries) - cellStart(r, map.rows, queries)) / queries;
+    for (let c = 0; c < map.columns; c++) cells[c] += share * map.values[r * map.columns + c];
+  }
+  return { ...ofRow(spread(cells, keys), true), cells: cellsOf(layer, map) };
+}
+
+function ofRow(weights, exact) {
+  return { weights, exact, mass: weights.reduce((sum, weight) => sum + weight, 0), cells: null };
+}
+
+async function meanRow(layer, heads) {
+  const { queries, keys } = layer;
+  const matrix = await layer.matrix(heads);
+  const mean = new Float64Array(keys);
+  if (matrix !== null) for (let i = 0, at = 0; i < queries; i++) for (let j = 0; j < keys; j++, at++) mean[j] += matrix[at];
+  else for (let i = 0; i < queries; i++) (await layer.row(heads, i)).weights.forEach((weight, j) => (mean[j] += weight));
+  return Float32Array.from(mean, (total) => total / queries);
+}
+
+async function meanOfLinks(layer, heads) {
+  const { queries, keys, pairs } = layer;
+  const [indices, weights] = [await loadArray(pairs.indices), await loadArray(pairs.weights)];
+  const count = queries * pairs.indices.shape[2];
+  const mean = new Float64Array(keys);
+  for (const head of heads) {
+    for (let at = head * count, end = at + count; at < end; at++) if (weights[at] > 0) mean[indices[at]] += weights[at];
+  }
+  return Float32Array.from(mean, (total) => total / (queries * heads.length));
+}
+
+async function restsOf(layer, heads, hiddenUnits, queries, keys) {
+  const isHidden = new Uint8Array(layer.keys);
+  for (const u of hiddenUnits) isHidden.fill(1, keys[u].start, keys[u].end);
+  const rest = new Float64Array(layer.queries);
+  const matrix = await layer.matrix(heads);
+  if (matrix !== null) {
+    for (let i = 0, at = 0; i < layer.queries; i++) for (let j = 0; j < layer.keys; j++, at++) if (!isHidden[j]) rest[i] += matrix[at];
+    return means(rest, queries);
+  }
+  if (layer.pairs?.kind !== "links") return null;
+  const [indices, weights] = [await loadArray(layer.pairs.indices), await loadArray(layer.pairs.weights)];
+  const links = layer.pairs.indices.shape[2];
+  for (const head of heads) {
+    for (let i = 0, at = head * layer.queries * links; i < layer.queries; i++) {
+      for (let l = 0; l < links; l++, at++) if (weights[at] > 0 && isHidden[indices[at]]) rest[i] += weights[at] / heads.length;
+    }
+  }
+  return means(rest.map((left) => Math.max(0, 1 - left)), queries);
+}
+
+// Cells over positions: each position has an equal part of its cell.
+function spread(cells, length) {
+  const weights = new Float32Array(length);
+  for (let c = 0; c < cells.length; c++) {
+    const [start, end] = [cellStart(c, cells.length, length), cellStart(c + 1, cells.length, length)];
+    weights.fill(cells[c] / (end - start), start, end);
+  }
+  return weights;
+}
+
+// How many queries and keys a cell of a map has; null where it has one of each.
+function cellsOf(layer, map) {
+  if (map.rows === layer.queries && map.columns === layer.keys) return null;
+  return [Math.ceil(layer.queries / map.rows), Math.ceil(layer.keys / map.columns)];
+}
+
+function meanOf(rows) {
+  if (rows.length === 1) return rows[0];
+  const mean = new Float32Array(rows[0].length);
+  for (const row of rows) for (let i = 0; i < mean.length; i++) mean[i] += row[i] / rows.length;
+  return mean;
+}

@@ -1,0 +1,77 @@
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+import torch
+
+from heedful.inspection.report import attention_section
+from heedful.inspection.report.live import LivePage
+from heedful.inspection.seen import Seen, SeenAttention
+from heedful.ops import AttentionMatrix, Causal
+
+N = 3000
+
+
+@pytest.fixture(scope="module")
+def seen():
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 1, 2, N, 16).unbind()
+    matrix = AttentionMatrix(2 * query, key, pattern=Causal())
+    return Seen([SeenAttention("layer", "self", matrix, "eager", causal=True)])
+
+
+@pytest.fixture
+def opened(browser, seen):
+    """A live page in a browser; afterwards it must have been quiet and have asked its own origin only."""
+    complaints, requests = [], []
+    section = attention_section(seen, title="A long text", room=200_000)
+    with LivePage(title="A live page", sections=[section], seen=[seen], memory=2**22) as live:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.live = live
+        page.requests = requests
+        page.complaints = complaints
+        yield page
+        context.close()
+        assert complaints == []
+        assert all(request.startswith(live.address) for request in requests)
+
+
+def test_a_window_of_one_pair_is_the_number_of_the_matrix(opened, seen):
+    opened.goto(f"{opened.live.address}#section-0&view=map&head=1&layer=0")
+    opened.wait_for_timeout(300)
+    address = (
+        "window?section=0&layer=0&heads=1&top=2000&bottom=2001&left=1500&right=1501&rows=1&columns=1&effort=0&pairs=0"
+    )
+    found = opened.evaluate(
+        "async (address) => new Float32Array(await (await fetch(address)).arrayBuffer())[0]", address
+    )
+    assert found == pytest.approx(float(seen[0].matrix[0, 1, 2000, 1500]), rel=1e-5)
+
+
+def test_zooming_the_map_ends_at_single_pairs_with_the_numbers_of_the_matrix(opened, seen):
+    answers = []
+    opened.on("response", lambda response: answers.append(response) if "/window?" in response.url else None)
+    opened.goto(f"{opened.live.address}#section-0&view=map&head=1&layer=0")
+    box = opened.locator(".map-base").bounding_box()
+    opened.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.6)
+    for _ in range(40):
+        opened.mouse.wheel(0, -400)
+        opened.wait_for_timeout(100)
+        asked = (
+            {name: int(value[0]) for name, value in parse_qs(urlsplit(answers[-1].url).query).items()}
+            if answers
+            else {}
+        )
+        if asked and asked["bottom"] - asked["top"] < 60:
+            break
+    facts = json.loads(answers[-1].headers["heedful-window"])
+    assert (facts["rows"], facts["columns"]) == (facts["bottom"] - facts["top"], facts["right"] - facts["left"])
+    shown = seen[0].matrix[0, 1, facts["top"] : facts["bottom"], facts["left"] : facts["right"]].numpy()
+    found = np.frombuffer(answers[-1].body(), "<f4").reshape(shown.shape)
+    np.testing.assert_allclose(found, shown, atol=1e-6)

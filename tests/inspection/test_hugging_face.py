@@ -1,0 +1,320 @@
+"""Folders of models become sections: what stands along the axes, what was predicted, what is refused."""
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+
+from heedful._errors import DataError, HeedfulError
+from heedful.inspection.given import from_bytes, read_given, resampled
+from heedful.inspection.hugging_face import chosen, load_model, number_range, portrait
+from heedful.inspection.report import Picture, Positions, Sound, Text
+from tests.inspection import folders
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model's folder, made once."""
+    place, known = tmp_path_factory.mktemp("models"), {}
+
+    def of(name, **options):
+        key = repr((name, sorted(options.items(), key=str)))
+        if key not in known:
+            known[key] = getattr(folders, name)(place / f"{len(known)}-{name}", **options)
+        return known[key]
+
+    return of
+
+
+def looked(folder, *words, **options):
+    return portrait(load_model(str(folder)), [read_given(str(word)) for word in words], **options)[:2]
+
+
+def along(section):
+    """Of each call its kind and the kinds of things that stand along it."""
+    return [(layer.kind, section.sides[layer.rows].name, section.sides[layer.columns].name) for layer in section.layers]
+
+
+def weights(layer):
+    assert layer.pairs is not None
+    return layer.pairs.weights
+
+
+def own_weights(folder, kind, **numbers):
+    model = kind.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return model(**numbers, output_attentions=True)
+
+
+def test_a_text_has_tokens_words_special_tokens_and_the_models_own_weights(made):
+    folder = made("bert")
+    section, notes = looked(folder, folders.TEXT)
+    [side] = section.sides
+    assert isinstance(side, Text)
+    assert list(side.tokens[:8]) == ["[CLS]", "the", "small", "cat", "sees", "the", "un", "##seen"]
+    assert list(side.words[:8]) == [-1, 0, 1, 2, 3, 4, 5, 5]
+    assert list(side.special) == [0, 15]
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    output = own_weights(folder, hf.BertForSequenceClassification, **tokenizer(folders.TEXT, return_tensors="pt"))
+    assert [layer.kind for layer in section.layers] == ["self", "self", "rollout"]
+    for layer, expected in zip(section.layers, output.attentions, strict=False):
+        np.testing.assert_allclose(weights(layer), expected[0].numpy(), atol=1e-5)
+    shares = output.logits[0].softmax(-1)
+    best = [(("bad", "fair", "good")[i], shares[i].item()) for i in shares.argsort(descending=True).tolist()]
+    assert [name for name, _ in section.predictions] == [name for name, _ in best]
+    assert [p for _, p in section.predictions] == pytest.approx([p for _, p in best], abs=1e-5)
+    assert (notes, section.output) == ([], None)
+    assert "BertForSequenceClassification" in section.text
+    assert "same" in section.layers[0].numbers
+
+
+def test_two_texts_are_a_pair_whose_words_are_counted_through(made):
+    section, _ = looked(made("bert"), folders.TEXT, folders.OTHER)
+    [side] = section.sides
+    assert list(side.words[-7:]) == [-1, 12, 13, 14, 15, 16, -1]
+    assert list(side.special) == [0, 15, 21]
+    assert section.title == f"{folders.TEXT} / {folders.OTHER}"
+
+
+def test_a_text_that_is_too_long_is_cut_and_this_is_said(made):
+    section, notes = looked(made("bert"), " ".join(["cat"] * 50))
+    assert section.sides[0].count == 32
+    assert notes == ["The text has 52 tokens; the model was given 32 of them."]
+    assert notes[0] in section.text
+
+
+def test_a_masked_model_says_what_it_would_put_in_place_of_the_first_mask(made):
+    section, _ = looked(made("bert", kind=hf.BertForMaskedLM), "the small [MASK] sees the dog")
+    assert len(section.predictions) == 5
+    assert {name for name, _ in section.predictions} <= set(folders.word_pieces().get_vocab()) | {"unseen", "s"}
+    assert section.text.endswith("The shares are of the first [MASK].")
+    assert looked(made("bert", kind=hf.BertForMaskedLM), "the small cat")[0].predictions == []
+
+
+def test_a_language_model_says_the_next_token(made):
+    folder = made("gpt2")
+    section, _ = looked(folder, folders.TEXT)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    output = own_weights(folder, hf.GPT2LMHeadModel, **tokenizer(folders.TEXT, return_tensors="pt"))
+    np.testing.assert_allclose(weights(section.layers[1]), output.attentions[1][0].numpy(), atol=1e-5)
+    shares = output.logits[0, -1].softmax(-1)
+    assert section.predictions[0][1] == pytest.approx(shares.max().item(), abs=1e-5)
+    assert section.predictions[0][0] == tokenizer.decode([int(shares.argmax())]).strip()
+    assert "\u0120small" in section.sides[0].tokens
+    assert section.text.endswith("The shares are of the next token.")
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_encoder_and_decoder_each_have_their_text(made, name):
+    folder = made(name)
+    section, _ = looked(folder, folders.TEXT, folders.OTHER)
+    crossing = [("self", "target", "target"), ("cross", "target", "source")]
+    assert along(section) == [("self", "source", "source")] * 2 + crossing * 2
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer(folders.OTHER)["input_ids"]
+    ids = [0, *(i for i in ids if i != tokenizer.eos_token_id)]
+    kind = hf.T5ForConditionalGeneration if name == "t5" else hf.BartForConditionalGeneration
+    output = own_weights(
+        folder, kind, **tokenizer(folders.TEXT, return_tensors="pt"), decoder_input_ids=torch.tensor([ids])
+    )
+    np.testing.assert_allclose(weights(section.layers[-1]), output.cross_attentions[1][0].numpy(), atol=1e-5)
+    assert section.output is None
+
+
+def test_source_and_target_of_one_length_keep_their_sides(made):
+    section, _ = looked(made("bart"), "a dog sees the cat", "a dog sees the")
+    counts = {side.count for side in section.sides}
+    assert len(counts) == 1
+    assert along(section)[0] == ("self", "source", "source")
+    assert along(section)[2:4] == [("self", "target", "target"), ("cross", "target", "source")]
+
+
+def test_without_a_target_the_model_writes_first(made):
+    folder = made("whisper")
+    section, notes = looked(folder, folders.sound(folder / "tone.wav"))
+    assert section.sides[1].name == "what it wrote"
+    assert section.sides[1].count == section.layers[2].queries == section.layers[2].keys > 1
+    assert section.sides[1].tokens[0] == "<start>"
+    assert section.output
+    assert notes == ["What it wrote was chosen greedily; the decoder then read it at once."]
+
+
+def test_a_sound_covers_the_padding_too(made):
+    folder = made("whisper")
+    section, _ = looked(folder, folders.sound(folder / "tone.wav", seconds=0.5), folders.OTHER)
+    sound = section.sides[0]
+    assert isinstance(sound, Sound)
+    assert (len(sound.samples), sound.rate, sound.seconds, sound.count) == (8000, 16000, 1.0, 50)
+    assert sound.spectrogram.shape == (8, 100)
+    assert sound.spectrogram[:, :50].max() > sound.spectrogram[:, 60:].max()
+    crossing = [("self", "target", "target"), ("cross", "target", "recording")]
+    assert along(section) == [("self", "recording", "recording")] * 2 + crossing * 2
+    assert list(section.sides[1].tokens) == ["<start>", "a", "\u0120dog", "\u0120sees", "\u0120the", "\u0120cat"]
+
+
+def test_a_long_sound_is_cut_and_this_is_said(made):
+    folder = made("whisper")
+    section, notes = looked(folder, folders.sound(folder / "long.wav", seconds=1.5), folders.OTHER)
+    assert notes == ["The model hears the first 1 s of 1.5 s."]
+    assert len(section.sides[0].samples) == 16000
+
+
+def test_a_model_of_waves_and_one_of_spectrogram_patches(made):
+    folder = made("wav2vec2")
+    section, _ = looked(folder, folders.sound(folder / "tone.wav"))
+    assert along(section)[:2] == [("self", "recording", "recording")] * 2
+    assert (section.sides[0].spectrogram, section.sides[0].seconds) == (None, 0.5)
+    assert {name for name, _ in section.predictions} == {"yes", "no"}
+    section, _ = looked(made("ast"), folder / "tone.wav")
+    [side] = section.sides
+    assert isinstance(side, Picture)
+    assert (side.grid, side.extra, side.pixels.shape) == ((3, 4), ["class token", "distillation token"], (16, 32))
+
+
+@pytest.mark.parametrize("processor", [True, False])
+def test_a_picture_is_what_the_model_saw(made, processor):
+    folder = made("vit", processor=processor)
+    section, notes = looked(folder, folders.picture(folder / "noise.png", size=(12, 12)))
+    [side] = section.sides
+    assert (side.grid, list(side.extra), side.pixels.shape) == ((3, 3), ["class token"], (12, 12, 3))
+    original = read_given(str(folder / "noise.png")).value
+    assert np.abs(side.pixels.astype(int) - np.array(original).astype(int)).max() <= 1
+    assert len(notes) == (0 if processor else 1)
+    assert {name for name, _ in section.predictions} == {"cat", "dog"}
+
+
+def test_positions_stand_where_patches_cannot_be_known(made):
+    folder = folders.change(folders.vit(made("vit").parent / "odd"), num_channels=3)
+    loaded = load_model(str(folder))
+    loaded.config.patch_size = 6
+    section, *_ = portrait(loaded, [read_given(str(folders.picture(folder / "noise.png")))])
+    assert isinstance(section.sides[0], Positions)
+
+
+def test_a_picture_and_a_text_each_have_their_tower_in_any_order(made):
+    folder = made("clip")
+    file = folders.picture(folder / "noise.png")
+    for words in ((file, folders.TEXT), (folders.TEXT, file)):
+        section, _ = looked(folder, *words)
+        assert along(section) == [("self", "picture", "picture")] * 2 + [("self", "text", "text")] * 2
+
+
+def test_some_layers_alone_leave_out_the_rollout(made):
+    whole, _ = looked(made("bert"), folders.TEXT)
+    section, _ = looked(made("bert"), folders.TEXT, layers="1")
+    assert [layer.name for layer in section.layers] == ["bert.encoder.layer.1.attention.self"]
+    np.testing.assert_array_equal(weights(section.layers[0]), weights(whole.layers[1]))
+    assert "1 of 2 calls" in section.text
+    section, _ = looked(made("bart"), folders.TEXT, folders.OTHER, layers="encoder_attn")
+    assert [layer.kind for layer in section.layers] == ["cross", "cross"]
+
+
+def test_layers_are_chosen_by_number_range_and_name():
+    names = ["encoder.0", "encoder.1", "decoder.0", "decoder.1"]
+    assert chosen(names, None) == [0, 1, 2, 3]
+    assert chosen(names, "3, 0-1") == [0, 1, 3]
+    assert chosen(names, "decoder,0") == [0, 2, 3]
+    for words, got in (("4", "4"), ("2-4", "2-4"), ("1-0", "1-0"), ("pooler", "pooler"), ("0,", "")):
+        with pytest.raises(HeedfulError, match=f"--layers must be numbers from 0 to 3, .*: got '{got}'"):
+            chosen(names, words)
+    assert list(number_range("3-5")) == [3, 4, 5]
+
+
+def test_what_was_not_seen_is_said(made, monkeypatch):
+    from heedful.inspection import hugging_face
+    from heedful.inspection.seen import Missed
+
+    loaded, text = load_model(str(made("bert"))), read_given(folders.TEXT)
+    watch = hugging_face.watch
+
+    class Watched:
+        def __init__(self, model):
+            self.inner = watch(model)
+
+        def __enter__(self):
+            self.seen = self.inner.__enter__()
+            return self.seen
+
+        def __exit__(self, *error):
+            self.inner.__exit__(*error)
+            self.seen.missed = [Missed(f"layer.{i}", "it was by hand") for i in range(5)]
+
+    monkeypatch.setattr(hugging_face, "watch", Watched)
+    section, notes, _ = portrait(loaded, [text])
+    assert notes == [
+        "NOT SEEN, though expected (5): layer.0: it was by hand; layer.1: it was by hand; layer.2: it was by hand; and 2 more."
+    ]
+    assert notes[0] in section.text
+
+
+def test_a_model_without_attention_that_can_be_seen(tmp_path):
+    config = hf.ResNetConfig(embedding_size=4, hidden_sizes=[4, 4], depths=[1, 1], layer_type="basic")
+    folder = folders.save(tmp_path / "resnet", hf.ResNetForImageClassification, config)
+    with pytest.raises(HeedfulError, match="no attention was seen"):
+        looked(folder, folders.picture(tmp_path / "noise.png"))
+
+
+def test_weights_that_are_missing_are_named_or_refused(tmp_path):
+    folder = folders.fewer_weights(folders.bert(tmp_path / "bert"), lambda name: not name.startswith("classifier"))
+    _, notes = looked(folder, folders.TEXT)
+    assert notes == ["2 weights are not in the folder and stand at random: classifier.bias, classifier.weight."]
+    folders.fewer_weights(folder, lambda name: "embeddings" in name)
+    with pytest.raises(HeedfulError, match="must hold the weights of BertForSequenceClassification: [0-9]+ of them"):
+        load_model(str(folder))
+
+
+def test_inputs_are_told_apart_by_what_they_hold(tmp_path):
+    picture = folders.picture(tmp_path / "noise.png").rename(tmp_path / "noise")
+    sound = folders.sound(tmp_path / "tone.wav").rename(tmp_path / "tone")
+    (tmp_path / "words").write_text("\ufeffcaf\u00e9\n", encoding="utf-8")
+    assert [read_given(str(file)).kind for file in (picture, sound, tmp_path / "words")] == ["image", "audio", "text"]
+    assert read_given(str(tmp_path / "words")).value == "caf\u00e9"
+    assert read_given("no file of this name").value == "no file of this name"
+    assert read_given("x" * 5000).kind == "text"
+    for name in ("cat.png", "notes.txt", "folder/tone.WAV"):
+        with pytest.raises(DataError, match=f"{name}: there is no such file."):
+            read_given(name)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "must not be empty"),
+        (b" \n\t", "must not be empty"),
+        (b"caf\xe9", "must be text in UTF-8, a picture or a sound: got byte 0xe9 at 3"),
+        (b"a\0b", "must be text in UTF-8, a picture or a sound: got a byte 0 at 1"),
+        (b"\x89PNG\r\n\x1a\nxxxx", "must be a whole picture: got "),
+        (b"RIFF\x04\0\0\0WAVE", "must be a whole sound: got "),
+        (b"fLaC", "x: must be a whole sound|package soundfile"),
+    ],
+)
+def test_bytes_that_are_nothing(data, message):
+    with pytest.raises((DataError, ModuleNotFoundError), match=message):
+        from_bytes(data, "x")
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_sounds_of_every_width_and_two_channels(width):
+    import io
+    import wave
+
+    wanted = np.array([[0.5, -0.5], [0.25, 0.75], [-1, 0]])
+    numbers = np.round(wanted * 2 ** (8 * width - 1)).astype(np.int64) + (128 if width == 1 else 0)
+    raw = b"".join(int(n).to_bytes(width, "little", signed=width > 1) for n in numbers.reshape(-1))
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((2, width, 8000, 3, "NONE", ""))
+        out.writeframes(raw)
+    given = from_bytes(file.getvalue(), "x")
+    assert given.rate == 8000
+    np.testing.assert_allclose(given.value, wanted.mean(1), atol=0.01)
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(8000, 16000), (44100, 16000), (16000, 16000)])
+def test_a_tone_stays_a_tone_at_another_rate(rate, wanted):
+    def tone(rate):
+        return np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32)
+
+    got = resampled(tone(rate), rate, wanted)
+    assert len(got) == wanted
+    np.testing.assert_allclose(got[100:-100], tone(wanted)[100:-100], atol=0.02)
