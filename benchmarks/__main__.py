@@ -12,6 +12,7 @@ PARTS = {
     "matrix": matrix.main,
     "matrix-watching": lambda: matrix.main(["watching"]),
     "viewer": viewer.main,
+    "viewer-pictures": viewer.pictures,
     "startup": startup.main,
     "digits": lambda: classify_image.digits(Path("runs/benchmarks")),
     "ideas": ideas.main,

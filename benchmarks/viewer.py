@@ -13,7 +13,7 @@ from torch import nn
 
 import heedful
 from benchmarks._measure import RESULTS, keep
-from heedful.inspection.report import Text
+from heedful.inspection.report import Text, write_report
 
 # name, layers, heads, width, positions, megabytes that the file may have
 CASES = (
@@ -61,7 +61,7 @@ def reports(folder: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def page() -> Iterator[Any]:
+def page(*, dark: bool = False) -> Iterator[Any]:
     """A page of the system's Chromium."""
     import os
     import shutil
@@ -72,7 +72,7 @@ def page() -> Iterator[Any]:
     executable = os.environ.get("HEEDFUL_CHROMIUM") or next(filter(None, map(shutil.which, names)))
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        yield browser.new_page(viewport={"width": 1280, "height": 1100}, color_scheme="dark" if dark else "light")
         browser.close()
 
 
@@ -111,6 +111,40 @@ def longest_task(opened: Any) -> float:
     }
     tasks = [e["dur"] / 1000 for e in events if e.get("dur") and (e["pid"], e["tid"]) in threads]
     return max(tasks, default=0.0)
+
+
+# name of the picture, section of examples/viewer.py, what the address says, dark
+PICTURES = (
+    ("overview", 0, "view=overview", False),
+    ("map", 3, "view=map&head=2", False),
+    ("text", 0, "view=input&layer=0&head=1&pins=18", False),
+    ("translation", 1, "view=map&layer=2&head=0", True),
+    ("picture", 2, "view=input&layer=0&head=0", False),
+    ("long", 3, "view=map&head=6&rect=1000,1000,1080,1080", True),
+    ("sound", 4, "view=input&layer=1&head=0&query=2", False),
+    ("series", 5, "view=input&layer=0&head=0&query=100", True),
+    ("layers", 0, "view=layers", False),
+    ("compare", 0, "view=compare&layer=0&head=1&with=0:0:2", False),
+)
+
+
+def pictures() -> None:
+    """The pictures of docs/viewer.md, from the page of examples/viewer.py."""
+    import runpy
+
+    root = RESULTS.parent.parent
+    folder = root / "docs" / "viewer"
+    folder.mkdir(exist_ok=True)
+    sections = runpy.run_path(str(root / "examples" / "viewer.py"))["SECTIONS"]
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, section, address, dark in PICTURES:
+            path = Path(temporary) / f"{section}.html"
+            if not path.exists():
+                write_report(path, title="Attention over everything", sections=[sections[section]()])
+            with page(dark=dark) as opened:
+                opened.goto(f"{path.as_uri()}#section-0&{address}")
+                opened.wait_for_timeout(2500)
+                opened.locator("section").first.screenshot(path=folder / f"{name}.png")
 
 
 def main() -> None:

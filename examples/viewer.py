@@ -45,8 +45,8 @@ def known_heads(ids: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     first[0] = 4.0
     return [
         (4 * place.roll(1, 0), 4 * place),
-        (2 * word, word),
-        (2 * word, word.roll(1, 0)),
+        (word, word),
+        (word, word.roll(1, 0)),
         (first[:1].expand_as(first), first),
         (1.5 * place, place),
         (0.5 * word, place),
@@ -71,7 +71,7 @@ def text() -> AttentionSection:
         word += not token.startswith("##") and token[0] != "["
         parts.append(-1 if token[0] == "[" else word)
     heads = known_heads(ids)
-    seen = Seen(call(f"encoder.layers.{i}.attention", heads[i:] + heads[:i]) for i in range(3))
+    seen = Seen(call(f"layers.{i}.attention", heads[i:] + heads[:i], pattern=Causal()) for i in range(3))
     side = Text(tokens, words=parts, special=[0, len(tokens) - 1], name="sentence")
     return attention_section(seen, title="A sentence", sides=[side], tokens=ids, separators=[numbers["[SEP]"]])
 

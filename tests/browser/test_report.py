@@ -3,7 +3,15 @@ import re
 import numpy as np
 import pytest
 
-from heedful.inspection.report import LayerHeads, MatrixSection, PictureSection, TableSection
+from heedful.inspection.report import (
+    AttentionSection,
+    Cells,
+    Layer,
+    MatrixSection,
+    Picture,
+    TableSection,
+    Text,
+)
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
@@ -15,12 +23,22 @@ HOSTILE = [
 N, M, R, C = 35, 55, 7, 11
 
 
+def layer(text, rows):
+    weights = np.random.default_rng(0).dirichlet(np.ones(6), size=(2, 6))
+    curves = {"received": weights.sum(1), "entropy": -(weights * np.log(weights)).sum(-1)}
+    numbers = {"entropy": [1.5, 1.25], "previous": [0.5, 0.25]}
+    return Layer(text, text, "self", weights, Cells(weights), 6, 6, rows, rows, numbers, ["previous", ""], curves)
+
+
 def picture_section(title="A picture", text="a.png"):
-    random = np.random.default_rng(0)
-    query, key = (random.normal(size=(2, 6, 3)).astype(np.float32) for _ in range(2))
-    layer = LayerHeads(text, query, key, 1.0, np.ones((2, 6), np.float32))
-    picture = random.integers(0, 256, size=(6, 4), dtype=np.uint8)
-    return PictureSection(title, picture, text, (3, 2), 0, [layer], None, None, [(text, 0.75), ("b", 0.25)], text)
+    picture = np.random.default_rng(0).integers(0, 256, size=(6, 4), dtype=np.uint8)
+    sides = [Picture(picture, (3, 2), name=text)]
+    return AttentionSection(title, text, [layer(text, 0)], sides, [(text, 0.75), ("b", 0.25)], text)
+
+
+def text_section(title="A text", text="word"):
+    sides = [Text([text, "b", text, "##c", "[SEP]", "e"], [0, 1, 2, 2, -1, 3], [4], name=text)]
+    return AttentionSection(title, text, [layer(text, 0), layer("second", 0)], sides, output=text)
 
 
 def matrix_section(title="A matrix", text="Never stored.", curve="entropy (nat)"):
@@ -35,7 +53,12 @@ def table_section(title="A table", text="Some words."):
 
 
 def everything(title="A section", text="Some words."):
-    return [picture_section(title, text), matrix_section(title, text, text), table_section(title, text)]
+    return [
+        picture_section(title, text),
+        text_section(title, text),
+        matrix_section(title, text, text),
+        table_section(title, text),
+    ]
 
 
 def draw_all(opened):
@@ -164,7 +187,7 @@ def test_any_text_is_shown_as_text_and_breaks_no_layout(open_report, width, text
 
 
 def test_a_damaged_array_is_said_in_its_section_and_the_others_stand(open_report, monkeypatch):
-    monkeypatch.setattr("heedful.inspection.report.blocks.Blocks.texts", lambda blocks: ["####"] * 4)
+    monkeypatch.setattr("heedful.inspection.report.blocks.Blocks.texts", lambda blocks: ["####"] * 9)
     opened = open_report([picture_section(), table_section()])
     assert opened.words(".failure").startswith("This section cannot be shown: ")
     assert opened.page.locator("tbody tr").count() == 3
@@ -189,8 +212,11 @@ def test_sections_are_drawn_when_they_come_near_and_all_of_them_for_printing(ope
     opened = open_report([picture_section(f"Picture {number}") for number in range(9)])
 
     def count_drawn():
-        opened.settle()
-        return sum(text != "" for text in opened.page.locator(".picture .readout").all_inner_texts())
+        opened.page.wait_for_timeout(300)
+        return sum(
+            count > 0
+            for count in opened.page.locator(".attend-stage").evaluate_all("(a) => a.map((e) => e.childElementCount)")
+        )
 
     assert 0 < count_drawn() < 9
     opened.page.emulate_media(media="print", color_scheme="dark")

@@ -28,7 +28,7 @@ def weights_of(queries, keys, *, sink=3.0, heads=HEADS, seed=0):
 
 
 def layer_of(weights, *, kind="self", rows=0, columns=0, links=None, label="layer 0"):
-    heads, queries, keys = weights.shape
+    _heads, queries, keys = weights.shape
     pairs = Cells(weights)
     if links is not None:
         indices = np.argsort(-weights, -1)[..., :links]
@@ -95,7 +95,7 @@ def test_first_it_shows_what_each_token_receives(open_text):
     assert readout(opened).startswith("What each token receives, mean of all queries")
     assert_said(opened, MEAN.mean(0))
     shades = [token(opened, i).evaluate("node => getComputedStyle(node).backgroundColor") for i in (0, 1)]
-    assert [float(re.findall(r"[\d.]+", shade)[-1]) for shade in shades][0] > 0.5
+    assert next(float(re.findall(r"[\d.]+", shade)[-1]) for shade in shades) > 0.5
     assert shades[0] != shades[1]
 
 
@@ -166,12 +166,14 @@ def renormalised(rows, hidden):
 @pytest.mark.parametrize("layout", ["flow", "columns"])
 def test_hidden_tokens_leave_rows_that_sum_to_one(open_text, layout):
     opened = open_text(fragment=f"&hide=1&layout={layout}")
-    assert token(opened, 0).count() == 0 and token(opened, 9).count() == 0
+    assert token(opened, 0).count() == 0
+    assert token(opened, 9).count() == 0
     token(opened, 6).hover()
     assert_said(opened, renormalised(MEAN, SPECIAL)[6])
     assert "Renormalised to 1" in readout(opened)
     note = opened.words(".text-hidden")
-    assert "\u2018[CLS]\u2019 (0)" in note and "\u2018[SEP]\u2019 (9)" in note
+    assert "\u2018[CLS]\u2019 (0)" in note
+    assert "\u2018[SEP]\u2019 (9)" in note
 
 
 def test_hidden_tokens_leave_columns_of_the_same_numbers(open_text):
@@ -189,7 +191,8 @@ def test_a_sink_stays_readable_but_takes_no_mass(open_text):
     weights /= weights.sum(-1, keepdims=True)
     opened = open_text(section_of(layer_of(weights), sides=[Text(list("abcdef"))]), "&hide=1")
     assert "text-left-out" in token(opened, 3).get_attribute("class")
-    assert "of all mass" in opened.words(".text-hidden") and "the first" in opened.words(".text-hidden")
+    assert "of all mass" in opened.words(".text-hidden")
+    assert "the first" in opened.words(".text-hidden")
     token(opened, 2).hover()
     assert_said(opened, renormalised(weights.mean(0), [0, 3])[2])
 
@@ -211,7 +214,8 @@ def test_pins_stand_in_the_address_and_come_back_from_it(open_text):
     again.page.locator(".text-list").focus()
     again.page.keyboard.press("Escape")
     again.settle()
-    assert again.page.locator(".text-chip").count() == 0 and "pins=" not in again.page.url
+    assert again.page.locator(".text-chip").count() == 0
+    assert "pins=" not in again.page.url
 
 
 @pytest.mark.parametrize("pins", ["99", "k99", "-1", "x", "1,1,,,,,,,,7", "%00"])
@@ -268,10 +272,14 @@ def test_hostile_tokens_are_text(open_text, layout, width, scheme):
     section = section_of(layer_of(weights_of(n, n)), sides=[Text(HOSTILE, name="<i>x</i>")])
     opened = open_text(section, f"&layout={layout}", width=width, scheme=scheme)
     texts = opened.page.locator(".text-list").first.locator(".text-word").all_inner_texts()
-    assert texts[0] == HOSTILE[0] and texts[1] == HOSTILE[1]
+    assert texts[0] == HOSTILE[0]
+    assert texts[1] == HOSTILE[1]
     assert texts[2:6] == ["ZWSP", "\u21b5", "empty", "space \u00d73"]
-    assert len(texts[6]) < 60 and "\u2026" in texts[6]
-    assert texts[7] == "aRLOb" and texts[9] == "NUL" and texts[10] == "U+D800"
+    assert len(texts[6]) < 60
+    assert "\u2026" in texts[6]
+    assert texts[7] == "aRLOb"
+    assert texts[9] == "NUL"
+    assert texts[10] == "U+D800"
     assert "10000 letters" in token(opened, 6).first.get_attribute("title")
     assert "U+200B zero width space" in token(opened, 2).first.get_attribute("title")
     assert opened.page.locator("section img").count() == 0

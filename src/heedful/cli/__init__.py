@@ -37,7 +37,7 @@ def run(words: Sequence[str]) -> int:
         return _fail(f"{error.filename or 'a file'}: cannot be read or written: {error.strerror or error}.")
     except MemoryError:
         return _fail(
-            "the pictures do not fit in memory: a smaller data.size or a slice of the data, such as DATA[:10000], may."
+            "the data does not fit in memory: a smaller input, data.size, or a slice such as DATA[:10000] may."
         )
     except KeyboardInterrupt:
         return _fail("interrupted; a training goes on with --resume.", status=130)

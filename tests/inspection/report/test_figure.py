@@ -507,6 +507,6 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
         return known(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"`draw_figure` needs matplotlib: `pip install 'heedful\[bench\]'`."):
+    with pytest.raises(ImportError, match=r"`draw_figure` needs matplotlib: `pip install 'heedful\[figures\]'`."):
         draw_figure(two_layers(), tmp_path / "x.png")
     assert list(tmp_path.iterdir()) == []

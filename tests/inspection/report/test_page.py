@@ -2,16 +2,22 @@ import base64
 import hashlib
 import json
 import re
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from heedful.inspection.report import (
-    LayerHeads,
+    AttentionSection,
+    Cells,
+    Layer,
+    Links,
     MatrixSection,
-    PictureSection,
+    Picture,
     TableSection,
+    Text,
+    Vectors,
     render_report,
     write_report,
 )
@@ -19,23 +25,40 @@ from heedful.inspection.report import (
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;<!-- \u2028\u2029 \u202eabc \U0001f600 \udc80\0"
 
 
-def heads(*, tokens=13, name="layer 1", count=2, width=5, seed=0, queries=None):
-    random = np.random.default_rng(seed)
-    query = random.normal(size=(count, queries or tokens, width)).astype(np.float32)
-    key = random.normal(size=(count, tokens, width)).astype(np.float32)
-    return LayerHeads(name, query, key, width**-0.5, np.ones((count, tokens), np.float32))
+def layer(*, tokens=13, heads=2, width=5, **changes):
+    random = np.random.default_rng(0)
+    query, key = (random.normal(size=(heads, tokens, width)).astype(np.float32) for _ in range(2))
+    weights = np.exp(query @ key.mT)
+    weights /= weights.sum(-1, keepdims=True)
+    found = Layer(
+        name="encoder.0",
+        label="layer 0",
+        kind="self",
+        map=weights[:, :4, :3],
+        pairs=Vectors(query, key, 1.0),
+        queries=tokens,
+        keys=tokens,
+        rows=0,
+        columns=0,
+        numbers={"entropy": [0.5, float("nan")], "first": [0.25, 0.125]},
+        kinds=["first", "other"],
+        curves={"received": weights.sum(1)},
+        facts=[("computed by", "hand")],
+    )
+    return replace(found, **changes)
 
 
-def picture_section(**changes):
-    section = PictureSection(
+def picture(**changes):
+    pixels = np.arange(7 * 11, dtype=np.uint8).reshape(7, 11)
+    return replace(Picture(pixels, (3, 4), extra=["class token"], name="a.png"), **changes)
+
+
+def attention_section(**changes):
+    section = AttentionSection(
         title="A picture",
-        picture=np.arange(7 * 11, dtype=np.uint8).reshape(7, 11),
-        caption="a.png",
-        grid=(3, 4),
-        class_tokens=1,
-        layers=[heads()],
-        pooling=heads(name="pooling", queries=1),
-        rollout=np.full(13, 1 / 13, np.float32),
+        text="",
+        layers=[layer()],
+        sides=[picture()],
         predictions=[("cat", 0.75), ("dog", 0.25)],
         truth="cat",
     )
@@ -69,25 +92,29 @@ def payload_of(page):
 def array_of(page, reference):
     [text] = re.findall(rf'<script type="text/plain" id="block-{reference["block"]}">([^<]*)</script>', page)
     dtype = np.dtype(reference["dtype"]).newbyteorder("<")
-    return np.frombuffer(base64.b64decode(text), dtype).reshape(reference["shape"])
+    stored = base64.b64decode(text)
+    if reference.get("coding") == "deflate":
+        stored = zlib.decompress(stored, -15)
+    array = np.frombuffer(stored, dtype).reshape(reference["shape"])
+    return array.astype(np.float64) / reference["factor"] if "factor" in reference else array
 
 
 def render(*sections, title="A report", about=None):
     return render_report(title=title, sections=list(sections), about=about)
 
 
-def test_every_array_of_a_picture_comes_back_as_it_was():
-    section = picture_section()
+def test_every_array_of_a_model_comes_back_as_it_was():
+    section = attention_section()
     page = render(section)
-    stored = payload_of(page)["sections"][0]
-    np.testing.assert_array_equal(array_of(page, stored["picture"]), section.picture)
-    np.testing.assert_array_equal(array_of(page, stored["rollout"]), section.rollout)
-    for layer, given in ((stored["layers"][0], section.layers[0]), (stored["pooling"], section.pooling)):
-        for name in ("query", "key", "received"):
-            np.testing.assert_array_equal(array_of(page, layer[name]), getattr(given, name))
-        assert layer["scale"] == pytest.approx(given.scale)
-    assert stored["grid"] == [3, 4]
-    assert stored["classTokens"] == 1
+    stored, given = payload_of(page)["sections"][0], section.layers[0]
+    [first] = stored["layers"]
+    np.testing.assert_array_equal(array_of(page, stored["sides"][0]["picture"]), section.sides[0].pixels)
+    np.testing.assert_array_equal(array_of(page, first["pairs"]["query"]), given.pairs.query)
+    np.testing.assert_array_equal(array_of(page, first["pairs"]["key"]), given.pairs.key)
+    np.testing.assert_allclose(array_of(page, first["map"]), given.map, rtol=5e-4)
+    np.testing.assert_array_equal(array_of(page, first["curves"]["received"]), given.curves["received"])
+    assert first["numbers"] == {"entropy": [0.5, None], "first": [0.25, 0.125]}
+    assert [stored["sides"][0]["grid"], stored["sides"][0]["extra"]] == [[3, 4], ["class token"]]
     assert stored["predictions"] == [{"label": "cat", "probability": 0.75}, {"label": "dog", "probability": 0.25}]
 
 
@@ -101,30 +128,17 @@ def test_every_array_of_a_matrix_comes_back_as_it_was():
     assert stored["facts"] == [["the matrix would take", "17.2 GB"], ["largest weight", 0.25]]
 
 
-def test_many_queries_and_keys_are_stored_in_half_precision_and_what_does_not_fit_in_half_is_not():
-    layer = heads(tokens=1025, count=4, width=256)  # 4 x 1025 x 256 x 4 bytes, twice: 8.4 MB
-    layer.key[0, 0, 0] = 70_000
-    page = render(picture_section(grid=(32, 32), layers=[layer], pooling=None, rollout=None))
-    payload = payload_of(page)
-    stored = payload["sections"][0]["layers"][0]
-    assert payload["precision"] == "float16"
-    assert [stored["query"]["dtype"], stored["key"]["dtype"], stored["received"]["dtype"]] == [
-        "float16",
-        "float32",
-        "float32",
-    ]
-    np.testing.assert_array_equal(array_of(page, stored["query"]), layer.query.astype(np.float16))
-    np.testing.assert_array_equal(array_of(page, stored["key"]), layer.key)
-
-
-def test_a_small_report_keeps_full_precision():
-    assert payload_of(render(picture_section()))["precision"] == "float32"
+def test_the_lowest_precision_is_said():
+    assert payload_of(render(table_section()))["precision"] == "float32"
+    assert payload_of(render(attention_section()))["precision"] == "float16"
 
 
 def test_size_is_linear_in_the_number_of_tokens():
     def size(side):
-        layer = heads(tokens=side * side, count=3, width=7)
-        section = picture_section(grid=(side, side), class_tokens=0, layers=[layer], pooling=None, rollout=None)
+        one = layer(tokens=side * side, heads=2, width=7, curves={})
+        if side == 1:
+            one = replace(one, map=one.map[:, :1, :1])
+        section = attention_section(layers=[one], sides=[picture(grid=(side, side), extra=())])
         return len(render(section))
 
     fixed, small, large = size(1), size(16), size(32)  # 1, 256 and 1,024 tokens
@@ -140,7 +154,15 @@ def test_numpy_numbers_and_unusual_cells_become_plain_json():
 @pytest.fixture(scope="module")
 def hostile_page():
     return render(
-        picture_section(title=HOSTILE, caption=HOSTILE, predictions=[(HOSTILE, 1.0)], truth=HOSTILE),
+        attention_section(
+            title=HOSTILE,
+            text=HOSTILE,
+            layers=[layer(name=HOSTILE, label=HOSTILE, facts=[(HOSTILE, HOSTILE)])],
+            sides=[Text([HOSTILE] * 13, name=HOSTILE), picture(name=HOSTILE, extra=[HOSTILE])],
+            predictions=[(HOSTILE, 1.0)],
+            truth=HOSTILE,
+            output=HOSTILE,
+        ),
         matrix_section(title=HOSTILE, text=HOSTILE, facts=[(HOSTILE, HOSTILE)], rows={HOSTILE: np.ones(3)}),
         table_section(title=HOSTILE, header=[HOSTILE, HOSTILE], rows=[[HOSTILE, HOSTILE]], caption=HOSTILE),
         title=HOSTILE,
@@ -153,8 +175,9 @@ def test_hostile_text_comes_back_as_it_was_and_adds_no_markup(hostile_page):
     assert stored["title"] == HOSTILE
     assert stored["about"] == [[HOSTILE, HOSTILE]]
     assert stored["sections"][0]["predictions"][0]["label"] == HOSTILE
+    assert stored["sections"][0]["sides"][0]["tokens"] == [HOSTILE] * 13
     assert stored["sections"][1]["rows"][0]["name"] == HOSTILE
-    harmless = render(picture_section(), matrix_section(), table_section(), title="x")
+    harmless = render(attention_section(), matrix_section(), table_section(), title="x")
     for tag in ("<script", "</script", "<img", "<!--", "<title", "</title"):
         assert hostile_page.count(tag) == harmless.count(tag), tag
 
@@ -187,9 +210,10 @@ def test_the_policy_allows_the_inline_style_and_script_by_hash_and_nothing_else(
 
 
 def test_nothing_in_the_file_names_a_place_in_a_network():
-    page = render(picture_section(), matrix_section(), table_section())
-    assert [line for line in page.splitlines() if re.search(r"https?:|//\w+\.\w", line)] == []
-    assert re.findall(r"\b(?:fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|innerHTML|eval)\b", page) == []
+    page = render(attention_section(), matrix_section(), table_section())
+    names = [line for line in page.splitlines() if re.search(r"https?:|//\w+\.\w", line)]
+    assert {re.sub(r".*= ", "", line) for line in names} == {'"http://www.w3.org/2000/svg";'}  # what SVG is called
+    assert re.findall(r"\b(?:XMLHttpRequest|WebSocket|EventSource|sendBeacon|innerHTML|eval)\b", page) == []
     assert re.findall(r'\b(?:src|href)="(?!data:,")[^"]*"', page) == []
 
 
@@ -218,8 +242,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 def test_a_section_that_does_not_fit_leaves_the_old_file(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
-    with pytest.raises(ValueError, match="`class_tokens` must be 0 or 1: got 2"):
-        write_report(path, title="A report", sections=[picture_section(class_tokens=2)])
+    with pytest.raises(ValueError, match=r"`layers` must have at least one layer: got none"):
+        write_report(path, title="A report", sections=[attention_section(layers=[])])
     assert path.read_text() == "old"
 
 
@@ -229,42 +253,56 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
 
 
 def nan_query():
-    layer = heads()
-    layer.query[0, 3, 1] = np.nan
-    return layer
+    one = layer()
+    one.pairs.query[0, 3, 1] = np.nan
+    return one
+
+
+def of_layer(**changes):
+    return {"layers": [layer(**changes)]}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"title": 3}, r"`title` must be a string: got 3"),
-        ({"picture": np.zeros((7, 11))}, r"`picture` must be uint8 of shape .*: got float64 of shape \(7, 11\)"),
-        ({"picture": np.zeros((7, 11, 4), np.uint8)}, r"`picture` must be uint8 .*got uint8 of shape \(7, 11, 4\)"),
-        ({"grid": (0, 4)}, r"`grid` \(rows, columns\) must be a whole number of at least 1: got 0"),
+        ({"layers": []}, r"`layers` must have at least one layer: got none"),
+        ({"sides": []}, r"`rows` of 'encoder.0' must be one of 0 sides: got 0"),
+        ({"sides": [Text(["a"] * 12)]}, r"`rows` of 'encoder.0' must stand for 13 positions: got a side of 12"),
+        ({"sides": [picture(pixels=np.zeros((7, 11)))]}, r"`picture` must be uint8 .*: got float64 of shape \(7, 11\)"),
         (
-            {"grid": (5, 4), "rollout": None},
-            r"`query` of layer 'layer 1' must be .* = \(2, 21, 5\): got shape \(2, 13, 5\)",
+            {"sides": [picture(pixels=np.zeros((7, 11, 4), np.uint8))]},
+            r"must be uint8 .*got uint8 of shape \(7, 11, 4\)",
         ),
-        ({"layers": [], "pooling": None}, r"`layers` must have at least one layer where there is no `pooling`"),
-        ({"layers": [nan_query()]}, r"`query` of layer 'layer 1' must be finite in float32: got 1 that are not"),
-        ({"layers": [replace(heads(), scale=np.inf)]}, r"`scale` of layer 'layer 1' must be finite: got inf"),
-        ({"layers": [replace(heads(), key=heads(width=3).key)]}, r"must be \[heads, .*\(2, 13, 3\): got shape"),
-        ({"layers": [replace(heads(), query=np.ones(3))]}, r"must be \[heads, queries, width\].*got shape \(3,\)"),
-        ({"layers": [replace(heads(), received=np.ones((2, 4)))]}, r"`received` of layer .* = \(2, 13\): got shape"),
+        ({"layers": [nan_query()]}, r"`query` must be finite in float32: got 1 that are not"),
         (
-            {"class_tokens": 0, "layers": [replace(heads(tokens=12), received=None)]},
-            r"`received` of layer 'layer 1' must be given where `class_tokens` is 0: got None",
+            of_layer(map=np.ones((2, 14, 3))),
+            r"`map` of 'encoder.0' must have at most 13 rows and 13 columns: got shape",
         ),
-        ({"pooling": heads(name="pool")}, r"`query` of layer 'pool' must be .*\(2, 1, 5\): got shape \(2, 13, 5\)"),
-        ({"rollout": np.ones(12)}, r"`rollout` must be \[tokens\] = \(13,\): got shape \(12,\)"),
-        ({"rollout": -np.ones(13)}, r"`rollout` must be at least 0: got -1"),
+        (
+            of_layer(numbers={"entropy": [1.0]}),
+            r"`numbers\['entropy'\]` of 'encoder.0' must be one of entropy, .*2 num",
+        ),
+        (of_layer(numbers={"size": [1.0, 2.0]}), r"`numbers\['size'\]` of 'encoder.0' must be one of entropy, largest"),
+        (of_layer(kinds=["first"]), r"`kinds` of 'encoder.0' must have 2 words: got 1"),
+        (of_layer(pairs=Cells(np.ones((2, 13, 12)))), r"`weights` of 'encoder.0' .* = \(2, 13, 13\): got shape"),
+        (
+            of_layer(pairs=Vectors(np.ones((2, 13, 5)), np.ones((2, 12, 5)), 1.0)),
+            r"`key` of .* = \(2, 13, 5\): got shape",
+        ),
+        (of_layer(pairs=Vectors(np.ones((2, 13, 5)), np.ones((2, 13, 5)), np.inf)), r"`scale` of .* finite: got inf"),
+        (
+            of_layer(pairs=Links(np.ones((2, 12, 3), int), np.ones((2, 13, 3)))),
+            r"`indices` of .*\(2, 13, 3\): got shape",
+        ),
+        (of_layer(pairs=Links(np.full((2, 13, 3), 13), np.ones((2, 13, 3)))), r"`indices` of .* less than 13: got 13"),
         ({"predictions": [("cat", 1.5)]}, r"a probability in `predictions` must lie in 0 to 1: got 1.5"),
         ({"predictions": [(None, 0.5)]}, r"a label in `predictions` must be a string: got None"),
     ],
 )
-def test_a_picture_that_does_not_fit_is_refused(changes, message):
+def test_a_model_that_does_not_fit_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        render(picture_section(**changes))
+        render(attention_section(**changes))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """One HTML file to look at: every section of it can be read, pointed at and printed without a network.
 
-A report is a list of sections. A kind of section is one class here (`picture.py`, `matrix.py`, `table.py`) and one
-module of the page (`assets/picture.js`, ...); both stand in one table, `KINDS` in `assets/main.js`.
+A report is a list of sections: a model's attention on one input (`attention.py`, made of what was seen by `portrait.py`),
+one large matrix (`matrix.py`), a table (`table.py`). Each is one class here and one module of the page (`assets/attend.js`,
+`matrix.js`, `table.js`); both stand in one table, `KINDS` in `assets/main.js`. The same sections become figures for papers
+(`figure.py`), or a page whose windows are computed on demand (`live.py`).
 """
 
 from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
+from heedful.inspection.report.figure import draw_figure
+from heedful.inspection.report.live import LivePage
 from heedful.inspection.report.matrix import MatrixSection
 from heedful.inspection.report.page import render_report, write_report
-from heedful.inspection.report.picture import LayerHeads, PictureSection
 from heedful.inspection.report.portrait import attention_section
 from heedful.inspection.report.sides import Picture, Positions, Series, Side, Sound, Text
 from heedful.inspection.report.table import TableSection
@@ -16,11 +19,10 @@ __all__ = [
     "AttentionSection",
     "Cells",
     "Layer",
-    "LayerHeads",
     "Links",
+    "LivePage",
     "MatrixSection",
     "Picture",
-    "PictureSection",
     "Positions",
     "Series",
     "Side",
@@ -29,6 +31,7 @@ __all__ = [
     "Text",
     "Vectors",
     "attention_section",
+    "draw_figure",
     "render_report",
     "write_report",
 ]

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 Reference = dict[str, Any]
 Json = dict[str, Any]
 
-HALF_ABOVE = 8_000_000  # bytes of queries and keys from which they are stored in half precision
 LARGEST_HALF = 65504.0
 _LEVEL = 4  # of compression: what higher ones save is not worth their time
 
@@ -31,7 +30,6 @@ class Blocks:
     def __init__(self) -> None:
         self._arrays: list[NDArray[Any]] = []
         self._references: list[Reference] = []
-        self._heads: list[int] = []
         self._packed: set[int] = set()
 
     def add(self, array: NDArray[Any]) -> Reference:
@@ -52,22 +50,10 @@ class Blocks:
         self._packed.add(len(self._arrays))
         return self.add(array) | {"coding": "deflate"}
 
-    def add_heads(self, array: NDArray[np.float32]) -> Reference:
-        """Takes in queries or keys, which are stored in half precision when a report has many of them."""
-        self._heads.append(len(self._arrays))
-        return self.add(array)
-
-    def settle_precision(self, half_above: int = HALF_ABOVE) -> str:
-        """Decides, once all arrays are in, how queries and keys are stored; returns "float16" or "float32".
-
-        An array with a number beyond the range of float16 stays in float32.
-        """
-        if sum(self._arrays[index].nbytes for index in self._heads) <= half_above:
-            return "float32"
-        for index in self._heads:
-            if np.abs(self._arrays[index]).max() <= LARGEST_HALF:
-                self._references[index]["dtype"] = "float16"
-        return "float16"
+    @property
+    def precision(self) -> str:
+        """The lowest precision in which numbers are stored, "float16" or "float32"."""
+        return "float16" if any(reference["dtype"] == "float16" for reference in self._references) else "float32"
 
     def texts(self) -> Iterator[str]:
         """Yields the base64 text of each block in order (little-endian, row-major, some compressed)."""

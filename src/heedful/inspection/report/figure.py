@@ -313,7 +313,7 @@ def _style() -> Iterator[None]:
         import matplotlib
         from matplotlib import style
     except ImportError as error:
-        raise ImportError("`draw_figure` needs matplotlib: `pip install 'heedful[bench]'`.") from error
+        raise ImportError("`draw_figure` needs matplotlib: `pip install 'heedful[figures]'`.") from error
     known: Any = matplotlib.rcParams
     kept = {name: known[name] for name in _FONTS}
     with style.context(["default", kept | _STYLE]), warnings.catch_warnings():

@@ -90,7 +90,7 @@ def _pieces(
     for index, layers in enumerate(live):
         if layers:
             payload["sections"][index]["live"] = {"section": index, "layers": layers}
-    payload["precision"] = blocks.settle_precision()
+    payload["precision"] = blocks.precision
     style, code = styles(), script()
     policy = "; ".join(
         (

@@ -1,7 +1,9 @@
 """From what was seen of a model to a section of a report: one pass over each matrix, and nothing N x N."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -65,12 +67,12 @@ def attention_section(
         room = ALL if sum(_smallest(call.matrix) for call in seen) <= ALL else ROOM
     rows = sum(_heads(call.matrix) * call.matrix.shape[-2] for call in seen)
     placed, layers = [*sides], []
-    stacks = {call.module.split(".")[0] for call in seen if any(part.isdigit() for part in call.module.split("."))}
+    labels = _labels([call.module for call in seen])
     for index, call in enumerate(seen):
         asked = questions(call.module, call.matrix, tokens, separators, cross=cross)
         share = room * _heads(call.matrix) * call.matrix.shape[-2] / rows
         with torch.no_grad():
-            layers.append(_layer(call, _label(call, index, stacks), asked, placed, sample, share))
+            layers.append(_layer(call, labels[index], asked, placed, sample, share))
     followed = _rollout(seen, placed, sample)
     return AttentionSection(title, text, layers if followed is None else [*layers, followed], placed)
 
@@ -143,12 +145,18 @@ def _heads(matrix: AttentionMatrix) -> int:
     return matrix.shape[-3] if len(matrix.shape) > 2 else 1
 
 
-def _label(call: SeenAttention, index: int, stacks: Collection[str]) -> str:
-    """The number of a layer, with the name of its stack where there are several."""
-    numbers = [part for part in call.module.split(".") if part.isdigit()]
-    if not numbers:
-        return call.module or f"call {index}"
-    return f"{'layer' if len(stacks) == 1 else call.module.split('.')[0]} {numbers[0]}"
+def _labels(modules: Sequence[str]) -> list[str]:
+    """The number of each layer, with the name of its stack where there are several: "layer 2", "decoder 0"."""
+    split = [re.match(r"((?:[^.]*\.)*?)(\d+)(?:\.|$)", module) for module in modules]
+    stacks = [found[1].strip(".").split(".") if found else [] for found in split]
+    named = {tuple(stack) for stack, found in zip(stacks, split, strict=True) if found}
+    start = len(os.path.commonprefix([*named]))
+    stop = len(os.path.commonprefix([stack[::-1] for stack in named]))
+    labels = []
+    for module, stack, found in zip(modules, stacks, split, strict=True):
+        own = ".".join(stack[start : len(stack) - stop]) if len(named) > 1 else "layer"
+        labels.append(f"{own or '.'.join(stack)} {found[2]}" if found else module or "(outside)")
+    return labels
 
 
 def _facts(call: SeenAttention) -> list[tuple[str, str | int | float]]:

@@ -5,6 +5,7 @@
 // Its drawing for an export is an SVG made by `svg()`, or its `canvas`.
 import { compareView } from "./compare.js";
 import { choice, element, given } from "./dom.js";
+import { drawPicture, openPicture } from "./drawing.js";
 import { exportMenu } from "./export.js";
 import { inputView } from "./input.js";
 import { layersView } from "./layers.js";
@@ -138,7 +139,9 @@ export function attentionSection(section, page, id) {
     for (const name of Object.keys(state)) if (!(name in address.view)) delete state[name];
     set({ ...DEFAULTS, ...address.view }, { silent: true });
   });
-  return { body, draw };
+  const picture = sides.find((side) => side.kind === "picture");
+  const thumbnail = picture && ((canvas) => drawPicture(canvas, openPicture(picture.picture)));
+  return { body, draw, thumbnail };
 }
 
 function answer(section) {

@@ -3,13 +3,11 @@ import { attentionSection } from "./attend.js";
 import { element, given } from "./dom.js";
 import { helpButton } from "./help.js";
 import { matrixSection } from "./matrix.js";
-import { pictureSection } from "./picture.js";
-import { isRight } from "./predictions.js";
 import { tableSection } from "./table.js";
 import { readAddress, themeButton, writeAddress } from "./theme.js";
 
 // Each takes its part of the payload and returns { body, draw(), thumbnail(canvas) where there is one }.
-const KINDS = { attention: attentionSection, picture: pictureSection, matrix: matrixSection, table: tableSection };
+const KINDS = { attention: attentionSection, matrix: matrixSection, table: tableSection };
 const AHEAD = "400px";
 
 const payload = JSON.parse(document.getElementById("payload").textContent);
@@ -80,11 +78,16 @@ function footer() {
   return element("footer", {}, element("p", { text: `All numbers on this page ${source}.${exact}` }));
 }
 
+// Whether the best prediction is the right answer; null where one of them is not known.
+function isRight({ predictions = [], truth = null }) {
+  return truth === null || predictions.length === 0 ? null : predictions[0].label === truth;
+}
+
 // The strip of links; a picture is its own sign.
 function contents() {
   const links = parts.map((part) => {
     const canvas = part.thumbnail ? element("canvas", { class: "thumbnail", "aria-hidden": "true" }) : null;
-    const right = part.section.kind === "picture" ? isRight(part.section) : null;
+    const right = isRight(part.section);
     const sign = right === null ? null : element("span", { class: right ? "sign right" : "sign wrong", text: right ? "right" : "wrong" });
     const link = element(
       "a",

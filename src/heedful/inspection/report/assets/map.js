@@ -33,7 +33,7 @@ export function mapView(context) {
   const all = element("button", { type: "button", class: "map-button", text: "Whole map", title: "Whole map (0)", on: { click: () => goTo(wholeOf(frame)) } });
   const bar = colourBar();
   const note = element("p", { class: "note map-note" });
-  const miniCanvas = element("canvas", { class: "map-mini-canvas" });
+  const miniCanvas = element("canvas", { class: "map-mini-canvas", "aria-hidden": "true" });
   const miniFrame = element("div", { class: "map-mini-frame" });
   const mini = element("div", { class: "map-mini", "aria-hidden": "true" }, miniCanvas, miniFrame);
   const stack = element("div", { class: "map-stack" }, base, cover);

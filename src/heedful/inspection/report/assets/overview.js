@@ -129,7 +129,7 @@ export function overviewView(context) {
   function makeTile(tile, name) {
     const { layer, head } = tile;
     const words = [`${layer.label}, head ${head}`, kindOf(layer, head), name && `${numberName(name)} ${valueWords(tile.value)}`];
-    tile.canvas = element("canvas", { class: "overview-canvas", style: { aspectRatio: String(1 / aspectOfLayer(layer)) } });
+    tile.canvas = element("canvas", { class: "overview-canvas", "aria-hidden": "true", style: { aspectRatio: String(1 / aspectOfLayer(layer)) } });
     const under = name === null ? [] : [
       element("span", { class: "overview-name" }, given(layer.label, "bdi", { class: "overview-label" }), element("span", { text: `\u00a0\u00b7\u00a0${head}` })),
       element("span", { class: "overview-value", text: valueWords(tile.value) }),

@@ -429,7 +429,9 @@ export function textView(context) {
     for (const { direction, unit } of all) {
       const reading = await readings.read(direction, unit);
       const name = headline(reading, namesOf(direction)).map((node) => (typeof node === "string" ? node : node.textContent)).join("");
-      targetsOf(direction).forEach((target, u) => rows.push([name, target.start, target.text, reading.weights[u]]));
+      targetsOf(direction).forEach((target, u) => {
+        if (!target.isGone) rows.push([name, target.start, target.text, reading.weights[u]]);
+      });
     }
     return { name: `${layer.label}, ${context.headWords()}`, header: ["of", "position", "token", "weight"], rows };
   }

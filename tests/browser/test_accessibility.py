@@ -1,0 +1,99 @@
+"""What axe-core finds on every view, in both colour schemes, wide and narrow."""
+
+import numpy as np
+import pytest
+
+from heedful.inspection.report import (
+    AttentionSection,
+    Cells,
+    Layer,
+    MatrixSection,
+    Picture,
+    Positions,
+    Series,
+    Sound,
+    TableSection,
+    Text,
+)
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+RANDOM = np.random.default_rng(0)
+
+
+def layer(label, kind, rows, columns, sides, heads=3):
+    queries, keys = sides[rows].count, sides[columns].count
+    weights = RANDOM.dirichlet(np.ones(keys), size=(heads, queries))
+    return Layer(
+        name=label,
+        label=label,
+        kind=kind,
+        map=weights,
+        pairs=Cells(weights),
+        queries=queries,
+        keys=keys,
+        rows=rows,
+        columns=columns,
+        numbers={"entropy": [1.0, 2.0, 3.0][:heads], "previous": [0.1, 0.6, 0.3][:heads]},
+        kinds=["", "previous", "other"][:heads],
+        curves={"received": weights.sum(1), "entropy": -(weights * np.log(weights)).sum(-1)},
+    )
+
+
+def section(name):
+    sides = {
+        "text": [Text(["[CLS]", "un", "##seen", "sky", "."], [-1, 0, 0, 1, 2], [0])],
+        "translation": [
+            Text(["der", "Himmel"], name="source"),
+            Text(["<s>", "the", "sky"], special=[0], name="target"),
+        ],
+        "picture": [Picture(RANDOM.integers(0, 255, (20, 30, 3)).astype(np.uint8), (2, 3), extra=["class token"])],
+        "sound": [
+            Sound(np.sin(np.arange(400) / 9), 100, RANDOM.random((7, 20)), count=8),
+            Text(["one", "two"], name="words"),
+        ],
+        "series": [Series(RANDOM.random((40, 2)), ["load", "price"], count=10)],
+        "channels": [Positions(4, ["red", "green", "blue", "depth"])],
+    }[name]
+    layers = [layer("layer 0", "channel" if name == "channels" else "self", 0, 0, sides)]
+    layers.append(layer("layer 1", "self", 0, 0, sides))
+    if len(sides) > 1:
+        layers.append(layer("decoder 0", "cross", 1, 0, sides))
+    else:
+        layers.append(layer("rollout", "rollout", 0, 0, sides, heads=1))
+    return AttentionSection(name, "Some words.", layers, sides, [("cat", 0.75)], "cat", "what it wrote")
+
+
+def assert_accessible(opened):
+    opened.page.wait_for_timeout(400)
+    # the page may not be told to run foreign scripts, so the checker runs beside it
+    found = axe.Axe().run(opened.page)
+    broken = [
+        (violation["id"], violation["help"], [node["html"][:200] for node in violation["nodes"][:3]])
+        for violation in found.response["violations"]
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("view", ["overview", "map", "input", "layers", "compare"])
+def test_every_view_of_a_text(open_report, view, width, scheme):
+    options = {"width": width, "scheme": scheme, "fragment": f"#section-0&view={view}", "bypass_csp": True}
+    assert_accessible(open_report([section("text"), section("translation")], **options))
+
+
+@pytest.mark.parametrize("name", ["translation", "picture", "sound", "series", "channels"])
+@pytest.mark.parametrize("layer", [0, 2])
+def test_every_kind_of_input(open_report, name, layer):
+    options = {"scheme": "dark", "fragment": f"#section-0&view=input&layer={layer}", "bypass_csp": True}
+    assert_accessible(open_report([section(name)], **options))
+
+
+def test_the_other_sections_and_the_help(open_report):
+    matrix = MatrixSection(
+        "A matrix", "", (30, 40), RANDOM.random((5, 7)), {"entropy (nat)": np.ones(30)}, {}, [("a", 1)]
+    )
+    opened = open_report([matrix, TableSection("A table", "", ["a", "b"], [["c", 1]])], bypass_csp=True)
+    assert_accessible(opened)
+    opened.page.keyboard.press("?")
+    assert_accessible(opened)
