@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from torch import nn
 
 import heedful
 from benchmarks._measure import RESULTS, keep
-from heedful.inspection.report import Text, write_report
+from heedful.inspection import Seen, SeenAttention
+from heedful.inspection.report import AttentionSection, Layer, LivePage, Positions, Text, write_report
+from heedful.ops import AttentionMatrix
 
 # name, layers, heads, width, positions, megabytes that the file may have
 CASES = (
@@ -113,6 +116,34 @@ def longest_task(opened: Any) -> float:
     return max(tasks, default=0.0)
 
 
+def live(n: int = 100_000, heads: int = 8, width: int = 64) -> dict[str, Any]:
+    """Zooms a live page from the whole matrix to single pairs, and notes how long each window takes to arrive in the page."""
+    query, key = torch.randn(2, 1, heads, n, width).unbind()
+    seen = Seen([SeenAttention("layers.0.attention", "self", AttentionMatrix(query, key), "by hand")])
+    # the map of the section is not what is measured: it stands there until the first window has come
+    grid = torch.full((heads, 64, 64), 1 / 64).numpy()
+    layer = Layer("layers.0.attention", "layer 0", "self", grid, None, n, n, 0, 0)
+    section = AttentionSection("A long input", "", [layer], [Positions(n)])
+    found: dict[str, Any] = {"positions": n, "heads": heads, "asked_ms": WINDOW_MS, "windows": []}
+    random = torch.Generator().manual_seed(0)
+    with LivePage(title="Live", sections=[section], seen=[seen]) as served, page() as opened:
+        threading.Thread(target=served.serve, daemon=True).start()
+        for size in (50_000, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 100, 20, 1):
+            for head in ("3", "mean"):
+                top, left = (int(torch.randint(0, n - size, (1,), generator=random)) for _ in range(2))
+                rect = f"{top},{left},{top + size},{left + size}"
+                opened.goto("about:blank")
+                opened.goto(f"{served.address}#section-0&view=map&head={head}&rect={rect}")
+                opened.wait_for_timeout(1500)
+                times = opened.evaluate(
+                    "() => performance.getEntriesByType('resource').filter((e) => e.name.includes('window?'))"
+                    ".map((e) => e.duration)"
+                )
+                found["windows"].append({"size": size, "head": head, "ms": [round(ms, 1) for ms in times]})
+                print(found["windows"][-1], flush=True)
+    return found
+
+
 # name of the picture, section of examples/viewer.py, what the address says, dark
 PICTURES = (
     ("overview", 0, "view=overview", False),
@@ -151,5 +182,5 @@ def main() -> None:
     """Prints what was measured, keeps results/viewer.json."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        keep("viewer", {"reports": reports(Path(folder))})
+        keep("viewer", {"reports": reports(Path(folder)), "live": live()})
     print(f"kept in {RESULTS.name}/viewer.json")

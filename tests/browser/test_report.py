@@ -235,3 +235,18 @@ def test_readouts_are_announced_and_canvases_are_named(open_report):
     assert named.count() >= 4
     for canvas in named.all():
         assert canvas.get_attribute("aria-label")
+
+
+def test_keys_are_for_the_section_in_view_where_nothing_has_the_focus(open_report):
+    opened = open_report([text_section("First"), text_section("Second")])
+    first, second = opened.page.locator("section").all()
+    opened.page.keyboard.press("]")
+    opened.page.keyboard.press("1")
+    opened.settle()
+    chosen = [section.get_by_label("Head", exact=True).input_value() for section in (first, second)]
+    assert chosen == ["1", "mean"]
+    assert first.get_by_label("Layer", exact=True).input_value() == "1"
+    assert "layer=1&head=1" in opened.page.evaluate("() => location.hash")
+    opened.page.keyboard.press("t")
+    first.locator("[role=listbox]").first.wait_for()
+    assert second.locator("[role=listbox]").count() == 0

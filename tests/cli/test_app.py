@@ -127,4 +127,4 @@ def test_too_little_memory_is_one_line(refused, trained, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("heedful.tasks.classify_image.predict", too_much)
-    assert "do not fit in memory: a smaller data.size or a slice" in refused("predict", trained, "x.png")
+    assert "does not fit in memory: a smaller input, data.size, or a slice" in refused("predict", trained, "x.png")

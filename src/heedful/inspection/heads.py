@@ -285,8 +285,13 @@ def _inside(matrix: AttentionMatrix, patterns: Sequence[Pattern]) -> Statistic:
     shape = matrix.shape
     kept: list[Any] = []  # masks that are the same for all heads serve all of a tile
 
+    sees_all = matrix.bias is None and not matrix.pattern.hides(shape)
+
     def masks(part: Part) -> list[Any]:
         if kept and kept[0] is part.rows:
+            return kept
+        if sees_all and not patterns:
+            kept[:] = part.rows, torch.full((len(part.rows),), shape[-1], device=part.rows.device)
             return kept
         visible = _visible(matrix, part)
         found: list[Any] = [part.rows, visible.sum(-1)]

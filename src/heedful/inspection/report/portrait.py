@@ -89,13 +89,14 @@ def _layer(call: SeenAttention, label: str, asked: Questions, sides: list[Side],
     found = {name: t.reshape(-1, heads, *t.shape[-2:])[sample].float().cpu() for name, t in every.items()}
     if "near" in found:  # which begins with the first key
         found["first"] = found["near"][..., :1]
-    top, late = top_of(found["top"]) if links else None, call.causal or call.kind == "cross"
+    top, late = top_of(found["top"]), call.causal or call.kind == "cross"
+    found["largest"] = top.values[..., :1]
     return Layer(
         name=call.module or "(outside)",
         label=label,
         kind=call.kind,
         map=(found["map"] / torch.bincount(_cells(queries, rows))[:, None]).numpy(),
-        pairs=_pairs(A, exact, sample) if exact else top and Links(top.indices.numpy(), top.values.numpy()),
+        pairs=_pairs(A, exact, sample) if exact else Links(top.indices.numpy(), top.values.numpy()),
         queries=queries,
         keys=keys,
         rows=_side(sides, queries, last=late),
@@ -112,15 +113,13 @@ def _statistics(shape: Shape, rows: int, columns: int, links: int) -> dict[str, 
     queries, keys = shape[-2:]
     row_cell, column_cell = _cells(queries, rows), _cells(keys, columns)
     asked = {
-        "largest": statistics.largest(shape),
+        "top": statistics.top(shape, max(links, 1)),
         "received": statistics.received(shape, row_cell),
         "map": statistics.pooled(shape, row_cell, column_cell, (rows, columns)),
     }
     if queries == keys:
         positions = torch.arange(keys, dtype=torch.float64)[:, None]
         asked["distance"] = statistics.distance(shape, positions, positions)
-    if links:
-        asked["top"] = statistics.top(shape, links)
     return asked
 
 

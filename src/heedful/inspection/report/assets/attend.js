@@ -72,6 +72,13 @@ export function attentionSection(section, page, id) {
     status,
   );
   body.addEventListener("keydown", onKey);
+  // Where nothing has the focus, keys are for the section in the middle of the window, or the only one.
+  document.addEventListener("keydown", (event) => {
+    if (event.target !== document.body) return;
+    const { top, bottom } = body.getBoundingClientRect();
+    const middle = window.innerHeight / 2;
+    if (page.sections.length === 1 || (top <= middle && bottom > middle)) onKey(event);
+  });
   let wasDrawn = false;
   let isWaiting = false;
 

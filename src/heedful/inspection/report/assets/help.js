@@ -13,12 +13,12 @@ const KEYS = [
   ["t", "attention on the input itself"],
   ["d", "compare with another head, and back to the map"],
   ["/", "search"],
-  ["+ - 0", "larger, smaller, all of the map"],
-  ["0 to 9", "that head, in a section about a picture without views"],
+  ["+ - 0", "larger, smaller, all of the map; Shift and arrows move it"],
+  ["0 to 9", "that head (in the map, 0 is all of it)"],
   ["?", "this list"],
 ];
 const NOTES = [
-  "A key acts on the section that has the focus. Layers are called by their names; heads, rows, columns and positions are counted from 0.",
+  "A key acts on the section that has the focus, or else on the one in the middle of the window. Layers are called by their names; heads, rows, columns and positions are counted from 0.",
   "Colours run from 0 to the number at the end of the bar beside them, or written below a small picture.",
   "A section holds all pairs, queries and keys from which rows are computed here, the largest weights of each row, or a map of means alone; what it does not hold is not shown. A saved file asks nothing of a network.",
 ];
