@@ -221,11 +221,11 @@ def test_layers_are_chosen_by_number_range_and_name():
 
 
 def test_what_was_not_seen_is_said(made, monkeypatch):
-    from heedful.inspection import hugging_face
+    from heedful.inspection.hugging_face import run
     from heedful.inspection.seen import Missed
 
     loaded, text = load_model(str(made("bert"))), read_given(folders.TEXT)
-    watch = hugging_face.watch
+    watch = run.watch
 
     class Watched:
         def __init__(self, model):
@@ -239,7 +239,7 @@ def test_what_was_not_seen_is_said(made, monkeypatch):
             self.inner.__exit__(*error)
             self.seen.missed = [Missed(f"layer.{i}", "it was by hand") for i in range(5)]
 
-    monkeypatch.setattr(hugging_face, "watch", Watched)
+    monkeypatch.setattr(run, "watch", Watched)
     section, notes, _ = portrait(loaded, [text])
     assert notes == [
         "NOT SEEN, though expected (5): layer.0: it was by hand; layer.1: it was by hand; layer.2: it was by hand; and 2 more."

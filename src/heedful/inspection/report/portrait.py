@@ -1,9 +1,8 @@
 """From what was seen of a model to a section of a report: one pass over each matrix, and nothing N x N."""
 
 import math
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -149,13 +148,18 @@ def _labels(modules: Sequence[str]) -> list[str]:
     split = [re.match(r"((?:[^.]*\.)*?)(\d+)(?:\.|$)", module) for module in modules]
     stacks = [found[1].strip(".").split(".") if found else [] for found in split]
     named = {tuple(stack) for stack, found in zip(stacks, split, strict=True) if found}
-    start = len(os.path.commonprefix([*named]))
-    stop = len(os.path.commonprefix([stack[::-1] for stack in named]))
+    start, stop = _shared(named), _shared({stack[::-1] for stack in named})
     labels = []
     for module, stack, found in zip(modules, stacks, split, strict=True):
         own = ".".join(stack[start : len(stack) - stop]) if len(named) > 1 else "layer"
         labels.append(f"{own or '.'.join(stack)} {found[2]}" if found else module or "(outside)")
     return labels
+
+
+def _shared(stacks: Collection[Sequence[str]]) -> int:
+    """How many parts all names begin with."""
+    unlike = (i for i, parts in enumerate(zip(*stacks, strict=False)) if len(set(parts)) > 1)
+    return next(unlike, min(map(len, stacks), default=0))
 
 
 def _facts(call: SeenAttention) -> list[tuple[str, str | int | float]]:

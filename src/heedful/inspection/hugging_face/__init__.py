@@ -1,0 +1,18 @@
+"""Models of Hugging Face's library, from a folder or a name to a section of a report.
+
+The model runs as it is, once, on what is given; nothing of the folder is executed or unpickled.
+"""
+
+from heedful.inspection.hugging_face.loading import HuggingFaceModel, is_model_folder, is_name, load_model
+from heedful.inspection.hugging_face.run import Portrait, chosen, number_range, portrait
+
+__all__ = [
+    "HuggingFaceModel",
+    "Portrait",
+    "chosen",
+    "is_model_folder",
+    "is_name",
+    "load_model",
+    "number_range",
+    "portrait",
+]
