@@ -50,9 +50,10 @@ def test_one_file_about_a_text(heedful, models, tmp_path):
 
 def test_a_text_of_a_file_or_of_standard_input(heedful, models, tmp_path, monkeypatch):
     (tmp_path / "words.txt").write_text(folders.OTHER)
-    assert heedful("inspect", models["gpt2"], tmp_path / "words.txt", "--out", tmp_path / "a.html").status == 0
+    monkeypatch.chdir(tmp_path)
+    assert heedful("inspect", models["gpt2"], "words.txt", "--out", tmp_path / "a.html").status == 0
     [section] = payload(tmp_path / "a.html")["sections"]
-    assert section["title"] == str(tmp_path / "words.txt")
+    assert section["title"] == "words.txt"
     tokens = section["sides"][0]["tokens"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(folders.OTHER.encode())))
     assert heedful("inspect", models["gpt2"], "--out", tmp_path / "b.html").status == 0
