@@ -85,7 +85,7 @@ def pointed(opened: Any, address: str) -> dict[str, Any]:
     opened.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length > 0")
     paint = opened.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
     found: dict[str, Any] = {"first_paint_ms": paint, "first_paint_asked_ms": FIRST_PAINT_MS, "longest_frame_ms": {}}
-    for view in ("overview", "map", "input", "layers"):
+    for view in ("overview", "map", "input", "input&layout=columns", "layers", "compare"):
         opened.goto(f"{address}#section-0&view={view}&head=0")
         opened.wait_for_timeout(3000)  # until all is decoded and drawn
         found["longest_frame_ms"][view] = longest_task(opened)
@@ -151,7 +151,7 @@ PICTURES = (
     ("text", 0, "view=input&layer=0&head=1&pins=18", False),
     ("translation", 1, "view=map&layer=2&head=0", True),
     ("picture", 2, "view=input&layer=0&head=0", False),
-    ("long", 3, "view=map&head=6&rect=1000,1000,1080,1080", True),
+    ("long", 3, "view=map&head=2&rect=1000,1000,1080,1080", True),
     ("sound", 4, "view=input&layer=1&head=0&query=2", False),
     ("series", 5, "view=input&layer=0&head=0&query=100", True),
     ("layers", 0, "view=layers", False),

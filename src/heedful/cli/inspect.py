@@ -81,6 +81,8 @@ def inspect(
             raise HeedfulError(f"{out}: the report cannot be written: {error.strerror}.") from None
     for note in asked.notes:
         print(f"note: {note}")
+    if png is not None:
+        print(f"figure: {png}")
     first = "" if wanted is None else f"#section-0&head={','.join(map(str, wanted))}"
     if out is not None:
         print(f"report: {out}")

@@ -51,7 +51,7 @@ export function attentionSection(section, page, id) {
   const stage = element("div", { class: "attend-stage" });
   const tabs = choice("View", Object.entries(VIEWS).map(([key, [words]]) => [key, words]), state.view, (view) => set({ view }));
   const layerPicker = element("select", { "aria-label": "Layer", on: { change: () => set({ layer: layerPicker.value, head: state.head }) } });
-  layers.forEach((layer, i) => layerPicker.append(element("option", { value: String(i), text: `${layer.label}, ${layer.kind}` })));
+  layers.forEach((layer, i) => layerPicker.append(element("option", { value: String(i), text: layer.kind === layer.label ? layer.label : `${layer.label}, ${layer.kind}` })));
   const headPicker = element("select", { "aria-label": "Head", on: { change: () => set({ head: headPicker.value }) } });
   const scale = choice("Colours", SCALES, state.scale, (kind) => set({ scale: kind }));
   const body = element(
