@@ -435,7 +435,7 @@ def test_a_file_that_stands_there_is_replaced_whole_or_stays(tmp_path, monkeypat
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("heedful.inspection.report.figure.os.replace", broken)
+        patch.setattr("heedful.inspection.report.whole.os.replace", broken)
         with pytest.raises(OSError, match="the disk is full"):
             draw_figure(section, path)
     assert [file.name for file in tmp_path.iterdir()] == ["FIGURE.PNG"]

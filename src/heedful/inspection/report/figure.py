@@ -4,7 +4,6 @@ import io
 import math
 import operator
 import os
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
 from heedful.inspection.report.blocks import Blocks
 from heedful.inspection.report.sides import Picture, Positions, Series, Side, Sound, Text
+from heedful.inspection.report.whole import target_of, write_whole
 
 VIEWS = ("overview", "map", "picture", "sound", "series")
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -117,27 +117,16 @@ def draw_figure(
         >>> section = AttentionSection("A model", "", [layer], [Text(["I", "can", "see"])])
         >>> draw_figure(section, tempfile.mkdtemp() + "/head.pdf", layer="encoder.0", heads=[1])
     """
-    target = Path(path)
-    suffix = target.suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise ValueError(f"`path` must end in one of {', '.join(SUFFIXES)}: got {str(target)!r}.")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"`path` must lie in a folder that exists: got {str(target)!r}")
+        raise ValueError(f"`path` must end in one of {', '.join(SUFFIXES)}: got {str(path)!r}.")
+    target = target_of(path)
     asked = _asked(section, layer, heads, view)
     dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     drawn = io.BytesIO()
     with _style():
         _figure_of(asked).savefig(drawn, format=suffix[1:], metadata=dates[suffix])
-    temporary = target.with_name(f".figure-{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(drawn.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(target, [drawn.getvalue()])
 
 
 @dataclass(frozen=True, eq=False)

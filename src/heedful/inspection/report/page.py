@@ -6,12 +6,11 @@ import html
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from heedful.inspection.report.blocks import Blocks, Json, Section, as_text
 from heedful.inspection.report.bundle import asset, script, styles
+from heedful.inspection.report.whole import target_of, write_whole
 
 FORMAT = "heedful-report/1"
 
@@ -59,21 +58,9 @@ def write_report(
         ValueError: something in a section does not fit; nothing is written.
         FileNotFoundError: the folder does not exist.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"`path` must lie in a folder that exists: got {str(target)!r}")
+    target = target_of(path)
     pieces = _pieces(title, sections, about or {})
-    temporary = target.with_name(f".report-{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            for piece in pieces:
-                file.write(piece.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(target, (piece.encode("utf-8") for piece in pieces))
 
 
 def _pieces(
