@@ -84,7 +84,7 @@ class Places(NamedTuple):
 
     def put(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
         """Writes rows at these positions."""
-        tensor.index_copy_(1, self.numbers, part)
+        tensor.index_copy_(1, self.numbers.long(), part)
 
 
 class Span(NamedTuple):
