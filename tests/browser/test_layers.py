@@ -122,7 +122,8 @@ def test_the_keys_that_receive_most_are_listed(open_report):
 
 
 def test_a_late_curve_does_not_replace_that_of_the_head_chosen_after(open_report):
-    opened = open_report([random_section(layers=4, heads=8, n=512, pairs=0)], fragment=f"{LAYERS}&head=0")
+    section = random_section(layers=4, heads=8, n=512, pairs=0)
+    opened = open_report([section], fragment=f"{LAYERS}&head=0")
     opened.page.wait_for_selector(".layers-most li")
     opened.page.locator(".layers-dots").focus()
     for _ in range(3):
@@ -131,6 +132,11 @@ def test_a_late_curve_does_not_replace_that_of_the_head_chosen_after(open_report
     opened.page.wait_for_function(
         "() => document.querySelectorAll('.layers h3')[1].textContent.endsWith('layer 3, head 3')"
     )
+    opened.page.wait_for_timeout(500)  # for what may come late
+    name = opened.page.locator(".layers-profiles .layers-most li").first.inner_text().split("\n")[0]
+    best = section.layers[3].curves["received"].argmax(-1)
+    assert name.split(" ")[0] == str(best[3])
+    assert best[3] not in best[:3]
 
 
 def test_long_inputs_read_stretches_and_a_map_alone_gives_what_keys_receive(open_report):

@@ -35,7 +35,7 @@ export function numbersOf(layers) {
 }
 
 // A mean of what is a number; null where nothing is.
-export function meanOfKnown(values) {
+function meanOfKnown(values) {
   const known = values.filter((value) => value !== null);
   return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0) / known.length;
 }

@@ -17,7 +17,7 @@ const KINDS = {
 const MOST = 12; // heads of a kind that are shown before all of them are asked for
 
 // All heads of all kinds, the best score first: { kind: [{ layer, head, score }] }.
-export function headsOfKinds(layers) {
+function headsOfKinds(layers) {
   const found = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, []]));
   for (const layer of layers) {
     layer.kinds.forEach((kind, head) => found[kind]?.push({ layer, head, score: layer.numbers[kind]?.[head] ?? null }));

@@ -8,7 +8,7 @@ import { largestOf } from "./shares.js";
 
 const PICTURES = new WeakMap(); // opened ones, by the reference to their pixels
 
-export function pictureOf(side) {
+function pictureOf(side) {
   if (!PICTURES.has(side.picture)) PICTURES.set(side.picture, openPicture(side.picture));
   return PICTURES.get(side.picture);
 }

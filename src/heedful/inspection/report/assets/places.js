@@ -52,7 +52,7 @@ export function seconds(value) {
 }
 
 // The steps of a series that a position stands for, [start, end).
-export function stepsAt(side, position) {
+function stepsAt(side, position) {
   const steps = side.values.shape[1];
   const start = Math.floor((position * steps) / side.count);
   return [start, Math.max(start + 1, Math.floor(((position + 1) * steps) / side.count))];

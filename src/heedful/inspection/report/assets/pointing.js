@@ -26,10 +26,6 @@ export function watchGrid(canvas, grid) {
   });
 }
 
-export function sameCell(a, b) {
-  return a !== null && b !== null && a.row === b.row && a.column === b.column;
-}
-
 function middleOf({ rows, columns }) {
   return { row: Math.floor(rows / 2), column: Math.floor(columns / 2) };
 }

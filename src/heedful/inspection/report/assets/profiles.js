@@ -28,7 +28,7 @@ function receivedOfMap({ queries, keys }, { rows, columns, values }) {
 }
 
 // The positions of one value of a curve.
-export function stretchOf(point, points, length) {
+function stretchOf(point, points, length) {
   return [Math.floor((point * length) / points), Math.floor(((point + 1) * length) / points)];
 }
 

@@ -72,7 +72,7 @@ function spread(values, keys, isDivided) {
   return weights;
 }
 
-export function sumOf(weights) {
+function sumOf(weights) {
   return weights.reduce((sum, weight) => sum + weight, 0);
 }
 

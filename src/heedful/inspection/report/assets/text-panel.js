@@ -62,7 +62,7 @@ function legendBar() {
 }
 
 // A unit as it stands in a list, cut.
-export function wordNodes(unit, most = 60) {
+function wordNodes(unit, most = 60) {
   const nodes = [];
   let left = most;
   for (const { text, isSign } of unit.parts) {

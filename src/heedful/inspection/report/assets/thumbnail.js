@@ -27,7 +27,7 @@ export function drawThumbnail(canvas, map, kind) {
 
 // A map of at most so many cells: the mean over rows of the sums over columns; a cell of fewer columns than others counts as
 // if it had as many, or stripes would appear.
-export function shrunk(map, mostRows, mostColumns) {
+function shrunk(map, mostRows, mostColumns) {
   const [high, wide] = [Math.ceil(map.rows / mostRows), Math.ceil(map.columns / mostColumns)];
   if (high <= 1 && wide <= 1) return map;
   const [rows, columns] = [Math.ceil(map.rows / high), Math.ceil(map.columns / wide)];
