@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from heedful.training.callbacks import EpochShuffle, seed_everything
+from heedful.training.callbacks import seed_everything
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import read_settings
 from tests.tiny import TINY
@@ -55,20 +55,6 @@ def test_the_terminal_is_given_back_after_an_error(shades, tmp_path, monkeypatch
     with pytest.raises(ZeroDivisionError, match="broken"):
         train(tmp_path / "run", shades, Console(file=text, force_terminal=True, width=120, _environ={}))
     assert text.getvalue().rindex("\x1b[?25h") > text.getvalue().rindex("\x1b[?25l")
-
-
-def test_an_epoch_has_its_order_by_seed_and_number():
-    def order(seed, epoch):
-        sampler = EpochShuffle(23, seed)
-        sampler.set_epoch(epoch)
-        return list(sampler)
-
-    orders = [order(seed, epoch) for seed in (1, 2) for epoch in (0, 1, 2)]
-    assert all(sorted(each) == list(range(23)) for each in orders)
-    assert len(set(map(tuple, orders))) == 6
-    torch.manual_seed(5)
-    assert order(1, 2) == orders[2]
-    assert len(EpochShuffle(23, 1)) == 23
 
 
 def test_all_generators_are_seeded_by_seed_and_epoch():

@@ -58,14 +58,13 @@ class SinusoidalPositions(nn.Module):
         check_multiple("width", width, of=2)
         self.width, self.longest = width, longest
 
-    def forward(self, x: Float[Tensor, "B *axes D"]) -> Float[Tensor, "B *axes D"]:
-        """Adds the positions to a sequence `[batch, positions, width]` or a grid `[batch, rows, columns, width]`."""
-        _check_grid(x, self.width)
+    def forward(self, x: Float[Tensor, "B *axes D"], *, start: int = 0) -> Float[Tensor, "B *axes D"]:
+        """Adds the positions to a sequence `[batch, positions, width]` from `start` on, or a grid `[batch, rows, columns, width]`."""
+        _check_grid(x, self.width, start)
         axes = x.shape[1:-1]
         if len(axes) == 1:
-            table = sinusoidal(
-                torch.arange(axes[0], dtype=torch.float32, device=x.device), self.width, longest=self.longest
-            )
+            index = torch.arange(start, start + axes[0], dtype=torch.float32, device=x.device)
+            table = sinusoidal(index, self.width, longest=self.longest)
         else:
             check_multiple("width", self.width, of=4)
             row, column = (
@@ -99,15 +98,15 @@ class LearnedPositions(nn.Module):
         self.table = nn.Parameter(torch.empty(*axes, width))
         nn.init.trunc_normal_(self.table, std=0.02)
 
-    def forward(self, x: Float[Tensor, "B *axes D"]) -> Float[Tensor, "B *axes D"]:
-        """Adds the positions to a sequence `[batch, positions, width]` or a grid `[batch, rows, columns, width]`."""
-        _check_grid(x, self.width)
-        axes, known = x.shape[1:-1], self.table.shape[:-1]
+    def forward(self, x: Float[Tensor, "B *axes D"], *, start: int = 0) -> Float[Tensor, "B *axes D"]:
+        """Adds the positions to a sequence `[batch, positions, width]` from `start` on, or a grid `[batch, rows, columns, width]`."""
+        _check_grid(x, self.width, start)
+        axes, known = [n + start for n in x.shape[1:-1]], self.table.shape[:-1]
         if len(axes) != len(known) or any(n > most for n, most in zip(axes, known, strict=True)):
             raise ValueError(
-                f"`x` must have at most {list(known)} positions, as the table of learned positions has: got {list(axes)}."
+                f"`x` must have at most {list(known)} positions, as the table of learned positions has: got {axes}."
             )
-        return x + self.table[tuple(slice(n) for n in axes)].to(x.dtype)
+        return x + self.table[tuple(slice(start, n) for n in axes)].to(x.dtype)
 
 
 class RotaryPositions(nn.Module):
@@ -273,8 +272,10 @@ class LearnedALiBi(nn.Module):
         return ALiBi(self.slopes, self.align) if self.grid is None else ALiBi2d(self.slopes, self.grid)
 
 
-def _check_grid(x: Tensor, width: int) -> None:
+def _check_grid(x: Tensor, width: int, start: int) -> None:
     if x.dim() not in (3, 4) or x.shape[-1] != width:
         raise ValueError(
             f"`x` must be [batch, positions, width] or [batch, rows, columns, width] with width {width}: got {list(x.shape)}."
         )
+    if start < 0 or (start and x.dim() == 4):
+        raise ValueError(f"`start` must be 0 on a grid, and at least 0 in a sequence: got {start}.")

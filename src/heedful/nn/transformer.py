@@ -1,5 +1,7 @@
 """The Transformer encoder: attention, then a small network at each position, again and again."""
 
+import copy
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -7,11 +9,15 @@ from torch import nn
 
 from heedful._checks import check_features, check_fraction, check_positive
 from heedful._types import Float, Tensor
+from heedful.nn._values import held, hold
+from heedful.nn.cache import Cache, KeyValueCache
 from heedful.nn.multihead import MultiHeadAttention
-from heedful.ops import Bias, Global, Pattern
+from heedful.nn.positions import LearnedALiBi, LearnedRelativeBias, RotaryPositions
+from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, softmax
 
-_GLOBAL = Global()
+_GLOBAL, _SCALED_DOT = Global(), ScaledDot()
 Norm = Literal["pre", "post"]
+Positions = RotaryPositions | LearnedRelativeBias | LearnedALiBi | Bias
 
 
 class TransformerEncoderLayer(nn.Module):
@@ -26,6 +32,9 @@ class TransformerEncoderLayer(nn.Module):
         dropout: the share of each sublayer's output that is set to 0 in training.
         drop_path: the probability that a sample skips a sublayer in training (stochastic depth).
         norm: "pre" or "post".
+        score: how relevant a key is to a query, as in `MultiHeadAttention`.
+        normalize: what makes weights of the scores.
+        rotary: turns queries and keys by where they stand.
 
     Example:
         >>> TransformerEncoderLayer(width=8, heads=2)(torch.randn(3, 5, 8)).shape
@@ -43,6 +52,9 @@ class TransformerEncoderLayer(nn.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         norm: Norm = "pre",
+        score: Score = _SCALED_DOT,
+        normalize: Normalizer = softmax,
+        rotary: RotaryPositions | None = None,
     ) -> None:
         super().__init__()
         check_fraction("dropout", dropout)
@@ -51,19 +63,24 @@ class TransformerEncoderLayer(nn.Module):
             raise ValueError(f"`norm` must be 'pre' or 'post': got {norm!r}.")
         hidden = 4 * width if hidden is None else hidden
         self.width, self.drop_path, self.norm = width, drop_path, norm
-        self.attention = MultiHeadAttention(width, heads)
+        self.attention = MultiHeadAttention(width, heads, score=score, normalize=normalize, rotary=rotary)
         self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
         self.attention_norm, self.network_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], *, pattern: Pattern = _GLOBAL, bias: Bias | Float[Tensor, "..."] | None = None
+        self,
+        x: Float[Tensor, "B N D"],
+        *,
+        pattern: Pattern = _GLOBAL,
+        bias: Bias | Float[Tensor, "..."] | None = None,
+        cache: Cache | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Transforms `[batch, positions, width]`; `pattern` and `bias` as in `heedful.attention`."""
+        """Transforms `[batch, positions, width]`; `pattern`, `bias` and `cache` as in `MultiHeadAttention`."""
         if self.norm == "pre":
-            x = x + self._dropped(self.attention(self.attention_norm(x), pattern=pattern, bias=bias))
+            x = x + self._dropped(self.attention(self.attention_norm(x), pattern=pattern, bias=bias, cache=cache))
             return x + self._dropped(self.network(self.network_norm(x)))
-        x = self.attention_norm(x + self._dropped(self.attention(x, pattern=pattern, bias=bias)))
+        x = self.attention_norm(x + self._dropped(self.attention(x, pattern=pattern, bias=bias, cache=cache)))
         return self.network_norm(x + self._dropped(self.network(x)))  # type: ignore[no-any-return]
 
     def _dropped(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
@@ -75,7 +92,7 @@ class TransformerEncoderLayer(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """A stack of encoder layers; with pre-norm, a last layer norm closes it.
+    """A stack of encoder layers; with pre-norm, a last layer norm closes it. With `Causal()`, a decoder without a source.
 
     Args:
         width: the features.
@@ -85,12 +102,23 @@ class TransformerEncoder(nn.Module):
         dropout: as in a layer.
         drop_path: the last layer's probability of being skipped; it grows linearly from 0 at the first.
         norm: "pre" or "post".
+        score: as in a layer; each layer learns its own.
+        normalize: as in a layer; each layer learns its own.
+        positions: how queries and keys know how far they stand from each other: `RotaryPositions`, or a bias that all layers
+            share, learned (`LearnedRelativeBias`, `LearnedALiBi`) or not (`ALiBi`). By default they do not: what the input
+            says of its positions (`LearnedPositions`, `SinusoidalPositions`) is all.
 
     Example:
         >>> TransformerEncoder(width=8, heads=2, layers=3)(torch.randn(3, 5, 8), pattern=Global()).shape
         torch.Size([3, 5, 8])
+        >>> encoder = TransformerEncoder(8, 2, 3, normalize=entmax15, positions=RotaryPositions(4)).eval()
+        >>> caches, x = encoder.caches(), torch.randn(1, 5, 8)
+        >>> with torch.no_grad():
+        ...     steps = [encoder(x[:, i : i + 1], pattern=Causal("end"), caches=caches) for i in range(5)]
+        ...     torch.allclose(torch.cat(steps, 1), encoder(x, pattern=Causal()), atol=1e-5)
+        True
 
-    Source: Vaswani et al. 2017, section 3.1.
+    Source: Vaswani et al. 2017, section 3.1; biases shared by the layers: Raffel et al. 2020.
     """
 
     def __init__(
@@ -103,31 +131,60 @@ class TransformerEncoder(nn.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         norm: Norm = "pre",
+        score: Score = _SCALED_DOT,
+        normalize: Normalizer = softmax,
+        positions: Positions | None = None,
     ) -> None:
         super().__init__()
         check_positive("layers", layers)
         check_fraction("drop_path", drop_path)
+        rotary = positions if isinstance(positions, RotaryPositions) else None
+        if rotary is not None and rotary.width * heads != width:
+            raise ValueError(f"`positions` must turn the {width // heads} features of a head: got {rotary.width}.")
         self.width = width
         self.layers = nn.ModuleList(
             TransformerEncoderLayer(
-                width, heads, hidden=hidden, dropout=dropout, drop_path=drop_path * i / max(layers - 1, 1), norm=norm
+                width, heads, hidden=hidden, dropout=dropout, drop_path=drop_path * i / max(layers - 1, 1), norm=norm,
+                score=copy.deepcopy(score), normalize=copy.deepcopy(normalize), rotary=rotary,
             )
             for i in range(layers)
-        )
+        )  # fmt: skip
         self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
+        self.positions = positions if isinstance(positions, nn.Module) and rotary is None else None
+        hold(self, bias=positions if isinstance(positions, Bias) else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws every matrix Glorot uniform."""
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
+        """Draws every matrix of a projection Glorot uniform."""
+        for name, parameter in self.layers.named_parameters():
+            if parameter.dim() > 1 and not name.split(".")[-1].startswith(("score", "normalize")):
                 nn.init.xavier_uniform_(parameter)
 
+    def caches(self) -> list[Cache]:
+        """An empty cache for each layer."""
+        return [KeyValueCache() for _ in self.layers]
+
     def forward(
-        self, x: Float[Tensor, "B N D"], *, pattern: Pattern = _GLOBAL, bias: Bias | Float[Tensor, "..."] | None = None
+        self,
+        x: Float[Tensor, "B N D"],
+        *,
+        pattern: Pattern = _GLOBAL,
+        bias: Bias | Float[Tensor, "..."] | None = None,
+        caches: Sequence[Cache] | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Transforms `[batch, positions, width]`; every layer sees the same `pattern` and `bias`."""
+        """Transforms `[batch, positions, width]`; every layer sees the same `pattern` and `bias`.
+
+        Args:
+            x: `[batch, positions, width]`.
+            pattern: as in `heedful.attention`.
+            bias: likewise; added to that of the positions.
+            caches: keys and values of earlier positions, one for each layer, as `MultiHeadAttention` takes one.
+        """
         check_features("x", x, self.width, "[batch, positions, width]")
-        for layer in self.layers:
-            x = layer(x, pattern=pattern, bias=bias)
+        if caches is not None and len(caches) != len(self.layers):
+            raise ValueError(f"`caches` must be one for each of {len(self.layers)} layers: got {len(caches)}.")
+        own = held(self)["bias"] if self.positions is None else self.positions()
+        bias = own if bias is None else bias if own is None else own + bias
+        for i, layer in enumerate(self.layers):
+            x = layer(x, pattern=pattern, bias=bias, cache=None if caches is None else caches[i])
         return self.norm(x)  # type: ignore[no-any-return]

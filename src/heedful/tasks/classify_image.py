@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,16 @@ from torch.utils.data import Dataset
 
 from heedful._errors import DataError, RunFolderError, SettingsError
 from heedful.data import Pictures, hold_out, read_pictures, read_unlabelled
+from heedful.data.batches import InOrder, Shuffled
 from heedful.inspection.report import AttentionSection
 from heedful.models import VisionTransformer, vision_transformer
 from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
 from heedful.tasks.baselines import picture_baselines
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings, read_settings
+
+if TYPE_CHECKING:
+    from heedful.training.fit import Judged
 
 
 class DataSettings(Section):
@@ -206,19 +210,19 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
         console: a rich console that shows the progress.
         resume: go on from the last checkpoint, if there is one.
     """
-    from heedful.training.fit import fit
+    from heedful.training.fit import fit, loader
 
     settings, training, validation, model = prepared.settings, prepared.training, prepared.validation, prepared.model
     _, channels, height, width = training.images.shape
-    augment = augmentation(settings.augmentation, (height, width), channels)
+    augment, size = augmentation(settings.augmentation, (height, width), channels), settings.training.batch_size
     weights = fit(
         model,
         loss=lambda model, batch: _loss(model, batch, augment, settings.loss.label_smoothing),
-        predict=lambda model, batch: _judge(model, batch, settings.loss.label_smoothing),
+        judge=lambda model, batch: _judge(model, batch, settings.loss.label_smoothing),
         metrics=_metrics(len(training.classes)),
         monitor="accuracy",
-        training=_Batches(training),
-        validation=_Batches(validation),
+        training=loader(_Batches(training), Shuffled(len(training), size, settings.training.seed)),
+        validation=loader(_Batches(validation), InOrder(len(validation), 4 * size)),
         settings=settings.training,
         folder=run,
         console=console,
@@ -296,10 +300,7 @@ class _Batches(Dataset[Any]):
         assert pictures.labels is not None
         self.images, self.labels = pictures.images, pictures.labels
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.labels[indices]
 
 
@@ -353,10 +354,12 @@ def _loss(model: nn.Module, batch: tuple[Tensor, Tensor], augment: Augmentation,
     return torch.lerp(losses[1], losses[0], share).mean()
 
 
-def _judge(model: nn.Module, batch: tuple[Tensor, Tensor], label_smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
+def _judge(model: nn.Module, batch: tuple[Tensor, Tensor], label_smoothing: float) -> "Judged":
+    from heedful.training.fit import Judged
+
     images, labels = batch
     logits = model(images)
-    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing), logits, labels
+    return Judged(F.cross_entropy(logits, labels, label_smoothing=label_smoothing), len(labels), logits, labels)
 
 
 def _metrics(classes: int) -> Any:

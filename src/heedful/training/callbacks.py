@@ -6,7 +6,7 @@ import math
 import pickle
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.data import Sampler
 
 from heedful._errors import HeedfulError, RunFolderError
 from heedful.training.files import write_whole
@@ -43,24 +42,6 @@ def seed_everything(seed: int, epoch: int = -1) -> None:
     random.seed(mixed)
     numpy.random.seed(mixed)
     torch.manual_seed(mixed)
-
-
-class EpochShuffle(Sampler[int]):
-    """A new order of the examples in each epoch, by seed and epoch."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed, self.epoch = count, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The trainer calls this before each epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        mixed = int(numpy.random.SeedSequence([self.seed, self.epoch, 1]).generate_state(1)[0])
-        yield from torch.randperm(self.count, generator=torch.Generator().manual_seed(mixed)).tolist()
-
-    def __len__(self) -> int:
-        return self.count
 
 
 class Log(Callback):
@@ -113,8 +94,8 @@ class ResumedStop(Callback):
 class Shown(Callback):
     """The progress that a person sees: a bar with rate and remaining time, and a line an epoch; without a terminal only the lines."""
 
-    def __init__(self, console: Console, unit: str) -> None:
-        self.console, self.unit = console, unit
+    def __init__(self, console: Console, unit: str, count: Callable[[Any], int]) -> None:
+        self.console, self.unit, self.count = console, unit, count
         self.bar: Progress | None = None
         self.epochs_done = 0
 
@@ -139,7 +120,7 @@ class Shown(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.seen += len(batch[0])
+        self.seen += self.count(batch)
         if self.bar is not None:
             words = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self.bar.update(self.row, advance=1, description=words, rate=f"{self._rate():,.0f} {self.unit}/s")

@@ -4,22 +4,21 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from rich.console import Console
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics import MeanMetric, MetricCollection
 
 from heedful._errors import SettingsError
 from heedful.training.callbacks import (
     EpochRandomness,
-    EpochShuffle,
     Log,
     ResumedStop,
     Shown,
@@ -33,22 +32,41 @@ from heedful.training.run_folder import RunFolder
 from heedful.training.settings import TrainingSettings
 
 Loss = Callable[[nn.Module, Any], Tensor]
-Predict = Callable[[nn.Module, Any], tuple[Tensor, Tensor, Tensor]]
+
+
+class Judged(NamedTuple):
+    """What came of a held-out batch.
+
+    Attributes:
+        loss: the mean over what was predicted.
+        number: how many predictions that mean is over.
+        predictions: what the metrics take, with the targets.
+        targets: what was right.
+    """
+
+    loss: Tensor
+    number: int
+    predictions: Tensor
+    targets: Tensor
+
+
+Judge = Callable[[nn.Module, Any], Judged]
 
 
 def fit(
     model: nn.Module,
     *,
     loss: Loss,
-    predict: Predict,
+    judge: Judge,
     metrics: MetricCollection,
-    monitor: str,
-    training: Dataset[Any],
-    validation: Dataset[Any],
+    monitor: str | None,
+    training: DataLoader[Any],
+    validation: DataLoader[Any],
     settings: TrainingSettings,
     folder: RunFolder,
     console: Console,
     unit: str = "examples",
+    count: Callable[[Any], int] = lambda batch: len(batch[0]),
     resume: bool = False,
 ) -> dict[str, Tensor]:
     """Trains `model` and gives the weights of its best epoch.
@@ -56,32 +74,30 @@ def fit(
     Args:
         model: is trained in place.
         loss: the training loss of a batch.
-        predict: (loss, predictions, targets) of a validation batch; `metrics` are of predictions and targets.
+        judge: what the model makes of a held-out batch; `metrics` are of its predictions and targets.
         metrics: torchmetrics, by name.
-        monitor: the name of the metric by which the best epoch is chosen (higher is better; the loss decides ties).
-        training: examples; a dataset whose `__getitems__` gives a whole batch.
-        validation: examples that are held out.
+        monitor: the name of the metric by which the best epoch is chosen (higher is better; the loss decides ties); None: the loss.
+        training: batches, as `loader` makes them.
+        validation: batches that are held out.
         settings: how.
         folder: a run folder that was begun; gets log.csv and the checkpoints.
         console: where the progress is shown.
-        unit: what an example is called.
+        unit: what is counted to tell the speed.
+        count: how many of these a batch holds.
         resume: go on from the last checkpoint, if there is one.
 
     Raises:
         TrainingError: a loss that is not finite.
         RunFolderError: a checkpoint that cannot be read.
     """
-    learner = _Learner(model, loss, predict, metrics, monitor, settings, folder)
+    learner = _Learner(model, loss, judge, metrics, monitor, settings, folder)
     callbacks: list[Callback] = [EpochRandomness(settings.seed)]
     if settings.average:
         callbacks.append(WeightAveraging(multi_avg_fn=_moving_average(settings.average)))
     if settings.patience:
         stopping = EarlyStopping("_selection", patience=settings.patience, mode="max", check_on_train_epoch_end=True)
         callbacks += [stopping, ResumedStop(stopping)]
-    callbacks += [Log(folder.path / "log.csv"), Shown(console, unit), *_checkpoints(folder)]
-    sampler = EpochShuffle(len(training), settings.seed)  # type: ignore[arg-type]
-    batches = _loader(training, sampler, settings.batch_size, drop_last=len(training) >= settings.batch_size)  # type: ignore[arg-type]
-    held_out = _loader(validation, SequentialSampler(validation), 4 * settings.batch_size)  # type: ignore[arg-type]
+    callbacks += [Log(folder.path / "log.csv"), Shown(console, unit, count), *_checkpoints(folder)]
     last = folder.last_checkpoint
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers
@@ -104,7 +120,7 @@ def fit(
         torch.set_flush_denormal(True)
         try:
             checkpoint = last if resume and last.exists() else None
-            trainer.fit(learner, batches, held_out, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(learner, training, validation, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as exit:
             if isinstance(exit.__context__, KeyboardInterrupt):
                 # Lightning makes an exit of it, and has become deaf to a second one.
@@ -130,14 +146,14 @@ class _Learner(LightningModule):
         self,
         model: nn.Module,
         loss: Loss,
-        predict: Predict,
+        judge: Judge,
         metrics: MetricCollection,
-        monitor: str,
+        monitor: str | None,
         settings: TrainingSettings,
         folder: RunFolder,
     ) -> None:
         super().__init__()
-        self.model, self.loss, self.predict = model, loss, predict
+        self.model, self.loss, self.judge = model, loss, judge
         self.metrics, self.valid_loss = metrics, MeanMetric()
         self.monitor, self.settings, self.folder = monitor, settings, folder
 
@@ -146,18 +162,19 @@ class _Learner(LightningModule):
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(not_finite("loss", value, self.trainer, self.folder.path))
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=1)
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        loss, predictions, targets = self.predict(self.model, batch)
-        self.valid_loss.update(loss, len(targets))
-        self.metrics.update(predictions, targets)
+        judged = self.judge(self.model, batch)
+        self.valid_loss.update(judged.loss, judged.number)
+        self.metrics.update(judged.predictions, judged.targets)
 
     def on_validation_epoch_end(self) -> None:
         loss, measures = self.valid_loss.compute(), self.metrics.compute()
         self.log_dict({"valid_loss": loss} | {f"valid_{name}": value for name, value in measures.items()})
-        self.log("_selection", measures[self.monitor] - 1e-3 * loss)  # the loss decides between equal measures
+        # The loss decides between equal measures.
+        self.log("_selection", -loss if self.monitor is None else measures[self.monitor] - 1e-3 * loss)
         self.valid_loss.reset()
         self.metrics.reset()
 
@@ -204,20 +221,18 @@ def _checkpoints(folder: RunFolder) -> list[Callback]:
     ]
 
 
-def _loader(data: Dataset[Any], sampler: Any, batch_size: int, *, drop_last: bool = False) -> DataLoader[Any]:
-    return DataLoader(
-        data,
-        batch_size=batch_size,
-        sampler=sampler,
-        drop_last=drop_last,
-        collate_fn=_whole_batch,
-        generator=torch.Generator(),
-    )
+def loader(data: Dataset[Any], order: Sampler[list[int]]) -> DataLoader[Any]:
+    """Batches of `data`, which gives a whole one for a list of indices, in the order of the sampler.
+
+    Args:
+        data: `data[indices]` is a batch.
+        order: such as `Shuffled` or `ByLength`.
+    """
+    return DataLoader(data, batch_size=None, sampler=order, collate_fn=_as_it_is, generator=torch.Generator())
 
 
-def _whole_batch(batch: Sequence[Any]) -> Any:
-    """The dataset gives whole batches already."""
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-__all__ = ["TrainingError", "check_precision", "fit", "seed_everything"]
+__all__ = ["Judged", "TrainingError", "check_precision", "fit", "loader", "seed_everything"]

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from heedful.data.batches import ByLength, InOrder, Shuffled
+
+LENGTHS = [7, 2, 5, 5, 11, 3, 2, 5, 7, 13, 2, 3, 5]
+
+
+def order_of(sampler, epoch):
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+@pytest.mark.parametrize("make", [lambda seed: Shuffled(23, 23, seed), lambda seed: ByLength(LENGTHS, 20, seed)])
+def test_an_epoch_has_its_order_by_seed_and_number(make):
+    orders = [order_of(make(seed), epoch) for seed in (1, 2) for epoch in (0, 1, 2)]
+    flat = [[i for batch in order for i in batch] for order in orders]
+    assert all(sorted(each) == list(range(len(flat[0]))) for each in flat)
+    assert len({str(order) for order in orders}) == 6
+    torch.manual_seed(5)
+    assert order_of(make(1), 2) == orders[2]
+
+
+def test_what_is_left_over_waits():
+    assert [len(batch) for batch in Shuffled(23, 5, 1)] == [5, 5, 5, 5]
+    assert len(Shuffled(23, 5, 1)) == 4
+    assert [len(batch) for batch in Shuffled(3, 5, 1)] == [3], "fewer examples than a batch holds"
+
+
+def test_in_order():
+    assert list(InOrder(7, 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert len(InOrder(7, 3)) == 3
+
+
+def test_batches_by_length_have_room_for_their_padding():
+    sampler = ByLength(LENGTHS, 12, seed=1)
+    for epoch in range(5):
+        batches = order_of(sampler, epoch)
+        assert len(batches) == len(sampler)
+        for batch in batches:
+            lengths = [LENGTHS[i] for i in batch]
+            assert len(batch) == 1 or len(batch) * max(lengths) <= 12
+            assert max(lengths) - min(lengths) <= 2
+    computed = sum(len(batch) * max(LENGTHS[i] for i in batch) for batch in sampler)
+    assert sampler.real() == pytest.approx(sum(LENGTHS) / computed)
+
+
+def test_without_a_seed_from_the_shortest_to_the_longest():
+    assert list(ByLength([3, 1, 3, 2], 6)) == [[1, 3], [0, 2]]
