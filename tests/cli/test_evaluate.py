@@ -27,7 +27,7 @@ def test_one_json_object_that_says_the_same(heedful, trained, tmp_path):
     out = heedful("evaluate", trained, "--data", other, "--json").out
     metrics = json.loads(out)
     assert out.count("\n") == 1
-    assert set(metrics) == {"pictures", "measures", "baselines"}
+    assert set(metrics) == {"on", "pictures", "measures", "baselines"}
     printed = heedful("evaluate", trained, "--data", other).out
     assert f"accuracy                       {100 * metrics['measures']['accuracy']:5.1f} %" in printed
 

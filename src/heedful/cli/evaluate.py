@@ -29,4 +29,4 @@ def evaluate(run_folder: Path, /, *, data: str, json: Annotated[bool, Parameter(
 
         print(encoder.dumps(metrics))
     else:
-        print_measures(metrics, f"on {data}, {metrics['pictures']:,} pictures")
+        print_measures(metrics, f"on {data}, {metrics['on']}")

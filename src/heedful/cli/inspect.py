@@ -168,15 +168,16 @@ class _Asked:
         return self._of_run(what, also) if _is_run(what) else self._of_model(what, also)
 
     def _of_run(self, what: str, also: str | None) -> "list[AttentionSection]":
-        from heedful.cli.predict import given
+        from heedful.cli.predict import taken_from
         from heedful.inspection.hugging_face import chosen
         from heedful.tasks.catalog import task
         from heedful.training.run_folder import RunFolder
 
         run = RunFolder(Path(what))
-        module = task(run.about()["task"]).load()
+        entry = task(run.about()["task"])
+        module = entry.load()
         if self._files is None:
-            self._files = list(given(self.inputs))
+            self._files = list(taken_from(self.inputs, entry.takes))
         for stream in self._files:
             if not isinstance(stream, str):
                 stream.seek(0)

@@ -1,53 +1,157 @@
 """`heedful predict RUN INPUT ...`."""
 
 import io
+import queue
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
+
+from cyclopts import Group, Parameter
 
 from heedful._errors import HeedfulError
+
+_AT_ONCE = 64  # inputs that are taken together, if they are there
+_GENERATION = Group("Options of language-model")
 
 
 def predict(
     run_folder: Path,
     /,
     *inputs: str,
-    format: Literal["text", "jsonl"] = "text",
+    data: str | None = None,
+    format: Literal["text", "jsonl", "data"] = "text",
+    tokens: Annotated[int | None, Parameter(group=_GENERATION)] = None,
+    temperature: Annotated[float | None, Parameter(group=_GENERATION)] = None,
+    top_k: Annotated[int | None, Parameter(group=_GENERATION)] = None,
+    top_p: Annotated[float | None, Parameter(group=_GENERATION)] = None,
+    samples: Annotated[int | None, Parameter(group=_GENERATION)] = None,
+    seed: Annotated[int | None, Parameter(group=_GENERATION)] = None,
 ) -> None:
-    """Predict with a trained model: a line for each input, in their order.
+    """Predict with a trained model: a line for each input, in their order, as soon as it is known.
 
     Parameters
     ----------
     run_folder
         As `heedful train --out` wrote it.
     inputs
-        Files, folders or archives. Without any, standard input: a path a line, or one file's bytes.
+        Texts, or pictures: files, folders or archives. Without any, standard input: a text or a path a line, or one
+        picture's bytes.
+    data
+        A file of inputs, in the form in which the task reads its data.
     format
-        text: for a person; jsonl: a JSON object a line.
+        text: for a person; jsonl: a JSON object a line; data: as the task's data files have it.
+    tokens
+        How many to write.
+    temperature
+        Below 1 bolder, above 1 wilder; 0 always takes the most probable token.
+    top_k
+        Draw among so many of the most probable tokens; 0: all.
+    top_p
+        Draw among the most probable tokens that have so much probability together.
+    samples
+        How many continuations of each prompt.
+    seed
+        Of what is drawn.
     """
-    import dataclasses
-    import json
-
     from heedful.tasks.catalog import task
     from heedful.training.run_folder import RunFolder
 
     run = RunFolder(run_folder)
-    module = task(run.about()["task"]).load()
-    for prediction in module.predict(run, given(inputs)):
-        if format == "jsonl":
-            print(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False), flush=True)
-        else:
-            print(prediction, flush=True)
+    name = run.about()["task"]
+    entry = task(name)
+    given: dict[str, Any] = {"tokens": tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    given |= {"samples": samples, "seed": seed}
+    options = {key: value for key, value in given.items() if value is not None}
+    for key in options:
+        if key not in entry.options:
+            raise HeedfulError(f"`--{key.replace('_', '-')}` is no option of {name}.")
+    module = entry.load()
+    taken = _of_file(module, inputs, data) if data is not None else taken_from(inputs, entry.takes)
+    for prediction in module.predict(run, chunks(taken), **options):
+        print(_written(prediction, format), flush=True)
 
 
-def given(inputs: tuple[str, ...]) -> Iterator[str | BinaryIO]:
-    """The inputs by position, or those of standard input: paths, one a line, unless it begins with bytes that are no text."""
+def _written(prediction: Any, format: str) -> str:
+    import dataclasses
+    import json
+
+    if format == "jsonl":
+        return json.dumps(dataclasses.asdict(prediction), ensure_ascii=False)
+    if format == "data":
+        return str(prediction.as_data())
+    return str(prediction)
+
+
+def _of_file(module: Any, inputs: tuple[str, ...], data: str) -> Iterator[Any]:
+    if inputs:
+        raise HeedfulError(f"give inputs by position or --data, not both: got {inputs[0]!r} and --data {data}.")
+    return iter(module.read_inputs(data))
+
+
+def chunks(items: Iterator[Any], most: int = _AT_ONCE) -> Iterator[list[Any]]:
+    """The items, as many together as are there, at most `most`: who writes one line and waits gets an answer.
+
+    A thread reads ahead, by two chunks at most.
+    """
+    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(2 * most)
+
+    def read() -> None:
+        try:
+            for item in items:
+                waiting.put((True, item))
+            waiting.put((False, None))
+        except BaseException as error:
+            waiting.put((False, error))
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        chunk: list[Any] = []
+        more, item = waiting.get()
+        while more:
+            chunk.append(item)
+            if len(chunk) == most or waiting.empty():
+                break
+            more, item = waiting.get()
+        if chunk:
+            yield chunk
+        if not more:
+            if item is not None:
+                raise item
+            return
+
+
+def taken_from(inputs: tuple[str, ...], kind: Literal["pictures", "texts"]) -> Iterator[str | BinaryIO]:
+    """The inputs by position, or those of standard input."""
     if inputs:
         yield from inputs
         return
     if sys.stdin.isatty():
         raise HeedfulError("give inputs by position, or on standard input: got neither.")
+    yield from _pictures() if kind == "pictures" else _texts()
+
+
+def _texts() -> Iterator[str]:
+    """A text a line, an empty one for an empty line."""
+    number = 0
+    while line := sys.stdin.buffer.readline(_LONGEST + 2):
+        number += 1
+        if len(line.rstrip(b"\r\n")) > _LONGEST:
+            raise HeedfulError(f"standard input:{number}: a line must have at most {_LONGEST:,} bytes: got more.")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise HeedfulError(
+                f"standard input:{number}: must be UTF-8: got byte 0x{line[error.start]:02x} at column {error.start + 1}."
+            ) from None
+
+
+_LONGEST = 1_000_000  # bytes of a line
+
+
+def _pictures() -> Iterator[str | BinaryIO]:
+    """Paths, one a line, unless standard input begins with bytes that are no text."""
     first = sys.stdin.buffer.readline()
     try:
         line = first.decode("utf-8").strip()

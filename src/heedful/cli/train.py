@@ -20,6 +20,7 @@ def train(
     valid: str | None = None,
     config: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    masked: Annotated[bool, Parameter(negative="")] = False,
     resume: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train a model into a new run folder.
@@ -40,6 +41,8 @@ def train(
         A TOML file of settings, as `heedful show TASK` prints it.
     set_
         Change a setting: model.layers=4. May be given several times.
+    masked
+        A language model that fills gaps: the same as --set model.masked=true.
     resume
         Go on with an interrupted run: everything is taken from its folder, and comes out as if it had not been interrupted.
         Where none was begun, a new one begins.
@@ -57,6 +60,7 @@ def train(
     from heedful.training.run_folder import RunFolder, config_matches
     from heedful.training.settings import read_settings, write_settings
 
+    set_ = [*(set_ or ()), *(["model.masked=true"] if masked else [])]
     module, run, console = entry.load(), RunFolder(out), Console()
     title = f"heedful {task_name}: every setting of this run"
     changed = config is not None or bool(set_)
@@ -70,7 +74,7 @@ def train(
             )
         settings = read_settings(module.Settings, run.config())
         if changed and not config_matches(
-            write_settings(read_settings(module.Settings, config, set_ or ()), title), write_settings(settings, title)
+            write_settings(read_settings(module.Settings, config, set_), title), write_settings(settings, title)
         ):
             raise RunFolderError(
                 f"{out}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
@@ -92,7 +96,7 @@ def train(
         run.check_new()
         if resume:
             print(f"{out}: no run was begun here; a new one begins.")
-        settings = read_settings(module.Settings, config, set_ or ())
+        settings = read_settings(module.Settings, config, set_)
         prepared = module.prepare(settings, sources, console)
         command = ["heedful", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else ["heedful", "train", task_name]
         run.begin(

@@ -4,23 +4,35 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from heedful._errors import HeedfulError, RunFolderError
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What `heedful tasks` says of a task, and the module that holds it."""
+    """What `heedful tasks` says of a task, and the module that holds it.
+
+    Attributes:
+        does: in a few words.
+        reads: which data.
+        model: which kind.
+        measure: by which it is judged.
+        module: the file.
+        takes: what its inputs are.
+        options: of `predict`, that this task knows.
+    """
 
     does: str
     reads: str
     model: str
     measure: str
     module: str
+    takes: Literal["pictures", "texts"]
+    options: tuple[str, ...] = ()
 
     def load(self) -> ModuleType:
-        """Imports the task: `Settings`, `prepare`, `train`, `evaluate`, `predict`, `inspect`, `load`."""
+        """Imports the task: `Settings`, `prepare`, `train`, `evaluate`, `predict`, `read_inputs`, `inspect`, `load`."""
         return importlib.import_module(self.module)
 
 
@@ -31,6 +43,7 @@ TASKS = {
         model="Vision Transformer",
         measure="accuracy, macro F1",
         module="heedful.tasks.classify_image",
+        takes="pictures",
     ),
 }
 

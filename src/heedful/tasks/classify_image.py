@@ -97,6 +97,10 @@ class Prediction:
     runner_up: str
     runner_up_probability: float
 
+    def as_data(self) -> str:
+        """A line of a table of paths and labels."""
+        return f"{self.input}\t{self.label}"
+
     def __str__(self) -> str:
         """One line for a person."""
         return (
@@ -265,23 +269,23 @@ def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
     pictures = classifier.read_labelled(source)
     training, *_ = _read(read_settings(Settings, run.config()), run.about()["data"])
     return {
+        "on": f"{len(pictures):,} pictures",
         "pictures": len(pictures),
         "measures": classifier.measures(pictures),
         "baselines": picture_baselines(training, pictures),
     }
 
 
-def predict(run: RunFolder, inputs: Iterable[str | Path | BinaryIO], batch_size: int = 64) -> Iterator[Prediction]:
-    """Predictions in the order of the inputs, a batch of inputs at a time."""
+def predict(run: RunFolder, chunks: Iterable[Sequence[str | Path | BinaryIO]]) -> Iterator[Prediction]:
+    """Predictions in the order of the inputs, a chunk of inputs at a time."""
     classifier = load(run)
-    batch: list[str | Path | BinaryIO] = []
-    for item in inputs:
-        batch.append(item)
-        if len(batch) == batch_size:
-            yield from classifier.predict(batch)
-            batch = []
-    if batch:
-        yield from classifier.predict(batch)
+    for chunk in chunks:
+        yield from classifier.predict(chunk)
+
+
+def read_inputs(source: str) -> list[str]:
+    """The inputs that a file, a folder or an archive holds."""
+    return [source]
 
 
 def inspect(run: RunFolder, inputs: Sequence[str | Path | BinaryIO]) -> list[AttentionSection]:

@@ -1,0 +1,154 @@
+"""Encoders by the names of their parts, for models of sequences: one table an axis."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from heedful._checks import check_divides
+from heedful._types import Float, Tensor
+from heedful.nn import (
+    LearnedALiBi,
+    LearnedPositions,
+    LearnedRelativeBias,
+    RotaryPositions,
+    SinusoidalPositions,
+    TransformerEncoder,
+)
+from heedful.ops import (
+    Additive,
+    ALiBi,
+    Bilinear,
+    Causal,
+    Cosine,
+    Dot,
+    Global,
+    Lengths,
+    Local,
+    Normalizer,
+    Pattern,
+    ScaledDot,
+    Score,
+    entmax15,
+    proportional,
+    relu,
+    sigmoid,
+    softmax,
+    softmax1,
+    sparsemax,
+)
+
+ScoreName = Literal["scaled-dot", "dot", "general", "additive", "cosine"]
+NormalizerName = Literal["softmax", "softmax1", "entmax15", "sparsemax", "relu", "sigmoid", "proportional"]
+PositionName = Literal["rotary", "learned", "sinusoidal", "relative", "alibi", "learned-alibi", "none"]
+
+SCORES: dict[ScoreName, Callable[[int, int], Score]] = {  # of the number of heads and the width of one
+    "scaled-dot": lambda heads, width: ScaledDot(),
+    "dot": lambda heads, width: Dot(),
+    "general": lambda heads, width: Bilinear(nn.Parameter(torch.eye(width).expand(heads, -1, -1) * width**-0.5)),
+    "additive": lambda heads, width: Additive(nn.Parameter(torch.randn(heads, width) * width**-0.5)),
+    "cosine": lambda heads, width: Cosine(),
+}
+NORMALIZERS: dict[NormalizerName, Normalizer] = {
+    "softmax": softmax,
+    "softmax1": softmax1,
+    "entmax15": entmax15,
+    "sparsemax": sparsemax,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "proportional": proportional,
+}
+
+
+class Encoder(NamedTuple):
+    """An encoder, and what says to its input where things stand.
+
+    Attributes:
+        positions: is added to the input; None where the encoder itself knows the distances, or nobody.
+        layers: the encoder.
+    """
+
+    positions: LearnedPositions | SinusoidalPositions | None
+    layers: TransformerEncoder
+
+
+def build_encoder(
+    *,
+    width: int,
+    heads: int,
+    layers: int,
+    hidden: int,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
+    norm: Literal["pre", "post"] = "pre",
+    score: ScoreName = "scaled-dot",
+    normalize: NormalizerName = "softmax",
+    positions: PositionName = "rotary",
+    longest: int = 1024,
+    align: Literal["end"] | None = None,
+) -> Encoder:
+    """Builds an encoder for sequences.
+
+    Args:
+        width: the features of a token.
+        heads: attention heads of a layer.
+        layers: how many.
+        hidden: features inside each layer's network.
+        dropout: share of each sublayer's output that is dropped in training.
+        drop_path: probability that a sample skips the last layer in training.
+        norm: "pre" or "post".
+        score: a name of `SCORES`.
+        normalize: a name of `NORMALIZERS`.
+        positions: rotary, relative (a learned bias in buckets of the distance) and ALiBi tell distances, at any length;
+            learned and sinusoidal are added to the input.
+        longest: the most positions that learned ones know.
+        align: "end" for a model that goes on with a cache.
+
+    Example:
+        >>> build_encoder(width=8, heads=2, layers=1, hidden=16, score="additive").layers(torch.randn(1, 5, 8)).shape
+        torch.Size([1, 5, 8])
+    """
+    check_divides("heads", heads, "width", width)
+    absolute: LearnedPositions | SinusoidalPositions | None = None
+    relative: RotaryPositions | LearnedRelativeBias | LearnedALiBi | ALiBi | None = None
+    match positions:
+        case "rotary":
+            relative = RotaryPositions(width // heads)
+        case "learned":
+            absolute = LearnedPositions(longest, width)
+        case "sinusoidal":
+            absolute = SinusoidalPositions(width)
+        case "relative":
+            relative = LearnedRelativeBias(heads, 32, buckets="log", align=align)
+        case "alibi":
+            relative = ALiBi(heads, align)
+        case "learned-alibi":
+            relative = LearnedALiBi(heads, align=align)
+    encoder = TransformerEncoder(
+        width, heads, layers, hidden=hidden, dropout=dropout, drop_path=drop_path, norm=norm,
+        score=SCORES[score](heads, width // heads), normalize=NORMALIZERS[normalize], positions=relative,
+    )  # fmt: skip
+    return Encoder(absolute, encoder)
+
+
+def visible(window: int, *, causal: bool = False) -> Pattern:
+    """Who sees whom: all (0), or those up to `window` positions away; with `causal` the past alone.
+
+    Example:
+        >>> visible(0, causal=True), visible(4, causal=True)
+        (Causal(align='end'), Local(before=4, after=0, align='end'))
+    """
+    if window:
+        return Local(window, 0 if causal else window, "end")
+    return Causal("end") if causal else Global()
+
+
+def placed(x: Float[Tensor, "B N D"], positions: nn.Module | None, start: int = 0) -> Float[Tensor, "B N D"]:
+    """The input with what is added for its positions, which begin at `start`."""
+    return x if positions is None else positions(x, start=start)
+
+
+def padding(lengths: Tensor, longest: int) -> Pattern:
+    """Which positions are no padding; all of them where the lengths are one, so that nothing need be masked."""
+    return Global() if bool((lengths == longest).all()) else Lengths(lengths)
