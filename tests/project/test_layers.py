@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "nn": {"_checks", "_types", "ops"},
     "models": {"_checks", "_types", "ops", "nn"},
     "inspection": {"_checks", "_errors", "_types", "ops"},
-    "data": {"_errors", "_types"},
+    "data": {"_errors", "_types", "models"},  # batches are what a model says that it takes
     "training": {"_errors"},
     "tasks": {"_errors", "_types", "ops", "nn", "models", "inspection", "data", "training"},
     "cli": {"_errors", "ops", "nn", "inspection", "data", "training", "tasks"},

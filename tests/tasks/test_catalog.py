@@ -21,8 +21,8 @@ def test_every_task_has_all_that_the_command_line_asks_of_it():
     ("name", "message"),
     [
         ("clasify-image", r"^unknown task `clasify-image`, did you mean `classify-image`\?$"),
-        ("poetry", r"^unknown task `poetry`; known: classify-image\.$"),
-        ("", r"^unknown task ``; known: classify-image\.$"),
+        ("poetry", r"^unknown task `poetry`; known: .*, classify-image\.$"),
+        ("", r"^unknown task ``; known: .*, classify-image\.$"),
     ],
 )
 def test_a_task_that_there_is_not(name, message):
@@ -38,5 +38,5 @@ def test_a_run_folder_is_loaded_by_its_name_or_path(trained, shades):
 def test_a_folder_of_a_task_that_there_is_not(run_copy):
     file = run_copy / "run.json"
     file.write_text(file.read_text().replace('"task": "classify-image"', '"task": "poetry"'))
-    with pytest.raises(RunFolderError, match=rf"^{file}: `task` must be one of classify-image: got 'poetry'\.$"):
+    with pytest.raises(RunFolderError, match=rf"^{file}: `task` must be one of .*, classify-image: got 'poetry'\.$"):
         heedful.load(run_copy)

@@ -310,8 +310,8 @@ def _attend(
 ) -> tuple[Tensor, Tensor | None]:
     """The output, and the log-probability of what was drawn."""
     if torch.compiler.is_compiling() and not compiles(query, mechanism, engine):
-        # One break of the graph. (As a decorator, `disable` would import the compiler with this file.)
-        return torch.compiler.disable(_attend)(query, key, value, mechanism, engine, strict)  # type: ignore[no-any-return]
+        # One break of the graph; as a decorator, `disable` would import the compiler with this file.
+        return torch.compiler.disable(_eagerly)(query, key, value, mechanism, engine, strict)  # type: ignore[no-any-return]
     shape = check(query, key, value, mechanism)
     if autocasts(query):
         with torch.autocast(query.device.type, enabled=False):
@@ -324,6 +324,13 @@ def _attend(
     out, log_probability = choose(query, key, value, mechanism, shape, engine, strict).run(query, key, value)
     out = out.to(dtype)
     return out if poison is None else out + poison.to(out.dtype), log_probability
+
+
+def _eagerly(
+    query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, engine: Engine | None, strict: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Under `torch.compile`, what is not PyTorch's fused kernel."""
+    return _attend(query, key, value, mechanism, engine, strict)
 
 
 def isolate(

@@ -37,6 +37,14 @@ class Entry:
 
 
 TASKS = {
+    "tag": Entry(
+        does="a label for each word",
+        reads="CoNLL-U, a word and its label a line (BIO spans too), hf:NAME of a data set of Hugging Face; .gz of each",
+        model="words and the pieces that they are spelt with, Transformer encoder",
+        measure="accuracy, that of unseen words apart; F1 of spans",
+        module="heedful.tasks.tag",
+        takes="texts",
+    ),
     "classify-image": Entry(
         does="a label for a picture",
         reads="picture folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: first four fifths, else the last)",

@@ -1,0 +1,132 @@
+"""Text files, line by line: unpacked, decoded, numbered; every reader of this package begins here."""
+
+import gzip
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+from heedful._errors import DataError
+from heedful.data._entries import printable, reading
+
+LONGEST = 1_000_000  # characters of a line: a file of another kind may be one line of many gigabytes
+
+_GZIP = b"\x1f\x8b"
+_MARK = b"\xef\xbb\xbf"  # some editors begin a file of UTF-8 with it
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tuple[int, str]]:
+    r"""The numbered lines of a text file or of its .gz, read as they are asked for.
+
+    The text must be UTF-8, with or without a byte order mark. Lines end with \n or \r\n, which is not part of them;
+    no other character ends one.
+
+    Args:
+        source: the file; a .gz is known by its name or by its first bytes.
+        longest: how many characters a line may have; None for any number.
+
+    Raises:
+        DataError: the file cannot be read, is empty, or holds something else than lines of text.
+    """
+    place = shown_path(source)
+    # A character of UTF-8 takes up to four bytes; the rest is for the byte order mark and the end of the line.
+    most = -1 if longest is None else 4 * longest + len(_MARK) + 2
+    number = 0
+    for number, raw in zip(count(1), _raw_lines(source, place, most), strict=False):
+        if len(raw) == most and not raw.endswith(b"\n"):
+            raise DataError(f"{place}:{number}: a line must have at most {longest:,} characters: got more")
+        if number == 1:
+            raw = raw.removeprefix(_MARK)
+        text = _decoded(raw.removesuffix(b"\n").rstrip(b"\r"), place, number)
+        if longest is not None and len(text) > longest:
+            raise DataError(f"{place}:{number}: a line must have at most {longest:,} characters: got {len(text):,}")
+        yield number, text
+    if number == 0:
+        raise DataError(f"{place}: must hold at least one line: got an empty file")
+
+
+def whole(source: str | Path) -> str:
+    r"""The whole text of a file or of its .gz, with \n for \r\n; see `lines`."""
+    place = shown_path(source)
+    with reading(place, "a readable file"), _opened(source, place) as file:
+        raw = file.read()
+    raw = raw.removeprefix(_MARK)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        start = raw.rfind(b"\n", 0, error.start) + 1
+        raise _not_utf8(raw[start:], error.start - start, place, raw.count(b"\n", 0, start) + 1) from error
+    if "\0" in text:
+        raise _binary(place, text.count("\n", 0, text.index("\0")) + 1)
+    return text.replace("\r\n", "\n")
+
+
+def shown_path(source: str | Path) -> str:
+    """The path as it stands in messages."""
+    return printable(str(source))
+
+
+def quoted(text: str) -> str:
+    r"""What stood in a file, for a message: in quotes, on one line, and short.
+
+    Examples:
+        >>> print(quoted("two\tparts"), quoted("a" * 100))
+        'two\tparts' 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...'
+    """
+    return f"'{printable(text[:60])}{'...' if len(text) > 60 else ''}'"
+
+
+def quoted_all(texts: Sequence[str]) -> str:
+    """Several of them, ten at most.
+
+    Examples:
+        >>> quoted_all(["id", "text"])
+        "'id', 'text'"
+    """
+    return ", ".join(map(quoted, texts[:10])) + (f" and {len(texts) - 10:,} more" if len(texts) > 10 else "")
+
+
+def _raw_lines(source: str | Path, place: str, most: int) -> Iterator[bytes]:
+    with reading(place, "a readable file"), _opened(source, place) as file:
+        while raw := file.readline(most):
+            yield raw
+
+
+@contextmanager
+def _opened(source: str | Path, place: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    path = Path(source)
+    if path.is_dir():
+        raise DataError(f"{place}: must be a file: got a folder")
+    with path.open("rb") as file:
+        first = file.peek(2)[:2]
+        if first == _GZIP:
+            with gzip.open(file) as unpacked:
+                yield unpacked
+        elif path.suffix.lower() == ".gz" and first:
+            raise DataError(f"{place}: must be a gzip file, as its name says: got the first bytes {first.hex(' ')}")
+        else:
+            yield file
+
+
+def _decoded(raw: bytes, place: str, number: int) -> str:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(raw, error.start, place, number) from error
+    if "\0" in text:
+        raise _binary(place, number)
+    return text
+
+
+def _not_utf8(line: bytes, start: int, place: str, number: int) -> DataError:
+    encoding = "utf-16" if number == 1 and line.startswith(_UTF_16) else "latin1"
+    return DataError(
+        f"{place}:{number}: must be UTF-8: got byte {line[start]:#04x} at column {start + 1}; "
+        f"convert it, e.g. with iconv -f {encoding} -t utf-8"
+    )
+
+
+def _binary(place: str, number: int) -> DataError:
+    return DataError(f"{place}:{number}: must be a text file: got a NUL byte, which only binary files hold")

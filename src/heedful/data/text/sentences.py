@@ -1,0 +1,47 @@
+"""A sentence of words with labels, as every reader of tagged text gives it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Sentence"]
+
+_WORD = re.compile(r"\d+\t", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Words, their labels, and where they stood.
+
+    Args:
+        words: the words.
+        labels: for each column that was asked for, one label for each word.
+        place: `file:line` of the first word.
+        block: the lines of the file that belong to the sentence, without line ends and without the blank line after it.
+    """
+
+    words: tuple[str, ...]
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    place: str = ""
+    block: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> list[str]:
+        """`file:line` of each word."""
+        file, colon, first = self.place.rpartition(":")
+        rows = [row for row, line in enumerate(self.block) if _WORD.match(line)]
+        if len(rows) != len(self.words):  # no CoNLL-U: every line is a word
+            rows = list(range(len(self.words)))
+        return [f"{file}:{int(first) + row - rows[0]}" if colon else self.place for row in rows]
+
+
+def check_new_labels(sentence: Sentence, labels: Mapping[str, Sequence[str]], separators: str) -> None:
+    """Raises for labels that cannot be written: not one a word, empty, or with a separator of the format in them."""
+    for column, given in labels.items():
+        if len(given) != len(sentence.words):
+            raise ValueError(
+                f"`labels` must have one label for each of {len(sentence.words)} words: got {len(given)} for {column!r}"
+            )
+        for label in given:
+            if not label or any(sign in label for sign in separators):
+                raise ValueError(f"`labels` must be words that the format can hold: got {label!r} for {column!r}")

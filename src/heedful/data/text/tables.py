@@ -1,0 +1,189 @@
+"""Tables of text: comma- or tab-separated values, or an object of JSON in each line, plain or as .gz."""
+
+import csv
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heedful._errors import DataError
+from heedful.data.text._lines import LONGEST, lines, quoted, quoted_all, shown_path
+
+__all__ = ["Row", "read_table"]
+
+DEFAULTS = ("text", "label")
+
+_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+_Cells = Iterator[tuple[int, list[str]]]  # the line where each row begins, and its cells; none on a blank line
+
+
+class Row(NamedTuple):
+    """The values of the wanted columns, in the order in which they were wanted, and `file:line` where the row begins."""
+
+    values: tuple[str, ...]
+    place: str
+
+
+def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> Iterator[Row]:
+    r"""The rows of a table, read as they are asked for.
+
+    The format goes by the name: .csv (quotes as spreadsheets write them), .tsv or .tab (no quotes: a line is a row),
+    .jsonl or .ndjson (an object in each line, whose strings, numbers and truth values become text as they stand), and
+    each of them as .gz. A column is wanted by its name, for which case does not matter in .csv and .tsv, or by its
+    number, 1 is the first.
+
+    Whether the first row of a .csv or .tsv is a header:
+    - It is one where it holds all the wanted names.
+    - It is none, and all rows are data, where the columns are wanted by number alone.
+    - It is none where the names are those that nobody chose, "text" and "label", neither stands in it, and there are
+      exactly as many columns as wanted: these are taken in order, the text first.
+    - Anything else is an error that lists the columns that there are.
+
+    Args:
+        source: the file.
+        columns: the wanted columns.
+
+    Raises:
+        DataError: the file cannot be read, a wanted column is not there, or a row does not have as many as the first.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "stars.csv")
+        ...     _ = path.write_text('id,stars,review\n1,5,"Good, and cheap"\n')
+        ...     [row.values for row in read_table(path, ["review", 2])]
+        [('Good, and cheap', '5')]
+    """
+    path = shown_path(source)
+    form = table_form(source)
+    if form is None:
+        raise DataError(f"{path}: must be a table, {', '.join(_SUFFIXES)} or one of them as .gz: got another name")
+    if form == "jsonl":
+        yield from _objects(source, path, columns)
+        return
+    wanted = [_wanted(column, path) for column in columns]
+    rows = _csv_rows(source, path) if form == "csv" else _tsv_rows(source)
+    begin, first = next(((number, cells) for number, cells in rows if cells), (0, []))
+    if not begin:
+        raise DataError(f"{path}: must hold at least one row: got none")
+    places, header = _places(wanted, first, f"{path}:{begin}")
+    if not header:
+        yield Row(tuple(first[place] for place in places), f"{path}:{begin}")
+    blank: list[int] = []
+    for number, cells in rows:
+        if not cells:
+            blank.append(number)  # nothing where the file ends, otherwise a row
+            continue
+        for line in blank:
+            if len(first) > 1:
+                raise DataError(f"{path}:{line}: must have {len(first)} columns, as line {begin} has: got a blank line")
+            yield Row(("",) * len(places), f"{path}:{line}")
+        blank.clear()
+        if len(cells) != len(first):
+            raise DataError(
+                f"{path}:{number}: must have {len(first)} columns, as line {begin} has: got {len(cells)}, "
+                + quoted_all(cells)
+            )
+        yield Row(tuple(cells[place] for place in places), f"{path}:{number}")
+
+
+def table_form(source: str | Path) -> str | None:
+    """The format that the name tells: csv, tsv, jsonl, or None for none of them.
+
+    Examples:
+        >>> table_form("train.TSV.gz"), table_form("train.txt")
+        ('tsv', None)
+    """
+    return _SUFFIXES.get(Path(str(source).lower().removesuffix(".gz")).suffix)
+
+
+def _wanted(column: str | int, path: str) -> str | int:
+    number = int(column) if str(column).isdecimal() and len(str(column)) < 10 else column
+    if isinstance(number, int) and number < 1:
+        raise DataError(f"{path}: a column must be a name or a number from 1: got {number}")
+    return number
+
+
+def _places(wanted: Sequence[str | int], first: list[str], place: str) -> tuple[list[int], bool]:
+    """Where the wanted columns stand, counted from 0, and whether the first row is a header; see `read_table`."""
+    there = [name.strip().lower() for name in first]
+    names = [column.strip().lower() for column in wanted if isinstance(column, str)]
+    missing = [name for name in names if name not in there]
+    if len(missing) == len(wanted) == len(first) and set(names) <= set(DEFAULTS):
+        return [sorted(names, key=DEFAULTS.index).index(name) for name in names], False
+    if missing:
+        near = difflib.get_close_matches(missing[0], there, n=1)
+        hint = f"; did you mean {quoted(near[0])}?" if near else "; name the columns, or number them from 1"
+        raise DataError(f"{place}: must have a column {quoted(missing[0])}: got {quoted_all(first)}{hint}")
+    twice = next((name for name in names if there.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{place}: must have one column {quoted(twice)}: got {quoted_all(first)}")
+    for column in wanted:
+        if isinstance(column, int) and column > len(first):
+            raise DataError(f"{place}: must have a column {column}: got {len(first)}, {quoted_all(first)}")
+    return [column - 1 if isinstance(column, int) else there.index(column.strip().lower()) for column in wanted], bool(
+        names
+    )
+
+
+def _tsv_rows(source: str | Path) -> _Cells:
+    for number, line in lines(source):
+        yield number, line.split("\t") if line else []
+
+
+def _csv_rows(source: str | Path, path: str) -> _Cells:
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # there is only the one for the whole process
+    reader = csv.reader((line + "\n" for _, line in lines(source)), strict=True)
+    begin = 1
+    try:
+        for cells in reader:
+            yield begin, cells
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}:{begin}: must be a row of comma-separated values: got the error '{error}'") from error
+
+
+def _objects(source: str | Path, path: str, wanted: Sequence[str | int]) -> Iterator[Row]:
+    names = [column for column in wanted if isinstance(column, str)]
+    if len(names) != len(wanted):
+        raise DataError(f"{path}: the columns of JSON lines must be wanted by name: got {list(wanted)}")
+    for number, line in lines(source):
+        place = f"{path}:{number}"
+        if line.strip():
+            yield Row(tuple(_value(_object(line, place), name, place) for name in names), place)
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        # Numbers are kept as they are written: 1.0 stays 1.0, and there is no limit to their digits.
+        value = json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+    except (ValueError, RecursionError) as error:
+        reason = f"'{error}'" if isinstance(error, ValueError) else "brackets in brackets without end"
+        raise DataError(f"{place}: must be an object of JSON: got {quoted(line)}, {reason}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: must be an object of JSON, {{...}}: got {quoted(line)}")
+    return value
+
+
+class _Number(str):
+    """A number as it stands in JSON."""
+
+
+def _value(row: dict[str, Any], name: str, place: str) -> str:
+    if name not in row:
+        raise DataError(f"{place}: must have {quoted(name)}: got {quoted_all(list(row)) or 'an empty object'}")
+    value = row[name]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        got = "null" if value is None else "a list" if isinstance(value, list) else "an object"
+        raise DataError(f"{place}: {quoted(name)} must be a text, a number, true or false: got {got}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{place}: {quoted(name)} must be text: got half a character, {quoted(value[error.start])}"
+        ) from error
+    return str(value)

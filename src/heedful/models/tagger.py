@@ -1,0 +1,103 @@
+"""The tagger: words become vectors, the words of a sentence attend to each other, each names its label.
+
+    words -> WordEncoder -> [B, N, D] -> + positions -> encoder -> one linear layer a column of labels -> logits [B, N, labels]
+
+Source: Vaswani et al. 2017 (the encoder); to compare with it, Collobert et al. 2011, section 3.3.1 (a window of neighbours).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from heedful._checks import check_positive
+from heedful._types import Bool, Float, Tensor
+from heedful.models.encoders import padding, placed
+from heedful.models.words import WordEncoder, Words
+from heedful.nn import LearnedPositions, SinusoidalPositions, TransformerEncoder
+from heedful.ops import Global, Pattern
+
+_GLOBAL = Global()
+
+
+class NeighborEncoder(nn.Module):
+    """What one does without attention: a network sees each word beside its neighbours; layer by layer it sees farther.
+
+    `x + network(concat(norm(x)[i - reach], ..., norm(x)[i + reach]))`; with a reach of 0 no word sees another.
+
+    Args:
+        width: the features of a word.
+        layers: how many.
+        hidden: features inside each layer's network.
+        reach: how many neighbours on each side.
+        dropout: share of each layer's output that is dropped in training.
+
+    Example:
+        >>> encoder = NeighborEncoder(width=8, layers=2, hidden=16, reach=1)
+        >>> encoder(torch.randn(1, 5, 8), torch.ones(1, 5, dtype=torch.bool)).shape
+        torch.Size([1, 5, 8])
+    """
+
+    def __init__(self, width: int, layers: int, *, hidden: int, reach: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        for name, value in {"width": width, "layers": layers, "hidden": hidden}.items():
+            check_positive(name, value)
+        self.reach = reach
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
+        self.networks = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear((2 * reach + 1) * width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
+            )
+            for _ in range(layers)
+        )
+        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B N D"], real: Bool[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
+        """Transforms `[batch, positions, width]`; beyond the ends of a sentence, where nothing is `real`, stand zeros."""
+        for norm, network in zip(self.norms, self.networks, strict=True):
+            padded = F.pad(norm(x) * real[..., None], (0, 0, self.reach, self.reach))
+            beside = padded.unfold(1, 2 * self.reach + 1, 1).flatten(2)  # [B, N, D (2 reach + 1)]
+            x = x + self.dropout(network(beside))
+        return self.norm(x)  # type: ignore[no-any-return]
+
+
+class Tagger(nn.Module):
+    """Labels each word of a sentence.
+
+    Args:
+        words: makes vectors of words.
+        positions: is added to them; None where the encoder knows where words stand.
+        encoder: lets them see each other.
+        pattern: who may see whom within a sentence.
+        labels: how many labels each column has; the first column is the one that is wanted, the others teach the encoder.
+        dropout: share of the encoder's output that is set to 0 in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        words: WordEncoder,
+        positions: LearnedPositions | SinusoidalPositions | None = None,
+        encoder: TransformerEncoder | NeighborEncoder,
+        pattern: Pattern = _GLOBAL,
+        labels: Sequence[int],
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.words, self.positions, self.encoder, self.pattern = words, positions, encoder, pattern
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleList(nn.Linear(words.width, count) for count in labels)
+
+    def forward(self, batch: Words) -> Float[Tensor, "B N D"]:
+        """What the encoder makes of each word."""
+        x = placed(self.words(batch), self.positions)  # [B, N, D]
+        if isinstance(self.encoder, NeighborEncoder):
+            x = self.encoder(x, torch.arange(x.shape[1], device=x.device) < batch.lengths[:, None])
+        else:
+            x = self.encoder(x, pattern=self.pattern & padding(batch.lengths, x.shape[1]))
+        return self.dropout(x)  # type: ignore[no-any-return]
+
+    def logits(self, encoded: Float[Tensor, "*axes D"], column: int = 0) -> Float[Tensor, "*axes labels"]:
+        """Of the labels of a column."""
+        return self.heads[column](encoded)  # type: ignore[no-any-return]

@@ -1,0 +1,565 @@
+"""tag: a label for each word of a sentence.
+
+data         heedful/data/text: CoNLL-U, a word and its label a line, data sets of Hugging Face
+model        heedful/models/tagger.py
+loss         cross entropy of the labels, and of further columns of the same file that teach the encoder
+measure      accuracy, that of words never seen in training apart; F1 of spans where the labels describe spans
+prediction   a label for each word, with its probability
+view         what each word attended to
+"""
+
+import hashlib
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from heedful._errors import DataError, RunFolderError
+from heedful.data.batches import ByLength
+from heedful.data.text.columns import write_columns
+from heedful.data.text.conllu import write_conllu
+from heedful.data.text.sentences import Sentence
+from heedful.data.text.spans import is_bio, score_spans
+from heedful.data.text.tagged import Tagged, read_tagged
+from heedful.data.text.words import Corpus, WordVocabulary
+from heedful.models.encoders import visible
+from heedful.models.tagger import NeighborEncoder, Tagger
+from heedful.models.words import WordEncoder, Words
+from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.training.run_folder import RunFolder
+from heedful.training.settings import Section, TrainingSettings, read_settings
+
+if TYPE_CHECKING:
+    from heedful.inspection.report import AttentionSection
+    from heedful.training.fit import Judged
+
+_TEACHERS = ("XPOS", "FEATS", "DEPREL")
+_NONE = -100  # where there is no word
+_TOKEN = re.compile(r"\w+(?:['’.\-]\w+)*|[^\w\s]")
+
+
+class DataSettings(Section):
+    """Which labels."""
+
+    column: str = Field(
+        "",
+        description="the labels: a column's name in CoNLL-U (UPOS, XPOS, a feature such as Number), its number elsewhere; "
+        "nothing: UPOS, or the last one",
+    )
+    also: tuple[str, ...] = Field(
+        ("auto",),
+        description="further columns that are learned beside it; auto: XPOS, FEATS and DEPREL of CoNLL-U, where they are",
+    )
+    longest: int = Field(2000, ge=1, description="the most words of a sentence")
+
+
+class ModelSettings(EncoderSettings):
+    """The tagger."""
+
+    width: int = Field(192, ge=1, description="features of a word")
+    heads: int = Field(6, ge=1, description="attention heads of a layer")
+    hidden: int = Field(384, ge=1, description="features inside each layer's network")
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of each sublayer's output that is dropped in training")
+    mixing: Literal["attention", "window", "none"] = Field(
+        "attention",
+        description="how words see each other; to compare with attention, with as many parameters: a window of neighbours "
+        "through a network, or not at all",
+    )
+    reach: int = Field(2, ge=1, description="window: how many neighbours on each side a layer sees")
+    word_width: int = Field(128, ge=1, description="features that a known word has of its own")
+    piece_width: int = Field(128, ge=1, description="features that a word has from the pieces that it is spelt with")
+    buckets: int = Field(32768, ge=1, description="how many different pieces are told apart")
+    word_dropout: float = Field(0.4, ge=0, lt=1, description="share of a word's features that is dropped in training")
+    output_dropout: float = Field(
+        0.2, ge=0, lt=1, description="share of the encoder's output that is dropped in training"
+    )
+    piece_dropout: float = Field(
+        0.2, ge=0, lt=1, description="share of the pieces of a word that is dropped in training"
+    )
+    forget: float = Field(
+        0.25,
+        ge=0,
+        description="in training a word seen n times counts as unknown with probability forget / (forget + n)",
+    )
+
+
+class LossSettings(Section):
+    """What is minimised."""
+
+    also: float = Field(0.5, ge=0, description="weight of each further column")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread over all labels")
+
+
+class TaggerTraining(TrainingSettings):
+    """How the tagger is trained."""
+
+    epochs: int = Field(12, ge=1, description="passes over the training data")
+    batch_size: int = Field(1500, ge=1, description="words a step")
+
+
+class Settings(Section):
+    """All settings of tag."""
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    training: TaggerTraining = TaggerTraining()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one sentence.
+
+    Attributes:
+        words: of the sentence.
+        labels: one a word.
+        probabilities: of the labels.
+        block: the sentence as a data file has it, with these labels in their column.
+    """
+
+    words: list[str]
+    labels: list[str]
+    probabilities: list[float]
+    block: str
+
+    def as_data(self) -> str:
+        """The sentence as a data file has it."""
+        return self.block
+
+    def __str__(self) -> str:
+        """One line for a person: each word with its label."""
+        return " ".join(f"{word}/{label}" for word, label in zip(self.words, self.labels, strict=True))
+
+
+class SequenceTagger:
+    """A trained model with all that it needs to take sentences as they are.
+
+    Args:
+        model: the network.
+        vocabulary: of the words.
+        labels: for each column its labels, in the order of the logits; the first column is the one that is predicted.
+        longest: the most words of a sentence.
+    """
+
+    def __init__(
+        self, model: Tagger, vocabulary: WordVocabulary, labels: Mapping[str, Sequence[str]], longest: int
+    ) -> None:
+        self.model, self.vocabulary, self.longest = model.eval(), vocabulary, longest
+        self.labels = {column: tuple(names) for column, names in labels.items()}
+        self.column = next(iter(self.labels))
+
+    def predict(self, sentences: Sequence[str | Sequence[str]]) -> list[Prediction]:
+        """The labels of each sentence: a text, which is split into words and signs, or a list of words."""
+        words = [split_words(given) if isinstance(given, str) else tuple(given) for given in sentences]
+        return self.predict_sentences([sentence_of(each) for each in words])
+
+    def predict_sentences(self, sentences: Sequence[Sentence], form: str = "text") -> list[Prediction]:
+        """The labels of sentences of a file of that form."""
+        return [
+            Prediction(list(sentence.words), labels, shares, _block(sentence, labels, self.column, form))
+            for sentence, (labels, shares) in zip(sentences, self.labelled(sentences), strict=True)
+        ]
+
+    def labelled(self, sentences: Sequence[Sentence]) -> list[tuple[list[str], list[float]]]:
+        """The most probable label of each word of each sentence, and its probability."""
+        names = self.labels[self.column]
+        every = [probabilities.max(-1) for probabilities in self.probabilities(sentences)]
+        return [([names[i] for i in best.indices.tolist()], best.values.tolist()) for best in every]
+
+    @torch.inference_mode()
+    def probabilities(self, sentences: Sequence[Sentence], room: int = 8000) -> list[Tensor]:
+        """Of each label `[words, labels]` for each sentence; sentences of nearly one length are computed together."""
+        _check_longest(sentences, self.longest)
+        found = [torch.empty(0, len(self.labels[self.column]))] * len(sentences)
+        filled = [i for i, sentence in enumerate(sentences) if sentence.words]
+        if not filled:
+            return found
+        corpus = Corpus(self.vocabulary, [sentences[i].words for i in filled])
+        for indices in ByLength(corpus.lengths, room):
+            batch = corpus.batch(indices)
+            probabilities = self.model.logits(self.model(batch)).float().softmax(-1)
+            for row, index in enumerate(indices):
+                found[filled[index]] = probabilities[row, : corpus.lengths[index]]
+        return found
+
+    def measures(self, tagged: Tagged) -> dict[str, Any]:
+        """Accuracies, F1 of spans where the labels describe some, and what is taken for what."""
+        truth = _truth(tagged.sentences, self.column)
+        predicted = [labels for labels, _ in self.labelled(tagged.sentences)]
+        return _measures(tagged.sentences, truth, predicted, self.vocabulary)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a training needs, read, built and checked; nothing has been written."""
+
+    settings: Settings
+    training: Tagged
+    validation: Tagged
+    held_out: str
+    vocabulary: WordVocabulary
+    labels: dict[str, tuple[str, ...]]
+    model: Tagger
+    started: float
+
+    def checksum(self) -> str:
+        """Of the words and their labels: a run is resumed with the data with which it was begun."""
+        digest = hashlib.sha256()
+        for part in (self.training, self.validation):
+            for sentence in part.sentences:
+                digest.update(repr((sentence.words, sentence.labels)).encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()
+
+
+def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepared:
+    """Reads the data and builds the model.
+
+    Args:
+        settings: all of them.
+        sources: "data" (every tenth sentence is held out), or "train" and "valid".
+        console: a rich console.
+
+    Raises:
+        DataError: the data are not what they should be.
+        SettingsError: the settings do not fit each other, or this machine.
+    """
+    from heedful.training.fit import check_precision, seed_everything
+
+    started = time.monotonic()
+    check_precision(settings.training)
+    training, validation, held_out = _read(settings, sources)
+    labels = {
+        column: tuple(sorted(set(chain.from_iterable(s.labels[column] for s in training.sentences))))
+        for column in training.sentences[0].labels
+    }
+    column = next(iter(labels))
+    if len(labels[column]) < 2:
+        raise DataError(
+            f"{sources.get('data') or sources['train']}: must hold at least two different labels: got {labels[column][0]!r} alone"
+        )
+    _check_known(validation, column, labels[column])
+    vocabulary = WordVocabulary.fit([s.words for s in training.sentences], buckets=settings.model.buckets)
+    seed_everything(settings.training.seed)
+    model = _build(settings, vocabulary, labels)
+    parameters = sum(p.numel() for p in model.parameters())
+    words = sum(len(s.words) for s in training.sentences)
+    also = f" (and {', '.join(list(labels)[1:])})" if len(labels) > 1 else ""
+    console.out(
+        f"{len(training.sentences):,} sentences of {words:,} words to train on, {len(labels[column])} labels in {column}{also}; "
+        f"held out: {held_out}\ntagger, {parameters:,} parameters",
+        highlight=False,
+    )
+    return Prepared(settings, training, validation, held_out, vocabulary, labels, model, started)
+
+
+def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = False) -> dict[str, Any]:
+    """Trains into a begun run folder, and gives what goes into metrics.json.
+
+    Args:
+        run: the folder.
+        prepared: data, model and settings; the model is trained in place.
+        console: a rich console that shows the progress.
+        resume: go on from the last checkpoint, if there is one.
+    """
+    from heedful.training.fit import fit, loader
+
+    settings, model, labels = prepared.settings, prepared.model, prepared.labels
+    batches = _Batches(prepared.training, prepared.vocabulary, labels)
+    held_out = _Batches(prepared.validation, prepared.vocabulary, dict([next(iter(labels.items()))]))
+    order = ByLength(batches.corpus.lengths, settings.training.batch_size, settings.training.seed)
+    weights = fit(
+        model,
+        loss=lambda model, batch: _loss(model, batch, settings.loss),
+        judge=_judge,
+        metrics=_metrics(len(next(iter(labels.values())))),
+        monitor="accuracy",
+        training=loader(batches, order),
+        validation=loader(held_out, ByLength(held_out.corpus.lengths, 4 * settings.training.batch_size)),
+        settings=settings.training,
+        folder=run,
+        console=console,
+        unit="words",
+        count=lambda batch: int(batch[0].lengths.sum()),
+        resume=resume,
+    )
+    model.load_state_dict(weights)
+    tagger = SequenceTagger(model, prepared.vocabulary, labels, settings.data.longest)
+    sizes = {name: _sizes(part) for name, part in (("training", prepared.training), ("held out", prepared.validation))}
+    metrics = {
+        "held_out": prepared.held_out,
+        "sizes": sizes,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "real_tokens": order.real(),
+        **tagger.measures(prepared.validation),
+        "baselines": _baselines(prepared.training, prepared.validation, tagger),
+        "seconds": time.monotonic() - prepared.started,
+    }
+    words = prepared.vocabulary
+    run.finish(weights, {"labels": labels, "words": dict(zip(words.words, words.counts, strict=True))}, metrics)
+    return metrics
+
+
+def load(run: RunFolder) -> SequenceTagger:
+    """The trained model of a finished run folder."""
+    run.verified()
+    settings, known, weights = read_settings(Settings, run.config()), run.vocabulary(), run.weights()
+    try:
+        counts = known["words"]
+        vocabulary = WordVocabulary(tuple(counts), tuple(counts.values()), settings.model.buckets)
+        model = _build(settings, vocabulary, known["labels"])
+        model.load_state_dict(weights)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{run.path}: the weights, the settings and the words must fit each other: {str(error).splitlines()[0]}"
+        ) from None
+    return SequenceTagger(model, vocabulary, known["labels"], settings.data.longest)
+
+
+def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
+    """Measures a finished run on labelled sentences, beside baselines fitted on the training sentences in the same run."""
+    tagger = load(run)
+    settings = read_settings(Settings, run.config())
+    tagged = read_tagged(source, settings.data.column or None)
+    _check_known(tagged, tagged.column or tagger.column, tagger.labels[tagger.column])
+    _check_longest(tagged.sentences, tagger.longest)
+    training, *_ = _read(settings, run.about()["data"])
+    sizes = _sizes(tagged)
+    return {
+        "on": f"{sizes['sentences']:,} sentences, {sizes['words']:,} words",
+        **sizes,
+        **tagger.measures(tagged),
+        "baselines": _baselines(training, tagged, tagger),
+    }
+
+
+def predict(run: RunFolder, chunks: Iterable[Sequence[str | tuple[Sentence, str]]]) -> Iterator[Prediction]:
+    """Predictions in the order of the inputs, which are texts or what `read_inputs` gives."""
+    tagger = load(run)
+    for chunk in chunks:
+        given = [(sentence_of(split_words(item)), "text") if isinstance(item, str) else item for item in chunk]
+        yield from tagger.predict_sentences([sentence for sentence, _ in given], given[0][1])
+
+
+def read_inputs(source: str) -> Iterator[tuple[Sentence, str]]:
+    """The sentences of a file, and the form in which they are to be written."""
+    tagged = read_tagged(source, labels=False)
+    for sentence in tagged.sentences:
+        yield sentence, tagged.form
+
+
+def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
+    """Sections of a report, one a sentence, that show what each word attended to."""
+    from heedful.tasks.text_view import tagged_section
+
+    tagger = load(run)
+    sentences = [sentence_of(split_words(text)) for text in inputs]
+    for text, sentence in zip(inputs, sentences, strict=True):
+        if not sentence.words:
+            raise DataError(f"a sentence must hold at least one word: got {text!r}.")
+    return [tagged_section(tagger, sentence) for sentence in sentences]
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Words and signs of a text: "It's Tom-and-Jerry." has It's, Tom-and-Jerry and a full stop.
+
+    Who wants other words gives them: as a list, or in a file.
+    """
+    return tuple(_TOKEN.findall(text))
+
+
+def sentence_of(words: Sequence[str]) -> Sentence:
+    """A sentence that stands in no file."""
+    return Sentence(tuple(words), place="the input", block=tuple(words))
+
+
+class _Batches(Dataset[Any]):
+    """Sentences and the numbers of their labels, taken a whole batch at a time."""
+
+    def __init__(self, tagged: Tagged, vocabulary: WordVocabulary, labels: Mapping[str, Sequence[str]]) -> None:
+        self.corpus = Corpus(vocabulary, [sentence.words for sentence in tagged.sentences])
+        self.targets = []
+        for column, names in labels.items():
+            numbers = {name: number for number, name in enumerate(names)}
+            given = chain.from_iterable(sentence.labels[column] for sentence in tagged.sentences)
+            self.targets.append(torch.tensor([numbers[label] for label in given]))
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def __getitem__(self, indices: list[int]) -> tuple[Words, list[Tensor]]:
+        return self.corpus.batch(indices), [self.corpus.padded(t, indices, _NONE) for t in self.targets]
+
+
+def _read(settings: Settings, sources: dict[str, str]) -> tuple[Tagged, Tagged, str]:
+    """Training sentences, held-out sentences, and a name for the latter."""
+    column = settings.data.column or None
+    source = sources.get("data") or sources["train"]
+    also = settings.data.also
+    first = read_tagged(source, column, also) if also != ("auto",) else _read_auto(source, column)
+    _check_longest(first.sentences, settings.data.longest)
+    if "data" in sources:
+        if len(first.sentences) < 10:
+            raise DataError(
+                f"{source}: must hold at least 10 sentences, to hold one out (or give --train and --valid): got {len(first.sentences)}"
+            )
+        training = tuple(s for i, s in enumerate(first.sentences) if i % 10 != 9)
+        validation = first.sentences[9::10]
+        held_out = f"every tenth sentence of {source}, {len(validation):,} sentences"
+        return Tagged(training, first.form, first.column), Tagged(validation, first.form, first.column), held_out
+    second = read_tagged(sources["valid"], column)
+    _check_longest(second.sentences, settings.data.longest)
+    return first, second, f"{sources['valid']}, {len(second.sentences):,} sentences"
+
+
+def _read_auto(source: str, column: str | None) -> Tagged:
+    """With the other columns of CoNLL-U that say something of each word, where the file has them."""
+    tagged = read_tagged(source, column)
+    also: list[str] = []
+    for name in _TEACHERS if tagged.form == "conllu" else ():
+        if name != tagged.column:
+            try:
+                tagged = read_tagged(source, column, [*also, name])
+                also.append(name)
+            except DataError:
+                continue  # the file has no such labels
+    return tagged
+
+
+def _check_longest(sentences: Sequence[Sentence], longest: int) -> None:
+    for sentence in sentences:
+        if len(sentence.words) > longest:
+            raise DataError(
+                f"{sentence.place}: a sentence must have at most {longest:,} words, as data.longest says: got {len(sentence.words):,}"
+            )
+
+
+def _check_known(tagged: Tagged, column: str, names: Sequence[str]) -> None:
+    known = set(names)
+    for sentence in tagged.sentences:
+        for place, label in zip(sentence.places, sentence.labels[column], strict=True):
+            if label not in known:
+                shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+                raise DataError(f"{place}: must have one of the labels of the training data ({shown}): got {label!r}")
+
+
+def _build(settings: Settings, vocabulary: WordVocabulary, labels: Mapping[str, Sequence[str]]) -> Tagger:
+    s = settings.model
+    words = WordEncoder(
+        vocabulary.counts, s.buckets, word_width=s.word_width, piece_width=s.piece_width, width=s.width,
+        dropout=s.word_dropout, piece_dropout=s.piece_dropout, forget=s.forget,
+    )  # fmt: skip
+    sizes, dropout = [len(names) for names in labels.values()], s.output_dropout
+    if s.mixing != "attention":
+        reach = s.reach if s.mixing == "window" else 0
+        hidden = (4 * s.width + 2 * s.hidden) // (2 * reach + 2)  # as many parameters as a layer with attention
+        neighbors = NeighborEncoder(s.width, s.layers, hidden=hidden, reach=reach, dropout=s.dropout)
+        return Tagger(words=words, encoder=neighbors, labels=sizes, dropout=dropout)
+    positions, encoder = encoder_of(s, settings.data.longest)
+    return Tagger(
+        words=words, positions=positions, encoder=encoder, pattern=visible(s.window), labels=sizes, dropout=dropout
+    )
+
+
+def _loss(model: nn.Module, batch: tuple[Words, list[Tensor]], settings: LossSettings) -> Tensor:
+    assert isinstance(model, Tagger)
+    words, targets = batch
+    real = targets[0] != _NONE
+    encoded = model(words)[real]  # [words, D]
+    losses = [
+        F.cross_entropy(model.logits(encoded, column), target[real], label_smoothing=settings.label_smoothing)
+        for column, target in enumerate(targets)
+    ]
+    return losses[0] + settings.also * sum(losses[1:], torch.zeros(()))
+
+
+def _judge(model: nn.Module, batch: tuple[Words, list[Tensor]]) -> "Judged":
+    from heedful.training.fit import Judged
+
+    assert isinstance(model, Tagger)
+    words, (target,) = batch
+    real = target != _NONE
+    logits = model.logits(model(words)[real])
+    return Judged(F.cross_entropy(logits, target[real]), len(logits), logits, target[real])
+
+
+def _metrics(labels: int) -> Any:
+    from torchmetrics import MetricCollection
+    from torchmetrics.classification import MulticlassAccuracy
+
+    return MetricCollection({"accuracy": MulticlassAccuracy(labels, average="micro")})
+
+
+def _truth(sentences: Sequence[Sentence], column: str) -> list[tuple[str, ...]]:
+    """The labels of each sentence; in a file of another form the column has another name."""
+    return [sentence.labels.get(column) or next(iter(sentence.labels.values())) for sentence in sentences]
+
+
+def _measures(
+    sentences: Sequence[Sentence],
+    truth: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    known: WordVocabulary,
+) -> dict[str, Any]:
+    """What `metrics.json` says of predictions."""
+    pairs = Counter(zip(chain.from_iterable(truth), chain.from_iterable(predicted), strict=True))
+    unseen = [
+        label == guess
+        for sentence, labels, guesses in zip(sentences, truth, predicted, strict=True)
+        for word, label, guess in zip(sentence.words, labels, guesses, strict=True)
+        if word not in known
+    ]
+    measures = {"accuracy": _accuracy(truth, predicted)}
+    if unseen:
+        measures["accuracy of unseen words"] = sum(unseen) / len(unseen)
+    kinds: dict[str, Any] = {}
+    if is_bio(chain.from_iterable(truth)):
+        scores = score_spans(truth, predicted)
+        overall = scores.overall
+        measures = {
+            "span F1": overall.f1, "span precision": overall.precision, "span recall": overall.recall, **measures
+        }  # fmt: skip
+        kinds = {"spans": {kind: score._asdict() for kind, score in scores.by_kind.items()}}
+    confusions = [[label, guess, count] for (label, guess), count in pairs.most_common() if label != guess]
+    return {"measures": measures, "unseen_words": len(unseen), **kinds, "confusions": confusions}
+
+
+def _accuracy(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> float:
+    equal = [a == b for a, b in zip(chain.from_iterable(truth), chain.from_iterable(predicted), strict=True)]
+    return sum(equal) / len(equal)
+
+
+def _baselines(training: Tagged, tagged: Tagged, tagger: SequenceTagger) -> dict[str, float]:
+    """The first measure of `measures`, for what a sensible person would try first."""
+    from heedful.tasks.baselines import word_baselines
+
+    truth = _truth(tagged.sentences, tagger.column)
+    guessed = word_baselines(
+        [s.words for s in training.sentences],
+        _truth(training.sentences, tagger.column),
+        [s.words for s in tagged.sentences],
+    )
+    if is_bio(chain.from_iterable(truth)):
+        return {name: score_spans(truth, labels).overall.f1 for name, labels in guessed.items()}
+    return {name: _accuracy(truth, labels) for name, labels in guessed.items()}
+
+
+def _sizes(tagged: Tagged) -> dict[str, int]:
+    return {"sentences": len(tagged.sentences), "words": sum(len(s.words) for s in tagged.sentences)}
+
+
+def _block(sentence: Sentence, labels: Sequence[str], column: str, form: str) -> str:
+    if not sentence.words:
+        return ""
+    if form == "conllu":
+        return write_conllu(sentence, {column: labels}).removesuffix("\n")
+    number = int(column) if form == "columns" and column.isdigit() else None
+    return write_columns(sentence, labels, number).removesuffix("\n")

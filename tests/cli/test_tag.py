@@ -1,0 +1,194 @@
+import json
+import re
+
+import pytest
+import torch
+
+import heedful as package
+from tests import texts
+from tests.cli.test_predict import typed  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return texts.conllu(tmp_path_factory.mktemp("text") / "made-up.conllu")
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    from heedful.cli import run as command
+
+    folder = tmp_path_factory.mktemp("runs") / "tagger"
+    assert command(["train", "tag", "--data", str(data), "--out", str(folder), *texts.options(texts.TAG)]) == 0
+    return folder
+
+
+def test_a_tagger_learns_and_says_what_it_learnt(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["measures"]["accuracy"] >= 0.9
+    assert set(metrics["baselines"]) == {"commonest label of the word", "logistic regression"}
+    assert metrics["sizes"]["training"]["sentences"] == 54
+    assert 0.9 < metrics["real_tokens"] <= 1
+    known = json.loads((run / "vocabulary.json").read_text())
+    assert list(known["labels"]) == ["UPOS", "XPOS", "FEATS", "DEPREL"]
+    assert known["words"]["la"] == 54
+
+
+def test_evaluate_tells_unseen_words_apart(heedful, run, tmp_path):
+    other = texts.conllu(tmp_path / "other.conllu", seed=5)
+    answer = heedful("evaluate", run, "--data", other)
+    assert answer.status == 0
+    assert "60 sentences" in answer.out
+    assert "accuracy of unseen words" in answer.out
+    metrics = json.loads(heedful("evaluate", run, "--data", other, "--json").out)
+    assert metrics["unseen_words"] > 20
+    wrong = sum(count for _, _, count in metrics["confusions"])
+    assert metrics["measures"]["accuracy"] == pytest.approx(1 - wrong / metrics["words"])
+
+
+def test_a_line_for_each_text_an_empty_one_for_an_empty_one(heedful, run, typed):  # noqa: F811
+    typed(b"La kato.\n\n  \nla hundo\r\n")
+    answer = heedful("predict", run)
+    assert (answer.status, answer.err) == (0, "")
+    lines = answer.out.split("\n")
+    assert [line.count("/") for line in lines] == [3, 0, 0, 2, 0]
+    assert lines[0].startswith("La/DET kato/")
+    rows = [json.loads(line) for line in heedful("predict", run, "La kato.", "", "--format", "jsonl").out.splitlines()]
+    assert rows[0]["words"] == ["La", "kato", "."]
+    assert len(rows[0]["probabilities"]) == 3
+    assert rows[1]["labels"] == []
+
+
+def test_many_lines_keep_their_order(heedful, run, typed):  # noqa: F811
+    given = [" ".join(word for word, _ in sentence) for sentence in texts.sentences(200, seed=3)]
+    typed("\n".join(given).encode())
+    lines = heedful("predict", run).out.splitlines()
+    assert [" ".join(word.rsplit("/", 1)[0] for word in line.split(" ")) for line in lines] == given
+
+
+def test_a_file_comes_back_with_its_column_filled(heedful, run, data):
+    out = heedful("predict", run, "--data", data, "--format", "data").out
+    assert out.count("\n\n") == 60
+    given, back = data.read_text().splitlines(), out.splitlines()
+    assert len(back) == len(given)
+    changed = 0
+    for before, after in zip(given, back, strict=True):
+        old, new = before.split("\t"), after.split("\t")
+        changed += old[3:4] != new[3:4]
+        assert old[:3] + old[4:] == new[:3] + new[4:]
+    assert changed < 50
+
+
+def test_the_object_says_the_same(heedful, run):
+    tagger = package.load(run)
+    one, two = tagger.predict(["La kato dormas.", ["la", "kato"]])
+    assert str(one) == heedful("predict", run, "La kato dormas.").out.strip()
+    assert two.words == ["la", "kato"]
+    assert all(0 < p <= 1 for p in one.probabilities)
+
+
+def test_what_is_seen_is_what_runs(run):
+    from heedful.tasks import tag
+    from heedful.training.run_folder import RunFolder
+
+    (section,) = tag.inspect(RunFolder(run), ["La rapida kato dormas ."])
+    layer = section.layers[0]
+    assert (layer.queries, layer.keys) == (5, 5)
+    assert section.sides[layer.columns].tokens == ["La", "rapida", "kato", "dormas", "."]
+    assert section.sides[layer.rows].tokens[0] == "La · DET"
+    torch.testing.assert_close(torch.tensor(layer.pairs.weights).sum(-1), torch.ones(2, 5))
+    assert section.output.startswith("La/DET")
+
+
+def test_spans_are_measured_as_spans(heedful, tmp_path):
+    data, folder = texts.spans(tmp_path / "things.txt"), tmp_path / "run"
+    assert heedful("train", "tag", "--data", data, "--out", folder, *texts.options(texts.TAG)).status == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert list(metrics["measures"])[:3] == ["span F1", "span precision", "span recall"]
+    assert metrics["measures"]["span F1"] >= 0.6
+    assert set(metrics["spans"]) == {"THING"}
+    out = heedful("predict", folder, "--data", data, "--format", "data").out
+    assert [line.split(" ")[0] for line in out.splitlines()] == [
+        line.split(" ")[0] for line in data.read_text().splitlines()
+    ] + [""]
+
+
+@pytest.mark.parametrize("mixing", ["window", "none"])
+def test_other_ways_to_mix_have_as_many_parameters(heedful, data, tmp_path, mixing):
+    counts = []
+    for kind in ("attention", mixing):
+        folder = tmp_path / kind
+        settings = texts.options(texts.TAG, f"model.mixing={kind}", "training.epochs=1", "model.positions=none")
+        assert heedful("train", "tag", "--data", data, "--out", folder, *settings).status == 0
+        counts.append(json.loads((folder / "metrics.json").read_text())["parameters"])
+    assert counts[1] == pytest.approx(counts[0], rel=0.05)
+    assert heedful("predict", folder, "La kato").out.startswith("La/")
+
+
+def test_a_feature_can_be_the_label(heedful, data, tmp_path):
+    settings = texts.options(texts.TAG, "data.column=Number", "training.epochs=1")
+    assert heedful("train", "tag", "--data", data, "--out", tmp_path / "run", *settings).status == 0
+    assert next(iter(json.loads((tmp_path / "run/vocabulary.json").read_text())["labels"])) == "Number"
+
+
+def test_an_interrupted_run_comes_out_the_same(heedful, data, run, tmp_path, monkeypatch):
+    from heedful.training import callbacks
+    from tests.tiny import outcome
+
+    def killed(self, trainer, module):
+        if trainer.current_epoch == 3:
+            raise KeyboardInterrupt
+        return original(self, trainer, module)
+
+    original = callbacks.Log.on_train_epoch_end
+    folder = tmp_path / "tagger"
+    command = ("train", "tag", "--data", data, "--out", folder, *texts.options(texts.TAG))
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Log, "on_train_epoch_end", killed)
+        assert heedful(*command).status == 130
+    assert heedful("train", "tag", "--out", folder, "--resume").status == 0
+    assert outcome(folder) == outcome(run)
+
+
+BAD = {
+    "columns": (lambda text: text.replace("\tla\tDET", "\tDET", 1), "made.conllu:2: .*10.*got 9"),
+    "order": (lambda text: text.replace("\n3\t", "\n5\t", 1), r"made.conllu:4: .*3.*got.*5"),
+    "empty": (lambda text: "", "made.conllu: .*empty"),
+    "long": (lambda text: text + "x" * 1_100_000, r"made.conllu:\d+: .*1,000,000"),
+    "one label": (
+        lambda text: re.sub("\t(ADJ|ADV|DET|PUNCT|VERB)\t", "\tNOUN\t", text),
+        "made.conllu: must hold at least two different labels: got 'NOUN' alone",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_data(refused, data, tmp_path, kind):
+    change, message = BAD[kind]
+    file = tmp_path / "made.conllu"
+    file.write_text(change(data.read_text()))
+    line = refused("train", "tag", "--data", file, "--out", tmp_path / "run")
+    assert re.search(message, line), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_encoding(refused, data, tmp_path):
+    file = tmp_path / "latin.conllu"
+    file.write_bytes(data.read_bytes().replace(b"la", b"l\xe9", 1))
+    line = refused("train", "tag", "--data", file, "--out", tmp_path / "run")
+    assert "latin.conllu:2:" in line
+    assert "0xe9" in line
+
+
+def test_a_label_that_was_never_seen(refused, run, data, tmp_path):
+    file = tmp_path / "made.conllu"
+    file.write_text(data.read_text().replace("\tNOUN\t", "\tNOMO\t", 1))
+    row = file.read_text().split("\tNOMO\t")[0].count("\n") + 1
+    line = refused("evaluate", run, "--data", file)
+    assert line.startswith(
+        f"{file}:{row}: must have one of the labels of the training data (ADJ, ADV, DET, NOUN, PUNCT, VERB): got 'NOMO'"
+    )
+
+
+def test_an_option_of_another_task(refused, run):
+    assert refused("predict", run, "La", "--top-k", "3") == "`--top-k` is no option of tag."

@@ -1,0 +1,185 @@
+import csv
+import gzip
+import io
+import json
+import re
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from heedful._errors import DataError
+from heedful.data.text import Row, read_table
+
+CSV = 'id,Text,label\n1,"one, ""two""\nand three",x\r\n2,plain,y\n'
+
+
+def values(source, *columns):
+    return [row.values for row in (read_table(source, columns) if columns else read_table(source))]
+
+
+def test_csv_quotes_and_line_numbers(write):
+    source = write(CSV, "a.csv")
+    assert list(read_table(source)) == [
+        Row(('one, "two"\nand three', "x"), f"{source}:2"),
+        Row(("plain", "y"), f"{source}:4"),
+    ]
+
+
+def test_tsv_knows_no_quotes(write):
+    source = write('label\ttext\nx\t"a, b\ny\t""c"\n', "a.tsv")
+    assert values(source) == [('"a, b', "x"), ('""c"', "y")]
+
+
+@pytest.mark.parametrize("name", ["a.CSV", "b.csv.gz", "b.tsv.gz", "b.tab", "b.jsonl.gz", "b.ndjson"])
+def test_names(write, name):
+    content = '{"label": "y", "text": "x"}' if "json" in name else "text,label\nx,y"
+    content = content.replace(",", "\t") if "t" in name.split(".")[1] else content
+    source = write(gzip.compress(content.encode()) if name.endswith(".gz") else content, name)
+    assert values(source) == [("x", "y")]
+    with pytest.raises(DataError, match="b.txt: must be a table, .csv, .tsv, .*: got another name"):
+        values(write(content, "b.txt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "expected"),
+    [
+        ("a,b\nc,d\n", ("text", "label"), [("a", "b"), ("c", "d")]),
+        ("a\nb\n", ("text",), [("a",), ("b",)]),
+        ("a,b\nc,d\n", ("label", "text"), [("b", "a"), ("d", "c")]),
+        ("a,b,e\nc,d,f\n", (3, 1), [("e", "a"), ("f", "c")]),
+        ("a,b,e\nc,d,f\n", ("3", "1"), [("e", "a"), ("f", "c")]),
+        ("a,b,e\nc,d,f\n", ("e", "1"), [("f", "c")]),
+        ("\n\n TEXT ,b, Label\nc,d,f\n\n\n", ("text", "label"), [("c", "f")]),
+        ("stars,review\n5,fine\n", ("Review", "STARS"), [("fine", "5")]),
+    ],
+)
+def test_header_or_not(write, content, columns, expected):
+    assert values(write(content, "a.csv"), *columns) == expected
+    assert values(write(content.replace(",", "\t"), "a.tsv"), *columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "message"),
+    [
+        (
+            "a,b,c\n",
+            ("text", "label"),
+            ":1: must have a column 'text': got 'a', 'b', 'c'; name the columns, or number them from 1",
+        ),
+        ("a,b\n", ("text",), ":1: must have a column 'text': got 'a', 'b'"),
+        ("a\n", ("text", "label"), ":1: must have a column 'text': got 'a'"),
+        ("text,stars\n", ("text", "label"), ":1: must have a column 'label': got 'text', 'stars'"),
+        (
+            "texts,stars\n",
+            ("texts", "star"),
+            ":1: must have a column 'star': got 'texts', 'stars'; did you mean 'stars'?",
+        ),
+        ("a,b\n", ("review", "stars"), ":1: must have a column 'review': got 'a', 'b'"),
+        ("text,label,Text\n", ("text", "label"), ":1: must have one column 'text': got 'text', 'label', 'Text'"),
+        ("a,b\n", (1, 3), ":1: must have a column 3: got 2, 'a', 'b'"),
+        ("a,b\n", (0, 1), ": a column must be a name or a number from 1: got 0"),
+        ("\n\n", ("text", "label"), ": must hold at least one row: got none"),
+        ("", ("text", "label"), ": must hold at least one line: got an empty file"),
+        ("text,label\na,b\nc\n", ("text", "label"), ":3: must have 2 columns, as line 1 has: got 1, 'c'"),
+        ("text,label\na,b\nc,d,e\n", ("text", "label"), ":3: must have 2 columns, as line 1 has: got 3, 'c', 'd', 'e'"),
+        ("\ntext,label\na,b\n\n\nc,d\n", ("text", "label"), ":4: must have 2 columns, as line 2 has: got a blank line"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_table_that_does_not_fit(write, content, columns, message, name):
+    source = write(content if name == "a.csv" else content.replace(",", "\t"), name)
+    with pytest.raises(DataError, match="^" + re.escape(source + message)):
+        values(source, *columns)
+
+
+@pytest.mark.parametrize(
+    ("rest", "line", "message"),
+    [
+        ("c\n", 4, "must have 2 columns, as line 1 has: got 1, 'c'"),
+        ('"c\nd,e\n', 4, "must be a row of comma-separated values: got the error 'unexpected end of data'"),
+        ('x,y\n"c"d,e\n', 5, "must be a row of comma-separated values: got the error '',' expected after '\"''"),
+        ('"' + 3 * ("a" * 999_000 + "\n"), 4, r"must be a row .* 'field larger than field limit \(1000000\)'"),
+    ],
+)
+def test_lines_are_counted_through_quotes(write, rest, line, message):
+    source = write('text,label\n"a\nb",x\n' + rest, "a.csv")
+    with pytest.raises(DataError, match=f"^{re.escape(source)}:{line}: {message}"):
+        values(source)
+
+
+def test_long_fields(write):
+    assert values(write(f"{'a' * 300_000},x\n", "a.csv")) == [("a" * 300_000, "x")]
+
+
+def test_a_blank_line_is_an_empty_text_in_one_column(write):
+    for name in ("a.csv", "a.tsv"):
+        source = write("text\na\n\nb\nc\n\n", name)
+        assert list(read_table(source, ["text"])) == [
+            Row(("a",), f"{source}:2"),
+            Row(("",), f"{source}:3"),
+            Row(("b",), f"{source}:4"),
+            Row(("c",), f"{source}:5"),
+        ]
+
+
+def test_json_lines(write):
+    source = write(
+        '{"text": "a\\n\\u00e9", "label": 1.0}\n\n{"label": true, "text": 12345678901234567890, "x": []}\n', "a.jsonl"
+    )
+    assert list(read_table(source)) == [
+        Row(("a\né", "1.0"), f"{source}:1"),
+        Row(("12345678901234567890", "true"), f"{source}:3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": 1', "must be an object of JSON: got '{\"text\": 1', 'Expecting ',' delimiter"),
+        ("text", "must be an object of JSON: got 'text', 'Expecting value"),
+        ("[" * 200_000, "must be an object of JSON: got '.*', brackets in brackets"),
+        ("[1]", "must be an object of JSON, {...}: got '.1.'"),
+        ('{"label": 1}', "must have 'text': got 'label'"),
+        ("{}", "must have 'text': got an empty object"),
+        ('{"text": null, "label": 1}', "'text' must be a text, a number, true or false: got null"),
+        ('{"text": "a", "label": [1]}', "'label' must be a text, a number, true or false: got a list"),
+        ('{"text": "a", "label": {"b": 1}}', "'label' must be a text, a number, true or false: got an object"),
+        ('{"text": "a\\ud800", "label": 1}', r"'text' must be text: got half a character, '\\ud800'"),
+    ],
+)
+def test_json_lines_that_do_not_fit(write, line, message):
+    source = write('{"text": "a", "label": "b"}\n' + line + "\n", "a.jsonl")
+    with pytest.raises(DataError, match=f"^{re.escape(source)}:2: {message}"):
+        values(source)
+
+
+def test_json_lines_have_names_alone(write):
+    source = write('{"1": "a", "label": "b"}\n', "a.jsonl")
+    with pytest.raises(DataError, match=r"the columns of JSON lines must be wanted by name: got \[1, 'label'\]"):
+        values(source, 1, "label")
+    assert values(source, "1") == [("a",)]
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=6)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4))
+def test_what_others_write_is_read(write, rows):
+    content = io.StringIO(newline="")
+    csv.writer(content).writerows([("text", "label"), *rows])
+    assert values(write(content.getvalue(), "a.csv")) == rows
+    content = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+    assert values(write(content, "a.jsonl")) == rows
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(max_size=40)
+    | st.lists(st.sampled_from([*'\t\n\r",a{}:[]', "text", "label"])).map(lambda x: "".join(x).encode()),
+    st.sampled_from(["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"]),
+)
+def test_nothing_but_data_errors(write, assert_read_or_refused, content, name):
+    source = write(content, name)
+    assert_read_or_refused(lambda: values(source), source)

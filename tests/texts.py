@@ -1,0 +1,61 @@
+"""Made-up texts, small enough to learn in a second: a language whose words end as their labels say."""
+
+from pathlib import Path
+
+import numpy as np
+
+TAG = (
+    "model.width=16", "model.heads=2", "model.hidden=16", "model.layers=1", "model.word_width=8", "model.piece_width=8",
+    "model.buckets=256", "training.batch_size=60", "training.epochs=6", "training.learning_rate=0.02",
+    "training.average=0.5", "model.dropout=0", "model.word_dropout=0",
+)  # fmt: skip
+
+_ENDS = {"NOUN": "o", "ADJ": "a", "VERB": "as", "ADV": "e"}
+
+
+def sentences(count: int = 60, seed: int = 0) -> list[list[tuple[str, str]]]:
+    """Lists of (word, label)."""
+    random = np.random.default_rng(seed)
+    stems = ["".join(random.choice(list("bdfgklmnprt"), 2)) + str(random.choice(list("iu"))) for _ in range(30)]
+    found = []
+    for _ in range(count):
+        labels = ["DET", *random.choice(list(_ENDS), random.integers(2, 7)), "PUNCT"]
+        words = [{"DET": "la", "PUNCT": "."}.get(label) or str(random.choice(stems)) + _ENDS[label] for label in labels]
+        found.append([(word, str(label)) for word, label in zip(words, labels, strict=True)])
+    return found
+
+
+def conllu(path: Path, count: int = 60, seed: int = 0) -> Path:
+    """A CoNLL-U file of them, with comments, a multiword token and an empty node in each second sentence."""
+    lines = []
+    for number, sentence in enumerate(sentences(count, seed)):
+        lines.append(f"# sent_id = {number}")
+        for index, (word, label) in enumerate(sentence, start=1):
+            if number % 2 and index == 2:
+                lines.append(f"2-3\t{word}{sentence[2][0]}" + "\t_" * 8)
+            number_of = "Number=Sing" if label == "NOUN" else "_"
+            lines.append(f"{index}\t{word}\t{word}\t{label}\t{label.lower()}\t{number_of}\t0\tdep\t_\t_")
+            if number % 2 and index == 2:
+                lines.append("2.1\t_" + "\t_" * 8)
+        lines.append("")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def spans(path: Path, count: int = 60, seed: int = 0) -> Path:
+    """A word and a BIO label a line: nouns, with the adjectives before them, are things."""
+    blocks = []
+    for sentence in sentences(count, seed):
+        lines, inside = [], False
+        for word, label in sentence:
+            thing = label in ("ADJ", "NOUN")
+            lines.append(f"{word} {('I-' if inside else 'B-') + 'THING' if thing else 'O'}")
+            inside = thing and label != "NOUN"
+        blocks.append("\n".join(lines))
+    path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    return path
+
+
+def options(settings: tuple[str, ...], *more: str) -> list[str]:
+    """As the command line takes them."""
+    return [word for setting in (*settings, *more) for word in ("--set", setting)]
