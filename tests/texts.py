@@ -1,5 +1,7 @@
 """Made-up texts, small enough to learn in a second: a language whose words end as their labels say."""
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,12 @@ TAG = (
     "model.width=16", "model.heads=2", "model.hidden=16", "model.layers=1", "model.word_width=8", "model.piece_width=8",
     "model.buckets=256", "training.batch_size=60", "training.epochs=6", "training.learning_rate=0.02",
     "training.average=0.5", "model.dropout=0", "model.word_dropout=0",
+)  # fmt: skip
+
+CLASSIFY = (
+    "model.width=16", "model.heads=2", "model.hidden=16", "model.pooling_heads=2", "model.buckets=256", "model.members=2",
+    "training.batch_size=100", "training.epochs=8", "training.learning_rate=0.02", "training.average=0.5",
+    "model.word_dropout=0", "model.output_dropout=0", "model.token_dropout=0",
 )  # fmt: skip
 
 _ENDS = {"NOUN": "o", "ADJ": "a", "VERB": "as", "ADV": "e"}
@@ -53,6 +61,28 @@ def spans(path: Path, count: int = 60, seed: int = 0) -> Path:
             inside = thing and label != "NOUN"
         blocks.append("\n".join(lines))
     path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    return path
+
+
+def reviews(path: Path, count: int = 80, seed: int = 0) -> Path:
+    """A table of texts and labels, in the form that the name of the file says: a good or a bad adjective among nouns."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        label = str(random.choice(["good", "bad"]))
+        telling = random.choice(["bona", "bela", "brila"] if label == "good" else ["malbona", "malbela", "mallumo"])
+        words = [word for word, _ in sentences(1, int(random.integers(1 << 30)))[0][:4]]
+        words.insert(int(random.integers(5)), str(telling))
+        rows.append((" ".join(words), label))
+    form = path.name.removesuffix(".gz").rsplit(".", 1)[1]
+    if form == "jsonl":
+        lines = [json.dumps({"id": i, "label": label, "text": text}) for i, (text, label) in enumerate(rows)]
+    elif form == "csv":
+        lines = ["label,text", *(f'{label},"{text}, ""so""\nthey say"' for text, label in rows)]
+    else:
+        lines = [f"{text}\t{label}" for text, label in rows]
+    data = "".join(line + "\n" for line in lines).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
 
 

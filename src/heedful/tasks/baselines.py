@@ -53,6 +53,22 @@ def _pixels(pictures: Pictures, side: int) -> Tensor:
     return images.flatten(1).numpy()  # type: ignore[return-value]
 
 
+def text_baselines(
+    texts: Sequence[str], labels: Sequence[str], others: Sequence[str], truth: Sequence[str]
+) -> dict[str, float]:
+    """Accuracies on other texts of the commonest class, and of a logistic regression on words and pairs of words (TF-IDF)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    commonest = Counter(labels).most_common(1)[0][0]
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
+    regression = LogisticRegression(C=10.0, max_iter=1000).fit(vectorizer.fit_transform(texts), labels)
+    return {
+        "majority": sum(label == commonest for label in truth) / len(truth),
+        "TF-IDF + logistic regression": float(regression.score(vectorizer.transform(others), truth)),
+    }
+
+
 def word_baselines(words: Labels, labels: Labels, others: Labels) -> dict[str, Labels]:
     """Labels for the words of other sentences: the commonest one of each word, and what a logistic regression says.
 

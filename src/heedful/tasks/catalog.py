@@ -45,6 +45,23 @@ TASKS = {
         module="heedful.tasks.tag",
         takes="texts",
     ),
+    "language-model": Entry(
+        does="goes on with a text, or fills its gaps",
+        reads="plain text, a folder of .txt files, hf:NAME of a data set of Hugging Face; .gz of each",
+        model="causal Transformer (GPT); with --masked a bidirectional one (BERT)",
+        measure="nats and bits a character, perplexity; masked: accuracy",
+        module="heedful.tasks.language_model",
+        takes="texts",
+        options=("tokens", "temperature", "top_k", "top_p", "samples", "seed"),
+    ),
+    "classify": Entry(
+        does="a label for a text",
+        reads="TSV, CSV or JSONL with a column `text` and a column `label`, hf:NAME of a data set of Hugging Face; .gz of each",
+        model="words, subwords or characters, Transformer encoder, attention pooling",
+        measure="accuracy, macro F1",
+        module="heedful.tasks.classify",
+        takes="texts",
+    ),
     "classify-image": Entry(
         does="a label for a picture",
         reads="picture folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: first four fifths, else the last)",

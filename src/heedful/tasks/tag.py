@@ -9,7 +9,6 @@ view         what each word attended to
 """
 
 import hashlib
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from heedful.data.text.conllu import write_conllu
 from heedful.data.text.sentences import Sentence
 from heedful.data.text.spans import is_bio, score_spans
 from heedful.data.text.tagged import Tagged, read_tagged
-from heedful.data.text.words import Corpus, WordVocabulary
+from heedful.data.text.words import Corpus, WordVocabulary, split_words
 from heedful.models.encoders import visible
 from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEncoder, Words
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 _TEACHERS = ("XPOS", "FEATS", "DEPREL")
 _NONE = -100  # where there is no word
-_TOKEN = re.compile(r"\w+(?:['’.\-]\w+)*|[^\w\s]")
 
 
 class DataSettings(Section):
@@ -366,14 +364,6 @@ def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
         if not sentence.words:
             raise DataError(f"a sentence must hold at least one word: got {text!r}.")
     return [tagged_section(tagger, sentence) for sentence in sentences]
-
-
-def split_words(text: str) -> tuple[str, ...]:
-    """Words and signs of a text: "It's Tom-and-Jerry." has It's, Tom-and-Jerry and a full stop.
-
-    Who wants other words gives them: as a list, or in a file.
-    """
-    return tuple(_TOKEN.findall(text))
 
 
 def sentence_of(words: Sequence[str]) -> Sentence:

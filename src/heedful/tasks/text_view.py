@@ -1,15 +1,19 @@
 """How texts and the attention of models of text become sections of a report."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from heedful.data.text.sentences import Sentence
 from heedful.inspection import watch
-from heedful.inspection.report import AttentionSection, Text, attention_section
+from heedful.inspection.report import AttentionSection, Cells, Layer, Positions, Text, attention_section
 
 if TYPE_CHECKING:
+    from heedful.tasks.classify import ClassifierOfTexts
     from heedful.tasks.tag import SequenceTagger
 
 
@@ -27,6 +31,61 @@ def tagged_section(tagger: "SequenceTagger", sentence: Sentence) -> AttentionSec
         sides=[*section.sides, Text(labelled, name="labels")],
         layers=[replace(layer, rows=place) if layer.rows == 0 else layer for layer in section.layers],
         output=str(prediction),
+    )
+
+
+def classified_section(classifier: "ClassifierOfTexts", text: str) -> AttentionSection:
+    """What each token added to the decision, and what each attended to."""
+    tokens = classifier.cutting.shown(text)
+    batch = classifier.cutting.corpus([text]).batch([0])
+    with torch.inference_mode(), watch(classifier.model) as seen:
+        probabilities = classifier.model.probabilities(batch)[0]
+    with torch.inference_mode():
+        added = classifier.model.contributions(batch)[0]  # [N, classes]
+    best = probabilities.topk(min(5, len(probabilities)))
+    labels = [classifier.classes[i] for i in best.indices.tolist()]
+    first, others = best.indices[0], [i for i in range(len(probabilities)) if i != best.indices[0]]
+    spoke = added[:, first] - added[:, others].mean(-1)  # for this class rather than another
+    section = attention_section(
+        seen, title=_shortened(text), sides=[Text(tokens, name="text"), Positions(1, ["the decision"], "decision")]
+    )
+    # Members stand side by side; a rollout would chain them.
+    layers = [layer for layer in section.layers if layer.kind != "rollout" or len(classifier.model.members) == 1]
+    return replace(
+        section,
+        text=f"{labels[0]}: {_strongest(tokens, spoke)}.",
+        layers=[_added_layer(spoke, section), *layers],
+        predictions=list(zip(labels, best.values.tolist(), strict=True)),
+    )
+
+
+def _strongest(tokens: Sequence[str], spoke: Tensor, most: int = 6) -> str:
+    """The tokens that said most, with what they added to the logit."""
+    order = spoke.abs().argsort(descending=True)[:most].tolist()
+    said = [
+        ", ".join(f"{tokens[i]} {spoke[i]:+.2f}" for i in order if (spoke[i] > 0) == sign) for sign in (True, False)
+    ]
+    parts = [f"{words} {verb}" for words, verb in zip(said, ("spoke for it", "against it"), strict=True) if words]
+    return "; ".join(parts) or "no word spoke for it"
+
+
+def _added_layer(spoke: Tensor, section: AttentionSection) -> Layer:
+    """What spoke for the class, and what against it, each as shares: two heads over the tokens."""
+    parts = torch.stack([spoke.clamp_min(0), (-spoke).clamp_min(0)])[:, None]  # [2, 1, N]
+    shares = (parts / parts.sum(-1, keepdim=True).clamp_min(1e-12)).numpy()
+    cells = min(512, len(spoke))
+    grid = np.add.reduceat(shares, np.arange(cells) * len(spoke) // cells, axis=-1)
+    return Layer(
+        name="what the tokens added",
+        label="for, against",
+        kind="contribution",
+        map=grid,
+        pairs=Cells(shares),
+        queries=1,
+        keys=len(spoke),
+        rows=1,
+        columns=0,
+        facts=[("head 0", "spoke for the class"), ("head 1", "spoke against it")],
     )
 
 

@@ -3,6 +3,7 @@
 run.json             task, version, command, seed, data and their checksum; the checksum of each file below, once it is final
 config.toml          every setting, with its meaning
 vocabulary.json      names that the weights know by number, such as the classes
+tokenizer.json       how texts become tokens, where they do
 model.safetensors    the best weights
 metrics.json         measures and baselines
 log.csv              a row an epoch
@@ -28,6 +29,7 @@ from heedful._errors import RunFolderError
 from heedful.training.files import UNFINISHED, write_whole
 
 FORMAT = 1
+_TOKENIZER = "tokenizer.json"
 _JSON = {str: "string", int: "number", dict: "object", list: "array"}
 _KEPT = ("config.toml", "vocabulary.json", "model.safetensors", "metrics.json", "log.csv")
 
@@ -81,7 +83,13 @@ class RunFolder:
         """Whether a run was begun here, finished or not."""
         return (self.path / "run.json").is_file()
 
-    def finish(self, weights: dict[str, Tensor], vocabulary: dict[str, Any], metrics: dict[str, Any]) -> None:
+    def finish(
+        self,
+        weights: dict[str, Tensor],
+        vocabulary: dict[str, Any],
+        metrics: dict[str, Any],
+        tokenizer: str | None = None,
+    ) -> None:
         """Writes what came of the run; the checksums in run.json, written last, close it."""
         about = self.about()
         for left in [*self.path.glob(f".*{UNFINISHED}"), *self.checkpoints.glob(f".*{UNFINISHED}")]:
@@ -91,7 +99,10 @@ class RunFolder:
         write_whole(self.path / "model.safetensors", save_tensors(tensors, metadata={"format": "pt"}))
         self._write_json("vocabulary.json", vocabulary)
         self._write_json("metrics.json", metrics)
-        self._write_json("run.json", about | {"finished": True, "files": self._checksums(*_KEPT)})
+        if tokenizer is not None:
+            write_whole(self.path / _TOKENIZER, tokenizer)
+        kept = _KEPT if tokenizer is None else (*_KEPT, _TOKENIZER)
+        self._write_json("run.json", about | {"finished": True, "files": self._checksums(*kept)})
 
     def about(self) -> dict[str, Any]:
         """What run.json says; its format is checked."""
@@ -120,6 +131,7 @@ class RunFolder:
                 f"{self.path}: the training has not finished; go on with `heedful train {about['task']} --out {self.path} --resume`."
             )
         self._check_files(about, _KEPT)
+        self._check_files(about, [_TOKENIZER] if _TOKENIZER in about["files"] else [])
         return about
 
     def resumable(self, data_checksum: str | None = None) -> dict[str, Any]:
@@ -140,6 +152,14 @@ class RunFolder:
 
     def metrics(self) -> dict[str, Any]:
         return self._read_json("metrics.json")
+
+    def tokenizer(self) -> str:
+        """The text of tokenizer.json."""
+        file = self.path / _TOKENIZER
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{file}: must be a readable text: {error}.") from None
 
     def weights(self) -> dict[str, Tensor]:
         file = self.path / "model.safetensors"

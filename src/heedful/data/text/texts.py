@@ -1,6 +1,6 @@
 """Texts, each with the name of its class where there is one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,12 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def select(self, rows: Iterable[int]) -> "Texts":
+        """Those with these numbers."""
+        rows = list(rows)
+        labels = None if self.labels is None else [self.labels[row] for row in rows]
+        return Texts([self.texts[row] for row in rows], labels, [self.places[row] for row in rows])
 
 
 def read_texts(

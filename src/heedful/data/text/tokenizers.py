@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import tokenizers
 
-__all__ = ["Characters", "IntArray", "Subwords", "load"]
+__all__ = ["Characters", "IntArray", "Subwords", "Tokenizer", "load"]
 
 IntArray = NDArray[np.int64]
 
@@ -204,6 +204,9 @@ class Subwords:
 
     def _raw(self, number: int) -> bytes:
         return bytes([self._bytes[letter] for letter in self._tokenizer.id_to_token(number) or ""])
+
+
+Tokenizer = Characters | Subwords
 
 
 def load(text: str) -> Characters | Subwords:

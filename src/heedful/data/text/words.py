@@ -1,5 +1,6 @@
 """Words as numbers: each by its place in a vocabulary, and by the pieces that it is spelt with, so that no word is unknown."""
 
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,11 +14,22 @@ import torch
 from heedful._types import Int, Tensor
 from heedful.models.words import Words
 
-__all__ = ["Corpus", "WordVocabulary"]
+__all__ = ["Corpus", "WordVocabulary", "split_words"]
 
+_WORD = re.compile(r"\w+(?:['’.\-]\w+)*|[^\w\s]")
 _UNKNOWN = 1  # 0 is padding
 _READ = 30  # characters of a word; of a longer one its first and its last half
 _LONGEST = 5  # characters of a piece
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Words and signs of a text.
+
+    Example:
+        >>> split_words("It's Tom-and-Jerry.")
+        ("It's", 'Tom-and-Jerry', '.')
+    """
+    return tuple(_WORD.findall(text))
 
 
 @dataclass(frozen=True)

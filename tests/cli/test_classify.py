@@ -1,0 +1,128 @@
+import json
+
+import pytest
+
+import heedful as package
+from tests import texts
+from tests.cli.test_predict import typed  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return texts.reviews(tmp_path_factory.mktemp("text") / "reviews.tsv")
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    from heedful.cli import run as command
+
+    folder = tmp_path_factory.mktemp("runs") / "classifier"
+    assert (
+        command(["train", "classify", "--data", str(data), "--out", str(folder), *texts.options(texts.CLASSIFY)]) == 0
+    )
+    return folder
+
+
+def test_a_classifier_learns_and_says_what_it_learnt(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["measures"]["accuracy"] >= 0.8
+    assert set(metrics["measures"]) == {"accuracy", "macro_f1"}
+    assert metrics["baselines"]["majority"] < 0.8
+    assert "TF-IDF + logistic regression" in metrics["baselines"]
+    assert metrics["texts"] == {"training": 72, "held out": 8}
+    assert 0.8 < metrics["real_tokens"] <= 1
+    assert not (run / "tokenizer.json").exists()
+
+
+def test_evaluate_counts_what_is_taken_for_what(heedful, run, tmp_path):
+    other = texts.reviews(tmp_path / "other.csv", seed=5)
+    metrics = json.loads(heedful("evaluate", run, "--data", other, "--json").out)
+    wrong = sum(count for _, _, count in metrics["confusions"])
+    assert metrics["measures"]["accuracy"] == pytest.approx(1 - wrong / 80)
+    assert metrics["measures"]["accuracy"] > 0.7
+    assert "80 texts" in heedful("evaluate", run, "--data", other).out
+
+
+def test_a_line_for_each_text_an_empty_one_for_an_empty_one(heedful, run, typed):  # noqa: F811
+    typed(b"la bona kato\n\nla malbona kato")
+    answer = heedful("predict", run)
+    assert (answer.status, answer.err) == (0, "")
+    lines = answer.out.split("\n")
+    assert [line.split(" ")[0] for line in lines] == ["good", "", "bad", ""]
+    (row,) = map(json.loads, heedful("predict", run, "la bona kato", "--format", "jsonl").out.splitlines())
+    assert (row["text"], row["label"], row["runner_up"]) == ("la bona kato", "good", "bad")
+    assert row["probability"] + row["runner_up_probability"] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_file_of_texts(heedful, run, data):
+    out = heedful("predict", run, "--data", data, "--format", "data").out
+    given = [line.split("\t") for line in data.read_text().splitlines()]
+    got = [line.split("\t") for line in out.splitlines()]
+    assert [text for text, _ in got] == [text for text, _ in given]
+    assert sum(a == b for a, b in zip(got, given, strict=True)) > 60
+
+
+def test_the_object_says_the_same(heedful, run):
+    classifier = package.load(run)
+    one, two = classifier.predict(["la bona kato", " "])
+    assert str(one) == heedful("predict", run, "la bona kato").out.strip()
+    assert (str(two), two.label) == ("", "")
+    many = classifier.predict(["la bona kato", "la malbela hundo kaj la kato iras for"] * 3)
+    assert [p.label for p in many] == ["good", "bad"] * 3
+    assert many[0].probability == pytest.approx(one.probability, abs=1e-5)
+
+
+def test_the_words_that_decided_are_shown(run):
+    from heedful.tasks import classify
+    from heedful.training.run_folder import RunFolder
+
+    (section,) = classify.inspect(RunFolder(run), ["la bela kato dormas ."])
+    added, pooled = section.layers[0], section.layers[2]
+    assert section.text.startswith("good: bela +")
+    assert added.kind == "contribution"
+    assert added.pairs.weights[0, 0].argmax() == 1
+    assert (pooled.queries, pooled.keys) == (1, 5)
+    assert section.predictions[0][0] == "good"
+    assert not any(layer.kind == "rollout" for layer in section.layers), "two members stand side by side"
+
+
+@pytest.mark.parametrize(("tokens", "name"), [("subwords", "reviews.jsonl.gz"), ("characters", "reviews.csv")])
+def test_other_tokens_are_kept_in_the_run_folder(heedful, tmp_path, tokens, name):
+    data, folder = texts.reviews(tmp_path / name), tmp_path / "run"
+    more = (f"data.tokens={tokens}", "data.vocabulary=300", "training.epochs=2", "model.members=1", "model.window=5")
+    assert (
+        heedful("train", "classify", "--data", data, "--out", folder, *texts.options(texts.CLASSIFY, *more)).status == 0
+    )
+    assert (folder / "tokenizer.json").exists()
+    before = heedful("predict", folder, "la bona kato", "Ŝi ĝojas 🙂").out
+    assert before.count("%") == 4
+    (folder / "tokenizer.json").write_text("{}")
+    assert heedful("predict", folder, "la bona kato").err.count("tokenizer.json: has changed") == 1
+
+
+BAD = {
+    "one class": (lambda text: text.replace("\tbad", "\tgood"), "must hold at least two classes: got 1"),
+    "a missing column": (lambda text: text.replace("\tgood", "", 1), r":\d+: .*"),
+    "an empty text": (lambda text: "\tgood\n" + text, ":1: must have a text: got an empty one"),
+    "empty": (lambda text: "", "empty"),
+    "long": (lambda text: "x" * 1_100_000 + "\tgood\n" + text, ":1: .*1,000,000"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_data(refused, data, tmp_path, kind):
+    import re
+
+    change, message = BAD[kind]
+    file = tmp_path / "made.tsv"
+    file.write_text(change(data.read_text()))
+    line = refused("train", "classify", "--data", file, "--out", tmp_path / "run")
+    assert line.startswith(str(file))
+    assert re.search(message, line), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_was_never_seen(refused, run, data, tmp_path):
+    file = tmp_path / "made.tsv"
+    file.write_text(data.read_text() + "la kato\tmeh\n")
+    assert refused("evaluate", run, "--data", file).startswith(f"{file}:81: label must be a known class")
