@@ -9,8 +9,6 @@ MNIST's file of 10,000 pictures is cut into the first 8,000 to train on and the 
 """
 
 import argparse
-import contextlib
-import io
 import json
 import statistics
 import subprocess
@@ -19,19 +17,10 @@ import time
 from pathlib import Path
 
 from benchmarks._measure import keep
+from benchmarks._runs import ask
 from heedful.cli import run
 
 CONFIGS = Path(__file__).parents[1] / "examples" / "classify-image"
-
-
-def ask(*words: str) -> str:
-    """Runs a command and gives what it prints."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        status = run(words)
-    if status:
-        raise SystemExit(status)
-    return out.getvalue()
 
 
 def digits(out: Path) -> None:

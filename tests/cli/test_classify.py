@@ -83,7 +83,20 @@ def test_the_words_that_decided_are_shown(run):
     assert added.pairs.weights[0, 0].argmax() == 1
     assert (pooled.queries, pooled.keys) == (1, 5)
     assert section.predictions[0][0] == "good"
+    assert added.facts[0] == ("head 0", "spoke for the class")
     assert not any(layer.kind == "rollout" for layer in section.layers), "two members stand side by side"
+
+
+def test_what_a_word_said_is_what_is_lost_without_it(run, monkeypatch):
+    classifier = package.load(run)
+    text = "la bona kato dormas ofte"
+    said = classifier.spoke(text)
+    assert said.argmax() == 1
+    monkeypatch.setattr("heedful.tasks.classify._PASSES", 2)
+    grouped = classifier.spoke(text)
+    assert len(grouped) == 5
+    assert grouped[0] == grouped[1] == grouped[2], "the first three are hidden together"
+    assert grouped[0] > grouped[3]
 
 
 @pytest.mark.parametrize(("tokens", "name"), [("subwords", "reviews.jsonl.gz"), ("characters", "reviews.csv")])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from heedful.data.batches import ByLength, InOrder, Shuffled
+from heedful.data.batches import Bucketed, ByLength, InOrder, Shuffled
 
 LENGTHS = [7, 2, 5, 5, 11, 3, 2, 5, 7, 13, 2, 3, 5]
 
@@ -11,7 +11,14 @@ def order_of(sampler, epoch):
     return list(sampler)
 
 
-@pytest.mark.parametrize("make", [lambda seed: Shuffled(23, 23, seed), lambda seed: ByLength(LENGTHS, 20, seed)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed: Shuffled(23, 23, seed),
+        lambda seed: ByLength(LENGTHS, 20, seed),
+        lambda seed: Bucketed(LENGTHS, 3, seed, pool=2),
+    ],
+)
 def test_an_epoch_has_its_order_by_seed_and_number(make):
     orders = [order_of(make(seed), epoch) for seed in (1, 2) for epoch in (0, 1, 2)]
     flat = [[i for batch in order for i in batch] for order in orders]
@@ -47,3 +54,15 @@ def test_batches_by_length_have_room_for_their_padding():
 
 def test_without_a_seed_from_the_shortest_to_the_longest():
     assert list(ByLength([3, 1, 3, 2], 6)) == [[1, 3], [0, 2]]
+
+
+def test_buckets_mix_more_and_pad_a_little():
+    lengths = [7, 2, 5, 11, 3, 2, 5, 7, 13] * 50
+    sampler = Bucketed(lengths, 9, seed=1)
+    batches = order_of(sampler, 3)
+    assert [len(batch) for batch in batches] == [9] * 50
+    spreads = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
+    assert sum(spread <= 2 for spread in spreads) > 40
+    computed = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+    assert sampler.real() == pytest.approx(sum(lengths) / computed)
+    assert sampler.real() > 0.9

@@ -11,12 +11,16 @@ SENTENCES = [["La", "kato", "dormas", "."], ["la", "kato"], ["Hundo", "bojas", "
 
 @pytest.fixture
 def vocabulary():
-    return WordVocabulary.fit(SENTENCES, buckets=64)
+    return WordVocabulary.fit(SENTENCES)
+
+
+def counts(vocabulary):
+    return list(vocabulary.words.values()), list(vocabulary.forms.values()), len(vocabulary.pieces)
 
 
 def tagger(vocabulary, encoder=None, window=0):
     torch.manual_seed(0)
-    words = WordEncoder(vocabulary.counts, 64, word_width=5, piece_width=7, width=12)
+    words = WordEncoder(*counts(vocabulary), word_width=5, form_width=3, piece_width=7, width=12)
     positions, layers = build_encoder(width=12, heads=3, layers=2, hidden=11, positions="relative")
     return Tagger(
         words=words, positions=positions, encoder=encoder or layers, pattern=visible(window), labels=[3, 5]
@@ -59,13 +63,19 @@ def test_each_column_of_labels_has_its_own_logits(vocabulary):
 
 def test_rare_words_are_forgotten_in_training_and_pieces_are_not_all_read(vocabulary):
     torch.manual_seed(0)
-    encoder = WordEncoder(vocabulary.counts, 64, word_width=5, piece_width=7, width=12, forget=0.5)
-    chances = encoder.forgotten[[vocabulary.number(word) for word in ("kato", "hundo", "xyz")]]
+    encoder = WordEncoder(*counts(vocabulary), word_width=5, form_width=3, piece_width=7, width=12, forget=0.5)
+    chances = encoder.word.forgotten[[vocabulary.numbers(word)[0] for word in ("kato", "hundo", "xyz")]]
     torch.testing.assert_close(chances, torch.tensor([0.5 / 3.5, 0.5 / 1.5, 0.0]))
-    batch = vocabulary.encode([["hundo"] * 3000])
+    also = WordEncoder(
+        *counts(vocabulary), word_width=5, piece_width=7, width=12, word_dropout=0.2, forget=0.5
+    ).word.forgotten
+    torch.testing.assert_close(1 - also[2:], 0.8 * (1 - encoder.word.forgotten[2:]))
+    batch = vocabulary.encode([["bojas"] * 3000])
     forgotten = (encoder.train()(batch) != encoder.eval()(batch)).any(-1).float().mean()
-    assert forgotten == pytest.approx(1 / 3, abs=0.05)
-    varied = WordEncoder(vocabulary.counts, 64, word_width=5, piece_width=7, width=12, piece_dropout=0.3).train()
+    assert forgotten == pytest.approx(1 - (2 / 3) ** 2, abs=0.05), "each of the two tables forgets"
+    varied = WordEncoder(
+        *counts(vocabulary), word_width=5, form_width=3, piece_width=7, width=12, piece_dropout=0.3
+    ).train()
     assert not torch.equal(varied(batch), varied(batch))
     assert torch.equal(varied.eval()(batch), varied(batch))
 

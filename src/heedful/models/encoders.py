@@ -28,6 +28,7 @@ from heedful.ops import (
     Local,
     Normalizer,
     Pattern,
+    RelativeBias,
     ScaledDot,
     Score,
     entmax15,
@@ -59,6 +60,9 @@ NORMALIZERS: dict[NormalizerName, Normalizer] = {
     "sigmoid": sigmoid,
     "proportional": proportional,
 }
+
+
+_NEIGHBORS = (-1, 1, 0, -2, 2)
 
 
 class Encoder(NamedTuple):
@@ -121,6 +125,7 @@ def build_encoder(
             absolute = SinusoidalPositions(width)
         case "relative":
             relative = LearnedRelativeBias(heads, 32, buckets="log", align=align)
+            _look_at_neighbors(relative)
         case "alibi":
             relative = ALiBi(heads, align)
         case "learned-alibi":
@@ -130,6 +135,17 @@ def build_encoder(
         score=SCORES[score](heads, width // heads), normalize=NORMALIZERS[normalize], positions=relative,
     )  # fmt: skip
     return Encoder(absolute, encoder)
+
+
+def _look_at_neighbors(layer: LearnedRelativeBias) -> None:
+    """Heads begin by looking at the token before, the one after, themselves ...: what is near is found at once."""
+    heads, entries = layer.table.shape
+    numbers = torch.arange(float(entries)).expand(heads, -1)  # a bias that says which bucket a distance has
+    bias = RelativeBias(numbers, layer.buckets, layer.farthest, layer.two_sided, "start")
+    with torch.no_grad():
+        for head, distance in enumerate(_NEIGHBORS[:heads]):
+            bucket = bias.at(torch.tensor([[2]]), torch.tensor([[2 + distance]]), (heads, 5, 5))[head]
+            layer.table[head, int(bucket)] += 2.0
 
 
 def visible(window: int, *, causal: bool = False) -> Pattern:

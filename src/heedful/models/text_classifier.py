@@ -2,8 +2,8 @@
 
     tokens -> vectors [B, N, D] -> + positions -> encoder -> + vectors -> attention pooling [B, D] -> logits [B, classes]
 
-The encoder's input goes beside it to the pooling, so that what a single word says is not lost; and because pooling and output
-are linear in the tokens, the logits are sums over tokens: `contributions` says what each of them added.
+The encoder's input goes beside it to the pooling, so that what a single word says is not lost. In training some tokens are
+hidden; so what a token said can be asked later: by hiding it.
 
 Source: Lin et al. 2017 (attention pooling); an ensemble of several that are trained side by side: Lakshminarayanan et al. 2017.
 """
@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from heedful._checks import check_fraction
-from heedful._types import Float, Int, Tensor
+from heedful._types import Bool, Float, Int, Tensor
 from heedful.models.encoders import padding, placed
-from heedful.models.words import WordEncoder, Words
+from heedful.models.words import Words, WordSum
 from heedful.nn import AttentionPooling, LearnedPositions, SinusoidalPositions, TransformerEncoder
-from heedful.ops import Global, Pattern, attention_weights
+from heedful.ops import Global, Pattern
 
 _GLOBAL = Global()
 
@@ -50,11 +49,12 @@ class PieceEncoder(nn.Module):
         super().__init__()
         check_fraction("dropout", dropout)
         self.width = width
-        self.token, self.norm, self.dropout = nn.Embedding(vocabulary, width), nn.LayerNorm(width), nn.Dropout(dropout)
+        self.token, self.dropout = nn.Embedding(vocabulary, width), nn.Dropout(dropout)
+        nn.init.normal_(self.token.weight, std=0.1)
 
     def forward(self, batch: Pieces) -> Float[Tensor, "B N D"]:
         """The vectors of a batch; those of padding mean nothing."""
-        return self.dropout(self.norm(self.token(batch.tokens)))  # type: ignore[no-any-return]
+        return self.dropout(self.token(batch.tokens))  # type: ignore[no-any-return]
 
 
 class TextClassifier(nn.Module):
@@ -74,7 +74,7 @@ class TextClassifier(nn.Module):
     def __init__(
         self,
         *,
-        tokens: WordEncoder | PieceEncoder,
+        tokens: WordSum | PieceEncoder,
         positions: LearnedPositions | SinusoidalPositions | None = None,
         encoder: TransformerEncoder,
         pattern: Pattern = _GLOBAL,
@@ -93,28 +93,21 @@ class TextClassifier(nn.Module):
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, batch: Words | Pieces) -> Float[Tensor, "B classes"]:
-        """The logits."""
-        x, real = self.encode(batch)
-        return self.head(self.dropout(self.pooling(x, pattern=real)))  # type: ignore[no-any-return]
+    def forward(self, batch: Words | Pieces, hidden: Bool[Tensor, "B N"] | None = None) -> Float[Tensor, "B classes"]:
+        """The logits.
 
-    def encode(self, batch: Words | Pieces) -> tuple[Float[Tensor, "B N D"], Pattern]:
-        """What is pooled, and which of it is no padding."""
+        Args:
+            batch: texts.
+            hidden: tokens of which the model sees only that one stands there.
+        """
         x = self.tokens(batch)  # [B, N, D]
         if self.training and self.token_dropout:
-            shown = torch.rand(*x.shape[:2], 1, device=x.device) >= self.token_dropout
-            x = torch.where(shown, x, self.hidden)
+            hidden = torch.rand(x.shape[:2], device=x.device) < self.token_dropout
+        if hidden is not None:
+            x = torch.where(hidden[..., None], self.hidden, x)
         real = padding(batch.lengths, x.shape[1])
-        return x + self.encoder(placed(x, self.positions), pattern=self.pattern & real), real
-
-    def contributions(self, batch: Words | Pieces) -> Float[Tensor, "B N classes"]:
-        """What each token adds to each logit: these numbers and the offsets of the output add up to the logits."""
-        x, real = self.encode(batch)
-        split = x.unflatten(-1, (self.pooling.heads, -1)).transpose(1, 2)  # [B, H, N, d]
-        query = self.pooling.query.expand(len(x), -1, -1, -1)
-        weights = attention_weights(query, split, pattern=real).transpose(-1, -2)  # [B, H, N, 1]
-        weighted = (weights * split).transpose(1, 2).flatten(2)  # [B, N, D]
-        return F.linear(weighted, self.head.weight)
+        x = x + self.encoder(placed(x, self.positions), pattern=self.pattern & real)
+        return self.head(self.dropout(self.pooling(x, pattern=real)))  # type: ignore[no-any-return]
 
 
 class Ensemble(nn.Module):
@@ -128,15 +121,12 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def forward(self, batch: Words | Pieces) -> Float[Tensor, "K B classes"]:
+    def forward(self, batch: Words | Pieces, hidden: Bool[Tensor, "B N"] | None = None) -> Float[Tensor, "K B classes"]:
         """The logits of each member."""
-        return torch.stack([member(batch) for member in self.members])
+        return torch.stack([member(batch, hidden) for member in self.members])
 
-    def probabilities(self, batch: Words | Pieces) -> Float[Tensor, "B classes"]:
+    def probabilities(
+        self, batch: Words | Pieces, hidden: Bool[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B classes"]:
         """The mean of the members' probabilities."""
-        return self(batch).float().softmax(-1).mean(0)  # type: ignore[no-any-return]
-
-    def contributions(self, batch: Words | Pieces) -> Float[Tensor, "B N classes"]:
-        """The mean of what each token adds to each logit."""
-        every = [member.contributions(batch) for member in self.members if isinstance(member, TextClassifier)]
-        return torch.stack(every).mean(0)
+        return self(batch, hidden).float().softmax(-1).mean(0)  # type: ignore[no-any-return]

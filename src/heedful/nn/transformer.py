@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from heedful.nn.cache import Cache, KeyValueCache
 from heedful.nn.multihead import MultiHeadAttention
 from heedful.nn.positions import LearnedALiBi, LearnedRelativeBias, RotaryPositions
 from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, softmax
+from heedful.ops._tree import tensors
 
 _GLOBAL, _SCALED_DOT = Global(), ScaledDot()
 Norm = Literal["pre", "post"]
@@ -145,7 +146,7 @@ class TransformerEncoder(nn.Module):
         self.layers = nn.ModuleList(
             TransformerEncoderLayer(
                 width, heads, hidden=hidden, dropout=dropout, drop_path=drop_path * i / max(layers - 1, 1), norm=norm,
-                score=copy.deepcopy(score), normalize=copy.deepcopy(normalize), rotary=rotary,
+                score=_own(score), normalize=_own(normalize), rotary=rotary,
             )
             for i in range(layers)
         )  # fmt: skip
@@ -188,3 +189,8 @@ class TransformerEncoder(nn.Module):
         for i, layer in enumerate(self.layers):
             x = layer(x, pattern=pattern, bias=bias, cache=None if caches is None else caches[i])
         return self.norm(x)  # type: ignore[no-any-return]
+
+
+def _own(value: Any) -> Any:
+    """A value for one layer alone, where there is something to learn in it."""
+    return copy.deepcopy(value) if tensors(value) else value

@@ -115,7 +115,11 @@ def attention(
             engine=engine, strict=strict,
         )  # fmt: skip
     usual = (
-        score is _SCALED_DOT and normalize is softmax and select is _SOFT and type(pattern) in _PLAIN and not dropout
+        type(score) is ScaledDot
+        and normalize is softmax
+        and type(select) is Soft
+        and type(pattern) in _PLAIN
+        and not dropout
     )
     if usual and bias is None and scale is None and softcap is None and sinks is None and engine is None:
         out = _plain(query, key, value, pattern)

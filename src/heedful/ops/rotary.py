@@ -4,6 +4,7 @@ Then `q_i . k_j` feels the positions only through `i - j`, whatever the score is
 """
 
 import abc
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -210,20 +211,39 @@ def rotary(
         raise ValueError(f"`width` must be at most the number of features of `x`, {x.shape[-1]}: got {width}.")
     if pairing not in ("halves", "interleaved"):
         raise ValueError(f"`pairing` must be 'halves' or 'interleaved': got {pairing!r}.")
-    frequency, temperature = rotary_frequencies(width, base=base, device=x.device), 1.0
-    if scaling is not None:
-        frequency, temperature = scaling.stretched(frequency, base), scaling.temperature()
-    angle = _positions(positions, x).to(torch.float64)[..., None] * frequency
     wide = torch.promote_types(x.dtype, torch.float32)
-    cos, sin = (angle.cos() * temperature).to(wide), (angle.sin() * temperature).to(wide)
+    if positions is None and not torch.compiler.is_compiling():
+        cos, sin = _turns_from_0(x.shape[-2], width, base, scaling, wide, x.device)
+    else:
+        cos, sin = _turns(_positions(positions, x), width, base, scaling, wide)
     turned, rest = x[..., :width], x[..., width:]
     if pairing == "halves":
-        a, b = turned.chunk(2, dim=-1)
-        out = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+        # (a, b) cos + (b, a) (-sin, sin)
+        out = torch.addcmul(turned * torch.cat([cos, cos], -1), turned.roll(width // 2, -1), torch.cat([-sin, sin], -1))
     else:
         a, b = turned[..., 0::2], turned[..., 1::2]
         out = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
     return torch.cat([out.to(x.dtype), rest], dim=-1) if rest.shape[-1] else out.to(x.dtype)
+
+
+def _turns(
+    positions: Tensor, width: int, base: float, scaling: RotaryScaling | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The cosines and sines of each position and pair."""
+    frequency, temperature = rotary_frequencies(width, base=base, device=positions.device), 1.0
+    if scaling is not None:
+        frequency, temperature = scaling.stretched(frequency, base), scaling.temperature()
+    angle = positions.to(torch.float64)[..., None] * frequency
+    return (angle.cos() * temperature).to(dtype), (angle.sin() * temperature).to(dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _turns_from_0(
+    count: int, width: int, base: float, scaling: RotaryScaling | None, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Those of 0, 1, 2 ..., which every layer asks for, and every step again."""
+    with torch.inference_mode(False), torch.no_grad():
+        return _turns(torch.arange(count, device=device), width, base, scaling, dtype)
 
 
 def rotary2d(

@@ -5,13 +5,13 @@ model        heedful/models/text_classifier.py
 loss         cross entropy; what two passes with other dropout say is drawn together (R-Drop, Liang et al. 2021)
 measure      accuracy, macro F1; baselines on the same texts
 prediction   label, probability, runner-up
-view         what each word added to the decision, and what each attended to
+view         what each word said for the decision, and what each attended to
 """
 
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from heedful._errors import DataError, RunFolderError, SettingsError
-from heedful.data.batches import ByLength
+from heedful.data.batches import Bucketed, ByLength
 from heedful.data.text.texts import Texts, read_texts
 from heedful.data.text.tokenizers import Characters, Subwords, Tokenizer
 from heedful.data.text.tokenizers import load as load_tokenizer
 from heedful.data.text.words import Corpus, WordVocabulary, split_words
-from heedful.models.encoders import visible
+from heedful.models.encoders import PositionName, visible
 from heedful.models.text_classifier import Ensemble, PieceEncoder, Pieces, TextClassifier
-from heedful.models.words import WordEncoder, Words
+from heedful.models.words import Words, WordSum
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings, read_settings
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from heedful.training.fit import Judged
 
 _LEARNED_POSITIONS = 4096
+_ROOM = 8000  # tokens that are computed together
+_PASSES = 256  # in which tokens are hidden in turn
 
 
 class DataSettings(Section):
@@ -58,17 +60,17 @@ class ModelSettings(EncoderSettings):
     """The text classifier."""
 
     width: int = Field(96, ge=1, description="features of a token")
+    positions: PositionName = Field("none", description="how tokens know where they stand")
     layers: int = Field(1, ge=1, description="layers of the encoder")
     hidden: int = Field(192, ge=1, description="features inside each layer's network")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of each sublayer's output that is dropped in training")
-    buckets: int = Field(32768, ge=1, description="words: how many different pieces are told apart")
-    word_dropout: float = Field(0.4, ge=0, lt=1, description="share of a token's features that is dropped in training")
+    input_dropout: float = Field(0.4, ge=0, lt=1, description="share of a token's features that is dropped in training")
     token_dropout: float = Field(0.15, ge=0, lt=1, description="probability that a token is hidden in training")
     output_dropout: float = Field(
         0.4, ge=0, lt=1, description="share of the pooled features that is dropped in training"
     )
     pooling_heads: int = Field(4, ge=1, description="each weighs its own part of the features")
-    members: int = Field(3, ge=1, description="so many models are trained side by side, and asked together")
+    members: int = Field(5, ge=1, description="so many models are trained side by side, and asked together")
 
 
 class LossSettings(Section):
@@ -83,10 +85,13 @@ class LossSettings(Section):
 class ClassifierTraining(TrainingSettings):
     """How the classifier is trained."""
 
-    epochs: int = Field(6, ge=1, description="passes over the training data")
-    batch_size: int = Field(1500, ge=1, description="tokens a step")
+    epochs: int = Field(5, ge=1, description="passes over the training data")
+    batch_size: int = Field(100, ge=1, description="texts a step")
     average: float = Field(
         0.998, ge=0, lt=1, description="decay of the moving average of the weights that is evaluated and kept; 0: none"
+    )
+    beta2: float = Field(
+        0.98, ge=0, lt=1, description="AdamW's decay of squared gradients; lower where some weights are seldom used"
     )
 
 
@@ -182,13 +187,32 @@ class ClassifierOfTexts:
         return found
 
     @torch.inference_mode()
-    def probabilities(self, texts: Sequence[str], room: int = 8000) -> Tensor:
+    def probabilities(self, texts: Sequence[str], room: int = _ROOM) -> Tensor:
         """Of each class `[texts, classes]`; texts of nearly one length are computed together, none may be blank."""
         corpus = self.cutting.corpus(texts)
         found = torch.empty(len(texts), len(self.classes))
         for indices in ByLength(corpus.lengths, room):
             found[indices] = self.model.probabilities(corpus.batch(indices))
         return found
+
+    @torch.inference_mode()
+    def spoke(self, text: str) -> Tensor:
+        """What each token of a text said for its class: by how much the log-odds fall when it is hidden.
+
+        Of a long text neighbours are hidden together, so that at most 256 passes are made.
+        """
+        batch = self.cutting.corpus([text]).batch([0])
+        whole = self.model.probabilities(batch)[0]
+        count, best = int(batch.lengths), int(whole.argmax())
+        cells = min(count, _PASSES)
+        cell = torch.arange(count) * cells // count
+        fallen = []
+        for rows in torch.arange(cells).split(max(_ROOM // count, 1)):
+            many = _repeated(batch, len(rows))
+            fallen.append(
+                _log_odds(whole[best]) - _log_odds(self.model.probabilities(many, cell == rows[:, None])[:, best])
+            )
+        return torch.cat(fallen)[cell] / torch.bincount(cell)[cell]
 
     def measures(self, texts: Texts) -> dict[str, Any]:
         """Accuracy, macro F1, and what is taken for what."""
@@ -270,8 +294,7 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
 
     settings, model, cutting = prepared.settings, prepared.model, prepared.cutting
     batches, held_out = (_Batches(part, cutting, prepared.classes) for part in (prepared.training, prepared.validation))
-    size = settings.training.batch_size
-    order = ByLength(batches.corpus.lengths, size, settings.training.seed)
+    order = Bucketed(batches.corpus.lengths, settings.training.batch_size, settings.training.seed)
     weights = fit(
         model,
         loss=lambda model, batch: _loss(model, batch, settings.loss),
@@ -279,7 +302,7 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
         metrics=_metrics(len(prepared.classes)),
         monitor="accuracy",
         training=loader(batches, order),
-        validation=loader(held_out, ByLength(held_out.corpus.lengths, 4 * size)),
+        validation=loader(held_out, ByLength(held_out.corpus.lengths, _ROOM)),
         settings=settings.training,
         folder=run,
         console=console,
@@ -300,7 +323,7 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
     }
     vocabulary: dict[str, Any] = {"classes": list(prepared.classes)}
     if isinstance(cutting.by, WordVocabulary):
-        vocabulary["words"] = dict(zip(cutting.by.words, cutting.by.counts, strict=True))
+        vocabulary |= {"words": cutting.by.words, "pieces": cutting.by.pieces}
         run.finish(weights, vocabulary, metrics)
     else:
         run.finish(weights, vocabulary, metrics, tokenizer=cutting.by.save())
@@ -312,9 +335,8 @@ def load(run: RunFolder) -> ClassifierOfTexts:
     run.verified()
     settings, known, weights = read_settings(Settings, run.config()), run.vocabulary(), run.weights()
     try:
-        counts: Mapping[str, int] = known.get("words", {})
         by = (
-            WordVocabulary(tuple(counts), tuple(counts.values()), settings.model.buckets)
+            WordVocabulary(known["words"], {}, tuple(known["pieces"]))
             if settings.data.tokens == "words"
             else load_tokenizer(run.tokenizer())
         )
@@ -358,7 +380,7 @@ def read_inputs(source: str) -> list[str]:
 
 
 def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
-    """Sections of a report, one a text: what each word added to the decision, and what each attended to."""
+    """Sections of a report, one a text: what each word said for the decision, and what each attended to."""
     from heedful.tasks.text_view import classified_section
 
     classifier = load(run)
@@ -409,7 +431,7 @@ def _cut(settings: Settings, texts: Sequence[str]) -> Cutting:
     data = settings.data
     if data.tokens == "words":
         words = [split_words(text) for text in texts]
-        return Cutting(WordVocabulary.fit(words, buckets=settings.model.buckets, at_least=data.at_least))
+        return Cutting(WordVocabulary.fit(words, at_least=data.at_least))
     return Cutting(Characters.fit(texts) if data.tokens == "characters" else Subwords.fit(texts, data.vocabulary))
 
 
@@ -419,12 +441,10 @@ def _build(settings: ModelSettings, cutting: Cutting, classes: int) -> Ensemble:
         members = []
         for _ in range(s.members):
             positions, encoder = encoder_of(s, _LEARNED_POSITIONS)
-            tokens: WordEncoder | PieceEncoder = (
-                WordEncoder(
-                    by.counts, s.buckets, word_width=s.width, piece_width=s.width, width=s.width, dropout=s.word_dropout
-                )
+            tokens: WordSum | PieceEncoder = (
+                WordSum(len(by.words), len(by.pieces), s.width, dropout=s.input_dropout)
                 if isinstance(by, WordVocabulary)
-                else PieceEncoder(by.size, s.width, dropout=s.word_dropout)
+                else PieceEncoder(by.size, s.width, dropout=s.input_dropout)
             )
             members.append(
                 TextClassifier(
@@ -435,6 +455,16 @@ def _build(settings: ModelSettings, cutting: Cutting, classes: int) -> Ensemble:
     except ValueError as error:
         raise SettingsError(f"[model]: {error}") from None
     return Ensemble(members)
+
+
+def _repeated(batch: Words | Pieces, times: int) -> Words | Pieces:
+    """A batch of one text, so often."""
+    of_texts = {name: getattr(batch, name) for name in batch._fields if name not in ("pieces", "starts")}
+    return batch._replace(**{name: t.expand(times, *t.shape[1:]) for name, t in of_texts.items()})
+
+
+def _log_odds(probability: Tensor) -> Tensor:
+    return torch.logit(probability, eps=1e-6)
 
 
 def _loss(model: nn.Module, batch: tuple[Words | Pieces, Tensor], settings: LossSettings) -> Tensor:

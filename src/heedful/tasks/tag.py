@@ -30,7 +30,7 @@ from heedful.data.text.sentences import Sentence
 from heedful.data.text.spans import is_bio, score_spans
 from heedful.data.text.tagged import Tagged, read_tagged
 from heedful.data.text.words import Corpus, WordVocabulary, split_words
-from heedful.models.encoders import visible
+from heedful.models.encoders import PositionName, visible
 from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEncoder, Words
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
@@ -67,6 +67,7 @@ class ModelSettings(EncoderSettings):
     heads: int = Field(6, ge=1, description="attention heads of a layer")
     hidden: int = Field(384, ge=1, description="features inside each layer's network")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of each sublayer's output that is dropped in training")
+    positions: PositionName = Field("relative", description="how words know where they stand")
     mixing: Literal["attention", "window", "none"] = Field(
         "attention",
         description="how words see each other; to compare with attention, with as many parameters: a window of neighbours "
@@ -74,19 +75,18 @@ class ModelSettings(EncoderSettings):
     )
     reach: int = Field(2, ge=1, description="window: how many neighbours on each side a layer sees")
     word_width: int = Field(128, ge=1, description="features that a known word has of its own")
+    form_width: int = Field(128, ge=0, description="features that the way it is written, upper and lower case, adds")
     piece_width: int = Field(128, ge=1, description="features that a word has from the pieces that it is spelt with")
-    buckets: int = Field(32768, ge=1, description="how many different pieces are told apart")
-    word_dropout: float = Field(0.4, ge=0, lt=1, description="share of a word's features that is dropped in training")
+    input_dropout: float = Field(0.4, ge=0, lt=1, description="share of a word's features that is dropped in training")
     output_dropout: float = Field(
         0.2, ge=0, lt=1, description="share of the encoder's output that is dropped in training"
     )
     piece_dropout: float = Field(
-        0.2, ge=0, lt=1, description="share of the pieces of a word that is dropped in training"
+        0.25, ge=0, lt=1, description="share of the pieces of a word that is dropped in training"
     )
+    word_dropout: float = Field(0.15, ge=0, lt=1, description="probability that a word counts as unknown in training")
     forget: float = Field(
-        0.25,
-        ge=0,
-        description="in training a word seen n times counts as unknown with probability forget / (forget + n)",
+        0.25, ge=0, description="besides, a word seen n times counts as unknown with probability forget / (forget + n)"
     )
 
 
@@ -100,8 +100,12 @@ class LossSettings(Section):
 class TaggerTraining(TrainingSettings):
     """How the tagger is trained."""
 
-    epochs: int = Field(12, ge=1, description="passes over the training data")
+    epochs: int = Field(9, ge=1, description="passes over the training data")
     batch_size: int = Field(1500, ge=1, description="words a step")
+    beta2: float = Field(
+        0.98, ge=0, lt=1, description="AdamW's decay of squared gradients; lower where some weights are seldom used"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="of matrices; offsets, norms and positions have none")
 
 
 class Settings(Section):
@@ -245,7 +249,7 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
             f"{sources.get('data') or sources['train']}: must hold at least two different labels: got {labels[column][0]!r} alone"
         )
     _check_known(validation, column, labels[column])
-    vocabulary = WordVocabulary.fit([s.words for s in training.sentences], buckets=settings.model.buckets)
+    vocabulary = WordVocabulary.fit([s.words for s in training.sentences], forms_at_least=2)
     seed_everything(settings.training.seed)
     model = _build(settings, vocabulary, labels)
     parameters = sum(p.numel() for p in model.parameters())
@@ -302,7 +306,7 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
         "seconds": time.monotonic() - prepared.started,
     }
     words = prepared.vocabulary
-    run.finish(weights, {"labels": labels, "words": dict(zip(words.words, words.counts, strict=True))}, metrics)
+    run.finish(weights, {"labels": labels, "words": words.words, "forms": words.forms, "pieces": words.pieces}, metrics)
     return metrics
 
 
@@ -311,8 +315,7 @@ def load(run: RunFolder) -> SequenceTagger:
     run.verified()
     settings, known, weights = read_settings(Settings, run.config()), run.vocabulary(), run.weights()
     try:
-        counts = known["words"]
-        vocabulary = WordVocabulary(tuple(counts), tuple(counts.values()), settings.model.buckets)
+        vocabulary = WordVocabulary(known["words"], known["forms"], tuple(known["pieces"]))
         model = _build(settings, vocabulary, known["labels"])
         model.load_state_dict(weights)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -444,8 +447,9 @@ def _check_known(tagged: Tagged, column: str, names: Sequence[str]) -> None:
 def _build(settings: Settings, vocabulary: WordVocabulary, labels: Mapping[str, Sequence[str]]) -> Tagger:
     s = settings.model
     words = WordEncoder(
-        vocabulary.counts, s.buckets, word_width=s.word_width, piece_width=s.piece_width, width=s.width,
-        dropout=s.word_dropout, piece_dropout=s.piece_dropout, forget=s.forget,
+        list(vocabulary.words.values()), list(vocabulary.forms.values()), len(vocabulary.pieces),
+        word_width=s.word_width, form_width=s.form_width, piece_width=s.piece_width, width=s.width,
+        dropout=s.input_dropout, piece_dropout=s.piece_dropout, word_dropout=s.word_dropout, forget=s.forget,
     )  # fmt: skip
     sizes, dropout = [len(names) for names in labels.values()], s.output_dropout
     if s.mixing != "attention":

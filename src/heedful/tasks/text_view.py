@@ -35,17 +35,14 @@ def tagged_section(tagger: "SequenceTagger", sentence: Sentence) -> AttentionSec
 
 
 def classified_section(classifier: "ClassifierOfTexts", text: str) -> AttentionSection:
-    """What each token added to the decision, and what each attended to."""
+    """What each token said for the decision, and what each attended to."""
     tokens = classifier.cutting.shown(text)
     batch = classifier.cutting.corpus([text]).batch([0])
     with torch.inference_mode(), watch(classifier.model) as seen:
         probabilities = classifier.model.probabilities(batch)[0]
-    with torch.inference_mode():
-        added = classifier.model.contributions(batch)[0]  # [N, classes]
     best = probabilities.topk(min(5, len(probabilities)))
     labels = [classifier.classes[i] for i in best.indices.tolist()]
-    first, others = best.indices[0], [i for i in range(len(probabilities)) if i != best.indices[0]]
-    spoke = added[:, first] - added[:, others].mean(-1)  # for this class rather than another
+    spoke = classifier.spoke(text)
     section = attention_section(
         seen, title=_shortened(text), sides=[Text(tokens, name="text"), Positions(1, ["the decision"], "decision")]
     )
@@ -54,13 +51,13 @@ def classified_section(classifier: "ClassifierOfTexts", text: str) -> AttentionS
     return replace(
         section,
         text=f"{labels[0]}: {_strongest(tokens, spoke)}.",
-        layers=[_added_layer(spoke, section), *layers],
+        layers=[_said_layer(spoke, section), *layers],
         predictions=list(zip(labels, best.values.tolist(), strict=True)),
     )
 
 
 def _strongest(tokens: Sequence[str], spoke: Tensor, most: int = 6) -> str:
-    """The tokens that said most, with what they added to the logit."""
+    """The tokens that said most, with by how much the log-odds fall without them."""
     order = spoke.abs().argsort(descending=True)[:most].tolist()
     said = [
         ", ".join(f"{tokens[i]} {spoke[i]:+.2f}" for i in order if (spoke[i] > 0) == sign) for sign in (True, False)
@@ -69,14 +66,14 @@ def _strongest(tokens: Sequence[str], spoke: Tensor, most: int = 6) -> str:
     return "; ".join(parts) or "no word spoke for it"
 
 
-def _added_layer(spoke: Tensor, section: AttentionSection) -> Layer:
+def _said_layer(spoke: Tensor, section: AttentionSection) -> Layer:
     """What spoke for the class, and what against it, each as shares: two heads over the tokens."""
     parts = torch.stack([spoke.clamp_min(0), (-spoke).clamp_min(0)])[:, None]  # [2, 1, N]
     shares = (parts / parts.sum(-1, keepdim=True).clamp_min(1e-12)).numpy()
     cells = min(512, len(spoke))
     grid = np.add.reduceat(shares, np.arange(cells) * len(spoke) // cells, axis=-1)
     return Layer(
-        name="what the tokens added",
+        name="what the tokens said",
         label="for, against",
         kind="contribution",
         map=grid,

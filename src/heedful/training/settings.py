@@ -33,6 +33,9 @@ class TrainingSettings(Section):
         0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises; then it falls as a cosine"
     )
     weight_decay: float = Field(0.05, ge=0, description="of matrices; offsets, norms and positions have none")
+    beta2: float = Field(
+        0.999, ge=0, lt=1, description="AdamW's decay of squared gradients; lower where some weights are seldom used"
+    )
     clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: any")
     average: float = Field(
         0.98, ge=0, lt=1, description="decay of the moving average of the weights that is evaluated and kept; 0: none"

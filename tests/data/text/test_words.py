@@ -1,5 +1,3 @@
-import zlib
-
 import pytest
 import torch
 
@@ -10,30 +8,42 @@ SENTENCES = [["La", "kato", "dormas"], ["la", "kato"], ["Hundo", "bojas", "al", 
 
 @pytest.fixture
 def vocabulary():
-    return WordVocabulary.fit(SENTENCES, buckets=10_007)
+    return WordVocabulary.fit(SENTENCES)
 
 
 def test_words_are_counted_without_regard_to_case(vocabulary):
-    assert dict(zip(vocabulary.words, vocabulary.counts, strict=True)) == {
-        "kato": 3, "la": 3, "al": 1, "bojas": 1, "dormas": 1, "hundo": 1
-    }  # fmt: skip
+    assert vocabulary.words == {"kato": 3, "la": 3, "al": 1, "bojas": 1, "dormas": 1, "hundo": 1}
+    assert vocabulary.forms == {"kato": 3, "la": 2, "Hundo": 1, "La": 1, "al": 1, "bojas": 1, "dormas": 1}
     assert "KATO" in vocabulary
     assert "katido" not in vocabulary
-    assert (vocabulary.number("LA"), vocabulary.number("katido")) == (3, 1)
-    assert len(vocabulary) == 8
-    assert WordVocabulary.fit(SENTENCES, buckets=7, at_least=2).words == ("kato", "la")
+    assert [vocabulary.numbers(word) for word in ("La", "LA", "katido")] == [(3, 5), (3, 1), (1, 1)]
+    frequent = WordVocabulary.fit(SENTENCES, at_least=3, forms_at_least=2)
+    assert (list(frequent.words), list(frequent.forms)) == (["kato", "la"], ["kato", "la"])
 
 
-@pytest.mark.parametrize("word", ["a", "no", "Ŝaŭmo", "x" * 45, "\ud800"])
-def test_a_word_is_spelt_with_all_its_pieces(vocabulary, word):
-    shown = word if len(word) <= 30 else word[:15] + word[-15:]
+@pytest.mark.parametrize(
+    ("word", "shape"),
+    [("a", "x"), ("No", "Xx"), ("iPhone-12", "xXx.0"), ("Ŝaŭmo", "Xx"), ("x" * 45, "x"), ("7%", "0.")],
+)
+def test_a_word_is_spelt_with_all_its_pieces(word, shape):
+    vocabulary = WordVocabulary.fit([[word, word + "z", "z" + word]])
+    shown = word.lower() if len(word) <= 30 else word[:15] + word[-15:]
     ended = "\x02" + shown + "\x03"
     pieces = {
         ended[i:j] for i in range(len(ended)) for j in range(i + 1, len(ended) + 1) if j - i <= 5
     } - {"\x02", "\x03"}  # fmt: skip
-    numbers = {zlib.crc32(piece.encode("utf-8", "surrogatepass")) % 10_007 for piece in pieces}
-    assert set(vocabulary.spell(word)) == numbers
-    assert vocabulary.spell("Kato") != vocabulary.spell("kato")
+    spelt = {vocabulary.pieces[number - 1] for number in vocabulary.spell(word)}
+    assert spelt >= {piece for piece in pieces if not piece.startswith("\x02") and not piece.endswith("\x03")}
+    assert {piece for piece in spelt if piece[0] != "\x04"} <= pieces
+    assert "\x04" + shape in spelt or shape != "x"
+
+
+def test_pieces_of_one_word_alone_are_not_known(vocabulary):
+    known = {piece for piece in vocabulary.pieces if piece[0] != "\x04"}
+    assert {"a", "o", "as\x03", "\x02k"} & known == {"a", "o", "as\x03"}
+    assert vocabulary.spell("ŭŭ") == [vocabulary.pieces.index("\x04x") + 1]
+    assert vocabulary.spell("ŬŬ!") == [0]
+    assert vocabulary.spell("Kato") != vocabulary.spell("kato"), "their shapes"
 
 
 def test_each_distinct_word_of_a_batch_is_spelt_once(vocabulary):
@@ -41,6 +51,7 @@ def test_each_distinct_word_of_a_batch_is_spelt_once(vocabulary):
     batch = corpus.batch([1, 2])
     assert batch.lengths.tolist() == [2, 5]
     assert batch.words.tolist() == [[3, 2, 0, 0, 0], [7, 5, 4, 3, 2]]
+    assert batch.forms.tolist() == [[3, 2, 0, 0, 0], [4, 7, 6, 3, 2]]
     assert len(batch.starts) == 5, "la and kato stand in both"
     ends = [*batch.starts.tolist()[1:], len(batch.pieces)]
     for row, sentence in enumerate([SENTENCES[1], SENTENCES[2]]):

@@ -1,12 +1,11 @@
 """Words as numbers: each by its place in a vocabulary, and by the pieces that it is spelt with, so that no word is unknown."""
 
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
 
 import numpy as np
 import torch
@@ -18,8 +17,10 @@ __all__ = ["Corpus", "WordVocabulary", "split_words"]
 
 _WORD = re.compile(r"\w+(?:['’.\-]\w+)*|[^\w\s]")
 _UNKNOWN = 1  # 0 is padding
+_NONE = 0  # of the pieces: nothing that is known
 _READ = 30  # characters of a word; of a longer one its first and its last half
 _LONGEST = 5  # characters of a piece
+_BEGIN, _END, _SHAPE = "\x02", "\x03", "\x04"
 
 
 def split_words(text: str) -> tuple[str, ...]:
@@ -34,71 +35,94 @@ def split_words(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class WordVocabulary:
-    """The words that a model knows by number, without regard to case, and how any word is spelt.
+    """The words that a model knows by number, with and without regard to case, and how any word is spelt.
 
-    A word is spelt with all pieces of 1 to 5 characters of it between its two ends: "no" with n, o, <n, no, o>, <no, no>, <no>.
-    A piece's number is its checksum, so that several share one where there are more than numbers.
+    A word is spelt with its pieces of 1 to 5 characters between its two ends, in lower case ("no" with n, o, <n, no, o>, <no, no>,
+    <no>), and with its shape ("iPhone-12" is xXx.0). Known are the pieces of at least two words.
 
     Attributes:
-        words: from the most frequent on.
-        counts: how often each occurred.
-        buckets: how many numbers pieces have.
+        words: in lower case, each with how often it occurred, from the most frequent on.
+        forms: likewise, as they were written.
+        pieces: those that are known.
 
     Example:
-        >>> vocabulary = WordVocabulary.fit([["The", "cat", "the", "hat"]], buckets=1000)
-        >>> vocabulary.words
-        ('the', 'cat', 'hat')
+        >>> vocabulary = WordVocabulary.fit([["The", "cat", "the", "hat"]])
+        >>> vocabulary.words, len(vocabulary.forms)
+        ({'the': 2, 'cat': 1, 'hat': 1}, 4)
         >>> batch = vocabulary.encode([["the", "bat"], ["The"]])
-        >>> batch.words.tolist(), batch.lengths.tolist()
-        ([[2, 1], [2, 0]], [2, 1])
+        >>> batch.words.tolist(), batch.forms.tolist(), batch.lengths.tolist()
+        ([[2, 1], [2, 0]], [[5, 1], [2, 0]], [2, 1])
 
     Source: Bojanowski et al. 2017, section 3.2 (pieces of words, hashed).
     """
 
-    words: tuple[str, ...]
-    counts: tuple[int, ...]
-    buckets: int
-    _numbers: dict[str, int] = field(init=False, repr=False, compare=False)
+    words: dict[str, int]
+    forms: dict[str, int]
+    pieces: tuple[str, ...]
+    _words: dict[str, int] = field(init=False, repr=False, compare=False)
+    _forms: dict[str, int] = field(init=False, repr=False, compare=False)
+    _pieces: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_numbers", {word: i for i, word in enumerate(self.words, start=_UNKNOWN + 1)})
+        for name, known in (("_words", self.words), ("_forms", self.forms)):
+            object.__setattr__(self, name, {word: number for number, word in enumerate(known, start=_UNKNOWN + 1)})
+        object.__setattr__(
+            self, "_pieces", {piece: number for number, piece in enumerate(self.pieces, start=_NONE + 1)}
+        )
 
     @classmethod
-    def fit(cls, sentences: Iterable[Sequence[str]], *, buckets: int, at_least: int = 1) -> "WordVocabulary":
-        """Takes the words that occur `at_least` so often."""
-        words = Counter(word.lower() for word in chain.from_iterable(sentences))
-        kept = sorted((-count, word) for word, count in words.items() if count >= at_least)
-        return cls(tuple(word for _, word in kept), tuple(-count for count, _ in kept), buckets)
-
-    def __len__(self) -> int:
-        """How many numbers words have, those of padding and of unknown words among them."""
-        return len(self.words) + _UNKNOWN + 1
+    def fit(cls, sentences: Iterable[Sequence[str]], *, at_least: int = 1, forms_at_least: int = 1) -> "WordVocabulary":
+        """Takes the words, and the forms as they were written, that occur so often."""
+        forms = Counter(chain.from_iterable(sentences))
+        words: Counter[str] = Counter()
+        shapes: Counter[str] = Counter()
+        for form, count in forms.items():
+            words[form.lower()] += count
+            shapes[_shape(form)] += 1
+        pieces = Counter(chain.from_iterable(set(_pieces(word)) for word in words)) + shapes
+        known = tuple(sorted(piece for piece, count in pieces.items() if count >= 2))
+        return cls(_frequent(words, at_least), _frequent(forms, forms_at_least), known)
 
     def __contains__(self, word: str) -> bool:
-        return word.lower() in self._numbers
+        return word.lower() in self._words
 
-    def number(self, word: str) -> int:
-        """The number of a word."""
-        return self._numbers.get(word.lower(), _UNKNOWN)
+    def numbers(self, word: str) -> tuple[int, int]:
+        """The numbers of a word without and with regard to case."""
+        return self._words.get(word.lower(), _UNKNOWN), self._forms.get(word, _UNKNOWN)
 
     def spell(self, word: str) -> list[int]:
-        """The numbers of a word's pieces."""
-        return _pieces(word if len(word) <= _READ else word[: _READ // 2] + word[-_READ // 2 :], self.buckets)
+        """The numbers of a word's pieces, as far as they are known; where none is, 0."""
+        numbers = (self._pieces.get(piece) for piece in (*_pieces(word.lower()), _shape(word)))
+        return [number for number in numbers if number is not None] or [_NONE]
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> Words:
         """All sentences as one batch."""
         return Corpus(self, sentences).batch(range(len(sentences)))
 
 
+def _frequent(counts: Counter[str], at_least: int) -> dict[str, int]:
+    kept = sorted((-count, word) for word, count in counts.items() if count >= at_least)
+    return {word: -count for count, word in kept}
+
+
 @lru_cache(maxsize=100_000)
-def _pieces(word: str, buckets: int) -> list[int]:
-    ended = f"\x02{word}\x03"
+def _pieces(word: str) -> list[str]:
+    shown = word if len(word) <= _READ else word[: _READ // 2] + word[-_READ // 2 :]
+    ended = f"{_BEGIN}{shown}{_END}"
     last = len(ended)
     return [
-        zlib.crc32(ended[start : start + size].encode("utf-8", "surrogatepass")) % buckets
+        ended[start : start + size]
         for size in range(1, _LONGEST + 1)
         for start in range(size == 1, last - size + (size > 1))
     ]
+
+
+def _shape(word: str) -> str:
+    """Upper and lower case, digits and signs, each run of one kind as one sign."""
+    kinds = (
+        "X" if sign.isupper() else "x" if sign.isalpha() else "0" if sign.isdigit() else "." for sign in word[:_READ]
+    )
+    return _SHAPE + "".join(kind for kind, _ in groupby(kinds))
 
 
 class Corpus:
@@ -116,7 +140,7 @@ class Corpus:
         spelt = [vocabulary.spell(form) for form in forms]
         self._rows = torch.tensor(rows)
         self._ends = torch.tensor([0, *np.cumsum(self.lengths).tolist()])
-        self._numbers = torch.tensor([vocabulary.number(form) for form in forms])
+        self._words, self._forms = torch.tensor([vocabulary.numbers(form) for form in forms]).unbind(1)
         self._pieces = torch.tensor(list(chain.from_iterable(spelt)))
         self._counts = torch.tensor([len(pieces) for pieces in spelt])
         self._starts = self._counts.cumsum(0) - self._counts
@@ -135,7 +159,8 @@ class Corpus:
         starts = counts.cumsum(0) - counts
         places = torch.arange(int(counts.sum())) + (self._starts[distinct] - starts).repeat_interleave(counts)
         return Words(
-            words=self._numbers[rows].masked_fill(~real, 0),
+            words=self._words[rows].masked_fill(~real, 0),
+            forms=self._forms[rows].masked_fill(~real, 0),
             spelling=spelling,
             pieces=self._pieces[places],
             starts=starts,

@@ -1,0 +1,265 @@
+"""language-model: speed of training and of writing, tiny Shakespeare, and what reaching further is worth to a masked model.
+
+    python -m benchmarks.language_model speed
+    python -m benchmarks.language_model generation
+    python -m benchmarks.language_model shakespeare FOLDER/input.txt
+    python -m benchmarks.language_model masked FOLDER/input.txt
+
+The last two are trainings at the command line; their run folders stay in --out, and the same command goes on with them.
+"""
+
+import argparse
+import io
+import json
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks._measure import keep
+from heedful.cli import run
+from heedful.models import generate, language_model
+from heedful.tasks import language_model as task
+from heedful.training.run_folder import RunFolder
+from heedful.training.settings import read_settings, write_settings
+
+LETTERS = 65
+SHAPES = {
+    "0.8 million": {"width": 128, "heads": 4, "layers": 4, "hidden": 512, "context": 64, "batch": 12},
+    "3.2 million": {"width": 256, "heads": 4, "layers": 4, "hidden": 1024, "context": 256, "batch": 8},
+}
+# The quick run is the default settings. The long one, for under an hour on two cores:
+LONG = (
+    "model.width=256", "model.heads=4", "model.layers=4", "model.hidden=1024", "model.context=256", "model.dropout=0.1",
+    "training.epochs=12", "training.batch_size=2048", "training.learning_rate=2e-3", "training.warmup=0.05",
+    "training.beta2=0.99", "training.average=0.99", "training.precision=bf16-mixed",
+)  # fmt: skip
+MASKED = ("model.context=128", "model.dropout=0.0", "training.epochs=8")
+
+
+class Block(nn.Module):
+    """A layer of GPT-2, as a person writes it down."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        b, n, d = x.shape
+        q, k, v = (
+            t.view(b, n, self.heads, d // self.heads).transpose(1, 2) for t in self.qkv(self.norm_1(x)).chunk(3, -1)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).reshape(b, n, d))
+        return x + self.down(F.gelu(self.up(self.norm_2(x)), approximate="tanh"))
+
+
+class PlainGPT(nn.Module):
+    """GPT-2 in few lines, as the peer in speed."""
+
+    def __init__(self, width: int, heads: int, layers: int, hidden: int, context: int) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(LETTERS + 4, width), nn.Embedding(context, width)
+        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        x = self.tokens(x) + self.places.weight[: x.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        return F.linear(self.norm(x), self.tokens.weight)
+
+
+def plain_loop(shape: dict[str, int], steps: int) -> float:
+    """Tokens a second of a training loop without a library."""
+    torch.manual_seed(0)
+    sizes = {name: size for name, size in shape.items() if name != "batch"}
+    model, context, batch = PlainGPT(**sizes), shape["context"], shape["batch"]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
+    text = torch.randint(LETTERS, (steps * batch * context,))
+    for step in range(steps):
+        if step == steps // 3:  # the first third warms up
+            start = time.perf_counter()
+        places = torch.randint(len(text) - context - 1, (batch,))
+        x = torch.stack([text[i : i + context] for i in places])
+        y = torch.stack([text[i + 1 : i + 1 + context] for i in places])
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        loss.item()
+    return (steps - steps // 3) * batch * context / (time.perf_counter() - start)
+
+
+def ours(shape: dict[str, int], steps: int, positions: str) -> float:
+    """Tokens a second that `heedful train` says of the last two of three epochs."""
+    from rich.console import Console
+
+    epoch = steps // 3 * shape["batch"] * shape["context"]
+    letters = torch.randint(LETTERS, (epoch,), generator=torch.Generator().manual_seed(0)) + 0x41
+    said = Console(file=io.StringIO())
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"train": Path(folder) / "train.txt", "valid": Path(folder) / "valid.txt"}
+        text = "".join(map(chr, letters.tolist()))
+        files["train"].write_text(text)
+        files["valid"].write_text(text[: shape["context"]])
+        sizes = [f"model.{name}={size}" for name, size in shape.items() if name != "batch"]
+        words = [*sizes, f"model.positions={positions}", "training.epochs=3", "training.average=0"]
+        words += [f"training.batch_size={shape['batch'] * shape['context']}"]
+        settings = read_settings(task.Settings, None, words)
+        sources = {name: str(file) for name, file in files.items()}
+        prepared, folder_ = task.prepare(settings, sources, said), RunFolder(Path(folder) / "run")
+        folder_.begin(
+            task="language-model", command=[], seed=1, data=sources, data_checksum="", config=write_settings(settings, "")
+        )  # fmt: skip
+        task.train(folder_, prepared, said)
+    rates = re.findall(r"([\d,]+) tokens/s", said.file.getvalue())  # type: ignore[attr-defined]
+    return statistics.mean(int(rate.replace(",", "")) for rate in rates[1:])
+
+
+def speed(rounds: int = 5, tokens: int = 700_000) -> None:
+    """Training beside a plain loop of the same shape, by turns; neither averages weights."""
+    rows = []
+    for name, shape in SHAPES.items():
+        steps = tokens // (shape["batch"] * shape["context"])
+        for positions in ("learned", "rotary"):
+            pairs = [
+                (ours(shape, steps, positions), plain_loop(shape, steps)) if turn % 2 else
+                (plain_loop(shape, steps), ours(shape, steps, positions))[::-1]
+                for turn in range(rounds)
+            ]  # fmt: skip
+            mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+            ratio = statistics.median(a / b for a, b in pairs)
+            print(
+                f"{name}, {positions} positions: {mine:,.0f} tokens/s, plain loop {theirs:,.0f}: {ratio:.2f}x",
+                flush=True,
+            )
+            rows.append({"shape": name, **shape, "positions": positions, "ours": mine, "plain": theirs, "ratio": ratio})
+    keep("language_model_speed", {"rows": rows})
+
+
+def generation(new: int = 512, rounds: int = 5) -> None:
+    """Writing with a cache beside the same model without, and beside Hugging Face's GPT-2 of the same shape."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = language_model(
+        vocabulary=LETTERS, context=1024, width=256, heads=4, layers=6, hidden=1024, positions="learned"
+    ).eval()
+    config = GPT2Config(
+        vocab_size=LETTERS, n_positions=1024, n_embd=256, n_layer=6, n_head=4, n_inner=1024, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    peer, rows = GPT2LMHeadModel(config).eval(), []
+    for batch in (1, 16):
+        prompts = torch.randint(1, LETTERS, (batch, 16))
+
+        def theirs(prompts: torch.Tensor = prompts) -> None:
+            out = peer.generate(
+                prompts, attention_mask=torch.ones_like(prompts), do_sample=True, temperature=0.8, top_k=40,
+                max_new_tokens=new, min_new_tokens=new, pad_token_id=0,
+            )  # fmt: skip
+            assert out.shape[1] == 16 + new
+
+        def mine(use_cache: bool = True, prompts: torch.Tensor = prompts) -> None:
+            out = generate(model, prompts.tolist(), new, temperature=0.8, top_k=40, use_cache=use_cache)
+            assert all(len(row) == new for row in out)
+
+        pairs = [(timed(mine), timed(theirs)) for _ in range(rounds)]
+        cached, other = (statistics.median(column) for column in zip(*pairs, strict=True))
+        without = timed(lambda mine=mine: mine(use_cache=False))
+        row = {"batch": batch, "new": new, "seconds": cached, "without a cache": without, "hugging face": other}
+        row |= {"over no cache": without / cached, "over hugging face": statistics.median(b / a for a, b in pairs)}
+        print(
+            f"{new} new tokens, batch {batch}: {cached:.2f} s, {batch * new / cached:,.0f} tokens/s; without a cache {without:.2f} s: "
+            f"{row['over no cache']:.1f}x; Hugging Face {other:.2f} s: {row['over hugging face']:.1f}x",
+            flush=True,
+        )
+        rows.append(row)
+    keep("language_model_generation", {"rows": rows})
+
+
+def timed(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def trained(folder: Path, data: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """A training at the command line, or what came of it before."""
+    settings = [part for word in words for part in ("--set", word)]
+    if not (folder / "metrics.json").exists():
+        status = run(["train", "language-model", "--data", data, "--out", str(folder), "--resume", *settings])
+        if status:
+            raise SystemExit(status)
+    result: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return result
+
+
+def shakespeare(data: str, out: Path) -> None:
+    """The default settings with seeds 1 to 3, and the long run with seed 1; the last tenth is held out, and read as a whole."""
+    quick = [trained(out / f"shakespeare-quick-{seed}", data, (f"training.seed={seed}",)) for seed in (1, 2, 3)]
+    nats = [metrics["measures"]["nats_a_character"] for metrics in quick]
+    minutes = max(metrics["seconds"] for metrics in quick) / 60
+    print(
+        f"quick: {statistics.mean(nats):.4f} nats a character, spread {statistics.stdev(nats):.4f}, {minutes:.1f} min"
+    )
+    long = trained(out / "shakespeare-long", data, LONG)
+    reached, minutes = long["measures"]["nats_a_character"], long["seconds"] / 60
+    print(f"long:  {reached:.4f} nats a character, {long['parameters']:,} parameters, {minutes:.1f} min")
+    for name, value in long["baselines"].items():
+        print(f"       {name}: {value:.4f}")
+    keep("shakespeare", {"quick": quick, "long": long})
+
+
+def masked(data: str, out: Path) -> None:
+    """A masked model that sees its whole context beside one that sees 8 characters on each side, in the same time."""
+    common = ("model.masked=true", *MASKED)
+    epochs = int(re.search(r"training.epochs=(\d+)", " ".join(MASKED))[1])  # type: ignore[index]
+    pilots = {
+        window: trained(out / f"masked-pilot-{window}", data, (*common, f"model.window={window}", "training.epochs=1"))
+        for window in (0, 8)
+    }
+    longer = max(round(epochs * pilots[0]["seconds"] / pilots[8]["seconds"]), 1)
+    rows = []
+    for seed in (1, 2, 3):
+        for window, passes in ((0, epochs), (8, longer)):
+            words = (*common, f"model.window={window}", f"training.epochs={passes}", f"training.seed={seed}")
+            metrics = trained(out / f"masked-{window}-{seed}", data, words)
+            rows.append({"seed": seed, "window": window, "epochs": passes, **metrics})
+        whole, near = (row["measures"]["nats_a_character"] for row in rows[-2:])
+        print(f"seed {seed}: all {whole:.4f} nats at a hidden place, 8 on each side {near:.4f}", flush=True)
+    for window in (0, 8):
+        minutes = [row["seconds"] / 60 for row in rows if row["window"] == window]
+        print(f"window {window}: {statistics.mean(minutes):.1f} min a run")
+    print(rows[0]["baselines"])
+    keep("language_model_masked", {"rows": rows})
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["speed", "generation", "shakespeare", "masked"])
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
+    options = parser.parse_args()
+    if options.part in ("speed", "generation"):
+        {"speed": speed, "generation": generation}[options.part]()
+    elif options.data is None:
+        parser.error(f"{options.part} needs the path of the text")
+    else:
+        {"shakespeare": shakespeare, "masked": masked}[options.part](options.data, options.out)
+
+
+if __name__ == "__main__":
+    main()
