@@ -10,7 +10,6 @@ The last two are trainings at the command line; their run folders stay in --out,
 
 import argparse
 import io
-import json
 import re
 import statistics
 import tempfile
@@ -24,7 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks._measure import keep
-from heedful.cli import run
+from benchmarks._runs import trained
 from heedful.models import generate, language_model
 from heedful.tasks import language_model as task
 from heedful.training.run_folder import RunFolder
@@ -195,26 +194,20 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def trained(folder: Path, data: str, words: tuple[str, ...]) -> dict[str, Any]:
+def run_of(folder: Path, data: str, words: tuple[str, ...]) -> dict[str, Any]:
     """A training at the command line, or what came of it before."""
-    settings = [part for word in words for part in ("--set", word)]
-    if not (folder / "metrics.json").exists():
-        status = run(["train", "language-model", "--data", data, "--out", str(folder), "--resume", *settings])
-        if status:
-            raise SystemExit(status)
-    result: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
-    return result
+    return trained("language-model", folder, "--data", data, *(part for word in words for part in ("--set", word)))
 
 
 def shakespeare(data: str, out: Path) -> None:
     """The default settings with seeds 1 to 3, and the long run with seed 1; the last tenth is held out, and read as a whole."""
-    quick = [trained(out / f"shakespeare-quick-{seed}", data, (f"training.seed={seed}",)) for seed in (1, 2, 3)]
+    quick = [run_of(out / f"shakespeare-quick-{seed}", data, (f"training.seed={seed}",)) for seed in (1, 2, 3)]
     nats = [metrics["measures"]["nats_a_character"] for metrics in quick]
     minutes = max(metrics["seconds"] for metrics in quick) / 60
     print(
         f"quick: {statistics.mean(nats):.4f} nats a character, spread {statistics.stdev(nats):.4f}, {minutes:.1f} min"
     )
-    long = trained(out / "shakespeare-long", data, LONG)
+    long = run_of(out / "shakespeare-long", data, LONG)
     reached, minutes = long["measures"]["nats_a_character"], long["seconds"] / 60
     print(f"long:  {reached:.4f} nats a character, {long['parameters']:,} parameters, {minutes:.1f} min")
     for name, value in long["baselines"].items():
@@ -227,7 +220,7 @@ def masked(data: str, out: Path) -> None:
     common = ("model.masked=true", *MASKED)
     epochs = int(re.search(r"training.epochs=(\d+)", " ".join(MASKED))[1])  # type: ignore[index]
     pilots = {
-        window: trained(out / f"masked-pilot-{window}", data, (*common, f"model.window={window}", "training.epochs=1"))
+        window: run_of(out / f"masked-pilot-{window}", data, (*common, f"model.window={window}", "training.epochs=1"))
         for window in (0, 8)
     }
     longer = max(round(epochs * pilots[0]["seconds"] / pilots[8]["seconds"]), 1)
@@ -235,7 +228,7 @@ def masked(data: str, out: Path) -> None:
     for seed in (1, 2, 3):
         for window, passes in ((0, epochs), (8, longer)):
             words = (*common, f"model.window={window}", f"training.epochs={passes}", f"training.seed={seed}")
-            metrics = trained(out / f"masked-{window}-{seed}", data, words)
+            metrics = run_of(out / f"masked-{window}-{seed}", data, words)
             rows.append({"seed": seed, "window": window, "epochs": passes, **metrics})
         whole, near = (row["measures"]["nats_a_character"] for row in rows[-2:])
         print(f"seed {seed}: all {whole:.4f} nats at a hidden place, 8 on each side {near:.4f}", flush=True)

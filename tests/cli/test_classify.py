@@ -92,7 +92,7 @@ def test_what_a_word_said_is_what_is_lost_without_it(run, monkeypatch):
     text = "la bona kato dormas ofte"
     said = classifier.spoke(text)
     assert said.argmax() == 1
-    monkeypatch.setattr("heedful.tasks.classify._PASSES", 2)
+    monkeypatch.setattr("heedful.tasks.classifier_of_texts._PASSES", 2)
     grouped = classifier.spoke(text)
     assert len(grouped) == 5
     assert grouped[0] == grouped[1] == grouped[2], "the first three are hidden together"

@@ -190,7 +190,7 @@ def test_options_of_the_other_kind(refused, masked, trained):
 
 def test_a_run_that_was_changed(refused, causal, tmp_path):
     copy = shutil.copytree(causal, tmp_path / "run")
-    vocabulary = copy / "vocabulary.json"
+    vocabulary = copy / "tokenizer.json"
     vocabulary.write_text(vocabulary.read_text().replace("a", "b", 1))
     assert f"{vocabulary}: has changed" in refused("predict", copy, "the")
 

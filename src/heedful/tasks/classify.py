@@ -10,12 +10,10 @@ view         what each word said for the decision, and what each attended to
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -24,13 +22,15 @@ from torch.utils.data import Dataset
 
 from heedful._errors import DataError, RunFolderError, SettingsError
 from heedful.data.batches import Bucketed, ByLength
+from heedful.data.text.cutting import Cutting
 from heedful.data.text.texts import Texts, read_texts
-from heedful.data.text.tokenizers import Characters, Subwords, Tokenizer
+from heedful.data.text.tokenizers import Characters, Subwords
 from heedful.data.text.tokenizers import load as load_tokenizer
-from heedful.data.text.words import Corpus, WordVocabulary, split_words
+from heedful.data.text.words import WordVocabulary, split_words
 from heedful.models.encoders import PositionName, visible
 from heedful.models.text_classifier import Ensemble, PieceEncoder, Pieces, TextClassifier
 from heedful.models.words import Words, WordSum
+from heedful.tasks.classifier_of_texts import ROOM, ClassifierOfTexts, Prediction, metrics_of
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings, read_settings
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from heedful.training.fit import Judged
 
 _LEARNED_POSITIONS = 4096
-_ROOM = 8000  # tokens that are computed together
-_PASSES = 256  # in which tokens are hidden in turn
 
 
 class DataSettings(Section):
@@ -102,131 +100,6 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
     training: ClassifierTraining = ClassifierTraining()
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one text; of an empty one nothing.
-
-    Attributes:
-        text: the input.
-        label: the most probable class.
-        probability: of that class.
-        runner_up: the second.
-        runner_up_probability: of the second.
-    """
-
-    text: str
-    label: str
-    probability: float
-    runner_up: str
-    runner_up_probability: float
-
-    def as_data(self) -> str:
-        """A line of a table of texts and labels."""
-        return f"{' '.join(self.text.split())}\t{self.label}"
-
-    def __str__(self) -> str:
-        """One line for a person."""
-        if not self.label:
-            return ""
-        return f"{self.label} {100 * self.probability:.1f} % (then {self.runner_up} {100 * self.runner_up_probability:.1f} %)"
-
-
-@dataclass(frozen=True)
-class Cutting:
-    """How texts become tokens: words with what they are spelt with, or the tokens of a tokeniser."""
-
-    by: WordVocabulary | Tokenizer
-
-    def corpus(self, texts: Sequence[str]) -> "Corpus | PieceCorpus":
-        """Texts, none of them blank, as numbers."""
-        if isinstance(self.by, WordVocabulary):
-            return Corpus(self.by, [split_words(text) for text in texts])
-        return PieceCorpus(self.by, texts)
-
-    def shown(self, text: str) -> list[str]:
-        """The tokens of a text, as they are shown."""
-        return list(split_words(text)) if isinstance(self.by, WordVocabulary) else self.by.pieces(text)
-
-
-class PieceCorpus:
-    """Texts as numbers of subwords or characters, from which batches are taken."""
-
-    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
-        self._tokens = [torch.from_numpy(np.ascontiguousarray(tokens)) for tokens in tokenizer.encode_batch(texts)]
-        self.lengths = [len(tokens) for tokens in self._tokens]
-
-    def batch(self, indices: Sequence[int]) -> Pieces:
-        """Some texts, padded to the longest of them."""
-        tokens = nn.utils.rnn.pad_sequence([self._tokens[i] for i in indices], batch_first=True)
-        return Pieces(tokens, torch.tensor([self.lengths[i] for i in indices]))
-
-
-class ClassifierOfTexts:
-    """A trained model with all that it needs to take texts as they are.
-
-    Args:
-        model: the network.
-        classes: their names, in the order of the logits.
-        cutting: how texts become tokens.
-    """
-
-    def __init__(self, model: Ensemble, classes: Sequence[str], cutting: Cutting) -> None:
-        self.model, self.classes, self.cutting = model.eval(), tuple(classes), cutting
-
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """The label of each text, with its probability and the runner-up."""
-        found = [Prediction(text, "", 0.0, "", 0.0) for text in texts]
-        filled = [i for i, text in enumerate(texts) if text.strip()]
-        if not filled:
-            return found
-        best = self.probabilities([texts[i] for i in filled]).topk(2)
-        for i, (first, second), (p, q) in zip(filled, best.indices.tolist(), best.values.tolist(), strict=True):
-            found[i] = Prediction(texts[i], self.classes[first], p, self.classes[second], q)
-        return found
-
-    @torch.inference_mode()
-    def probabilities(self, texts: Sequence[str], room: int = _ROOM) -> Tensor:
-        """Of each class `[texts, classes]`; texts of nearly one length are computed together, none may be blank."""
-        corpus = self.cutting.corpus(texts)
-        found = torch.empty(len(texts), len(self.classes))
-        for indices in ByLength(corpus.lengths, room):
-            found[indices] = self.model.probabilities(corpus.batch(indices))
-        return found
-
-    @torch.inference_mode()
-    def spoke(self, text: str) -> Tensor:
-        """What each token of a text said for its class: by how much the log-odds fall when it is hidden.
-
-        Of a long text neighbours are hidden together, so that at most 256 passes are made.
-        """
-        batch = self.cutting.corpus([text]).batch([0])
-        whole = self.model.probabilities(batch)[0]
-        count, best = int(batch.lengths), int(whole.argmax())
-        cells = min(count, _PASSES)
-        cell = torch.arange(count) * cells // count
-        fallen = []
-        for rows in torch.arange(cells).split(max(_ROOM // count, 1)):
-            many = _repeated(batch, len(rows))
-            fallen.append(
-                _log_odds(whole[best]) - _log_odds(self.model.probabilities(many, cell == rows[:, None])[:, best])
-            )
-        return torch.cat(fallen)[cell] / torch.bincount(cell)[cell]
-
-    def measures(self, texts: Texts) -> dict[str, Any]:
-        """Accuracy, macro F1, and what is taken for what."""
-        assert texts.labels is not None
-        truth = torch.tensor([self.classes.index(label) for label in texts.labels])
-        guessed = self.probabilities(texts.texts).argmax(-1)
-        metrics = _metrics(len(self.classes))
-        metrics.update(guessed, truth)
-        pairs = Counter(zip(truth.tolist(), guessed.tolist(), strict=True)).most_common()
-        confusions = [[self.classes[a], self.classes[b], count] for (a, b), count in pairs if a != b]
-        return {
-            "measures": {name: value.item() for name, value in metrics.compute().items()},
-            "confusions": confusions,
-        }
 
 
 @dataclass(frozen=True)
@@ -299,10 +172,10 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
         model,
         loss=lambda model, batch: _loss(model, batch, settings.loss),
         judge=_judge,
-        metrics=_metrics(len(prepared.classes)),
+        metrics=metrics_of(len(prepared.classes)),
         monitor="accuracy",
         training=loader(batches, order),
-        validation=loader(held_out, ByLength(held_out.corpus.lengths, _ROOM)),
+        validation=loader(held_out, ByLength(held_out.corpus.lengths, ROOM)),
         settings=settings.training,
         folder=run,
         console=console,
@@ -457,16 +330,6 @@ def _build(settings: ModelSettings, cutting: Cutting, classes: int) -> Ensemble:
     return Ensemble(members)
 
 
-def _repeated(batch: Words | Pieces, times: int) -> Words | Pieces:
-    """A batch of one text, so often."""
-    of_texts = {name: getattr(batch, name) for name in batch._fields if name not in ("pieces", "starts")}
-    return batch._replace(**{name: t.expand(times, *t.shape[1:]) for name, t in of_texts.items()})
-
-
-def _log_odds(probability: Tensor) -> Tensor:
-    return torch.logit(probability, eps=1e-6)
-
-
 def _loss(model: nn.Module, batch: tuple[Words | Pieces, Tensor], settings: LossSettings) -> Tensor:
     """The sum over the members, each of which learns as if it were alone."""
     tokens, labels = batch
@@ -493,15 +356,6 @@ def _judge(model: nn.Module, batch: tuple[Words | Pieces, Tensor]) -> "Judged":
     tokens, labels = batch
     probabilities = model.probabilities(tokens)
     return Judged(F.nll_loss(probabilities.log(), labels), len(labels), probabilities, labels)
-
-
-def _metrics(classes: int) -> Any:
-    from torchmetrics import MetricCollection
-    from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
-
-    return MetricCollection({
-        "accuracy": MulticlassAccuracy(classes, average="micro"), "macro_f1": MulticlassF1Score(classes, average="macro"),
-    })  # fmt: skip
 
 
 def _baselines(training: Texts, texts: Texts) -> dict[str, float]:

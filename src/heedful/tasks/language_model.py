@@ -9,7 +9,6 @@ view         what each token looked at: heedful/tasks/language_view.py
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -190,16 +189,16 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
         **_judged(Writer(model, tokenizer), prepared.settings, prepared.training, prepared.validation),
         "seconds": time.monotonic() - prepared.started,
     }
-    run.finish(weights, {"tokenizer": json.loads(tokenizer.save())}, metrics)
+    run.finish(weights, {}, metrics, tokenizer=tokenizer.save())
     return metrics
 
 
 def load(run: RunFolder) -> Writer:
     """The trained model of a finished run folder."""
     run.verified()
-    settings, known, weights = read_settings(Settings, run.config()), run.vocabulary(), run.weights()
+    settings, weights = read_settings(Settings, run.config()), run.weights()
     try:
-        tokenizer = load_tokenizer(json.dumps(known["tokenizer"]))
+        tokenizer = load_tokenizer(run.tokenizer())
         model = _build(settings, tokenizer.size)
         model.load_state_dict(weights)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -10,7 +10,6 @@ view         what each word attended to
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -24,16 +23,14 @@ from torch.utils.data import Dataset
 
 from heedful._errors import DataError, RunFolderError
 from heedful.data.batches import ByLength
-from heedful.data.text.columns import write_columns
-from heedful.data.text.conllu import write_conllu
 from heedful.data.text.sentences import Sentence
-from heedful.data.text.spans import is_bio, score_spans
 from heedful.data.text.tagged import Tagged, read_tagged
 from heedful.data.text.words import Corpus, WordVocabulary, split_words
 from heedful.models.encoders import PositionName, visible
 from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEncoder, Words
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.tasks.sequence_tagger import Prediction, SequenceTagger, baselines, check_longest, sentence_of
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings, read_settings
 
@@ -115,89 +112,6 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
     training: TaggerTraining = TaggerTraining()
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one sentence.
-
-    Attributes:
-        words: of the sentence.
-        labels: one a word.
-        probabilities: of the labels.
-        block: the sentence as a data file has it, with these labels in their column.
-    """
-
-    words: list[str]
-    labels: list[str]
-    probabilities: list[float]
-    block: str
-
-    def as_data(self) -> str:
-        """The sentence as a data file has it."""
-        return self.block
-
-    def __str__(self) -> str:
-        """One line for a person: each word with its label."""
-        return " ".join(f"{word}/{label}" for word, label in zip(self.words, self.labels, strict=True))
-
-
-class SequenceTagger:
-    """A trained model with all that it needs to take sentences as they are.
-
-    Args:
-        model: the network.
-        vocabulary: of the words.
-        labels: for each column its labels, in the order of the logits; the first column is the one that is predicted.
-        longest: the most words of a sentence.
-    """
-
-    def __init__(
-        self, model: Tagger, vocabulary: WordVocabulary, labels: Mapping[str, Sequence[str]], longest: int
-    ) -> None:
-        self.model, self.vocabulary, self.longest = model.eval(), vocabulary, longest
-        self.labels = {column: tuple(names) for column, names in labels.items()}
-        self.column = next(iter(self.labels))
-
-    def predict(self, sentences: Sequence[str | Sequence[str]]) -> list[Prediction]:
-        """The labels of each sentence: a text, which is split into words and signs, or a list of words."""
-        words = [split_words(given) if isinstance(given, str) else tuple(given) for given in sentences]
-        return self.predict_sentences([sentence_of(each) for each in words])
-
-    def predict_sentences(self, sentences: Sequence[Sentence], form: str = "text") -> list[Prediction]:
-        """The labels of sentences of a file of that form."""
-        return [
-            Prediction(list(sentence.words), labels, shares, _block(sentence, labels, self.column, form))
-            for sentence, (labels, shares) in zip(sentences, self.labelled(sentences), strict=True)
-        ]
-
-    def labelled(self, sentences: Sequence[Sentence]) -> list[tuple[list[str], list[float]]]:
-        """The most probable label of each word of each sentence, and its probability."""
-        names = self.labels[self.column]
-        every = [probabilities.max(-1) for probabilities in self.probabilities(sentences)]
-        return [([names[i] for i in best.indices.tolist()], best.values.tolist()) for best in every]
-
-    @torch.inference_mode()
-    def probabilities(self, sentences: Sequence[Sentence], room: int = 8000) -> list[Tensor]:
-        """Of each label `[words, labels]` for each sentence; sentences of nearly one length are computed together."""
-        _check_longest(sentences, self.longest)
-        found = [torch.empty(0, len(self.labels[self.column]))] * len(sentences)
-        filled = [i for i, sentence in enumerate(sentences) if sentence.words]
-        if not filled:
-            return found
-        corpus = Corpus(self.vocabulary, [sentences[i].words for i in filled])
-        for indices in ByLength(corpus.lengths, room):
-            batch = corpus.batch(indices)
-            probabilities = self.model.logits(self.model(batch)).float().softmax(-1)
-            for row, index in enumerate(indices):
-                found[filled[index]] = probabilities[row, : corpus.lengths[index]]
-        return found
-
-    def measures(self, tagged: Tagged) -> dict[str, Any]:
-        """Accuracies, F1 of spans where the labels describe some, and what is taken for what."""
-        truth = _truth(tagged.sentences, self.column)
-        predicted = [labels for labels, _ in self.labelled(tagged.sentences)]
-        return _measures(tagged.sentences, truth, predicted, self.vocabulary)
 
 
 @dataclass(frozen=True)
@@ -302,7 +216,7 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
         "parameters": sum(p.numel() for p in model.parameters()),
         "real_tokens": order.real(),
         **tagger.measures(prepared.validation),
-        "baselines": _baselines(prepared.training, prepared.validation, tagger),
+        "baselines": baselines(prepared.training, prepared.validation, tagger),
         "seconds": time.monotonic() - prepared.started,
     }
     words = prepared.vocabulary
@@ -331,14 +245,14 @@ def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
     settings = read_settings(Settings, run.config())
     tagged = read_tagged(source, settings.data.column or None)
     _check_known(tagged, tagged.column or tagger.column, tagger.labels[tagger.column])
-    _check_longest(tagged.sentences, tagger.longest)
+    check_longest(tagged.sentences, tagger.longest)
     training, *_ = _read(settings, run.about()["data"])
     sizes = _sizes(tagged)
     return {
         "on": f"{sizes['sentences']:,} sentences, {sizes['words']:,} words",
         **sizes,
         **tagger.measures(tagged),
-        "baselines": _baselines(training, tagged, tagger),
+        "baselines": baselines(training, tagged, tagger),
     }
 
 
@@ -369,11 +283,6 @@ def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
     return [tagged_section(tagger, sentence) for sentence in sentences]
 
 
-def sentence_of(words: Sequence[str]) -> Sentence:
-    """A sentence that stands in no file."""
-    return Sentence(tuple(words), place="the input", block=tuple(words))
-
-
 class _Batches(Dataset[Any]):
     """Sentences and the numbers of their labels, taken a whole batch at a time."""
 
@@ -398,7 +307,7 @@ def _read(settings: Settings, sources: dict[str, str]) -> tuple[Tagged, Tagged, 
     source = sources.get("data") or sources["train"]
     also = settings.data.also
     first = read_tagged(source, column, also) if also != ("auto",) else _read_auto(source, column)
-    _check_longest(first.sentences, settings.data.longest)
+    check_longest(first.sentences, settings.data.longest)
     if "data" in sources:
         if len(first.sentences) < 10:
             raise DataError(
@@ -409,7 +318,7 @@ def _read(settings: Settings, sources: dict[str, str]) -> tuple[Tagged, Tagged, 
         held_out = f"every tenth sentence of {source}, {len(validation):,} sentences"
         return Tagged(training, first.form, first.column), Tagged(validation, first.form, first.column), held_out
     second = read_tagged(sources["valid"], column)
-    _check_longest(second.sentences, settings.data.longest)
+    check_longest(second.sentences, settings.data.longest)
     return first, second, f"{sources['valid']}, {len(second.sentences):,} sentences"
 
 
@@ -425,14 +334,6 @@ def _read_auto(source: str, column: str | None) -> Tagged:
             except DataError:
                 continue  # the file has no such labels
     return tagged
-
-
-def _check_longest(sentences: Sequence[Sentence], longest: int) -> None:
-    for sentence in sentences:
-        if len(sentence.words) > longest:
-            raise DataError(
-                f"{sentence.place}: a sentence must have at most {longest:,} words, as data.longest says: got {len(sentence.words):,}"
-            )
 
 
 def _check_known(tagged: Tagged, column: str, names: Sequence[str]) -> None:
@@ -492,68 +393,5 @@ def _metrics(labels: int) -> Any:
     return MetricCollection({"accuracy": MulticlassAccuracy(labels, average="micro")})
 
 
-def _truth(sentences: Sequence[Sentence], column: str) -> list[tuple[str, ...]]:
-    """The labels of each sentence; in a file of another form the column has another name."""
-    return [sentence.labels.get(column) or next(iter(sentence.labels.values())) for sentence in sentences]
-
-
-def _measures(
-    sentences: Sequence[Sentence],
-    truth: Sequence[Sequence[str]],
-    predicted: Sequence[Sequence[str]],
-    known: WordVocabulary,
-) -> dict[str, Any]:
-    """What `metrics.json` says of predictions."""
-    pairs = Counter(zip(chain.from_iterable(truth), chain.from_iterable(predicted), strict=True))
-    unseen = [
-        label == guess
-        for sentence, labels, guesses in zip(sentences, truth, predicted, strict=True)
-        for word, label, guess in zip(sentence.words, labels, guesses, strict=True)
-        if word not in known
-    ]
-    measures = {"accuracy": _accuracy(truth, predicted)}
-    if unseen:
-        measures["accuracy of unseen words"] = sum(unseen) / len(unseen)
-    kinds: dict[str, Any] = {}
-    if is_bio(chain.from_iterable(truth)):
-        scores = score_spans(truth, predicted)
-        overall = scores.overall
-        measures = {
-            "span F1": overall.f1, "span precision": overall.precision, "span recall": overall.recall, **measures
-        }  # fmt: skip
-        kinds = {"spans": {kind: score._asdict() for kind, score in scores.by_kind.items()}}
-    confusions = [[label, guess, count] for (label, guess), count in pairs.most_common() if label != guess]
-    return {"measures": measures, "unseen_words": len(unseen), **kinds, "confusions": confusions}
-
-
-def _accuracy(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> float:
-    equal = [a == b for a, b in zip(chain.from_iterable(truth), chain.from_iterable(predicted), strict=True)]
-    return sum(equal) / len(equal)
-
-
-def _baselines(training: Tagged, tagged: Tagged, tagger: SequenceTagger) -> dict[str, float]:
-    """The first measure of `measures`, for what a sensible person would try first."""
-    from heedful.tasks.baselines import word_baselines
-
-    truth = _truth(tagged.sentences, tagger.column)
-    guessed = word_baselines(
-        [s.words for s in training.sentences],
-        _truth(training.sentences, tagger.column),
-        [s.words for s in tagged.sentences],
-    )
-    if is_bio(chain.from_iterable(truth)):
-        return {name: score_spans(truth, labels).overall.f1 for name, labels in guessed.items()}
-    return {name: _accuracy(truth, labels) for name, labels in guessed.items()}
-
-
 def _sizes(tagged: Tagged) -> dict[str, int]:
     return {"sentences": len(tagged.sentences), "words": sum(len(s.words) for s in tagged.sentences)}
-
-
-def _block(sentence: Sentence, labels: Sequence[str], column: str, form: str) -> str:
-    if not sentence.words:
-        return ""
-    if form == "conllu":
-        return write_conllu(sentence, {column: labels}).removesuffix("\n")
-    number = int(column) if form == "columns" and column.isdigit() else None
-    return write_columns(sentence, labels, number).removesuffix("\n")

@@ -13,8 +13,8 @@ from heedful.inspection import watch
 from heedful.inspection.report import AttentionSection, Cells, Layer, Positions, Text, attention_section
 
 if TYPE_CHECKING:
-    from heedful.tasks.classify import ClassifierOfTexts
-    from heedful.tasks.tag import SequenceTagger
+    from heedful.tasks.classifier_of_texts import ClassifierOfTexts
+    from heedful.tasks.sequence_tagger import SequenceTagger
 
 
 def tagged_section(tagger: "SequenceTagger", sentence: Sentence) -> AttentionSection:
