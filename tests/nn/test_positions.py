@@ -315,3 +315,26 @@ def test_learned_slopes_begin_with_those_of_the_paper():
 def test_what_positions_cannot_be(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("layer", [nn.SinusoidalPositions(8), nn.LearnedPositions(11, 8)])
+def test_a_sequence_may_begin_later(layer):
+    whole = layer(torch.zeros(1, 11, 8))
+    torch.testing.assert_close(layer(torch.zeros(1, 4, 8), start=7), whole[:, 7:])
+
+
+def test_where_a_sequence_cannot_begin(unchecked):
+    with pytest.raises(ValueError, match="at most .*11.* positions.*got .*12"):
+        nn.LearnedPositions(11, 8)(torch.zeros(1, 5, 8), start=7)
+    for x, start in ((torch.zeros(1, 5, 8), -1), (torch.zeros(1, 3, 3, 8), 1)):
+        with pytest.raises(ValueError, match=f"`start` must be 0 on a grid, and at least 0 in a sequence: got {start}"):
+            nn.SinusoidalPositions(8)(x, start=start)
+
+
+def test_kept_tables_serve_training_after_inference():
+    layer, x = nn.RotaryPositions(8), torch.randn(1, 2, 13, 8)
+    with torch.inference_mode():
+        layer(x, x)
+    query = x.clone().requires_grad_()
+    layer(query, query)[0].sum().backward()
+    assert query.grad.any()

@@ -63,6 +63,29 @@ def test_what_does_not_fit(arguments, message, unchecked):
         nn.TransformerEncoder(**{"width": 8, "heads": 2, "layers": 3} | arguments)
 
 
+def test_positions_may_be_a_value_or_a_layer():
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8)
+    alibi = nn.TransformerEncoder(8, 2, 2, positions=ops.ALiBi(2))
+    plain = nn.TransformerEncoder(8, 2, 2)
+    plain.load_state_dict({name: t for name, t in alibi.state_dict().items() if not name.startswith("bias")})
+    torch.testing.assert_close(alibi(x), plain(x, bias=ops.ALiBi(2)))
+    added = torch.randn(2, 5, 5)
+    torch.testing.assert_close(alibi(x, bias=added), plain(x, bias=ops.ALiBi(2) + added))
+    learned = nn.TransformerEncoder(8, 2, 2, positions=nn.LearnedRelativeBias(2, 4))
+    learned(x).sum().backward()
+    assert learned.positions.table.grad.any(), "one table for all layers"
+    assert sum("table" in name for name, _ in learned.named_parameters()) == 1
+
+
+def test_caches_are_one_for_each_layer(unchecked):
+    encoder = nn.TransformerEncoder(8, 2, 3)
+    with pytest.raises(ValueError, match="`caches` must be one for each of 3 layers: got 2"):
+        encoder(torch.randn(1, 2, 8), caches=encoder.caches()[:2])
+    with pytest.raises(ValueError, match="`positions` must turn the 4 features of a head: got 6"):
+        nn.TransformerEncoder(8, 2, 3, positions=nn.RotaryPositions(6))
+
+
 def test_pooling_is_its_formula():
     torch.manual_seed(0)
     pool = nn.AttentionPooling(6, 2)
