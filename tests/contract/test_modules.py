@@ -22,6 +22,18 @@ class OnItself(torch_nn.Module):
         return self.layer(x, x, **call)
 
 
+class WithSource(torch_nn.Module):
+    """A decoder that sees all of what was written, beside a source."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("source", torch.randn(1, 5, 7))
+
+    def forward(self, x, pattern=ops.Global(), **call):
+        return self.layer(x, self.source.expand(len(x), -1, -1), pattern=pattern, **call)
+
+
 def learned(*sizes):
     return torch_nn.Parameter(torch.randn(*sizes))
 
@@ -36,13 +48,22 @@ LAYERS = {
         WIDTH, 4, score=ops.Bilinear(learned(4, 6, 6)), normalize=ops.entmax(torch_nn.Parameter(torch.tensor(1.3)))
     ),
     "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(WIDTH, 3, dropout=0.2, drop_path=0.3, norm="post"),
+    "TransformerDecoderLayer": lambda: WithSource(nn.TransformerDecoderLayer(WIDTH, 3, source_width=7, dropout=0.2)),
+    "TransformerDecoder": lambda: WithSource(nn.TransformerDecoder(WIDTH, 3, 2, source_width=7, norm="post")),
     "TransformerEncoder": lambda: nn.TransformerEncoder(WIDTH, 3, 2, dropout=0.2, drop_path=0.3),
     "AttentionPooling": lambda: _moved(nn.AttentionPooling(WIDTH, 2)),
     "SinusoidalPositions": lambda: nn.SinusoidalPositions(WIDTH),
     "LearnedPositions": lambda: nn.LearnedPositions(11, WIDTH),
 }
 # not from one sequence to one result: tried in tests/nn
-OTHERS = {"FixedKeyValueCache", "KeyValueCache", "LearnedALiBi", "LearnedRelativeBias", "RotaryPositions"}
+OTHERS = {
+    "DecoderCache",
+    "FixedKeyValueCache",
+    "KeyValueCache",
+    "LearnedALiBi",
+    "LearnedRelativeBias",
+    "RotaryPositions",
+}
 ATTENDING = [name for name in LAYERS if "Positions" not in name]
 layers = pytest.mark.parametrize("name", LAYERS)
 attending = pytest.mark.parametrize("name", ATTENDING)

@@ -3,6 +3,7 @@
 from heedful.nn.cache import FixedKeyValueCache, KeyValueCache
 from heedful.nn.convert import from_torch
 from heedful.nn.cross import CrossAttention
+from heedful.nn.decoder import DecoderCache, TransformerDecoder, TransformerDecoderLayer
 from heedful.nn.multihead import MultiHeadAttention, SelfAttention
 from heedful.nn.parameter_free import ParameterFreeAttention
 from heedful.nn.pooling import AttentionPooling
@@ -19,6 +20,7 @@ from heedful.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 __all__ = [
     "AttentionPooling",
     "CrossAttention",
+    "DecoderCache",
     "FixedKeyValueCache",
     "KeyValueCache",
     "LearnedALiBi",
@@ -29,6 +31,8 @@ __all__ = [
     "RotaryPositions",
     "SelfAttention",
     "SinusoidalPositions",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "from_torch",

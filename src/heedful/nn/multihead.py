@@ -171,6 +171,7 @@ class MultiHeadAttention(nn.Module):
         sinks: Float[Tensor, "..."] | None = None,
         seed: int | None = None,
         cache: Cache | None = None,
+        projected: tuple[Float[Tensor, "B G M d"], Float[Tensor, "B G M d"]] | None = None,
     ) -> Float[Tensor, "B N D"]:
         """Attends from `query` to `key` (by default the query itself) and gathers `value` (by default the key).
 
@@ -186,14 +187,23 @@ class MultiHeadAttention(nn.Module):
             seed: of what is drawn: dropout and a sampled selection.
             cache: keys and values of earlier positions. Those of this call are appended, and the queries attend to all:
                 `pattern` and `bias` are over `[batch, heads, queries, cache.length]`, as `Causal("end")` reads it.
+            projected: what `project` made of a key and a value, in their place.
         """
         check_features("query", query, self.width, "[batch, positions, width]")
         if key is not None:
             check_features("key", key, self.key_width, "[batch, positions, width]")
         if value is not None:
             check_features("value", value, self.value_width, "[batch, positions, width]")
-        q, k, v = self._project(query, query if key is None else key, value)
-        q, k, v = self._split(q, self.heads), self._split(k, self.key_heads), self._split(v, self.key_heads)
+        if projected is not None:
+            if key is not None or value is not None or cache is not None or self.rotary is not None:
+                raise ValueError(
+                    "`projected` stands in the place of `key`, `value`, `cache` and `rotary`: got one of them too."
+                )
+            weight, offset = self._part(0)
+            q, (k, v) = self._split(F.linear(query, weight, offset), self.heads), projected
+        else:
+            q, k, v = self._project(query, query if key is None else key, value)
+            q, k, v = self._split(q, self.heads), self._split(k, self.key_heads), self._split(v, self.key_heads)
         if self.rotary is not None:
             positions = None
             if cache is not None:
@@ -207,16 +217,36 @@ class MultiHeadAttention(nn.Module):
         )  # fmt: skip
         return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
+    def project(
+        self, key: Float[Tensor, "B M F"], value: Float[Tensor, "B M E"] | None = None
+    ) -> tuple[Float[Tensor, "B G M d"], Float[Tensor, "B G M d"]]:
+        """Keys and values of the heads, for `forward(query, projected=...)`: whoever is attended to again and again is projected once.
+
+        Example:
+            >>> layer, source = MultiHeadAttention(8, heads=2), torch.randn(1, 5, 8)
+            >>> query, once = torch.randn(1, 3, 8), layer.project(source)
+            >>> torch.allclose(layer(query, projected=once), layer(query, source), atol=1e-6)
+            True
+        """
+        check_features("key", key, self.key_width, "[batch, positions, width]")
+        parts = zip((key, key if value is None else value), (self._part(1), self._part(2)), strict=True)
+        k, v = (self._split(F.linear(x, weight, offset), self.key_heads) for x, (weight, offset) in parts)
+        return k, v
+
+    def _part(self, index: int) -> tuple[Tensor, Tensor | None]:
+        """Weight and offset of the queries' projection (0), the keys' (1) or the values' (2)."""
+        if "in_proj_weight" in self._parameters:
+            weight = self.in_proj_weight.split(self.sizes)[index]
+        else:
+            weight = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[index]
+        return weight, None if self.in_proj_bias is None else self.in_proj_bias.split(self.sizes)[index]
+
     def _project(self, query: Tensor, key: Tensor, value: Tensor | None) -> tuple[Tensor, ...]:
         value = key if value is None else value
         if "in_proj_weight" in self._parameters and query is key is value:
             return tuple(F.linear(query, self.in_proj_weight, self.in_proj_bias).split(self.sizes, dim=-1))
-        if "in_proj_weight" in self._parameters:
-            weights = self.in_proj_weight.split(self.sizes)
-        else:
-            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        offsets = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.split(self.sizes)
-        return tuple(F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, offsets, strict=True))
+        parts = (self._part(index) for index in range(3))
+        return tuple(F.linear(x, w, b) for x, (w, b) in zip((query, key, value), parts, strict=True))
 
     @staticmethod
     def _split(x: Float[Tensor, "B N D"], heads: int) -> Float[Tensor, "B H N d"]:

@@ -139,27 +139,22 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         check_positive("layers", layers)
         check_fraction("drop_path", drop_path)
-        rotary = positions if isinstance(positions, RotaryPositions) else None
-        if rotary is not None and rotary.width * heads != width:
-            raise ValueError(f"`positions` must turn the {width // heads} features of a head: got {rotary.width}.")
+        rotary, self.positions = turning(positions, width, heads)
         self.width = width
         self.layers = nn.ModuleList(
             TransformerEncoderLayer(
                 width, heads, hidden=hidden, dropout=dropout, drop_path=drop_path * i / max(layers - 1, 1), norm=norm,
-                score=_own(score), normalize=_own(normalize), rotary=rotary,
+                score=own_value(score), normalize=own_value(normalize), rotary=rotary,
             )
             for i in range(layers)
         )  # fmt: skip
         self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
-        self.positions = positions if isinstance(positions, nn.Module) and rotary is None else None
         hold(self, bias=positions if isinstance(positions, Bias) else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draws every matrix of a projection Glorot uniform."""
-        for name, parameter in self.layers.named_parameters():
-            if parameter.dim() > 1 and not name.split(".")[-1].startswith(("score", "normalize")):
-                nn.init.xavier_uniform_(parameter)
+        draw_projections(self.layers)
 
     def caches(self) -> list[Cache]:
         """An empty cache for each layer."""
@@ -182,15 +177,42 @@ class TransformerEncoder(nn.Module):
             caches: keys and values of earlier positions, one for each layer, as `MultiHeadAttention` takes one.
         """
         check_features("x", x, self.width, "[batch, positions, width]")
-        if caches is not None and len(caches) != len(self.layers):
-            raise ValueError(f"`caches` must be one for each of {len(self.layers)} layers: got {len(caches)}.")
-        own = held(self)["bias"] if self.positions is None else self.positions()
-        bias = own if bias is None else bias if own is None else own + bias
+        check_caches(caches, len(self.layers))
+        bias = with_positions(self, bias)
         for i, layer in enumerate(self.layers):
             x = layer(x, pattern=pattern, bias=bias, cache=None if caches is None else caches[i])
         return self.norm(x)  # type: ignore[no-any-return]
 
 
-def _own(value: Any) -> Any:
+def turning(
+    positions: Positions | None, width: int, heads: int
+) -> tuple[RotaryPositions | None, LearnedRelativeBias | LearnedALiBi | None]:
+    """The positions that turn queries and keys, and those that learn a bias."""
+    if isinstance(positions, RotaryPositions) and positions.width * heads != width:
+        raise ValueError(f"`positions` must turn the {width // heads} features of a head: got {positions.width}.")
+    rotary = positions if isinstance(positions, RotaryPositions) else None
+    return rotary, positions if isinstance(positions, (LearnedRelativeBias, LearnedALiBi)) else None
+
+
+def with_positions(stack: Any, bias: Bias | Tensor | None) -> Bias | Tensor | None:
+    """A bias together with that of the positions."""
+    own = held(stack)["bias"] if stack.positions is None else stack.positions()
+    return own if bias is None else bias if own is None else own + bias
+
+
+def check_caches(caches: Sequence[Any] | None, layers: int) -> None:
+    """Raises unless there is one for each layer."""
+    if caches is not None and len(caches) != layers:
+        raise ValueError(f"`caches` must be one for each of {layers} layers: got {len(caches)}.")
+
+
+def draw_projections(layers: nn.Module) -> None:
+    """Draws every matrix of a projection Glorot uniform."""
+    for name, parameter in layers.named_parameters():
+        if parameter.dim() > 1 and not name.split(".")[-1].startswith(("score", "normalize")):
+            nn.init.xavier_uniform_(parameter)
+
+
+def own_value(value: Any) -> Any:
     """A value for one layer alone, where there is something to learn in it."""
     return copy.deepcopy(value) if tensors(value) else value
