@@ -29,7 +29,7 @@ def test_a_classifier_learns_and_says_what_it_learnt(run):
     assert set(metrics["measures"]) == {"accuracy", "macro_f1"}
     assert metrics["baselines"]["majority"] < 0.8
     assert "TF-IDF + logistic regression" in metrics["baselines"]
-    assert metrics["texts"] == {"training": 72, "held out": 8}
+    assert metrics["texts"] == {"training": 73, "held out": 7}
     assert 0.8 < metrics["real_tokens"] <= 1
     assert not (run / "tokenizer.json").exists()
 
@@ -77,13 +77,15 @@ def test_the_words_that_decided_are_shown(run):
     from heedful.training.run_folder import RunFolder
 
     (section,) = classify.inspect(RunFolder(run), ["la bela kato dormas ."])
-    added, pooled = section.layers[0], section.layers[2]
+    added, against, pooled = (section.layers[i] for i in (0, 1, 3))
     assert section.text.startswith("good: bela +")
-    assert added.kind == "contribution"
+    assert [layer.label for layer in section.layers[:4]] == [
+        "spoke for it", "spoke against it", "member 0, layer 0", "member 0, pooling"
+    ]  # fmt: skip
     assert added.pairs.weights[0, 0].argmax() == 1
+    assert added.pairs.weights.sum() + against.pairs.weights.sum() == pytest.approx(1, abs=1e-5)
     assert (pooled.queries, pooled.keys) == (1, 5)
     assert section.predictions[0][0] == "good"
-    assert added.facts[0] == ("head 0", "spoke for the class")
     assert not any(layer.kind == "rollout" for layer in section.layers), "two members stand side by side"
 
 
@@ -139,3 +141,25 @@ def test_a_class_that_was_never_seen(refused, run, data, tmp_path):
     file = tmp_path / "made.tsv"
     file.write_text(data.read_text() + "la kato\tmeh\n")
     assert refused("evaluate", run, "--data", file).startswith(f"{file}:81: label must be a known class")
+
+
+def test_the_columns_of_a_run_are_those_of_its_inputs(heedful, tmp_path):
+    rows = [line.split("\t") for line in texts.reviews(tmp_path / "r.tsv").read_text().splitlines()]
+    table, numbered, lines = (tmp_path / name for name in ("named.csv", "numbered.tsv", "texts.jsonl"))
+    table.write_text("id,review,stars\n" + "".join(f"{i},{text},{label}\n" for i, (text, label) in enumerate(rows)))
+    numbered.write_text("".join(f"{i}\t{text}\t{label}\n" for i, (text, label) in enumerate(rows)))
+    lines.write_text("".join(json.dumps({"review": text}) + "\n" for text, _ in rows))
+    one = texts.options(texts.CLASSIFY, "training.epochs=1", "model.members=1")
+    for data, columns in ((table, ("review", "stars")), (numbered, ("2", "3"))):
+        folder = tmp_path / data.stem
+        settings = ["--set", f"data.text={columns[0]}", "--set", f"data.label={columns[1]}", *one]
+        assert heedful("train", "classify", "--data", data, "--out", folder, *settings).status == 0
+        out = heedful("predict", folder, "--data", data, "--format", "data").out
+        assert [line.split("\t")[0] for line in out.splitlines()] == [text for text, _ in rows]
+    out = heedful("predict", tmp_path / "named", "--data", lines, "--format", "data").out
+    assert [line.split("\t")[0] for line in out.splitlines()] == [text for text, _ in rows]
+
+
+def test_one_text_is_one_text(run):
+    (one,) = package.load(run).predict("la bona kato")
+    assert one.label == "good"

@@ -161,7 +161,9 @@ def test_another_text_is_measured(heedful, causal, masked, tmp_path):
         assert result["characters"] == 2 * len(VERSE) + 18
         assert len(result["baselines"]) == 2
     out = heedful("evaluate", causal, "--data", tmp_path / "other.txt").out
-    assert out.startswith(f"on {tmp_path / 'other.txt'}, {2 * len(VERSE) + 18} characters\n")
+    assert out.startswith(
+        f"on {tmp_path / 'other.txt'}, {2 * len(VERSE) + 18} characters, of which 4.1 % are of 5 kinds"
+    )
 
 
 def test_a_report(heedful, causal, masked, tmp_path):

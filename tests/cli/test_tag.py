@@ -192,3 +192,56 @@ def test_a_label_that_was_never_seen(refused, run, data, tmp_path):
 
 def test_an_option_of_another_task(refused, run):
     assert refused("predict", run, "La", "--top-k", "3") == "`--top-k` is no option of tag."
+
+
+def test_words_without_labels_and_files_of_another_form(heedful, data, tmp_path):
+    things, folder = texts.spans(tmp_path / "things.txt"), tmp_path / "run"
+    settings = texts.options(texts.TAG, "training.epochs=1", "data.column=2")
+    assert heedful("train", "tag", "--data", things, "--out", folder, *settings).status == 0
+    bare = tmp_path / "words.txt"
+    bare.write_text("la\nkato\n\nhundo\n")
+    out = heedful("predict", folder, "--data", bare, "--format", "data").out
+    assert [line.split()[0] if line else "" for line in out.splitlines()] == ["la", "kato", "", "hundo", ""]
+    assert all(len(line.split()) == 2 for line in out.splitlines() if line)
+    rows = heedful("predict", folder, "--data", data, "--format", "data").out.splitlines()
+    assert {len(row.split("\t")) for row in rows if row} == {2}, "CoNLL-U has no column for such labels"
+
+
+def test_the_held_out_part_may_have_another_form(heedful, data, tmp_path):
+    other = tmp_path / "valid.txt"
+    blocks = ["\n".join(f"{word}\t{label}" for word, label in sentence) for sentence in texts.sentences(20, seed=4)]
+    other.write_text("\n\n".join(blocks) + "\n")
+    settings = texts.options(texts.TAG, "training.epochs=1")
+    words = ("--train", data, "--valid", other, "--out", tmp_path / "run", *settings)
+    assert heedful("train", "tag", *words).status == 0
+    assert heedful("evaluate", tmp_path / "run", "--data", other).status == 0
+
+
+def test_sentences_with_rare_labels_are_not_held_out(heedful, data, tmp_path):
+    file = tmp_path / "rare.conllu"
+    blocks = data.read_text().split("\n\n")
+    blocks[9] = blocks[9].replace("\tDET\t", "\tINTJ\t")
+    file.write_text("\n\n".join(blocks))
+    settings = texts.options(texts.TAG, "training.epochs=1")
+    assert heedful("train", "tag", "--data", file, "--out", tmp_path / "run", *settings).status == 0
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["sizes"]["held out"]["sentences"] == 5
+    assert "INTJ" in json.loads((tmp_path / "run/vocabulary.json").read_text())["labels"]["UPOS"]
+
+
+def test_a_word_that_nobody_labelled(refused, data, tmp_path):
+    file = tmp_path / "made.conllu"
+    file.write_text(data.read_text().replace("\tDET\t", "\t_\t", 1))
+    assert refused("train", "tag", "--data", file, "--out", tmp_path / "run") == f"{file}:2: must have a UPOS: got '_'"
+
+
+def test_a_text_of_too_many_words_comes_after_those_before_it(heedful, run, typed):  # noqa: F811
+    typed(b"la kato\n" + b"la " * 3000 + b"\nla hundo\n")
+    status, out, err = heedful("predict", run)
+    assert (status, out.count("\n")) == (2, 1)
+    assert err == "heedful: input 2: a sentence must have at most 2,000 words, as data.longest says: got 3,000\n"
+
+
+def test_one_text_is_one_text(run):
+    (one,) = package.load(run).predict("La kato.")
+    assert one.words == ["La", "kato", "."]

@@ -22,6 +22,9 @@ class OnItself(torch_nn.Module):
         return self.layer(x, x, **call)
 
 
+EVERYTHING = ops.Global()
+
+
 class WithSource(torch_nn.Module):
     """A decoder that sees all of what was written, beside a source."""
 
@@ -30,7 +33,7 @@ class WithSource(torch_nn.Module):
         self.layer = layer
         self.register_buffer("source", torch.randn(1, 5, 7))
 
-    def forward(self, x, pattern=ops.Global(), **call):
+    def forward(self, x, pattern=EVERYTHING, **call):
         return self.layer(x, self.source.expand(len(x), -1, -1), pattern=pattern, **call)
 
 

@@ -68,7 +68,7 @@ def predict(
         if key not in entry.options:
             raise HeedfulError(f"`--{key.replace('_', '-')}` is no option of {name}.")
     module = entry.load()
-    taken = _of_file(module, inputs, data) if data is not None else taken_from(inputs, entry.takes)
+    taken = _of_file(module, run, inputs, data) if data is not None else taken_from(inputs, entry.takes)
     for prediction in module.predict(run, chunks(taken), **options):
         print(_written(prediction, format), flush=True)
 
@@ -84,10 +84,10 @@ def _written(prediction: Any, format: str) -> str:
     return str(prediction)
 
 
-def _of_file(module: Any, inputs: tuple[str, ...], data: str) -> Iterator[Any]:
+def _of_file(module: Any, run: Any, inputs: tuple[str, ...], data: str) -> Iterator[Any]:
     if inputs:
         raise HeedfulError(f"give inputs by position or --data, not both: got {inputs[0]!r} and --data {data}.")
-    return iter(module.read_inputs(data))
+    return iter(module.read_inputs(run, data))
 
 
 def chunks(items: Iterator[Any], most: int = _AT_ONCE) -> Iterator[list[Any]]:

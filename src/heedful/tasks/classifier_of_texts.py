@@ -59,8 +59,9 @@ class ClassifierOfTexts:
     def __init__(self, model: Ensemble, classes: Sequence[str], cutting: Cutting) -> None:
         self.model, self.classes, self.cutting = model.eval(), tuple(classes), cutting
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """The label of each text, with its probability and the runner-up."""
+    def predict(self, texts: str | Sequence[str]) -> list[Prediction]:
+        """The label of a text, or of each of several, with its probability and the runner-up."""
+        texts = [texts] if isinstance(texts, str) else texts
         found = [Prediction(text, "", 0.0, "", 0.0) for text in texts]
         filled = [i for i, text in enumerate(texts) if text.strip()]
         if not filled:

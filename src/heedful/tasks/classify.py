@@ -10,8 +10,10 @@ view         what each word said for the decision, and what each attended to
 
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -23,6 +25,7 @@ from torch.utils.data import Dataset
 from heedful._errors import DataError, RunFolderError, SettingsError
 from heedful.data.batches import Bucketed, ByLength
 from heedful.data.text.cutting import Cutting
+from heedful.data.text.tables import read_table
 from heedful.data.text.texts import Texts, read_texts
 from heedful.data.text.tokenizers import Characters, Subwords
 from heedful.data.text.tokenizers import load as load_tokenizer
@@ -45,8 +48,8 @@ _LEARNED_POSITIONS = 4096
 class DataSettings(Section):
     """Which texts, and what they are cut into."""
 
-    text: str = Field("text", description="the column of the texts: a name, or a number from 1")
-    label: str = Field("label", description="the column of the labels: a name, or a number from 1")
+    text: str | int = Field("text", description="the column of the texts: a name, or a number from 1")
+    label: str | int = Field("label", description="the column of the labels: a name, or a number from 1")
     tokens: Literal["words", "subwords", "characters"] = Field("words", description="what a text is cut into")
     vocabulary: int = Field(4000, ge=300, description="subwords: how many")
     at_least: int = Field(
@@ -173,7 +176,7 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
         loss=lambda model, batch: _loss(model, batch, settings.loss),
         judge=_judge,
         metrics=metrics_of(len(prepared.classes)),
-        monitor="accuracy",
+        monitor=None,  # few held-out texts tell epochs apart by their loss, not by how many are right
         training=loader(batches, order),
         validation=loader(held_out, ByLength(held_out.corpus.lengths, ROOM)),
         settings=settings.training,
@@ -244,12 +247,16 @@ def predict(run: RunFolder, chunks: Iterable[Sequence[str]]) -> Iterator[Predict
         yield from classifier.predict(chunk)
 
 
-def read_inputs(source: str) -> list[str]:
-    """The texts of a file."""
+def read_inputs(run: RunFolder, source: str) -> list[str]:
+    """The texts of a file: a text a line, or the column of the run's texts in a table, with labels beside it or without."""
+    data = read_settings(Settings, run.config()).data
     try:
-        return read_texts(source, label=None).texts
-    except DataError:
-        return read_texts(source, text=1, label=None).texts  # no column has the name; the first one then
+        return read_texts(source, data.text, label=None).texts
+    except DataError as error:
+        try:
+            return [text for (text, _), _ in read_table(source, (data.text, data.label))]
+        except DataError:
+            raise error from None  # it is no table with labels either
 
 
 def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
@@ -291,11 +298,18 @@ def _read(data: DataSettings, sources: dict[str, str]) -> tuple[Texts, Texts, st
         raise DataError(
             f"{source}: must hold at least 10 texts, to hold one out (or give --train and --valid): got {len(first)}"
         )
-    by_class = sorted(range(len(first)), key=lambda i: first.labels[i])  # type: ignore[index]
-    held_out = set(by_class[9::10])
-    kept = [i for i in range(len(first)) if i not in held_out]
-    if len({first.labels[i] for i in kept}) < len(classes):
-        raise DataError(f"{source}: must hold at least two texts of each class, to hold a tenth out")
+    by_class: defaultdict[str, list[int]] = defaultdict(list)
+    for row, label in enumerate(first.labels):
+        by_class[label].append(row)
+    # Small classes together, where no class has ten texts.
+    parts = [rows for rows in by_class.values() if len(rows) >= 10] or [sorted(chain(*by_class.values()))]
+    held_out = {row for rows in parts for row in rows[9::10]}
+    kept = [row for row in range(len(first)) if row not in held_out]
+    lost = sorted({first.labels[row] for row in held_out} - {first.labels[row] for row in kept})
+    if lost:
+        raise DataError(
+            f"{source}: must hold at least two texts of each class, to hold a tenth out: got one of {lost[0]!r}"
+        )
     name = f"every tenth text of each class of {source}, {len(held_out):,} texts"
     return first.select(kept), first.select(sorted(held_out)), name
 
@@ -325,6 +339,8 @@ def _build(settings: ModelSettings, cutting: Cutting, classes: int) -> Ensemble:
                     pooling_heads=s.pooling_heads, classes=classes, token_dropout=s.token_dropout, dropout=s.output_dropout,
                 )
             )  # fmt: skip
+    except SettingsError:
+        raise
     except ValueError as error:
         raise SettingsError(f"[model]: {error}") from None
     return Ensemble(members)

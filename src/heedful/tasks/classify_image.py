@@ -283,7 +283,7 @@ def predict(run: RunFolder, chunks: Iterable[Sequence[str | Path | BinaryIO]]) -
         yield from classifier.predict(chunk)
 
 
-def read_inputs(source: str) -> list[str]:
+def read_inputs(run: RunFolder, source: str) -> list[str]:
     """The inputs that a file, a folder or an archive holds."""
     return [source]
 

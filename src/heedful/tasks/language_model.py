@@ -213,7 +213,11 @@ def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
     writer, text = load(run), read_plain(source)
     training, *_ = _read(run.about()["data"])
     settings = read_settings(Settings, run.config())
-    return {"on": f"{len(text):,} characters", "characters": len(text)} | _judged(writer, settings, training, text)
+    on, unknown = f"{len(text):,} characters", writer.unknown(text)
+    if unknown:
+        share = sum(map(text.count, unknown)) / len(text)
+        on += f", of which {100 * share:.1f} % are of {len(unknown):,} kinds that the model does not know"
+    return {"on": on, "characters": len(text)} | _judged(writer, settings, training, text)
 
 
 def predict(
@@ -237,7 +241,7 @@ def predict(
         first += len(chunk)
 
 
-def read_inputs(source: str) -> Iterator[str]:
+def read_inputs(run: RunFolder, source: str) -> Iterator[str]:
     """The prompts, or texts with gaps, of a file: one a line."""
     return (line for _, line in lines(source))
 

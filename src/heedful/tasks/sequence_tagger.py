@@ -62,8 +62,9 @@ class SequenceTagger:
         self.labels = {column: tuple(names) for column, names in labels.items()}
         self.column = next(iter(self.labels))
 
-    def predict(self, sentences: Sequence[str | Sequence[str]]) -> list[Prediction]:
-        """The labels of each sentence: a text, which is split into words and signs, or a list of words."""
+    def predict(self, sentences: str | Sequence[str | Sequence[str]]) -> list[Prediction]:
+        """The labels of a sentence, or of each of several: a text, which is split into words and signs, or a list of words."""
+        sentences = [sentences] if isinstance(sentences, str) else sentences
         words = [split_words(given) if isinstance(given, str) else tuple(given) for given in sentences]
         return self.predict_sentences([sentence_of(each) for each in words])
 
@@ -172,9 +173,13 @@ def _accuracy(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]
 
 
 def _block(sentence: Sentence, labels: Sequence[str], column: str, form: str) -> str:
+    """The sentence in the form of its file; in rows of words and labels where that cannot hold such labels."""
     if not sentence.words:
         return ""
-    if form == "conllu":
+    number = int(column) if column.isdigit() else None
+    if form == "conllu" and number is None:
         return write_conllu(sentence, {column: labels}).removesuffix("\n")
-    number = int(column) if form == "columns" and column.isdigit() else None
-    return write_columns(sentence, labels, number).removesuffix("\n")
+    if form != "columns" or number is None:
+        return write_columns(sentence_of(sentence.words), labels).removesuffix("\n")
+    there = min(len(row.split()) for row in sentence.block if row.strip() and not row.startswith("-DOCSTART-"))
+    return write_columns(sentence, labels, number if number <= there else None).removesuffix("\n")

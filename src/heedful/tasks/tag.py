@@ -11,7 +11,7 @@ view         what each word attended to
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,12 +45,12 @@ _NONE = -100  # where there is no word
 class DataSettings(Section):
     """Which labels."""
 
-    column: str = Field(
+    column: str | int = Field(
         "",
         description="the labels: a column's name in CoNLL-U (UPOS, XPOS, a feature such as Number), its number elsewhere; "
         "nothing: UPOS, or the last one",
     )
-    also: tuple[str, ...] = Field(
+    also: tuple[str | int, ...] = Field(
         ("auto",),
         description="further columns that are learned beside it; auto: XPOS, FEATS and DEPREL of CoNLL-U, where they are",
     )
@@ -169,8 +169,9 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
     parameters = sum(p.numel() for p in model.parameters())
     words = sum(len(s.words) for s in training.sentences)
     also = f" (and {', '.join(list(labels)[1:])})" if len(labels) > 1 else ""
+    shown = f"column {column}" if column.isdigit() else column
     console.out(
-        f"{len(training.sentences):,} sentences of {words:,} words to train on, {len(labels[column])} labels in {column}{also}; "
+        f"{len(training.sentences):,} sentences of {words:,} words to train on, {len(labels[column])} labels in {shown}{also}; "
         f"held out: {held_out}\ntagger, {parameters:,} parameters",
         highlight=False,
     )
@@ -243,8 +244,8 @@ def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
     """Measures a finished run on labelled sentences, beside baselines fitted on the training sentences in the same run."""
     tagger = load(run)
     settings = read_settings(Settings, run.config())
-    tagged = read_tagged(source, settings.data.column or None)
-    _check_known(tagged, tagged.column or tagger.column, tagger.labels[tagger.column])
+    tagged = _as(tagger.column, read_tagged(source, settings.data.column or None))
+    _check_known(tagged, tagger.column, tagger.labels[tagger.column])
     check_longest(tagged.sentences, tagger.longest)
     training, *_ = _read(settings, run.about()["data"])
     sizes = _sizes(tagged)
@@ -258,13 +259,22 @@ def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
 
 def predict(run: RunFolder, chunks: Iterable[Sequence[str | tuple[Sentence, str]]]) -> Iterator[Prediction]:
     """Predictions in the order of the inputs, which are texts or what `read_inputs` gives."""
-    tagger = load(run)
+    tagger, number = load(run), 0
     for chunk in chunks:
-        given = [(sentence_of(split_words(item)), "text") if isinstance(item, str) else item for item in chunk]
-        yield from tagger.predict_sentences([sentence for sentence, _ in given], given[0][1])
+        given, form = [], "text"
+        for item in chunk:
+            number += 1
+            if isinstance(item, str):
+                given.append(replace(sentence_of(split_words(item)), place=f"input {number}"))
+            else:
+                given.append(item[0])
+                form = item[1]
+        fit = next((i for i, sentence in enumerate(given) if len(sentence.words) > tagger.longest), len(given))
+        yield from tagger.predict_sentences(given[:fit], form)
+        check_longest(given[fit:], tagger.longest)
 
 
-def read_inputs(source: str) -> Iterator[tuple[Sentence, str]]:
+def read_inputs(run: RunFolder, source: str) -> Iterator[tuple[Sentence, str]]:
     """The sentences of a file, and the form in which they are to be written."""
     tagged = read_tagged(source, labels=False)
     for sentence in tagged.sentences:
@@ -307,22 +317,47 @@ def _read(settings: Settings, sources: dict[str, str]) -> tuple[Tagged, Tagged, 
     source = sources.get("data") or sources["train"]
     also = settings.data.also
     first = read_tagged(source, column, also) if also != ("auto",) else _read_auto(source, column)
+    _check_upos(first)
     check_longest(first.sentences, settings.data.longest)
     if "data" in sources:
         if len(first.sentences) < 10:
             raise DataError(
                 f"{source}: must hold at least 10 sentences, to hold one out (or give --train and --valid): got {len(first.sentences)}"
             )
-        training = tuple(s for i, s in enumerate(first.sentences) if i % 10 != 9)
-        validation = first.sentences[9::10]
+        assert first.column is not None
+        training = [s for i, s in enumerate(first.sentences) if i % 10 != 9]
+        known = set(chain.from_iterable(s.labels[first.column] for s in training))
+        validation = tuple(s for s in first.sentences[9::10] if known.issuperset(s.labels[first.column]))
+        training += [s for s in first.sentences[9::10] if not known.issuperset(s.labels[first.column])]
+        if not validation:
+            raise DataError(
+                f"{source}: its labels must occur more often than once, to hold sentences out: got new ones in each tenth"
+            )
         held_out = f"every tenth sentence of {source}, {len(validation):,} sentences"
-        return Tagged(training, first.form, first.column), Tagged(validation, first.form, first.column), held_out
-    second = read_tagged(sources["valid"], column)
+        return Tagged(tuple(training), first.form, first.column), Tagged(validation, first.form, first.column), held_out
+    assert first.column is not None
+    second = _as(first.column, read_tagged(sources["valid"], column))
     check_longest(second.sentences, settings.data.longest)
     return first, second, f"{sources['valid']}, {len(second.sentences):,} sentences"
 
 
-def _read_auto(source: str, column: str | None) -> Tagged:
+def _as(column: str, tagged: Tagged) -> Tagged:
+    """Sentences of another form, whose column of labels has another name, as if it had this one."""
+    if tagged.column == column:
+        return tagged
+    renamed = (replace(s, labels={column: s.labels[tagged.column or ""]}) for s in tagged.sentences)
+    return Tagged(tuple(renamed), tagged.form, column)
+
+
+def _check_upos(tagged: Tagged) -> None:
+    """Every word has a UPOS, or none has: `_` is what stands where nobody has said one."""
+    for sentence in tagged.sentences if tagged.column == "UPOS" else ():
+        for place, label in zip(sentence.places, sentence.labels["UPOS"], strict=True):
+            if label == "_":
+                raise DataError(f"{place}: must have a UPOS: got '_'")
+
+
+def _read_auto(source: str, column: str | int | None) -> Tagged:
     """With the other columns of CoNLL-U that say something of each word, where the file has them."""
     tagged = read_tagged(source, column)
     also: list[str] = []

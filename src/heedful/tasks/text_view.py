@@ -1,5 +1,6 @@
 """How texts and the attention of models of text become sections of a report."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def classified_section(classifier: "ClassifierOfTexts", text: str) -> AttentionS
     return replace(
         section,
         text=f"{labels[0]}: {_strongest(tokens, spoke)}.",
-        layers=[_said_layer(spoke, section), *layers],
+        layers=[_said_layer(spoke, "for"), _said_layer(spoke, "against"), *map(_of_member, layers)],
         predictions=list(zip(labels, best.values.tolist(), strict=True)),
     )
 
@@ -66,24 +67,30 @@ def _strongest(tokens: Sequence[str], spoke: Tensor, most: int = 6) -> str:
     return "; ".join(parts) or "no word spoke for it"
 
 
-def _said_layer(spoke: Tensor, section: AttentionSection) -> Layer:
-    """What spoke for the class, and what against it, each as shares: two heads over the tokens."""
-    parts = torch.stack([spoke.clamp_min(0), (-spoke).clamp_min(0)])[:, None]  # [2, 1, N]
-    shares = (parts / parts.sum(-1, keepdim=True).clamp_min(1e-12)).numpy()
+def _said_layer(spoke: Tensor, kind: str) -> Layer:
+    """What spoke for the class, or what against it, as shares of both."""
+    part = spoke.clamp_min(0) if kind == "for" else (-spoke).clamp_min(0)
+    shares = (part / spoke.abs().sum().clamp_min(1e-12))[None, None].numpy()  # [1, 1, N]
     cells = min(512, len(spoke))
     grid = np.add.reduceat(shares, np.arange(cells) * len(spoke) // cells, axis=-1)
     return Layer(
-        name="what the tokens said",
-        label="for, against",
-        kind="contribution",
+        name=f"what spoke {kind} it",
+        label=f"spoke {kind} it",
+        kind="words",
         map=grid,
         pairs=Cells(shares),
         queries=1,
         keys=len(spoke),
         rows=1,
         columns=0,
-        facts=[("head 0", "spoke for the class"), ("head 1", "spoke against it")],
     )
+
+
+def _of_member(layer: Layer) -> Layer:
+    """A layer with the number of its member in its label."""
+    member = re.match(r"members\.(\d+)\.", layer.name)
+    pooled = "pooling" if layer.name.endswith("pooling") else layer.label
+    return layer if member is None else replace(layer, label=f"member {member[1]}, {pooled}")
 
 
 def _shortened(text: str, most: int = 80) -> str:

@@ -1,9 +1,11 @@
 """Data sets of Hugging Face, on the hub or in a folder here: `hf:NAMESPACE/NAME/CONFIG:SPLIT`."""
 
 import importlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from heedful._errors import DataError
@@ -124,13 +126,26 @@ def _load(source: str, columns: Sequence[str]) -> Any:
                     )
                 data = data[split]
         else:
-            data = datasets.load_dataset(name, config, split=split)
+            with _quietly():
+                data = datasets.load_dataset(name, config, split=split)
         if columns:
             _check_columns(data, source, columns)
             data = data.select_columns(list(dict.fromkeys(columns)))
     if len(data) == 0:
         raise DataError(f"{printable(source)}: must hold at least one row: got none")
     return data
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the library's lines about each of its attempts: what came of them is said once."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_columns(data: Any, source: str, columns: Sequence[str]) -> None:
