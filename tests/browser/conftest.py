@@ -33,6 +33,14 @@ class Opened:
         """Waits until what was asked for has been drawn."""
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
+    def until(self, function):
+        """Waits until a function of the page says yes. (Playwright's own way evaluates strings there, which the page forbids.)"""
+        for _ in range(200):
+            if self.page.evaluate(function):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"within ten seconds not true: {function}")
+
     def words(self, selector):
         """The text of one element, its hard spaces as plain ones."""
         self.settle()

@@ -26,7 +26,7 @@ def weights(section, layer, head):
 
 
 def drawn(opened):
-    opened.page.wait_for_function("() => document.querySelector('.compare-left canvas').style.height !== ''")
+    opened.until("() => document.querySelector('.compare-left canvas').style.height !== ''")
     opened.settle()
     return opened
 

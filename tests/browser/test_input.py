@@ -256,9 +256,7 @@ def test_small_pictures_of_all_heads_choose_layer_and_head(open_report):
     assert "multiples=all" in address(opened)
     heads = opened.page.locator(".input-head")
     heads.last.scroll_into_view_if_needed()
-    opened.page.wait_for_function(
-        "[...document.querySelectorAll('.input-head .input-number')].every((e) => e.textContent)"
-    )
+    opened.until("[...document.querySelectorAll('.input-head .input-number')].every((e) => e.textContent)")
     shown = [
         float(text.split("\u00a0")[0]) for text in opened.page.locator(".input-head .input-number").all_inner_texts()
     ]

@@ -129,9 +129,7 @@ def test_a_late_curve_does_not_replace_that_of_the_head_chosen_after(open_report
     for _ in range(3):
         opened.page.keyboard.press(".")
         opened.page.keyboard.press("]")
-    opened.page.wait_for_function(
-        "() => document.querySelectorAll('.layers h3')[1].textContent.endsWith('layer 3, head 3')"
-    )
+    opened.until("() => document.querySelectorAll('.layers h3')[1].textContent.endsWith('layer 3, head 3')")
     opened.page.wait_for_timeout(500)  # for what may come late
     name = opened.page.locator(".layers-profiles .layers-most li").first.inner_text().split("\n")[0]
     best = section.layers[3].curves["received"].argmax(-1)
@@ -161,7 +159,7 @@ def test_the_rollout_is_read_and_opens_in_the_map(open_report):
     section, grid = with_rollout(small_section())
     opened = open_report([section], fragment=LAYERS)
     canvas = opened.page.locator(".layers-map")
-    opened.page.wait_for_function("() => document.querySelector('.layers-map').style.height !== ''")
+    opened.until("() => document.querySelector('.layers-map').style.height !== ''")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     opened.page.mouse.move(

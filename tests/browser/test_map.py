@@ -30,7 +30,7 @@ def linked():
 
 def open_map(open_report, section, more="", **options):
     opened = open_report([section], fragment=f"#section-0&view=map{more}", **options)
-    opened.page.wait_for_function("document.querySelector('.map-note').textContent !== ''")
+    opened.until("() => document.querySelector('.map-note').textContent !== ''")
     opened.page.wait_for_timeout(150)
     opened.settle()
     return opened

@@ -17,7 +17,7 @@ def section():
 
 def open_overview(open_report, sections, fragment="#section-0", **options):
     opened = open_report(sections, fragment=fragment, **options)
-    opened.page.wait_for_function(DRAWN)
+    opened.until(DRAWN)
     return opened
 
 

@@ -220,7 +220,7 @@ def test_sections_are_drawn_when_they_come_near_and_all_of_them_for_printing(ope
 
     assert 0 < count_drawn() < 9
     opened.page.emulate_media(media="print", color_scheme="dark")
-    opened.page.wait_for_function("() => document.documentElement.classList.contains('printing')")
+    opened.until("() => document.documentElement.classList.contains('printing')")
     assert count_drawn() == 9
     assert opened.page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not opened.page.locator("nav").is_visible()
