@@ -38,7 +38,7 @@ def check_operands(query: Tensor, key: Tensor, value: Tensor | None = None) -> S
             f"the number of heads of `query` must be a multiple of that of `key`: got {q[-3]} and {k[-3]}."
         )
     try:
-        lead = torch.broadcast_shapes(q[:-3], k[:-3], v[:-3])
+        lead = q[:-3] if q[:-3] == k[:-3] == v[:-3] else torch.broadcast_shapes(q[:-3], k[:-3], v[:-3])
     except RuntimeError:
         raise ValueError(
             f"the leading axes of `query`, `key` and `value` must broadcast: got {_sizes(q[:-3], k[:-3], v[:-3])}."
@@ -53,11 +53,9 @@ def autocasts(tensor: Tensor) -> bool:
 
 def check_broadcasts(name: str, tensor: Tensor, shape: Shape, axes: str = "[..., H, N, M]") -> None:
     """Checks that `tensor` broadcasts to `shape` without making it larger."""
-    try:
-        fits = torch.broadcast_shapes(tensor.shape, shape) == torch.Size(shape)
-    except RuntimeError:
-        fits = False
-    if not fits:
+    pairs = zip(reversed(tensor.shape), reversed(shape), strict=False)
+    # Not by `torch.broadcast_shapes`, whose first call imports sympy: half a second.
+    if tensor.dim() > len(shape) or not all(n in (1, m) for n, m in pairs):
         raise ValueError(f"{name} must broadcast to {axes} = {list(shape)}: got {list(tensor.shape)}.")
 
 

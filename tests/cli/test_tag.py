@@ -107,6 +107,7 @@ def test_spans_are_measured_as_spans(heedful, tmp_path):
     assert list(metrics["measures"])[:3] == ["span F1", "span precision", "span recall"]
     assert metrics["measures"]["span F1"] >= 0.6
     assert set(metrics["spans"]) == {"THING"}
+    assert all(name.endswith(", span F1") for name in metrics["baselines"])
     out = heedful("predict", folder, "--data", data, "--format", "data").out
     assert [line.split(" ")[0] for line in out.splitlines()] == [
         line.split(" ")[0] for line in data.read_text().splitlines()

@@ -129,7 +129,7 @@ def baselines(training: Tagged, tagged: Tagged, tagger: SequenceTagger) -> dict[
         [s.words for s in tagged.sentences],
     )
     if is_bio(chain.from_iterable(truth)):
-        return {name: score_spans(truth, labels).overall.f1 for name, labels in guessed.items()}
+        return {f"{name}, span F1": score_spans(truth, labels).overall.f1 for name, labels in guessed.items()}
     return {name: _accuracy(truth, labels) for name, labels in guessed.items()}
 
 
