@@ -1,0 +1,87 @@
+"""Cross entropy of many features against a large vocabulary, whose logits are never stored all at once."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from heedful._checks import check_fraction
+from heedful._types import Float, Int, Tensor
+
+_ROOM = 2**19  # logits of a part: more of them leave the processor's cache between the passes over them
+
+
+def linear_cross_entropy(
+    x: Float[Tensor, "T D"], weight: Float[Tensor, "V D"], targets: Int[Tensor, "T"], label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """The sum of the cross entropies of `x @ weight.T`, as `F.linear` and `F.cross_entropy` give it.
+
+    The logits `[T, V]` are made some rows at a time; their gradient is known at once, so that a part of it, too, is gone when the
+    next one begins. What is stored is as large as `x` and `weight`.
+
+    Args:
+        x: features.
+        weight: a row for each class.
+        targets: the right class of each feature.
+        label_smoothing: the share of each target that is spread over all classes.
+
+    Raises:
+        ValueError: shapes do not fit, or `label_smoothing` is no fraction.
+
+    Example:
+        >>> x, weight, targets = torch.randn(7, 4), torch.randn(9, 4), torch.arange(7)
+        >>> expected = F.cross_entropy(x @ weight.T, targets, reduction="sum")
+        >>> torch.allclose(linear_cross_entropy(x, weight, targets), expected)
+        True
+
+    Source: the label smoothing: Szegedy et al. 2016, section 7.
+    """
+    check_fraction("label_smoothing", label_smoothing)
+    if len(x) != len(targets) or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"`x` must be [{len(targets)}, {weight.shape[1]}] to fit `targets` and `weight`: got {list(x.shape)}."
+        )
+    total: Tensor = _LinearCrossEntropy.apply(x, weight, targets, label_smoothing)
+    return total
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        wanted = ctx.needs_input_grad[:2]
+        # Half precision would lose the small probabilities of a large vocabulary.
+        with torch.autocast(x.device.type, enabled=False):
+            full, matrix = (t.float() if t.itemsize < 4 else t for t in (x, weight))
+            total, grads = _parts(full, matrix, targets, smoothing, wanted)
+        ctx.grads = [None if g is None else g.to(t.dtype) for g, t in zip(grads, (x, weight), strict=True)]
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        return *(None if grad is None else grad * outer[0].to(grad.dtype) for grad in ctx.grads), None, None
+
+
+def _parts(
+    x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, wanted: tuple[bool, bool]
+) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    # A probability is e / norm. The division, and what label smoothing takes from every class alike, are left to the small
+    # factors of the products: each pass over the logits costs as much as a third of a product.
+    uniform = smoothing / len(weight)
+    every = weight.sum(0)  # [D]
+    total = -uniform * (x @ every).sum()
+    x_grad = torch.empty_like(x) if wanted[0] else None
+    weight_grad = (-uniform * x.sum(0)).expand_as(weight).clone() if wanted[1] else None
+    size = max(_ROOM // len(weight), 1)
+    for part, right, begin in zip(x.split(size), targets.split(size), range(0, len(x), size), strict=False):
+        logits = F.linear(part, weight)  # [t, V]
+        of_right = logits.gather(1, right[:, None])
+        largest = logits.amax(1, keepdim=True)
+        e = logits.sub_(largest).exp_()
+        norm = e.sum(1, keepdim=True)
+        total += (largest + norm.log() - (1 - smoothing) * of_right).sum()
+        e.scatter_add_(1, right[:, None], (smoothing - 1) * norm)
+        if x_grad is not None:
+            x_grad[begin : begin + len(part)] = (e @ weight) / norm - uniform * every
+        if weight_grad is not None:
+            weight_grad.addmm_(e.T, part / norm)
+    return total, (x_grad, weight_grad)
