@@ -2,14 +2,21 @@
 
 from heedful.models.language_model import LanguageModel, language_model
 from heedful.models.sampling import Filled, fill, generate
+from heedful.models.search import Hypothesis, beam_search, sample
+from heedful.models.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
 from heedful.models.vit import VisionTransformer, vision_transformer
 
 __all__ = [
     "Filled",
+    "Hypothesis",
     "LanguageModel",
+    "SequenceToSequence",
     "VisionTransformer",
+    "beam_search",
     "fill",
     "generate",
     "language_model",
+    "sample",
+    "sequence_to_sequence",
     "vision_transformer",
 ]

@@ -1,6 +1,7 @@
 """Encoders by the names of their parts, for models of sequences: one table an axis."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from heedful.nn import (
     LearnedRelativeBias,
     RotaryPositions,
     SinusoidalPositions,
+    TransformerDecoder,
     TransformerEncoder,
 )
 from heedful.ops import (
@@ -28,7 +30,6 @@ from heedful.ops import (
     Local,
     Normalizer,
     Pattern,
-    RelativeBias,
     ScaledDot,
     Score,
     entmax15,
@@ -39,6 +40,7 @@ from heedful.ops import (
     softmax1,
     sparsemax,
 )
+from heedful.ops.biases import log_buckets
 
 ScoreName = Literal["scaled-dot", "dot", "general", "additive", "cosine"]
 NormalizerName = Literal["softmax", "softmax1", "entmax15", "sparsemax", "relu", "sigmoid", "proportional"]
@@ -62,7 +64,21 @@ NORMALIZERS: dict[NormalizerName, Normalizer] = {
 }
 
 
+_Absolute = LearnedPositions | SinusoidalPositions
+_Relative = RotaryPositions | LearnedRelativeBias | LearnedALiBi | ALiBi
 _NEIGHBORS = (-1, 1, 0, -2, 2)
+
+
+class Decoder(NamedTuple):
+    """A decoder, and what says to its input where things stand.
+
+    Attributes:
+        positions: is added to the input; None where the decoder itself knows the distances, or nobody.
+        layers: the decoder.
+    """
+
+    positions: _Absolute | None
+    layers: TransformerDecoder
 
 
 class Encoder(NamedTuple):
@@ -73,7 +89,7 @@ class Encoder(NamedTuple):
         layers: the encoder.
     """
 
-    positions: LearnedPositions | SinusoidalPositions | None
+    positions: _Absolute | None
     layers: TransformerEncoder
 
 
@@ -113,10 +129,50 @@ def build_encoder(
         >>> build_encoder(width=8, heads=2, layers=1, hidden=16, score="additive").layers(torch.randn(1, 5, 8)).shape
         torch.Size([1, 5, 8])
     """
+    absolute, relative = _positions(positions, width, heads, longest, align)
+    encoder = TransformerEncoder(
+        width, heads, layers, hidden=hidden, dropout=dropout, drop_path=drop_path, norm=norm,
+        score=SCORES[score](heads, width // heads), normalize=NORMALIZERS[normalize], positions=relative,
+    )  # fmt: skip
+    return Encoder(absolute, encoder)
+
+
+def build_decoder(
+    *,
+    width: int,
+    heads: int,
+    layers: int,
+    hidden: int,
+    dropout: float = 0.0,
+    norm: Literal["pre", "post"] = "pre",
+    score: ScoreName = "scaled-dot",
+    normalize: NormalizerName = "softmax",
+    positions: PositionName = "rotary",
+    longest: int = 1024,
+) -> Decoder:
+    """Builds a decoder for sequences; the arguments are those of `build_encoder`.
+
+    Example:
+        >>> decoder = build_decoder(width=8, heads=2, layers=1, hidden=16).layers
+        >>> decoder(torch.randn(1, 3, 8), torch.randn(1, 5, 8)).shape
+        torch.Size([1, 3, 8])
+    """
+    absolute, relative = _positions(positions, width, heads, longest, "end")
+    decoder = TransformerDecoder(
+        width, heads, layers, hidden=hidden, dropout=dropout, norm=norm, score=SCORES[score](heads, width // heads),
+        normalize=NORMALIZERS[normalize], positions=relative,
+    )  # fmt: skip
+    return Decoder(absolute, decoder)
+
+
+def _positions(
+    name: PositionName, width: int, heads: int, longest: int, align: Literal["end"] | None
+) -> tuple[_Absolute | None, _Relative | None]:
+    """What is added to the input, or what the attention itself knows."""
     check_divides("heads", heads, "width", width)
-    absolute: LearnedPositions | SinusoidalPositions | None = None
-    relative: RotaryPositions | LearnedRelativeBias | LearnedALiBi | ALiBi | None = None
-    match positions:
+    absolute: _Absolute | None = None
+    relative: _Relative | None = None
+    match name:
         case "rotary":
             relative = RotaryPositions(width // heads)
         case "learned":
@@ -125,27 +181,28 @@ def build_encoder(
             absolute = SinusoidalPositions(width)
         case "relative":
             relative = LearnedRelativeBias(heads, 32, buckets="log", align=align)
-            _look_at_neighbors(relative)
+            _look_near(relative)
         case "alibi":
             relative = ALiBi(heads, align)
         case "learned-alibi":
             relative = LearnedALiBi(heads, align=align)
-    encoder = TransformerEncoder(
-        width, heads, layers, hidden=hidden, dropout=dropout, drop_path=drop_path, norm=norm,
-        score=SCORES[score](heads, width // heads), normalize=NORMALIZERS[normalize], positions=relative,
-    )  # fmt: skip
-    return Encoder(absolute, encoder)
+    return absolute, relative
 
 
-def _look_at_neighbors(layer: LearnedRelativeBias) -> None:
-    """Heads begin by looking at the token before, the one after, themselves ...: what is near is found at once."""
+def _look_near(layer: LearnedRelativeBias) -> None:
+    """Heads begin by looking at what is near, and each at one neighbour most, so that far away is reached for where it pays.
+
+    The weight of a distance d falls as (1 + d)^-1.5: however long the text is, all that is far has little together.
+    """
     heads, entries = layer.table.shape
-    numbers = torch.arange(float(entries)).expand(heads, -1)  # a bias that says which bucket a distance has
-    bias = RelativeBias(numbers, layer.buckets, layer.farthest, layer.two_sided, "start")
+    bucket_of = partial(log_buckets, count=entries, farthest=layer.farthest, two_sided=layer.two_sided)
+    distances = torch.arange(-layer.farthest, layer.farthest + 1)
+    buckets = bucket_of(distances)
+    sums = torch.zeros(entries).index_add_(0, buckets, distances.abs().float())
     with torch.no_grad():
-        for head, distance in enumerate(_NEIGHBORS[:heads]):
-            bucket = bias.at(torch.tensor([[2]]), torch.tensor([[2 + distance]]), (heads, 5, 5))[head]
-            layer.table[head, int(bucket)] += 2.0
+        layer.table.sub_(1.5 * (sums / buckets.bincount(minlength=entries).clamp_min(1)).log1p())
+        for head, bucket in enumerate(bucket_of(torch.tensor(_NEIGHBORS[:heads])).tolist()):
+            layer.table[head, bucket] += 2.0
 
 
 def visible(window: int, *, causal: bool = False) -> Pattern:

@@ -87,7 +87,7 @@ def generate(
     caches = model.encoder.caches() if use_cache else None
     steps = PlainSteps(model) if use_cache and PlainSteps.fits(model) else None
     begin = -1
-    with _evaluating(model):
+    with evaluating(model):
         for position in range(shortest, longest + tokens):
             if position in ends:
                 kept = (starts + tokens > position).nonzero()[:, 0]
@@ -286,7 +286,7 @@ def fill(model: LanguageModel, ids: Sequence[int], mask: int, *, rounds: int = 1
     _check_prompts(model, [ids])
     text = torch.as_tensor(ids, device=model.embedding.weight.device).clone()
     taken: dict[int, float] = {}
-    with _evaluating(model):
+    with evaluating(model):
         for left in range(rounds, 0, -1):
             gaps = [place for place in places if place not in taken]
             chances = _of_gaps(model, text, gaps, [*never, mask])
@@ -316,7 +316,7 @@ def _of_gaps(
 
 
 @contextmanager
-def _evaluating(model: LanguageModel) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Without dropout and without gradients."""
     training = model.training
     model.eval()

@@ -1,0 +1,150 @@
+import itertools
+
+import pytest
+import torch
+
+from heedful.models import beam_search, sample
+from heedful.models.text_classifier import Pieces
+from tests.models.test_sequence_to_sequence import END, KINDS, SOURCE, VOCABULARY, small
+
+TOKENS = [token for token in range(VOCABULARY) if token not in (END, 0, 1)]
+EVERY = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+
+
+def alone(row):
+    return Pieces(SOURCE.tokens[row : row + 1, : SOURCE.lengths[row]], SOURCE.lengths[row : row + 1])
+
+
+def every_target(model, row, longest, penalty):
+    """All targets of up to so many tokens with their scores, the best first."""
+    found = []
+    for length in range(longest):
+        targets = list(itertools.product(TOKENS, repeat=length))
+        source = Pieces(*(part.repeat(len(targets), *[1] * (part.dim() - 1)) for part in alone(row)))
+        with torch.no_grad():
+            asked = torch.tensor([[*target, END] for target in targets])
+            logs = model(source, torch.tensor([[END, *target] for target in targets]))
+        totals = logs.gather(-1, asked[..., None])[..., 0].sum(1)
+        found += [
+            (total / ((6 + length) / 6) ** penalty, list(target))
+            for total, target in zip(totals.tolist(), targets, strict=True)
+        ]
+    return sorted(found, key=lambda one: -one[0])
+
+
+@EVERY
+def test_a_wide_beam_finds_the_best_of_all_targets(options):
+    model, penalty = small(**options), len(options) / 2  # 0 to 1.5
+    found = beam_search(model, SOURCE, 3, beams=330, length_penalty=penalty, never=[0, 1])
+    for row in range(3):
+        best = every_target(model, row, 3, penalty)[:3]
+        complete = [one for one in found[row] if one.complete]
+        assert [one.tokens for one in complete[:3]] == [tokens for _, tokens in best]
+        torch.testing.assert_close(
+            torch.tensor([one.score for one in complete[:3]]),
+            torch.tensor([score for score, _ in best]),
+            atol=1e-5,
+            rtol=0,
+        )
+
+
+@EVERY
+@pytest.mark.parametrize("beams", [1, 3])
+def test_texts_together_are_written_as_alone(options, beams):
+    model = small(**options)
+    together = beam_search(model, SOURCE, [6, 4, 5], beams=beams)
+    for row, longest in enumerate([6, 4, 5]):
+        (one,) = beam_search(model, alone(row), longest, beams=beams)
+        assert [h.tokens for h in one] == [h.tokens for h in together[row]]
+        assert [h.complete for h in one] == [h.complete for h in together[row]]
+        assert max(len(h.tokens) for h in one) <= longest
+
+
+def test_greedy_search_takes_the_most_probable_token_each_time():
+    model = small(score="additive")
+    for row in range(3):
+        ((one,),) = beam_search(model, alone(row), 5, beams=1)
+        tokens = []
+        while len(tokens) < 5:
+            with torch.no_grad():
+                token = int(model(alone(row), torch.tensor([[END, *tokens]]))[0, -1].argmax())
+            if token == END:
+                break
+            tokens.append(token)
+        assert one.tokens == tokens
+        assert one.complete == (len(tokens) < 5)
+
+
+def test_a_text_that_the_limit_cuts_off_says_so():
+    model = small()
+    with torch.no_grad():  # the end becomes the least probable token
+        model.embedding.weight[END] = 0
+        model.decoder.norm.bias.add_(model.embedding.weight[5] * 50)
+    ((best, *_), *_) = beam_search(model, SOURCE, 3, beams=2)
+    assert not best.complete
+    assert len(best.tokens) == 3
+    ((drawn,), *_) = sample(model, SOURCE, 3)
+    assert not drawn.complete
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_no_sequence_stands_twice(n):
+    model = small()
+    found = beam_search(model, SOURCE, 12, beams=3, no_repeat=n) + sample(model, SOURCE, 12, samples=4, no_repeat=n)
+    texts = [one.tokens for several in found for one in several]
+    assert any(len(text) > n for text in texts)
+    for text in texts:
+        parts = [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
+        assert len(parts) == len(set(parts))
+
+
+def test_what_is_forbidden_is_not_written():
+    found = beam_search(small(), SOURCE, 8, beams=4, never=[0, 1, 5, 6, 7])
+    assert {token for several in found for one in several for token in one.tokens} <= {2, 4, 8}
+
+
+def test_what_is_drawn_depends_on_seed_and_number_alone():
+    model = small(copy=True)
+    together = sample(model, SOURCE, 6, samples=2, seed=5)
+    assert together != sample(model, SOURCE, 6, samples=2, seed=6)
+    for row in range(3):
+        assert [h.tokens for h in sample(model, alone(row), 6, samples=2, seed=5, numbers=[row])[0]] == [
+            h.tokens for h in together[row]
+        ]
+
+
+def test_drawn_tokens_have_their_probabilities():
+    model = small()
+    source = alone(0)
+    drawn = [h.tokens[0] if h.tokens else END for h in sample(model, source, 1, samples=4000)[0]]
+    shares = torch.bincount(torch.tensor(drawn), minlength=VOCABULARY) / 4000
+    with torch.no_grad():
+        expected = model(source, torch.tensor([[END]]))[0, 0].exp()
+    torch.testing.assert_close(shares.double(), expected, atol=0.03, rtol=0)
+    bold = sample(model, source, 4, samples=2, temperature=0.0)[0]
+    assert bold[0].tokens == beam_search(model, source, 4, beams=1)[0][0].tokens
+
+
+def test_the_model_goes_on_training_afterwards():
+    model = small().train()
+    beam_search(model, SOURCE, 2)
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beams": 0}, "`beams` must be positive: got 0."),
+        ({"length_penalty": -1.0}, "`length_penalty` must be a number from 0: got -1.0."),
+        ({"no_repeat": -1}, "`no_repeat` must be at least 0: got -1."),
+        ({"longest": 0}, "`longest` must be positive: got 0."),
+        ({"longest": [3, 3]}, "`longest` must be a number, or one for each of 3 sources: got 2."),
+    ],
+)
+def test_bad_options(unchecked, options, message):
+    with pytest.raises(ValueError, match=message):
+        beam_search(small(), SOURCE, **{"longest": 3, **options})
+    if "no_repeat" not in options and "longest" not in options:
+        return
+    with pytest.raises(ValueError, match="`samples` must be positive: got 0."):
+        sample(small(), SOURCE, 3, samples=0)
