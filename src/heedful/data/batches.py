@@ -104,22 +104,25 @@ class ByLength(Sampler[list[int]]):
     to its longest, would hold more than `room` tokens. The cuts are the same in each epoch; the batches come in a random order.
 
     Args:
-        lengths: of the examples, in tokens.
+        lengths: of the examples, in tokens: one of each, or one of each of its sides, the longest of which counts.
         room: the most tokens of a batch; an example that is longer is a batch of its own.
         seed: None: the same order each time, from the shortest to the longest.
 
     Example:
         >>> list(ByLength([5, 2, 9, 2, 5], room=10))
         [[1, 3], [0, 4], [2]]
+        >>> list(ByLength([(5, 3), (2, 4), (2, 1)], room=8))
+        [[2, 1], [0]]
     """
 
-    def __init__(self, lengths: Sequence[int], room: int, seed: int | None = None) -> None:
-        self.lengths, self.seed, self.epoch = np.asarray(lengths), seed, 0
-        self.cuts, begin = [0], 0
-        for end, length in enumerate(np.sort(self.lengths).tolist()):
-            if end > begin and (end - begin + 1) * length > room:
+    def __init__(self, lengths: Sequence[int] | Sequence[Sequence[int]], room: int, seed: int | None = None) -> None:
+        self.lengths: NDArray[np.integer] = np.asarray(lengths).reshape(len(lengths), -1)  # [examples, sides]
+        self.seed, self.epoch, self.cuts, begin, longest = seed, 0, [0], 0, 0
+        for end, own in enumerate(self.lengths[self._order(None)].max(1, initial=0).tolist()):
+            longest = max(longest, own)
+            if end > begin and (end - begin + 1) * longest > room:
                 self.cuts.append(end)
-                begin = end
+                begin, longest = end, own
         self.cuts.append(len(self.lengths))
 
     def set_epoch(self, epoch: int) -> None:
@@ -127,13 +130,9 @@ class ByLength(Sampler[list[int]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = np.arange(len(self))
-        if self.seed is None:
-            order = np.argsort(self.lengths, kind="stable")
-        else:
-            random = _random(self.seed, self.epoch)
-            order = np.lexsort([torch.randperm(len(self.lengths), generator=random).numpy(), self.lengths])
-            batches = torch.randperm(len(self), generator=random).numpy()
+        random = None if self.seed is None else _random(self.seed, self.epoch)
+        order = self._order(random)
+        batches = np.arange(len(self)) if random is None else torch.randperm(len(self), generator=random).numpy()
         for batch in batches.tolist():
             yield order[self.cuts[batch] : self.cuts[batch + 1]].tolist()
 
@@ -142,9 +141,16 @@ class ByLength(Sampler[list[int]]):
 
     def real(self) -> float:
         """Which share of the tokens that are computed is no padding."""
-        lengths: NDArray[np.integer] = np.sort(self.lengths)
-        computed = sum(int(lengths[b - 1]) * (b - a) for a, b in zip(self.cuts, self.cuts[1:], strict=False))
-        return float(lengths.sum() / max(computed, 1))
+        ordered = self.lengths[self._order(None)]
+        computed = sum(int(ordered[a:b].max(0).sum()) * (b - a) for a, b in zip(self.cuts, self.cuts[1:], strict=False))
+        return float(self.lengths.sum() / max(computed, 1))
+
+    def _order(self, random: torch.Generator | None) -> NDArray[np.integer]:
+        """By the lengths of the first side, then by those of the next; equal ones in a random order, or in their own."""
+        ties = np.arange(len(self.lengths))
+        if random is not None:
+            ties = torch.randperm(len(self.lengths), generator=random).numpy()
+        return np.lexsort([ties, *self.lengths.T[::-1]])
 
 
 def _random(seed: int, epoch: int) -> torch.Generator:

@@ -47,6 +47,8 @@ def test_names(write, name):
         ("a,b\nc,d\n", ("text", "label"), [("a", "b"), ("c", "d")]),
         ("a\nb\n", ("text",), [("a",), ("b",)]),
         ("a,b\nc,d\n", ("label", "text"), [("b", "a"), ("d", "c")]),
+        ("a,b\nc,d\n", ("source", "target"), [("a", "b"), ("c", "d")]),
+        ("a,b\nc,d\n", ("target", "source"), [("b", "a"), ("d", "c")]),
         ("a,b,e\nc,d,f\n", (3, 1), [("e", "a"), ("f", "c")]),
         ("a,b,e\nc,d,f\n", ("3", "1"), [("e", "a"), ("f", "c")]),
         ("a,b,e\nc,d,f\n", ("e", "1"), [("f", "c")]),
@@ -69,6 +71,7 @@ def test_header_or_not(write, content, columns, expected):
         ),
         ("a,b\n", ("text",), ":1: must have a column 'text': got 'a', 'b'"),
         ("a\n", ("text", "label"), ":1: must have a column 'text': got 'a'"),
+        ("a,b\n", ("text", "target"), ":1: must have a column 'text': got 'a', 'b'"),
         ("text,stars\n", ("text", "label"), ":1: must have a column 'label': got 'text', 'stars'"),
         (
             "texts,stars\n",

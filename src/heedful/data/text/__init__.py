@@ -1,5 +1,7 @@
 from heedful.data.text.columns import read_columns, write_columns
 from heedful.data.text.conllu import read_conllu, write_conllu
+from heedful.data.text.dates import Written, written_dates
+from heedful.data.text.pairs import Pairs, read_pairs, read_sources
 from heedful.data.text.plain import read_plain
 from heedful.data.text.sentences import Sentence
 from heedful.data.text.spans import Score, Span, SpanScores, find_spans, is_bio, score_spans
@@ -11,6 +13,7 @@ from heedful.data.text.tokenizers import load as load_tokenizer
 
 __all__ = [
     "Characters",
+    "Pairs",
     "Row",
     "Score",
     "Sentence",
@@ -19,12 +22,15 @@ __all__ = [
     "Subwords",
     "Tagged",
     "Texts",
+    "Written",
     "find_spans",
     "is_bio",
     "load_tokenizer",
     "read_columns",
     "read_conllu",
+    "read_pairs",
     "read_plain",
+    "read_sources",
     "read_table",
     "read_tagged",
     "read_texts",
@@ -32,4 +38,5 @@ __all__ = [
     "write_columns",
     "write_conllu",
     "write_tagged",
+    "written_dates",
 ]

@@ -15,6 +15,7 @@ from heedful.data.text._lines import quoted, quoted_all
 __all__ = ["Address", "address", "is_hub"]
 
 _PREFIX = "hf:"
+_TRANSLATION = "translation"
 
 
 class Address(NamedTuple):
@@ -58,8 +59,16 @@ def address(source: str) -> Address:
 
 
 def hub_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The place of each row, and its value in each of these columns."""
-    data = _load(source, columns)
+    """The place of each row, and its value in each of these columns.
+
+    What is no column is looked for in the column `translation`, where data sets of translation have their languages.
+    """
+    data = _load(source, ())
+    if _TRANSLATION in data.features and not any(column in data.features for column in columns):
+        data = data.select_columns([_TRANSLATION]).flatten()
+        columns = [f"{_TRANSLATION}.{column}" for column in columns]
+    _check_columns(data, source, columns)
+    data = data.select_columns(list(dict.fromkeys(columns)))
     features = [data.features[column] for column in columns]
     for number, row in enumerate(data):
         place = f"{printable(source)}[{number}]"

@@ -13,6 +13,7 @@ from heedful.data.text._lines import LONGEST, lines, quoted, quoted_all, shown_p
 __all__ = ["Row", "read_table"]
 
 DEFAULTS = ("text", "label")
+PAIR_DEFAULTS = ("source", "target")
 
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
@@ -37,8 +38,8 @@ def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> I
     Whether the first row of a .csv or .tsv is a header:
     - It is one where it holds all the wanted names.
     - It is none, and all rows are data, where the columns are wanted by number alone.
-    - It is none where the names are those that nobody chose, "text" and "label", neither stands in it, and there are
-      exactly as many columns as wanted: these are taken in order, the text first.
+    - It is none where the names are those that nobody chose, "text" and "label" or "source" and "target", neither
+      stands in it, and there are exactly as many columns as wanted: these are taken in order, text and source first.
     - Anything else is an error that lists the columns that there are.
 
     Args:
@@ -111,8 +112,9 @@ def _places(wanted: Sequence[str | int], first: list[str], place: str) -> tuple[
     there = [name.strip().lower() for name in first]
     names = [column.strip().lower() for column in wanted if isinstance(column, str)]
     missing = [name for name in names if name not in there]
-    if len(missing) == len(wanted) == len(first) and set(names) <= set(DEFAULTS):
-        return [sorted(names, key=DEFAULTS.index).index(name) for name in names], False
+    order = next((known for known in (DEFAULTS, PAIR_DEFAULTS) if set(names) <= set(known)), None)
+    if order is not None and len(missing) == len(wanted) == len(first):
+        return [sorted(names, key=order.index).index(name) for name in names], False
     if missing:
         near = difflib.get_close_matches(missing[0], there, n=1)
         hint = f"; did you mean {quoted(near[0])}?" if near else "; name the columns, or number them from 1"
@@ -152,10 +154,11 @@ def _objects(source: str | Path, path: str, wanted: Sequence[str | int]) -> Iter
     for number, line in lines(source):
         place = f"{path}:{number}"
         if line.strip():
-            yield Row(tuple(_value(_object(line, place), name, place) for name in names), place)
+            yield Row(tuple(_value(json_object(line, place), name, place) for name in names), place)
 
 
-def _object(line: str, place: str) -> dict[str, Any]:
+def json_object(line: str, place: str) -> dict[str, Any]:
+    """The object of JSON that a line is; numbers stay as they are written."""
     try:
         # Numbers are kept as they are written: 1.0 stays 1.0, and there is no limit to their digits.
         value = json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
