@@ -28,7 +28,7 @@ def test_it_leaves_a_run_a_report_and_its_figures(shown):
 def test_every_figure_is_in_metrics(shown):
     folder, out = shown
     metrics = json.loads((folder / "metrics.json").read_text())
-    matrix, digits = metrics["matrix"], metrics["digits"]
+    matrix, dates = metrics["matrix"], metrics["dates"]
     assert matrix["positions"] == 4096
     assert matrix["matrix_bytes"] == 4 * 4096**2
     assert 0 < matrix["mean_entropy_nat"] < math.log(4096)
@@ -36,14 +36,12 @@ def test_every_figure_is_in_metrics(shown):
     assert set(matrix["seconds"]) == {"entropy", "received mass", "pooled map"}
     assert max(matrix["largest_error_at_512"].values()) < 1e-4
     assert matrix["peak_memory_bytes"] > 1e7
-    assert digits["pictures"] == 360
-    assert set(digits["measures"]) == {"accuracy", "macro_f1"}
-    assert set(digits["baselines"]) == {"majority", "nearest neighbours", "logistic regression"}
+    assert dates["pairs"] == 1000
+    assert set(dates["measures"]) == {"bleu", "chrf", "right"}
     assert metrics["seconds"] > 0
     for figure in (
         f"{matrix['mean_entropy_nat']:.3f} nat",
-        f"{100 * digits['measures']['accuracy']:5.1f} %",
-        *(f"{100 * value:5.1f} %" for value in digits["baselines"].values()),
+        f"{100 * dates['measures']['right']:5.1f} %",
     ):
         assert figure in out
 
@@ -53,7 +51,7 @@ def test_its_run_is_a_run_like_any_other(shown, heedful):
     about = json.loads((folder / "run" / "run.json").read_text())
     assert about["seed"] == 3
     assert about["command"] == ["heedful", "demo", "--seed", "3"]
-    assert heedful("predict", folder / "run", "digits[:2]").out.count("\n") == 2
+    assert heedful("predict", folder / "run", "5 mars 2020", "2020").out.count("\n") == 2
 
 
 def test_a_folder_that_holds_something_is_refused(refused, shown, tmp_path):

@@ -13,7 +13,8 @@ from cyclopts import Group, Parameter
 from heedful._errors import HeedfulError
 
 _AT_ONCE = 64  # inputs that are taken together, if they are there
-_GENERATION = Group("Options of language-model")
+_DRAWING = Group("Options of tasks that write")
+_SEARCH = Group("Options of translate and summarize")
 
 
 def predict(
@@ -22,12 +23,18 @@ def predict(
     *inputs: str,
     data: str | None = None,
     format: Literal["text", "jsonl", "data"] = "text",
-    tokens: Annotated[int | None, Parameter(group=_GENERATION)] = None,
-    temperature: Annotated[float | None, Parameter(group=_GENERATION)] = None,
-    top_k: Annotated[int | None, Parameter(group=_GENERATION)] = None,
-    top_p: Annotated[float | None, Parameter(group=_GENERATION)] = None,
-    samples: Annotated[int | None, Parameter(group=_GENERATION)] = None,
-    seed: Annotated[int | None, Parameter(group=_GENERATION)] = None,
+    tokens: Annotated[int | None, Parameter(group=_DRAWING)] = None,
+    temperature: Annotated[float | None, Parameter(group=_DRAWING)] = None,
+    top_k: Annotated[int | None, Parameter(group=_DRAWING)] = None,
+    top_p: Annotated[float | None, Parameter(group=_DRAWING)] = None,
+    samples: Annotated[int | None, Parameter(group=_DRAWING)] = None,
+    seed: Annotated[int | None, Parameter(group=_DRAWING)] = None,
+    beams: Annotated[int | None, Parameter(group=_SEARCH)] = None,
+    n_best: Annotated[int | None, Parameter(group=_SEARCH)] = None,
+    length_penalty: Annotated[float | None, Parameter(group=_SEARCH)] = None,
+    no_repeat: Annotated[int | None, Parameter(group=_SEARCH)] = None,
+    scores: Annotated[bool | None, Parameter(group=_SEARCH, negative="")] = None,
+    alignment: Annotated[bool | None, Parameter(group=_SEARCH, negative="")] = None,
 ) -> None:
     """Predict with a trained model: a line for each input, in their order, as soon as it is known.
 
@@ -43,7 +50,7 @@ def predict(
     format
         text: for a person; jsonl: a JSON object a line; data: as the task's data files have it.
     tokens
-        How many to write.
+        How many to write; of what ends by itself, the most of them.
     temperature
         Below 1 bolder, above 1 wilder; 0 always takes the most probable token.
     top_k
@@ -51,9 +58,21 @@ def predict(
     top_p
         Draw among the most probable tokens that have so much probability together.
     samples
-        How many continuations of each prompt.
+        Draw so many texts for each input.
     seed
         Of what is drawn.
+    beams
+        Beginnings that the beam search keeps; 1: greedy.
+    n_best
+        How many texts for each input, the best first: so many lines.
+    length_penalty
+        0 prefers short texts, 1 takes nearly the mean over tokens.
+    no_repeat
+        No sequence of so many tokens stands twice in a text; 0: all may.
+    scores
+        Behind a tab, the log probability of each text for its length.
+    alignment
+        Behind a tab, pairs of words as in 0-0 1-2: of the input, and of the output.
     """
     from heedful.tasks.catalog import task
     from heedful.training.run_folder import RunFolder
@@ -62,7 +81,8 @@ def predict(
     name = run.about()["task"]
     entry = task(name)
     given: dict[str, Any] = {"tokens": tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    given |= {"samples": samples, "seed": seed}
+    given |= {"samples": samples, "seed": seed, "beams": beams, "n_best": n_best, "length_penalty": length_penalty}
+    given |= {"no_repeat": no_repeat, "scores": scores, "alignment": alignment}
     options = {key: value for key, value in given.items() if value is not None}
     for key in options:
         if key not in entry.options:

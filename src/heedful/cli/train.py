@@ -32,7 +32,7 @@ def train(
     out
         The run folder: settings, weights, measures, log, checkpoints.
     data
-        The data, in a form that `heedful tasks` names; a tenth is held out to choose the best epoch. Or give --train and --valid.
+        The data, in a form that `heedful tasks` names; a tenth or less is held out to choose the best epoch. Or give --train and --valid.
     train
         The data to train on.
     valid
@@ -64,6 +64,12 @@ def train(
     module, run, console = entry.load(), RunFolder(out), Console()
     title = f"heedful {task_name}: every setting of this run"
     changed = config is not None or bool(set_)
+
+    def asked(sources: dict[str, str]) -> list[str]:
+        """The settings in words; those that fit embedded data come first, so that any other word outweighs them."""
+        preset = entry.presets.get(sources.get("data", ""), ()) if config is None else ()
+        return [*preset, *set_]
+
     if resume and run.begun():
         about = run.resumable()
         if about["task"] != task_name:
@@ -74,7 +80,8 @@ def train(
             )
         settings = read_settings(module.Settings, run.config())
         if changed and not config_matches(
-            write_settings(read_settings(module.Settings, config, set_), title), write_settings(settings, title)
+            write_settings(read_settings(module.Settings, config, asked(about["data"])), title),
+            write_settings(settings, title),
         ):
             raise RunFolderError(
                 f"{out}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
@@ -96,7 +103,7 @@ def train(
         run.check_new()
         if resume:
             print(f"{out}: no run was begun here; a new one begins.")
-        settings = read_settings(module.Settings, config, set_)
+        settings = read_settings(module.Settings, config, asked(sources))
         prepared = module.prepare(settings, sources, console)
         command = ["heedful", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else ["heedful", "train", task_name]
         run.begin(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heedful.data import Pictures
+from heedful.data.text import Pairs
 
 Labels = Sequence[Sequence[str]]
 
@@ -122,3 +123,20 @@ def _around(sentence: Sequence[str]) -> Iterator[list[str]]:
             "pair " + before.lower() + " " + lower, "before ends " + before[-3:], "after ends " + after[-3:],
             *("ends " + lower[-size:] for size in range(1, 5)), *("begins " + lower[:size] for size in range(1, 4)),
         ]  # fmt: skip
+
+
+def translation_baselines(training: Pairs, held_out: Pairs, *, lowercase: bool) -> dict[str, float]:
+    """BLEU on `held_out` of the sources as they are, and of the target of the training source that is most alike (TF-IDF)."""
+    import numpy as np
+    from sacrebleu.metrics.bleu import BLEU
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
+    known = vectorizer.fit_transform(training.sources)
+    nearest = []
+    for start in range(0, len(held_out), 100):
+        alike = vectorizer.transform(held_out.sources[start : start + 100]) @ known.T
+        nearest += [training.targets[row] for row in alike.argmax(axis=1).A1.tolist()]
+    bleu = BLEU(lowercase=lowercase)
+    found = {"the source as it is": held_out.sources, "target of the nearest training source": nearest}
+    return {name: bleu.corpus_score(texts, [held_out.targets]).score for name, texts in found.items()}

@@ -1,7 +1,7 @@
 """The one table of tasks."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -21,6 +21,7 @@ class Entry:
         module: the file.
         takes: what its inputs are.
         options: of `predict`, that this task knows.
+        presets: settings that fit data which need no file, by their name.
     """
 
     does: str
@@ -30,11 +31,15 @@ class Entry:
     module: str
     takes: Literal["pictures", "texts"]
     options: tuple[str, ...] = ()
+    presets: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def load(self) -> ModuleType:
         """Imports the task: `Settings`, `prepare`, `train`, `evaluate`, `predict`, `read_inputs`, `inspect`, `load`."""
         return importlib.import_module(self.module)
 
+
+_DRAWING = ("tokens", "temperature", "top_k", "top_p", "samples", "seed")
+_SEARCH = ("beams", "n_best", "length_penalty", "no_repeat", "scores", "alignment", *_DRAWING)
 
 TASKS = {
     "tag": Entry(
@@ -52,7 +57,40 @@ TASKS = {
         measure="nats and bits a character, perplexity; masked: accuracy",
         module="heedful.tasks.language_model",
         takes="texts",
-        options=("tokens", "temperature", "top_k", "top_p", "samples", "seed"),
+        options=_DRAWING,
+    ),
+    "translate": Entry(
+        does="a text for a text",
+        reads="two aligned files, TSV, CSV or JSONL with columns `source` and `target`, hf:NAME of a data set of Hugging Face; "
+        ".gz of each; `dates`, in many languages",
+        model="Transformer encoder and decoder, or recurrent with attention; beam search",
+        measure="BLEU and chrF of sacreBLEU",
+        module="heedful.tasks.translate",
+        takes="texts",
+        options=_SEARCH,
+        presets={
+            "dates": (
+                "data.tokens=characters",
+                "model.width=64",
+                "model.layers=2",
+                "model.hidden=128",
+                "model.dropout=0.0",
+                "training.epochs=2",
+                "training.learning_rate=5e-3",
+                "loss.label_smoothing=0.0",
+                "search.beams=1",
+            )
+        },
+    ),
+    "summarize": Entry(
+        does="a short text for a long one, written or cut out of it",
+        reads="JSONL (texts may be lists of sentences), TSV or CSV with columns `source` and `target`, two aligned files, hf:NAME of "
+        "a data set of Hugging Face; .gz of each",
+        model="Transformer encoder and decoder with copying, or sentences chosen by attention; beam search",
+        measure="ROUGE-1, ROUGE-2, ROUGE-L",
+        module="heedful.tasks.summarize",
+        takes="texts",
+        options=_SEARCH,
     ),
     "classify": Entry(
         does="a label for a text",

@@ -117,10 +117,10 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
         DataError: the data are not what they should be.
         SettingsError: the settings do not fit the data, or this machine.
     """
-    from heedful.training.fit import check_precision, seed_everything
+    from heedful.training.fit import check_training, seed_everything
 
     started = time.monotonic()
-    check_precision(settings.training)
+    check_training(settings.training)
     training, validation, held_out = _read(sources)
     tokenizer = _tokenizer(settings.data, training)
     count = len(encoded(tokenizer, training))

@@ -148,10 +148,10 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
         DataError: the data are not what they should be.
         SettingsError: the settings do not fit each other, or this machine.
     """
-    from heedful.training.fit import check_precision, seed_everything
+    from heedful.training.fit import check_training, seed_everything
 
     started = time.monotonic()
-    check_precision(settings.training)
+    check_training(settings.training)
     training, validation, held_out = _read(settings, sources)
     labels = {
         column: tuple(sorted(set(chain.from_iterable(s.labels[column] for s in training.sentences))))

@@ -80,6 +80,40 @@ def not_finite(name: str, value: float, trainer: Trainer, folder: Path) -> str:
     )
 
 
+class MeanOfLast(Callback):
+    """The mean of the model's weights after each of the last epochs; what was summed is part of the checkpoint.
+
+    Args:
+        epochs: how many.
+
+    Source: Vaswani et al. 2017, section 6.1.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs, self.count = epochs, 0
+        self.sums: dict[str, torch.Tensor] = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch < (trainer.max_epochs or 0) - self.epochs:
+            return
+        weights = {name: tensor.detach().cpu() for name, tensor in pl_module.model.state_dict().items()}  # type: ignore[union-attr]
+        self.sums = {
+            name: tensor.double() + self.sums[name] if self.sums else tensor.double()
+            for name, tensor in weights.items()
+        }
+        self.count += 1
+
+    def mean(self, like: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The weights, each of the dtype that it has in `like`."""
+        return {name: (self.sums[name] / self.count).to(tensor.dtype) for name, tensor in like.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self.sums, "count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.sums, self.count = state_dict["sums"], state_dict["count"]
+
+
 class ResumedStop(Callback):
     """A run that was stopped early and then killed stays stopped when it is resumed."""
 

@@ -20,6 +20,7 @@ from heedful._errors import SettingsError
 from heedful.training.callbacks import (
     EpochRandomness,
     Log,
+    MeanOfLast,
     ResumedStop,
     Shown,
     TrainingError,
@@ -69,7 +70,7 @@ def fit(
     count: Callable[[Any], int] = lambda batch: len(batch[0]),
     resume: bool = False,
 ) -> dict[str, Tensor]:
-    """Trains `model` and gives the weights of its best epoch.
+    """Trains `model` and gives the weights of its best epoch, or the mean of its last ones.
 
     Args:
         model: is trained in place.
@@ -97,6 +98,9 @@ def fit(
     if settings.patience:
         stopping = EarlyStopping("_selection", patience=settings.patience, mode="max", check_on_train_epoch_end=True)
         callbacks += [stopping, ResumedStop(stopping)]
+    last_ones = MeanOfLast(settings.average_epochs) if settings.average_epochs else None
+    if last_ones is not None:
+        callbacks.append(last_ones)
     callbacks += [Log(folder.path / "log.csv"), Shown(console, unit, count), *_checkpoints(folder)]
     last = folder.last_checkpoint
     with warnings.catch_warnings():
@@ -130,11 +134,21 @@ def fit(
         finally:
             torch.set_flush_denormal(False)
     best = read_checkpoint(folder.best_checkpoint)["state_dict"]
-    return {name.removeprefix("model."): tensor for name, tensor in best.items() if name.startswith("model.")}
+    weights = {name.removeprefix("model."): tensor for name, tensor in best.items() if name.startswith("model.")}
+    return weights if last_ones is None else last_ones.mean(weights)
 
 
-def check_precision(settings: TrainingSettings) -> None:
-    """Raises where this machine cannot train with the precision of the settings."""
+def check_training(settings: TrainingSettings) -> None:
+    """Raises where this machine cannot train with the precision of the settings, or where they contradict each other."""
+    if settings.average_epochs and settings.patience:
+        raise SettingsError(
+            "`training.average_epochs`: the last epochs are known only where none may be the last too soon: "
+            f"got {settings.average_epochs} with training.patience={settings.patience}."
+        )
+    if settings.average_epochs > settings.epochs:
+        raise SettingsError(
+            f"`training.average_epochs`: must be at most the {settings.epochs} epochs: got {settings.average_epochs}."
+        )
     if settings.precision == "16-mixed" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
         raise SettingsError("`training.precision`: 16-mixed needs a GPU, and there is none here; take bf16-mixed.")
 
@@ -241,4 +255,4 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-__all__ = ["Judged", "TrainingError", "check_precision", "fit", "loader", "seed_everything"]
+__all__ = ["Judged", "TrainingError", "check_training", "fit", "loader", "seed_everything"]

@@ -40,6 +40,11 @@ class TrainingSettings(Section):
     average: float = Field(
         0.98, ge=0, lt=1, description="decay of the moving average of the weights that is evaluated and kept; 0: none"
     )
+    average_epochs: int = Field(
+        0,
+        ge=0,
+        description="keep the mean of the weights after each of so many last epochs; 0: those of the best epoch",
+    )
     patience: int = Field(
         0, ge=0, description="stop after so many epochs without a better validation measure; 0: never"
     )

@@ -1,0 +1,218 @@
+"""translate: a text for a text.
+
+data         heedful/data/text/pairs.py: two aligned files, TSV, CSV, JSONL; `dates`, embedded: heedful/data/text/dates.py
+model        heedful/models/sequence_to_sequence.py: Transformer, or recurrent with attention; beam search: heedful/models/search.py
+loss         cross entropy of the next token, smoothed
+measure      BLEU and chrF (sacreBLEU), whole texts that are right; the nearest training text's target as a baseline
+prediction   the translation, with score and alignment: heedful/tasks/writer_of_texts.py
+view         what each token looked at, of the source and of what was written: heedful/tasks/writing_view.py
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from heedful._errors import DataError
+from heedful.data.text import Pairs, read_pairs, read_sources
+from heedful.data.text.dates import dates
+from heedful.tasks.text_to_text import (
+    Aligned,
+    DataSettings,
+    LossSettings,
+    Parts,
+    SearchSettings,
+    WriterSettings,
+    WriterTask,
+    WriterTraining,
+    loaded,
+    prepared_parts,
+    train_writer,
+)
+from heedful.tasks.writer_of_texts import WriterOfTexts, Written
+from heedful.training.run_folder import RunFolder
+from heedful.training.settings import read_settings
+
+if TYPE_CHECKING:
+    from heedful.inspection.report import AttentionSection
+
+_DATES = "dates"
+
+
+class Settings(WriterTask):
+    """All settings of translate."""
+
+    data: DataSettings = DataSettings()
+    model: WriterSettings = WriterSettings()
+    loss: LossSettings = LossSettings()
+    search: SearchSettings = SearchSettings()
+    training: WriterTraining = WriterTraining()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a training needs, read, built and checked; nothing has been written."""
+
+    settings: Settings
+    training: Pairs
+    validation: Pairs
+    held_out: str
+    parts: Parts
+    aligned: tuple[Aligned, Aligned]
+    started: float
+
+    def checksum(self) -> str:
+        """Of the texts: a run is resumed with the data with which it was begun."""
+        digest = hashlib.sha256()
+        for part in (self.training, self.validation):
+            digest.update(repr((part.sources, part.targets)).encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()
+
+
+def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepared:
+    """Reads the data and builds the model.
+
+    Args:
+        settings: all of them.
+        sources: "data" (every tenth pair is held out, 1,000 at most), or "train" and "valid".
+        console: a rich console.
+
+    Raises:
+        DataError: the data are not what they should be.
+        SettingsError: the settings do not fit each other, or this machine.
+    """
+    from heedful.training.fit import check_training, seed_everything
+
+    started = time.monotonic()
+    check_training(settings.training)
+    training, validation, held_out = _read(settings.data, sources)
+    seed_everything(settings.training.seed)
+    parts = prepared_parts(settings, (*training.sources, *training.targets))
+    aligned = Aligned(training, parts, settings.data.longest), Aligned(validation, parts)
+    if not len(aligned[0]):
+        raise DataError(
+            f"{training.places[0]}: at least one pair must have at most {settings.data.longest} tokens a side (data.longest): "
+            f"got {len(training):,} that have more"
+        )
+    without = f", {aligned[0].left_out:,} more are longer than data.longest" if aligned[0].left_out else ""
+    console.out(
+        f"{len(aligned[0]):,} pairs to train on{without}; {parts.tokenizer.size:,} {settings.data.tokens}; held out: {held_out}\n"
+        f"{settings.model.kind}, {sum(p.numel() for p in parts.model.parameters()):,} parameters",
+        highlight=False,
+    )
+    return Prepared(settings, training, validation, held_out, parts, aligned, started)
+
+
+def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = False) -> dict[str, Any]:
+    """Trains into a begun run folder, and gives what goes into metrics.json.
+
+    Args:
+        run: the folder.
+        prepared: data, model and settings; the model is trained in place.
+        console: a rich console that shows the progress.
+        resume: go on from the last checkpoint, if there is one.
+    """
+    parts, (training, validation) = prepared.parts, prepared.aligned
+    weights, real = train_writer(run, parts, training, validation, console, resume=resume)
+    longest = max(len(target) for target in training.targets)
+    metrics = {
+        "held_out": prepared.held_out,
+        "pairs": {"training": len(training), "held out": len(validation)},
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "real_tokens": real,
+        **_measured(parts.writer(longest), prepared.validation),
+        "baselines": _baselines(prepared.training, prepared.validation, prepared.settings.data.lowercase),
+        "seconds": time.monotonic() - prepared.started,
+    }
+    run.finish(weights, {"longest": longest}, metrics, tokenizer=parts.tokenizer.save())
+    return metrics
+
+
+def load(run: RunFolder) -> WriterOfTexts:
+    """The trained model of a finished run folder."""
+    run.verified()
+    return loaded(run, read_settings(Settings, run.config()))
+
+
+def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
+    """Measures a finished run on other pairs, beside a baseline made of the training pairs in the same run."""
+    writer, data = load(run), read_settings(Settings, run.config()).data
+    pairs = dates("test") if source == _DATES else read_pairs(source, (data.source, data.target))
+    training, *_ = _read(data, run.about()["data"])
+    return {
+        "on": f"{len(pairs):,} pairs",
+        "pairs": len(pairs),
+        **_measured(writer, pairs),
+        "baselines": _baselines(training, pairs, data.lowercase),
+    }
+
+
+def predict(run: RunFolder, chunks: Iterable[Sequence[str]], **manner: Any) -> Iterator[Written]:
+    """Translations in the order of the inputs; the options are those of `WriterOfTexts.predict`."""
+    writer, first = load(run), 0
+    for chunk in chunks:
+        yield from writer.predict(chunk, first=first, **manner)
+        first += len(chunk)
+
+
+def read_inputs(run: RunFolder, source: str) -> list[str]:
+    """The texts of a file: a text a line, or the column of the run's sources in a table."""
+    data = read_settings(Settings, run.config()).data
+    return dates("test").sources if source == _DATES else read_sources(source, (data.source, data.target))
+
+
+def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
+    """Sections of a report, one a text: what each token looked at, of the source and of what was written."""
+    from heedful.tasks.writing_view import written_section
+
+    writer = load(run)
+    for text in inputs:
+        if not text.strip():
+            raise DataError(f"a text must hold at least one character that is no blank: got {text!r}.")
+    return [written_section(writer, text) for text in inputs]
+
+
+def _read(data: DataSettings, sources: dict[str, str]) -> tuple[Pairs, Pairs, str]:
+    """Training pairs, held-out pairs, and a name for the latter."""
+    names = data.source, data.target
+    source = sources.get("data") or sources["train"]
+    if source == _DATES:
+        return dates("train"), dates("valid"), "dates of the training's pairs of language and format"
+    pairs = read_pairs(source, names)
+    if "data" not in sources:
+        other = read_pairs(sources["valid"], names)
+        return pairs, other, f"{sources['valid']}, {len(other):,} pairs"
+    if len(pairs) < 10:
+        raise DataError(
+            f"{source}: must hold at least 10 pairs, to hold one out (or give --train and --valid): got {len(pairs)}"
+        )
+    every = max(10, -(-len(pairs) // 1000))
+    held_out = range(every - 1, len(pairs), every)
+    kept = [row for row in range(len(pairs)) if row % every != every - 1]
+    name = f"every {every}th pair of {source}, {len(held_out):,} pairs"
+    return pairs.select(kept), pairs.select(held_out), name
+
+
+def _measured(writer: WriterOfTexts, pairs: Pairs) -> dict[str, Any]:
+    """Measures of what is written for the sources, how they were computed, and their units."""
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    outputs = [written.as_data() for written in writer.predict(pairs.sources)]
+    bleu, chrf = BLEU(lowercase=writer.lowercase), CHRF(lowercase=writer.lowercase)
+    references = [pairs.targets]
+    right = sum(writer.plain(a) == writer.plain(b) for a, b in zip(outputs, pairs.targets, strict=True))
+    measures = {
+        "bleu": bleu.corpus_score(outputs, references).score,
+        "chrf": chrf.corpus_score(outputs, references).score,
+        "right": right / len(pairs),
+    }
+    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
+    return {"measures": measures, "units": {"bleu": "of 100", "chrf": "of 100"}, "signatures": signatures}
+
+
+def _baselines(training: Pairs, pairs: Pairs, lowercase: bool) -> dict[str, float]:
+    from heedful.tasks.baselines import translation_baselines
+
+    return translation_baselines(training, pairs, lowercase=lowercase)
