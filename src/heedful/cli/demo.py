@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from heedful.inspection.report import AttentionSection, MatrixSection, TableSection
     from heedful.ops import AttentionMatrix
 
-_SHORT = ("training.epochs=2", "training.batch_size=1024")
+_SHORT = ("training.epochs=2",)
 _QUICK = ("training.epochs=1", "training.batch_size=16384", "model.width=16", "model.heads=2", "model.layers=1")
 _SHOWN = ("fr", "ru", "ja", "es", "he")
 POSITIONS, CHECKED, CELLS, WIDTH = 65_536, 512, 64, 32
