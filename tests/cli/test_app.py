@@ -38,7 +38,7 @@ def test_version(heedful):
         ("train classify-image --data x", "--out requires an argument"),
         ("train classify-image --data x --out y --rsume", "Unknown option: --rsume. Did you mean --resume?"),
         ("train classify-imag --data x --out y", "unknown task `classify-imag`, did you mean `classify-image`?"),
-        ("train poetry --data x --out y", "unknown task `poetry`; known: tag, language-model, classify, classify-image."),
+        ("train poetry --data x --out y", "unknown task `poetry`; known: tag, language-model, translate, summarize, classify,"),
         ("show classify-imag", "unknown task `classify-imag`, did you mean `classify-image`?"),
         ("show", "TASK_NAME requires an argument"),
         ("tasks more", "Unused Tokens: ['more']"),

@@ -17,7 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import heedful as package
+from heedful.data.text import Pairs
+from heedful.tasks.catalog import TASKS
 from heedful.training.run_folder import RunFolder
+from tests import languages
+from tests.texts import options
 from tests.tiny import draw, full_disk, outcome, words
 
 # All that has a state or draws random numbers: moving average, early stopping, augmentation, dropout.
@@ -449,3 +453,56 @@ def test_what_a_kill_left_half_written_is_swept(heedful, begun):
         file.write_bytes(b"half")
     assert heedful("train", "classify-image", "--out", begun, "--resume").status == 0
     assert not any(file.exists() for file in left)
+
+
+@pytest.fixture
+def few_dates(monkeypatch):
+    """Pairs of another kind in the place of 30,000 dates."""
+
+    def dates(split):
+        rows = languages.pairs(12, seed=len(split))
+        return Pairs(*(list(column) for column in zip(*rows, strict=True)), [f"dates:{split}[{i}]" for i in range(12)])
+
+    monkeypatch.setattr("heedful.tasks.translate.dates", dates)
+
+
+def config(folder):
+    return tomllib.loads((folder / "config.toml").read_text())
+
+
+def test_data_that_need_no_file_have_settings_that_fit_them(heedful, few_dates, tmp_path):
+    dates = ("train", "translate", "--data", "dates", "--out")
+    assert heedful(*dates, tmp_path / "run").status == 0
+    found = config(tmp_path / "run")
+    presets = [word.split("=") for word in TASKS["translate"].presets["dates"]]
+    assert len(presets) > 3
+    for name, value in presets:
+        section, key = name.split(".")
+        assert found[section][key] == (value if isinstance(found[section][key], str) else float(value))
+    assert heedful(*dates, tmp_path / "set", *options(("model.width=16", "training.epochs=1"))).status == 0
+    changed = config(tmp_path / "set")
+    assert (changed["model"]["width"], changed["training"]["epochs"]) == (16, 1)
+    assert changed["data"] == found["data"]
+    assert changed["model"] == found["model"] | {"width": 16}
+    (tmp_path / "mine.toml").write_text("[model]\nwidth = 8\n[training]\nepochs = 1\n")
+    given = ("--config", tmp_path / "mine.toml", *options(("model.layers=1", "data.vocabulary=300")))
+    assert heedful(*dates, tmp_path / "config", *given).status == 0
+    own = config(tmp_path / "config")
+    assert (own["model"]["width"], own["model"]["layers"], own["data"]["tokens"]) == (8, 1, "subwords")
+    assert (own["loss"]["label_smoothing"], own["search"]["beams"]) == (0.1, 5), "as for any other data"
+
+
+def test_such_a_run_is_resumed_with_its_own_words(heedful, refused, few_dates, monkeypatch, tmp_path):
+    dates = ("train", "translate", "--data", "dates")
+    own = options(("model.width=16", "training.epochs=2"))
+    with monkeypatch.context() as patch:
+        killing(patch, "heedful.training.callbacks.Log.on_train_epoch_end", 2)
+        with pytest.raises(Killed):
+            heedful(*dates, "--out", tmp_path / "run", *own)
+    line = refused(*dates, "--out", tmp_path / "run", "--resume", *options(("model.width=8", "training.epochs=2")))
+    assert "was begun with other settings" in line
+    status, out, _ = heedful(*dates, "--out", tmp_path / "run", "--resume", *own)
+    assert status == 0
+    assert out.count("epoch ") == 1
+    assert heedful(*dates, "--out", tmp_path / "whole", *own).status == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")

@@ -66,3 +66,21 @@ def test_buckets_mix_more_and_pad_a_little():
     computed = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     assert sampler.real() == pytest.approx(sum(lengths) / computed)
     assert sampler.real() > 0.9
+
+
+def test_of_several_sides_the_longest_counts():
+    lengths = [(5, 3), (2, 9), (2, 1), (5, 2), (2, 1), (3, 3), (7, 1)]
+    sampler = ByLength(lengths, 10, seed=1)
+    for epoch in range(5):
+        batches = order_of(sampler, epoch)
+        assert sorted(i for batch in batches for i in batch) == list(range(7))
+        for batch in batches:
+            assert len(batch) == 1 or len(batch) * max(max(lengths[i]) for i in batch) <= 10
+    assert list(ByLength(lengths, 10)) == [[2, 4], [1], [5, 3], [0], [6]], "by the first side, then by the second"
+    computed = sum(len(batch) * sum(max(lengths[i][side] for i in batch) for side in (0, 1)) for batch in sampler)
+    assert sampler.real() == pytest.approx(sum(map(sum, lengths)) / computed)
+
+
+def test_one_side_is_the_same_as_a_number():
+    for seed in (None, 3):
+        assert list(ByLength([(n,) for n in LENGTHS], 12, seed)) == list(ByLength(LENGTHS, 12, seed))

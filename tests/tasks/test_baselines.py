@@ -5,7 +5,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from heedful.data import Pictures, hold_out, read_pictures
-from heedful.tasks.baselines import picture_baselines
+from heedful.data.text import Pairs
+from heedful.tasks.baselines import picture_baselines, translation_baselines
 
 
 def test_they_are_what_scikit_learn_makes_of_the_pixels():
@@ -44,3 +45,18 @@ def test_large_pictures_are_shrunk_first():
         "nearest neighbours": 1.0,
         "logistic regression": 1.0,
     }
+
+
+def test_the_nearest_source_and_the_source_itself_are_translations():
+    training = Pairs(
+        ["the big old dog runs", "a small red cat sleeps"],
+        ["one two three four five", "six seven eight nine"],
+        ["", ""],
+    )
+    alike = Pairs(["the big old dog ran", "small red cats sleep"], training.targets, ["", ""])
+    found = translation_baselines(training, alike, lowercase=False)
+    assert found["target of the nearest training source"] == pytest.approx(100)
+    assert found["the source as it is"] == 0
+    shouted = Pairs(alike.sources, [text.upper() for text in alike.sources], ["", ""])
+    assert translation_baselines(training, shouted, lowercase=True)["the source as it is"] == pytest.approx(100)
+    assert translation_baselines(training, shouted, lowercase=False)["the source as it is"] == 0

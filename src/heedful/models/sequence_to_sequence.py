@@ -38,6 +38,7 @@ from heedful.nn.decoder import DecoderCache
 from heedful.ops import Global, Normalizer, Pattern, Score, attention, attention_weights
 
 _GLOBAL = Global()
+_STORED = 2**22  # numbers that a step may store for its scores
 
 
 class Source(NamedTuple):
@@ -334,7 +335,11 @@ class SourceAttention(nn.Module):
     ) -> Float[Tensor, "B N D"]:
         """What was gathered; `memory` is `self.key` of the source's features. Neighbouring states may share a source."""
         query = self.query(states).view(len(memory), 1, -1, memory.shape[-1])
-        found: Tensor = attention(query, memory[:, None], source.features[:, None], **held(self), pattern=source.seen())
+        # A single query has as many scores as there are keys: stored, all samples are computed together.
+        engine: Literal["reference"] | None = "reference" if query.shape[2] * memory.numel() <= _STORED else None
+        found: Tensor = attention(
+            query, memory[:, None], source.features[:, None], **held(self), pattern=source.seen(), engine=engine
+        )
         return found.view_as(states)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from heedful._errors import RunFolderError, SettingsError
+from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
 from heedful.data.batches import Bucketed, ByLength
 from heedful.data.text.cutting import Cutting
 from heedful.data.text.documents import SentenceCorpus, Summarized, split_sentences
@@ -26,6 +26,7 @@ from heedful.models.extractor import (
 from heedful.models.words import WordSum
 from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.rouge import sentence_gains
+from heedful.tasks.writer_of_texts import shortened
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings
 
@@ -91,10 +92,14 @@ class ExtractorOfSentences:
         vocabulary: the words that it knows.
         language: of the texts that are to be cut into sentences.
         most: sentences of a summary.
+        room: the most words of a sentence that the model has positions for; None: any number.
     """
 
-    def __init__(self, model: Extractors, vocabulary: WordVocabulary, *, language: str, most: int) -> None:
+    def __init__(
+        self, model: Extractors, vocabulary: WordVocabulary, *, language: str, most: int, room: int | None
+    ) -> None:
         self.model, self.vocabulary, self.language, self.most = model.eval(), vocabulary, language, most
+        self.room = room
 
     def predict(
         self, texts: str | Sequence[str | Sequence[str]], *, scores: bool = False, n_best: int | None = None
@@ -106,6 +111,8 @@ class ExtractorOfSentences:
             scores: whether a line shows the probabilities.
             n_best: the most sentences of a summary; None: as the run has it.
         """
+        if n_best is not None and n_best < 1:
+            raise HeedfulError(f"`n_best` must be positive: got {n_best}.")
         texts = [texts] if isinstance(texts, str) else texts
         documents = [self.sentences(text) for text in texts]
         whole = [text if isinstance(text, str) else " ".join(text) for text in texts]
@@ -129,6 +136,9 @@ class ExtractorOfSentences:
         found: list[Tensor] = [torch.zeros(0)] * len(documents)
         if not documents:
             return found
+        for document in documents:
+            if too_long := _beyond(document, self.room):
+                raise HeedfulError(f"{too_long}, {shortened(document[0])!r}.")
         corpus = SentenceCorpus(Cutting(self.vocabulary), documents)
         for some in ByLength(corpus.lengths, ROOM):
             chances = self.model.probabilities(corpus.batch(some))
@@ -144,9 +154,16 @@ class Chosen(Dataset[tuple[Sentences, Tensor]]):
         documents: with labels, or with references, from which is told what is wanted.
         vocabulary: the words that the model knows.
         temperature: of what is told from references.
+        room: the most words of a sentence that the model has positions for; None: any number.
+
+    Raises:
+        DataError: a sentence has more words.
     """
 
-    def __init__(self, documents: Summarized, vocabulary: WordVocabulary, temperature: float) -> None:
+    def __init__(self, documents: Summarized, vocabulary: WordVocabulary, temperature: float, room: int | None) -> None:
+        for place, document in zip(documents.places, documents.sources, strict=True):
+            if too_long := _beyond(document, room):
+                raise DataError(f"{place}: {too_long}")
         self.corpus = SentenceCorpus(Cutting(vocabulary), documents.sources)
         self.labels = documents.labels
         self.temperature = temperature
@@ -184,8 +201,9 @@ class Extraction:
         """A new model for documents; `settings` has the sections data, model, extraction and training."""
         words = [split_words(sentence) for document in training.sources for sentence in document]
         vocabulary = WordVocabulary.fit(words, at_least=settings.extraction.at_least)
-        chosen = (Chosen(part, vocabulary, settings.extraction.temperature) for part in (training, validation))
-        return cls(build_extractors(settings, vocabulary), vocabulary, settings, *chosen)
+        model, room = build_extractors(settings, vocabulary), _room(settings)
+        chosen = (Chosen(part, vocabulary, settings.extraction.temperature, room) for part in (training, validation))
+        return cls(model, vocabulary, settings, *chosen)
 
     @property
     def parameters(self) -> int:
@@ -204,6 +222,8 @@ def build_extractors(settings: Any, vocabulary: WordVocabulary) -> Extractors:
         SettingsError: the settings do not fit each other.
     """
     extraction, width, members = settings.extraction, settings.model.width, []
+    if settings.model.score == "none":
+        raise SettingsError("[model]: `score` must be a score, since sentences are read by attention: got 'none'.")
     try:
         for _ in range(extraction.members):
             positions, encoder = encoder_of(settings.model, _LEARNED_POSITIONS)
@@ -271,7 +291,21 @@ def load_extractor(run: RunFolder, settings: Any) -> ExtractorOfSentences:
 
 
 def _extractor(model: Extractors, vocabulary: WordVocabulary, settings: Any) -> ExtractorOfSentences:
-    return ExtractorOfSentences(model, vocabulary, language=settings.data.language, most=settings.extraction.sentences)
+    return ExtractorOfSentences(
+        model, vocabulary, language=settings.data.language, most=settings.extraction.sentences, room=_room(settings)
+    )
+
+
+def _room(settings: Any) -> int | None:
+    return _LEARNED_POSITIONS if settings.model.positions == "learned" else None
+
+
+def _beyond(sentences: Sequence[str], room: int | None) -> str:
+    """What to say of a document with a sentence that the model has no room for."""
+    most = 0 if room is None else max(len(split_words(sentence)) for sentence in sentences)
+    if room is None or most <= room:
+        return ""
+    return f"a sentence must have at most {room:,} words, the model's positions: got {most:,}"
 
 
 def _judge(model: nn.Module, batch: tuple[Sentences, Tensor]) -> "Judged":

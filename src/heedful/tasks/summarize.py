@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from heedful._errors import DataError, HeedfulError
-from heedful.data.text.documents import Summarized, read_documents
-from heedful.data.text.pairs import Pairs
+from heedful.data.text.documents import Summarized, read_documents, split_sentences
+from heedful.data.text.pairs import Pairs, read_sources
+from heedful.data.text.tables import table_form
 from heedful.tasks.sentence_extraction import (
     Extracted,
     Extraction,
@@ -36,6 +37,7 @@ from heedful.tasks.text_to_text import (
     WriterSettings,
     WriterTask,
     WriterTraining,
+    columns,
     loaded,
     prepared_parts,
     train_writer,
@@ -242,7 +244,9 @@ def predict(
 def read_inputs(run: RunFolder, source: str) -> list[list[str]]:
     """The texts of a file, as their sentences: a text a line, or the column of the run's sources in a table."""
     data = read_settings(Settings, run.config()).data
-    return read_documents(source, data.source, summary=None, language=data.language).sources
+    if table_form(source) == "jsonl":
+        return read_documents(source, data.source, summary=None, language=data.language).sources
+    return [split_sentences(text, data.language) for text in read_sources(source, columns(data))]
 
 
 def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
@@ -261,14 +265,15 @@ def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
 def _read(settings: Settings, sources: dict[str, str]) -> tuple[Summarized, Summarized, str]:
     """Training documents, held-out documents, and a name for the latter."""
     data = settings.data
+    text, summary = columns(data)
     labels = data.labels or None if settings.model.kind == "extractive" else None
 
-    def read(source: str, labels: str | None) -> Summarized:
-        return read_documents(source, data.source, data.target, labels, language=data.language)
+    def read(source: str) -> Summarized:
+        return read_documents(source, text, summary, labels, language=data.language)
 
-    documents = read(sources.get("data") or sources["train"], labels)
+    documents = read(sources.get("data") or sources["train"])
     if "data" not in sources:
-        other = read(sources["valid"], labels)
+        other = read(sources["valid"])
         return documents, other, f"{sources['valid']}, {len(other):,} documents"
     if len(documents) < 10:
         raise DataError(

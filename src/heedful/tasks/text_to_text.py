@@ -116,6 +116,17 @@ class WriterTask(Section):
         return values | {name: {**own, **values.get(name, {})} for name, own in KINDS.get(kind, {}).items()}
 
 
+def columns(data: DataSettings) -> tuple[str | int, str | int]:
+    """The names of both sides.
+
+    Raises:
+        SettingsError: they are one and the same.
+    """
+    if data.source == data.target:
+        raise SettingsError(f"`data.target`: must be another one than data.source: got {data.target!r} for both.")
+    return data.source, data.target
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a writing model is made of.
@@ -162,7 +173,8 @@ def prepared_parts(settings: Any, texts: Iterable[str] | None, tokenizer: str | 
         plain = (text.lower() if data.lowercase else text for text in texts)
         cut = Characters.fit(plain) if data.tokens == "characters" else Subwords.fit(plain, data.vocabulary)
     model = build(settings.model, cut)
-    room = settings.model.longest if settings.model.positions == "learned" else None
+    learned = settings.model.kind == "transformer" and settings.model.positions == "learned"
+    room = settings.model.longest if learned else None
     return Parts(model, cut, data, settings.search, settings.loss, settings.training, room)
 
 

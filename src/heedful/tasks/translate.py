@@ -26,6 +26,7 @@ from heedful.tasks.text_to_text import (
     WriterSettings,
     WriterTask,
     WriterTraining,
+    columns,
     loaded,
     prepared_parts,
     train_writer,
@@ -175,14 +176,15 @@ def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
 
 def _read(data: DataSettings, sources: dict[str, str]) -> tuple[Pairs, Pairs, str]:
     """Training pairs, held-out pairs, and a name for the latter."""
-    names = data.source, data.target
-    source = sources.get("data") or sources["train"]
+    names = columns(data)
+    if "data" not in sources:
+        pairs = dates("train") if sources["train"] == _DATES else read_pairs(sources["train"], names)
+        other = dates("valid") if sources["valid"] == _DATES else read_pairs(sources["valid"], names)
+        return pairs, other, f"{sources['valid']}, {len(other):,} pairs"
+    source = sources["data"]
     if source == _DATES:
         return dates("train"), dates("valid"), "dates of the training's pairs of language and format"
     pairs = read_pairs(source, names)
-    if "data" not in sources:
-        other = read_pairs(sources["valid"], names)
-        return pairs, other, f"{sources['valid']}, {len(other):,} pairs"
     if len(pairs) < 10:
         raise DataError(
             f"{source}: must hold at least 10 pairs, to hold one out (or give --train and --valid): got {len(pairs)}"

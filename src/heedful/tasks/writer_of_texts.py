@@ -1,5 +1,6 @@
 """A trained model that writes one text for another, with all that it needs to take texts as they are."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from heedful._types import Float
 from heedful.data.batches import ByLength
 from heedful.data.text import Characters, Subwords
 from heedful.inspection import watch
+from heedful.models.sampling import check_drawing
 from heedful.models.search import Hypothesis, beam_search, sample
 from heedful.models.sequence_to_sequence import Recurrent, SequenceToSequence
 from heedful.models.text_classifier import Pieces
 
 _ROOM = 4096  # source tokens, once for each beam, that are computed together
-_CUT_OFF = " [cut off]"
+_CUT_OFF, _END = " [cut off]", "[END]"
+_OF_SEARCH, _OF_DRAWING = ("beams", "n_best", "length_penalty"), ("temperature", "top_k", "top_p", "seed")
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,15 @@ class Manner:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HeedfulError(f"`{name}` must be positive: got {value}.")
-        for name in ("no_repeat", "samples", "top_k"):
+        for name in ("no_repeat", "samples"):
             if getattr(self, name) < 0:
                 raise HeedfulError(f"`{name}` must be at least 0: got {getattr(self, name)}.")
+        if not 0 <= self.length_penalty < math.inf:
+            raise HeedfulError(f"`length_penalty` must be a number from 0: got {self.length_penalty}.")
+        try:
+            check_drawing(self.temperature, self.top_k, self.top_p)
+        except ValueError as error:
+            raise HeedfulError(str(error)) from None
 
 
 class WriterOfTexts:
@@ -162,7 +171,7 @@ class WriterOfTexts:
             unknown = self.unknown(text)
             for rank in range(how.samples or how.n_best):
                 if rank >= len(hypotheses):  # an empty text, or fewer targets than were asked for
-                    found.append(Written(text, "", rank, 0.0, True))
+                    found.append(Written(text, "", rank, 0.0, True, unknown=unknown))
                     continue
                 one = hypotheses[rank]
                 pairs = self.alignment(text, one.tokens) if alignment else None
@@ -174,6 +183,10 @@ class WriterOfTexts:
         """The run's own manner with what differs from it; it is checked."""
         how = Manner(**{**vars(self.manner), **manner})
         how.check()
+        for name in _OF_SEARCH if how.samples else _OF_DRAWING:
+            if name in manner:
+                where = "texts are drawn" if how.samples else "no texts are drawn (`samples`)"
+                raise HeedfulError(f"`{name}` must be left out where {where}: got {manner[name]}.")
         return Manner(**{**vars(how), "beams": max(how.beams, how.n_best)})
 
     def search(self, texts: Sequence[str], how: Manner, first: int = 0) -> list[list[Hypothesis]]:
@@ -186,20 +199,17 @@ class WriterOfTexts:
         for some in ByLength(lengths, max(_ROOM // (how.samples or how.beams), 1)) if filled else ():
             limits = [self._limit(lengths[i], how) for i in some]
             batch = pieces([sources[i] for i in some])
-            try:
-                if how.samples:
-                    written = sample(
-                        self.model, batch, limits, samples=how.samples, temperature=how.temperature, top_k=how.top_k,
-                        top_p=how.top_p, no_repeat=how.no_repeat, seed=how.seed,
-                        numbers=[first + filled[i] for i in some], never=never,
-                    )  # fmt: skip
-                else:
-                    written = beam_search(
-                        self.model, batch, limits, beams=how.beams, length_penalty=how.length_penalty,
-                        no_repeat=how.no_repeat, never=never,
-                    )  # fmt: skip
-            except ValueError as error:
-                raise HeedfulError(str(error)) from None
+            if how.samples:
+                written = sample(
+                    self.model, batch, limits, samples=how.samples, temperature=how.temperature, top_k=how.top_k,
+                    top_p=how.top_p, no_repeat=how.no_repeat, seed=how.seed, numbers=[first + filled[i] for i in some],
+                    never=never,
+                )  # fmt: skip
+            else:
+                written = beam_search(
+                    self.model, batch, limits, beams=how.beams, length_penalty=how.length_penalty,
+                    no_repeat=how.no_repeat, never=never,
+                )  # fmt: skip
             for i, hypotheses in zip(some, written, strict=True):
                 found[filled[i]] = hypotheses
         return found
@@ -224,7 +234,7 @@ class WriterOfTexts:
         weights = self.looked_at(source, tokens)
         if weights is None or not tokens:
             return []
-        columns, rows = (words_of(self.shown(part)) for part in (source[:-1], tokens))
+        columns, rows = words_of(self.read(text)[:-1]), words_of(self.shown(tokens))
         sums = torch.zeros(max(rows) + 1, max(columns) + 1)
         for row, word in enumerate(rows):
             for column, other in enumerate(columns):
@@ -243,9 +253,13 @@ class WriterOfTexts:
             crosses = [call.matrix for call in seen if call.module.endswith("cross_attention")]
             return crosses[max(len(crosses) - 2, 0)].dense()[0].mean(0)
 
+    def read(self, text: str) -> list[str]:
+        """What each token of a source shows as, also one that the model does not know."""
+        return [*self.tokenizer.pieces(self.plain(text)), _END]
+
     def shown(self, tokens: Sequence[int]) -> list[str]:
-        """What each token shows as."""
-        return [self.tokenizer.decode([token]) or "[END]" for token in tokens]
+        """What each token of a target shows as."""
+        return [self.tokenizer.decode([token]) or _END for token in tokens]
 
 
 def pieces(texts: Sequence[Sequence[int]]) -> Pieces:

@@ -30,7 +30,7 @@ def written_section(writer: WriterOfTexts, text: str) -> AttentionSection:
         features = model.features(read, torch.tensor([[model.end, *target]]))
     with torch.inference_mode():
         copied = model.copied(features, read, asked)[0].tolist()
-    shown, wrote = writer.shown(source), writer.shown(asked[0].tolist())
+    shown, wrote = writer.read(text), writer.shown(asked[0].tolist())
     unknown = [place for place, token in enumerate(source) if token == writer.tokenizer.unknown]
     sides = [
         Text(shown, words=words_of(shown), special=[*unknown, len(source) - 1], name="source"),
