@@ -127,7 +127,7 @@ def ours(shape: dict[str, int], steps: int, positions: str) -> float:
     return statistics.mean(int(rate.replace(",", "")) for rate in rates[1:])
 
 
-def speed(rounds: int = 5, tokens: int = 700_000) -> None:
+def speed(rounds: int = 3, tokens: int = 150_000) -> None:
     """Training beside a plain loop of the same shape, by turns; neither averages weights."""
     rows = []
     for name, shape in SHAPES.items():

@@ -236,7 +236,7 @@ def long(rows):
         (lambda rows: rows[:9], (), ": must hold at least 10 documents, to hold one out (or give --train and --valid): got 9"),
         (lambda rows: rows, ("data.labels=marks",), ":1: must have 'marks': got 'source', 'target', 'labels'"),
         (long, ("model.positions=learned",), ":7: a sentence must have at most 4,096 words, the model's positions: got 5,000"),
-        (lambda rows: rows, ("model.kind=transformer", "data.longest=2"), ":1: at least one document must have at most 2 tokens (data"),
+        (lambda rows: rows, ("model.kind=transformer", "data.longest=2"), ":1: at least one pair must have at most 2 tokens a side (data"),
     ],
 )  # fmt: skip
 def test_bad_data_begin_no_run(refused, data, tmp_path, change, settings, message):

@@ -49,7 +49,7 @@ def test_tokens_are_learned_from_both_sides_of_the_training_alone(tmp_path, toke
     lines = file.read_text().splitlines()
     lines[9] = "Ж§\tgranda"
     file.write_text("\n".join(lines) + "\n")
-    tokenizer = prepared(file, f"data.tokens={tokens}").parts.tokenizer
+    tokenizer = prepared(file, f"data.tokens={tokens}").model.parts.tokenizer
     assert isinstance(tokenizer, kind)
     if isinstance(tokenizer, Characters):
         assert not set("Ж§") & set(tokenizer.alphabet)
@@ -75,7 +75,7 @@ def test_dates_can_stand_on_either_side(tmp_path, monkeypatch):
 def test_only_short_enough_pairs_are_trained_on(tmp_path):
     file = languages.table(tmp_path / "pairs.tsv", 30)
     ready = prepared(file, "data.tokens=characters", "data.longest=18")
-    training, _ = ready.aligned
+    training = ready.model.training
     kept = [
         (a, b) for a, b in zip(ready.training.sources, ready.training.targets, strict=True) if max(len(a), len(b)) <= 18
     ]

@@ -210,6 +210,35 @@ class Extraction:
         """How many there are."""
         return sum(p.numel() for p in self.model.parameters())
 
+    def train(self, run: RunFolder, console: Any, *, resume: bool) -> tuple[dict[str, Tensor], float]:
+        """Trains into a begun run folder: the weights that are kept, and the share of computed tokens that were real."""
+        from torchmetrics import MetricCollection
+
+        from heedful.training.fit import fit, loader
+
+        settings: TrainingSettings = self.settings.training
+        training, validation = self.training, self.validation
+        lengths = training.corpus.lengths
+        size = max(round(settings.batch_size * len(lengths) / sum(lengths)), 1)
+        order = Bucketed(lengths, size, settings.seed)
+        weights = fit(
+            self.model,
+            loss=lambda model, batch: choice_loss(model(batch[0]), batch[1]),
+            judge=_judge,
+            metrics=MetricCollection({}),
+            monitor=None,
+            training=loader(training, order),
+            validation=loader(validation, ByLength(validation.corpus.lengths, ROOM)),
+            settings=settings,
+            folder=run,
+            console=console,
+            unit="documents",
+            count=lambda batch: len(batch[1]),
+            resume=resume,
+        )
+        self.model.load_state_dict(weights)
+        return weights, order.real()
+
     def extractor(self) -> ExtractorOfSentences:
         """The model with all that it needs to take texts as they are."""
         return _extractor(self.model, self.vocabulary, self.settings)
@@ -242,38 +271,6 @@ def build_extractors(settings: Any, vocabulary: WordVocabulary) -> Extractors:
     except ValueError as error:
         raise SettingsError(f"[extraction]: {error}") from None
     return Extractors(members)
-
-
-def train_extractor(
-    run: RunFolder, extraction: Extraction, console: Any, *, resume: bool
-) -> tuple[dict[str, Tensor], float]:
-    """Trains into a begun run folder: the weights that are kept, and the share of computed tokens that were real."""
-    from torchmetrics import MetricCollection
-
-    from heedful.training.fit import fit, loader
-
-    settings: TrainingSettings = extraction.settings.training
-    training, validation = extraction.training, extraction.validation
-    lengths = training.corpus.lengths
-    size = max(round(settings.batch_size * len(lengths) / sum(lengths)), 1)
-    order = Bucketed(lengths, size, settings.seed)
-    weights = fit(
-        extraction.model,
-        loss=lambda model, batch: choice_loss(model(batch[0]), batch[1]),
-        judge=_judge,
-        metrics=MetricCollection({}),
-        monitor=None,
-        training=loader(training, order),
-        validation=loader(validation, ByLength(validation.corpus.lengths, ROOM)),
-        settings=settings,
-        folder=run,
-        console=console,
-        unit="documents",
-        count=lambda batch: len(batch[1]),
-        resume=resume,
-    )
-    extraction.model.load_state_dict(weights)
-    return weights, order.real()
 
 
 def load_extractor(run: RunFolder, settings: Any) -> ExtractorOfSentences:

@@ -26,21 +26,17 @@ from heedful.tasks.sentence_extraction import (
     ExtractionSettings,
     ExtractorOfSentences,
     load_extractor,
-    train_extractor,
 )
 from heedful.tasks.text_to_text import (
-    Aligned,
     DataSettings,
     LossSettings,
-    Parts,
     SearchSettings,
     WriterSettings,
     WriterTask,
     WriterTraining,
+    Writing,
     columns,
     loaded,
-    prepared_parts,
-    train_writer,
 )
 from heedful.tasks.writer_of_texts import WriterOfTexts, Written
 from heedful.training.run_folder import RunFolder
@@ -104,7 +100,7 @@ class Prepared:
     training: Summarized
     validation: Summarized
     held_out: str
-    model: "Writing | Extraction"
+    model: Writing | Extraction
     started: float
 
     def checksum(self) -> str:
@@ -113,20 +109,6 @@ class Prepared:
         for part in (self.training, self.validation):
             digest.update(repr((part.sources, part.references, part.labels)).encode("utf-8", "backslashreplace"))
         return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Writing:
-    """A model that writes, and its data as tokens."""
-
-    parts: Parts
-    training: Aligned
-    validation: Aligned
-
-    @property
-    def parameters(self) -> int:
-        """How many there are."""
-        return sum(p.numel() for p in self.parts.model.parameters())
 
 
 def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepared:
@@ -148,23 +130,13 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
     training, validation, held_out = _read(settings, sources)
     seed_everything(settings.training.seed)
     model: Writing | Extraction
+    left_out = 0
     if settings.model.kind == "extractive":
         model = Extraction.of(settings, training, validation)
-        left_out = 0
     else:
-        parts = prepared_parts(
-            settings, [text for pair in map(_pairs, (training,)) for text in pair.sources + pair.targets]
-        )
-        model = Writing(
-            parts, Aligned(_pairs(training), parts, settings.data.longest), Aligned(_pairs(validation), parts)
-        )
+        model = Writing.of(settings, _pairs(training), _pairs(validation))
         left_out = model.training.left_out
-        if not len(model.training):
-            raise DataError(
-                f"{training.places[0]}: at least one document must have at most {settings.data.longest} tokens "
-                f"(data.longest): got {len(training):,} that have more"
-            )
-    without = f", {left_out:,} of them longer than data.longest and left out" if left_out else ""
+    without = f", {left_out:,} pairs of text and summary left out that are longer than data.longest" if left_out else ""
     console.out(
         f"{len(training):,} documents to train on{without}; held out: {held_out}\n"
         f"{settings.model.kind}, {model.parameters:,} parameters",
@@ -185,12 +157,11 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
     model = prepared.model
     tokenizer: str | None = None
     summarizer: WriterOfTexts | ExtractorOfSentences
+    weights, real = model.train(run, console, resume=resume)
     if isinstance(model, Writing):
-        weights, real = train_writer(run, model.parts, model.training, model.validation, console, resume=resume)
-        vocabulary: dict[str, Any] = {"longest": max(map(len, model.training.targets))}
-        summarizer, tokenizer = model.parts.writer(vocabulary["longest"]), model.parts.tokenizer.save()
+        vocabulary: dict[str, Any] = {"longest": model.longest}
+        summarizer, tokenizer = model.writer(), model.parts.tokenizer.save()
     else:
-        weights, real = train_extractor(run, model, console, resume=resume)
         vocabulary = {"words": model.vocabulary.words, "pieces": model.vocabulary.pieces}
         summarizer = model.extractor()
     metrics = {

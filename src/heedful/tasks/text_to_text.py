@@ -233,33 +233,69 @@ class Aligned(Dataset[tuple[Pieces, Pieces]]):
         return pieces([self.sources[i] for i in indices]), pieces([self.targets[i] for i in indices])
 
 
-def train_writer(
-    run: RunFolder, parts: Parts, training: Aligned, validation: Aligned, console: Any, *, resume: bool
-) -> tuple[dict[str, Tensor], float]:
-    """Trains into a begun run folder: the weights that are kept, and the share of computed tokens that were real."""
-    from torchmetrics import MetricCollection
+@dataclass(frozen=True)
+class Writing:
+    """A model that writes, and its data as tokens."""
 
-    from heedful.training.fit import fit, loader
+    parts: Parts
+    training: Aligned
+    validation: Aligned
 
-    settings = parts.training
-    order = ByLength(training.lengths, settings.batch_size, settings.seed)
-    weights = fit(
-        parts.model,
-        loss=lambda model, batch: model.loss(*batch, parts.loss.label_smoothing),  # type: ignore[operator]
-        judge=_judge,
-        metrics=MetricCollection({}),
-        monitor=None,
-        training=loader(training, order),
-        validation=loader(validation, ByLength(validation.lengths, settings.batch_size)),
-        settings=settings,
-        folder=run,
-        console=console,
-        unit="target tokens",
-        count=lambda batch: _count(batch[1]),
-        resume=resume,
-    )
-    parts.model.load_state_dict(weights)
-    return weights, order.real()
+    @classmethod
+    def of(cls, settings: Any, training: Pairs, validation: Pairs) -> "Writing":
+        """A new model for pairs of texts; `settings` are those of `prepared_parts`.
+
+        Raises:
+            DataError: every training pair is longer than it may be.
+        """
+        parts = prepared_parts(settings, (*training.sources, *training.targets))
+        writing = cls(parts, Aligned(training, parts, settings.data.longest), Aligned(validation, parts))
+        if not len(writing.training):
+            raise DataError(
+                f"{training.places[0]}: at least one pair must have at most {settings.data.longest} tokens a side (data.longest): "
+                f"got {len(training):,} that have more"
+            )
+        return writing
+
+    @property
+    def parameters(self) -> int:
+        """How many there are."""
+        return sum(p.numel() for p in self.parts.model.parameters())
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest training target."""
+        return max(map(len, self.training.targets))
+
+    def writer(self) -> WriterOfTexts:
+        """The model with all that it needs to take texts as they are."""
+        return self.parts.writer(self.longest)
+
+    def train(self, run: RunFolder, console: Any, *, resume: bool) -> tuple[dict[str, Tensor], float]:
+        """Trains into a begun run folder: the weights that are kept, and the share of computed tokens that were real."""
+        from torchmetrics import MetricCollection
+
+        from heedful.training.fit import fit, loader
+
+        parts, settings = self.parts, self.parts.training
+        order = ByLength(self.training.lengths, settings.batch_size, settings.seed)
+        weights = fit(
+            parts.model,
+            loss=lambda model, batch: model.loss(*batch, parts.loss.label_smoothing),  # type: ignore[operator]
+            judge=_judge,
+            metrics=MetricCollection({}),
+            monitor=None,
+            training=loader(self.training, order),
+            validation=loader(self.validation, ByLength(self.validation.lengths, settings.batch_size)),
+            settings=settings,
+            folder=run,
+            console=console,
+            unit="target tokens",
+            count=lambda batch: _count(batch[1]),
+            resume=resume,
+        )
+        parts.model.load_state_dict(weights)
+        return weights, order.real()
 
 
 def loaded(run: RunFolder, settings: Any) -> WriterOfTexts:

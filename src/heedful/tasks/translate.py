@@ -18,18 +18,15 @@ from heedful._errors import DataError
 from heedful.data.text import Pairs, read_pairs, read_sources
 from heedful.data.text.dates import dates
 from heedful.tasks.text_to_text import (
-    Aligned,
     DataSettings,
     LossSettings,
-    Parts,
     SearchSettings,
     WriterSettings,
     WriterTask,
     WriterTraining,
+    Writing,
     columns,
     loaded,
-    prepared_parts,
-    train_writer,
 )
 from heedful.tasks.writer_of_texts import WriterOfTexts, Written
 from heedful.training.run_folder import RunFolder
@@ -59,8 +56,7 @@ class Prepared:
     training: Pairs
     validation: Pairs
     held_out: str
-    parts: Parts
-    aligned: tuple[Aligned, Aligned]
+    model: Writing
     started: float
 
     def checksum(self) -> str:
@@ -89,20 +85,15 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
     check_training(settings.training)
     training, validation, held_out = _read(settings.data, sources)
     seed_everything(settings.training.seed)
-    parts = prepared_parts(settings, (*training.sources, *training.targets))
-    aligned = Aligned(training, parts, settings.data.longest), Aligned(validation, parts)
-    if not len(aligned[0]):
-        raise DataError(
-            f"{training.places[0]}: at least one pair must have at most {settings.data.longest} tokens a side (data.longest): "
-            f"got {len(training):,} that have more"
-        )
-    without = f", {aligned[0].left_out:,} more are longer than data.longest" if aligned[0].left_out else ""
+    model = Writing.of(settings, training, validation)
+    left_out = model.training.left_out
+    without = f", {left_out:,} more are longer than data.longest" if left_out else ""
     console.out(
-        f"{len(aligned[0]):,} pairs to train on{without}; {parts.tokenizer.size:,} {settings.data.tokens}; held out: {held_out}\n"
-        f"{settings.model.kind}, {sum(p.numel() for p in parts.model.parameters()):,} parameters",
+        f"{len(model.training):,} pairs to train on{without}; {model.parts.tokenizer.size:,} {settings.data.tokens}; held out: {held_out}\n"
+        f"{settings.model.kind}, {model.parameters:,} parameters",
         highlight=False,
     )
-    return Prepared(settings, training, validation, held_out, parts, aligned, started)
+    return Prepared(settings, training, validation, held_out, model, started)
 
 
 def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = False) -> dict[str, Any]:
@@ -114,19 +105,18 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
         console: a rich console that shows the progress.
         resume: go on from the last checkpoint, if there is one.
     """
-    parts, (training, validation) = prepared.parts, prepared.aligned
-    weights, real = train_writer(run, parts, training, validation, console, resume=resume)
-    longest = max(len(target) for target in training.targets)
+    model = prepared.model
+    weights, real = model.train(run, console, resume=resume)
     metrics = {
         "held_out": prepared.held_out,
-        "pairs": {"training": len(training), "held out": len(validation)},
-        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "pairs": {"training": len(model.training), "held out": len(model.validation)},
+        "parameters": model.parameters,
         "real_tokens": real,
-        **_measured(parts.writer(longest), prepared.validation),
+        **_measured(model.writer(), prepared.validation),
         "baselines": _baselines(prepared.training, prepared.validation, prepared.settings.data.lowercase),
         "seconds": time.monotonic() - prepared.started,
     }
-    run.finish(weights, {"longest": longest}, metrics, tokenizer=parts.tokenizer.save())
+    run.finish(weights, {"longest": model.longest}, metrics, tokenizer=model.parts.tokenizer.save())
     return metrics
 
 
