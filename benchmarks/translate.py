@@ -111,7 +111,7 @@ def training(folder: Path, _: Path, joey: str, rounds: int = 3, pairs: int = 14_
     rows = []
     for _ in range(rounds):
         mine = ours(folder, pairs)
-        theirs = peer(joey, "train", folder / "train.en.gz", folder / "train.de.gz", "--updates", "40")
+        theirs = peer(joey, "train", "speed", folder / "train.en.gz", folder / "train.de.gz", "--updates", 40)
         rows.append({"ours": mine, "joey": theirs["tokens_per_second"], "joey_run": theirs})
         print(f"    {mine:,.0f} target tokens/s beside {rows[-1]['joey']:,.0f}", flush=True)
     ratio = statistics.median(row["ours"] / row["joey"] for row in rows)
@@ -161,8 +161,19 @@ def decoding(folder: Path, out: Path, joey: str, sentences: int = 200, rounds: i
     writer = task.load(RunFolder(where))
     texts = read_pairs(folder / "test_2016_flickr", ("en", "de")).sources[:sentences]
     rows: dict[str, Any] = {}
+    if not (PEER / "decoding").exists():  # so many updates until it ends where a sentence ends
+        peer(joey, "train", "decoding", folder / "train.en.gz", folder / "train.de.gz", "--updates", 195)
     theirs = [
-        peer(joey, "decode", folder / "test_2016_flickr.en.gz", "--sentences", str(sentences), "--order", order)
+        peer(
+            joey,
+            "decode",
+            "decoding",
+            folder / "test_2016_flickr.en.gz",
+            "--sentences",
+            str(sentences),
+            "--order",
+            order,
+        )
         for order in ("file", "length")
     ]
     for beams in (1, 5):
@@ -194,9 +205,10 @@ def decoding(folder: Path, out: Path, joey: str, sentences: int = 200, rounds: i
     keep("translate-decoding", rows)
 
 
-def peer(joey: str, verb: str, *options: object) -> dict[str, Any]:
+def peer(joey: str, verb: str, place: str, *options: object) -> dict[str, Any]:
     """What Joey NMT says of itself."""
-    command = [joey, str(Path(__file__).parent / "translate_peer.py"), verb, str(PEER), *map(str, options)]
+    script = Path(__file__).parent / "translate_peer.py"
+    command = [joey, str(script), verb, str(PEER / place), *map(str, options)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
