@@ -25,7 +25,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def test_data(tmp_path_factory):
+def other_data(tmp_path_factory):
     return languages.papers(tmp_path_factory.mktemp("papers") / "test.jsonl", 20, seed=5, whole=True)
 
 
@@ -82,10 +82,10 @@ def test_sentences_are_chosen_as_labels_show(data, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["chooser", "writer"])
-def test_evaluate_says_what_torchmetrics_says(heedful, request, test_data, kind):
+def test_evaluate_says_what_torchmetrics_says(heedful, request, other_data, kind):
     run = request.getfixturevalue(kind)
-    found = json.loads(heedful("evaluate", run, "--data", test_data, "--json").out)
-    outputs = heedful("predict", run, "--data", test_data, "--format", "data").out.splitlines()
+    found = json.loads(heedful("evaluate", run, "--data", other_data, "--json").out)
+    outputs = heedful("predict", run, "--data", other_data, "--format", "data").out.splitlines()
     documents = languages.documents(20, seed=5)
     expected = rouge(outputs, documents)
     assert list(found["measures"].values()) == pytest.approx(expected, abs=1e-6)
@@ -94,8 +94,8 @@ def test_evaluate_says_what_torchmetrics_says(heedful, request, test_data, kind)
     assert list(found["baselines"].values())[:3] == pytest.approx(first, abs=1e-6)
     assert found["words"] == pytest.approx(sum(len(text.split()) for text in outputs) / 20)
     assert "torchmetrics" in found["signatures"]["rouge"]
-    out = heedful("evaluate", run, "--data", test_data).out
-    assert out.startswith(f"on {test_data}, 20 documents\n")
+    out = heedful("evaluate", run, "--data", other_data).out
+    assert out.startswith(f"on {other_data}, 20 documents\n")
     assert re.search(rf"    rouge 1 +{100 * expected[0]:.1f} %\n", out)
 
 

@@ -31,7 +31,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def test_data(tmp_path_factory):
+def other_data(tmp_path_factory):
     """Two other aligned files."""
     return languages.aligned(tmp_path_factory.mktemp("pairs"), 40, seed=5, name="test")
 
@@ -218,9 +218,9 @@ def test_an_interrupted_run_comes_out_as_one_that_was_not(heedful, monkeypatch, 
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-def test_evaluate_says_what_sacrebleu_says(heedful, run, test_data):
-    found = json.loads(heedful("evaluate", run, "--data", test_data, "--json").out)
-    outputs = heedful("predict", run, "--data", test_data, "--format", "data").out.splitlines()
+def test_evaluate_says_what_sacrebleu_says(heedful, run, other_data):
+    found = json.loads(heedful("evaluate", run, "--data", other_data, "--json").out)
+    outputs = heedful("predict", run, "--data", other_data, "--format", "data").out.splitlines()
     targets = [target for _, target in languages.pairs(40, seed=5)]
     bleu, chrf = BLEU(), CHRF()
     assert found["measures"] == pytest.approx({
@@ -231,8 +231,8 @@ def test_evaluate_says_what_sacrebleu_says(heedful, run, test_data):
     assert found["signatures"] == {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
     assert found["pairs"] == 40
     assert found["measures"]["bleu"] > 80
-    out = heedful("evaluate", run, "--data", test_data).out
-    assert out.startswith(f"on {test_data}, 40 pairs\n")
+    out = heedful("evaluate", run, "--data", other_data).out
+    assert out.startswith(f"on {other_data}, 40 pairs\n")
     assert re.search(rf"    bleu +{found['measures']['bleu']:.4f} of 100\n", out)
 
 
@@ -364,12 +364,12 @@ def test_what_is_drawn_depends_on_seed_and_place_alone(heedful, run, typed):  # 
     assert cold == [heedful("predict", run, LINES[0], "--beams", 1).out.strip()] * 2
 
 
-def test_a_file_of_texts_keeps_its_empty_lines(heedful, run, test_data, tmp_path):
+def test_a_file_of_texts_keeps_its_empty_lines(heedful, run, other_data, tmp_path):
     (tmp_path / "lines.txt").write_text(f"{LINES[0]}\n\n{LINES[1]}\n")
     lines = heedful("predict", run, "--data", tmp_path / "lines.txt").out.split("\n")
     assert [bool(line) for line in lines] == [True, False, True, False]
-    out = heedful("predict", run, "--data", test_data, "--format", "data").out.splitlines()
-    targets = test_data.with_name("test.eo").read_text().splitlines()
+    out = heedful("predict", run, "--data", other_data, "--format", "data").out.splitlines()
+    targets = other_data.with_name("test.eo").read_text().splitlines()
     assert sum(a == b for a, b in zip(out, targets, strict=True)) > 20
 
 
@@ -557,12 +557,12 @@ def damaged(tiny, tmp_path):
         ("tokenizer.json", lambda file: file.write_text("[]")),
     ],
 )
-def test_parts_that_do_not_fit_each_other(refused, damaged, test_data, tmp_path, name, write):
+def test_parts_that_do_not_fit_each_other(refused, damaged, other_data, tmp_path, name, write):
     folder = damaged(name, write)
     report = tmp_path / "report.html"
     for verb in (
         ["predict", folder, "x"],
-        ["evaluate", folder, "--data", test_data],
+        ["evaluate", folder, "--data", other_data],
         ["inspect", folder, "x", "--out", report],
     ):
         line = refused(*verb)
