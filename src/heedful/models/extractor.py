@@ -20,6 +20,7 @@ from heedful.models.encoders import padding, placed
 from heedful.models.text_classifier import PieceEncoder, Pieces
 from heedful.models.words import Words, WordSum
 from heedful.nn import AttentionPooling, LearnedPositions, SinusoidalPositions, TransformerEncoder
+from heedful.nn.dropout import Dropout
 from heedful.ops import Global, Pattern
 
 _GLOBAL = Global()
@@ -76,7 +77,7 @@ class SentenceExtractor(nn.Module):
         self.pooling = AttentionPooling(tokens.width, pooling_heads)
         self.from_start, self.from_end = (nn.Embedding(places, tokens.width) for _ in range(2))
         self.document = document
-        self.dropout, self.token_dropout = nn.Dropout(dropout), token_dropout
+        self.dropout, self.token_dropout = Dropout(dropout), token_dropout
         self.query = nn.Linear(tokens.width, 1, bias=False)
         for layer in (self.from_start, self.from_end, self.query):
             nn.init.normal_(layer.weight, std=0.02)

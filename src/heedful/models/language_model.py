@@ -14,6 +14,7 @@ from heedful._types import Float, Int, Tensor
 from heedful.models.encoders import NormalizerName, PositionName, ScoreName, build_encoder, placed, visible
 from heedful.nn import LearnedPositions, SinusoidalPositions, TransformerEncoder
 from heedful.nn.cache import Cache
+from heedful.nn.dropout import Dropout
 from heedful.ops import Global, Pattern
 
 _GLOBAL = Global()
@@ -54,7 +55,7 @@ class LanguageModel(nn.Module):
         self.vocabulary, self.context, self.masked = vocabulary, context, masked
         self.embedding = nn.Embedding(vocabulary, encoder.width)
         self.positions, self.encoder = positions, encoder
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.pattern: Pattern = visible(window, causal=not masked)
         self.window = window
         self.reset_parameters()

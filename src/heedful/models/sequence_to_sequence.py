@@ -35,6 +35,7 @@ from heedful.nn import LearnedPositions, SinusoidalPositions, TransformerDecoder
 from heedful.nn._values import held, hold
 from heedful.nn.cross_entropy import linear_cross_entropy
 from heedful.nn.decoder import DecoderCache
+from heedful.nn.dropout import Dropout
 from heedful.ops import Global, Normalizer, Pattern, Score, attention, attention_weights
 
 _GLOBAL = Global()
@@ -131,7 +132,7 @@ class SequenceToSequence(nn.Module, abc.ABC):
         if not 0 <= end < vocabulary:
             raise ValueError(f"`end` must be a token, 0 to {vocabulary - 1}: got {end}.")
         self.vocabulary, self.width, self.end = vocabulary, width, end
-        self.embedding, self.dropout = nn.Embedding(vocabulary, width), nn.Dropout(dropout)
+        self.embedding, self.dropout = nn.Embedding(vocabulary, width), Dropout(dropout)
         self.copy = CopyAttention(width) if copy else None
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
@@ -311,6 +312,36 @@ class RecurrentState(State):
         self.memory = self.memory[:, : self.source.tokens.shape[1]].index_select(0, sources)
 
 
+class BothWays(nn.Module):
+    """A recurrent network that reads padded texts from both ends.
+
+    Each direction is a network of its own whose texts begin together, so that one step takes all of them, and the gradient of
+    PyTorch's packed sequences, which fills a whole batch with zeros at every step, is not needed.
+
+    Args:
+        width: the features of the input, and of each direction.
+        layers: how many.
+        dropout: share of what goes from one layer to the next that is set to 0 in training.
+    """
+
+    def __init__(self, width: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        widths = [width, *[2 * width] * (layers - 1)]
+        self.ahead = nn.ModuleList(nn.GRU(given, width, batch_first=True) for given in widths)
+        self.back = nn.ModuleList(nn.GRU(given, width, batch_first=True) for given in widths)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "S M D"], lengths: Int[Tensor, " S"]) -> Float[Tensor, "S M E"]:
+        """The states of both directions, side by side; what stands at padding is of no use."""
+        places = torch.arange(x.shape[1], device=x.device)
+        turned = torch.where(places < lengths[:, None], lengths[:, None] - 1 - places, places)[..., None]
+        for layer, (ahead, back) in enumerate(zip(self.ahead, self.back, strict=True)):
+            x = self.dropout(x) if layer else x
+            backwards, _ = back(x.take_along_dim(turned, 1))
+            x = torch.cat([ahead(x)[0], backwards.take_along_dim(turned, 1)], -1)
+        return x
+
+
 class SourceAttention(nn.Module):
     """What of the source is relevant to the state of a decoder.
 
@@ -376,9 +407,7 @@ class Recurrent(SequenceToSequence):
     ) -> None:
         super().__init__(vocabulary=vocabulary, width=width, end=end, dropout=dropout, copy=copy)
         check_positive("layers", layers)
-        self.encoder = nn.GRU(
-            width, width, layers, batch_first=True, bidirectional=True, dropout=dropout if layers > 1 else 0.0
-        )
+        self.encoder = BothWays(width, layers, dropout)
         self.joined = nn.Linear(2 * width, width)
         self.first = nn.Linear(width, layers * width)
         self.attention = None if score == "none" else SourceAttention(width, score, NORMALIZERS[normalize])
@@ -387,8 +416,7 @@ class Recurrent(SequenceToSequence):
 
     def encode(self, source: Pieces) -> Source:
         x = self.dropout(self._embed(source.tokens))
-        packed = nn.utils.rnn.pack_padded_sequence(x, source.lengths.cpu(), batch_first=True, enforce_sorted=False)
-        read, _ = nn.utils.rnn.pad_packed_sequence(self.encoder(packed)[0], batch_first=True, total_length=x.shape[1])
+        read = self.encoder(x, source.lengths)
         return Source(source.tokens, source.lengths, self.joined(self.dropout(read)))
 
     def begin(self, source: Source) -> RecurrentState:

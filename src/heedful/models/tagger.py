@@ -16,6 +16,7 @@ from heedful._types import Bool, Float, Tensor
 from heedful.models.encoders import padding, placed
 from heedful.models.words import WordEncoder, Words
 from heedful.nn import LearnedPositions, SinusoidalPositions, TransformerEncoder
+from heedful.nn.dropout import Dropout
 from heedful.ops import Global, Pattern
 
 _GLOBAL = Global()
@@ -51,7 +52,7 @@ class NeighborEncoder(nn.Module):
             )
             for _ in range(layers)
         )
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B N D"], real: Bool[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """Transforms `[batch, positions, width]`; beyond the ends of a sentence, where nothing is `real`, stand zeros."""
@@ -86,7 +87,7 @@ class Tagger(nn.Module):
     ) -> None:
         super().__init__()
         self.words, self.positions, self.encoder, self.pattern = words, positions, encoder, pattern
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.heads = nn.ModuleList(nn.Linear(words.width, count) for count in labels)
 
     def forward(self, batch: Words) -> Float[Tensor, "B N D"]:

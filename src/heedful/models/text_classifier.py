@@ -19,6 +19,7 @@ from heedful._types import Bool, Float, Int, Tensor
 from heedful.models.encoders import padding, placed
 from heedful.models.words import Words, WordSum
 from heedful.nn import AttentionPooling, LearnedPositions, SinusoidalPositions, TransformerEncoder
+from heedful.nn.dropout import Dropout
 from heedful.ops import Global, Pattern
 
 _GLOBAL = Global()
@@ -49,7 +50,7 @@ class PieceEncoder(nn.Module):
         super().__init__()
         check_fraction("dropout", dropout)
         self.width = width
-        self.token, self.dropout = nn.Embedding(vocabulary, width), nn.Dropout(dropout)
+        self.token, self.dropout = nn.Embedding(vocabulary, width), Dropout(dropout)
         nn.init.normal_(self.token.weight, std=0.1)
 
     def forward(self, batch: Pieces) -> Float[Tensor, "B N D"]:
@@ -88,7 +89,7 @@ class TextClassifier(nn.Module):
         self.tokens, self.positions, self.encoder, self.pattern = tokens, positions, encoder, pattern
         self.hidden = nn.Parameter(torch.zeros(tokens.width))
         self.pooling = AttentionPooling(tokens.width, pooling_heads)
-        self.dropout, self.token_dropout = nn.Dropout(dropout), token_dropout
+        self.dropout, self.token_dropout = Dropout(dropout), token_dropout
         self.head = nn.Linear(tokens.width, classes)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from heedful._checks import check_fraction, check_positive
 from heedful._types import Float, Int, Tensor
+from heedful.nn.dropout import Dropout, dropout
 
 
 class Words(NamedTuple):
@@ -90,7 +90,7 @@ class WordEncoder(nn.Module):
         self.form = _Known(forms, form_width, word_dropout, forget) if form_width else None
         self.piece = nn.EmbeddingBag(pieces + 1, piece_width, mode="sum")
         self.projection = nn.Linear(word_width + form_width + piece_width, width)
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(dropout)
         nn.init.normal_(self.piece.weight, std=0.03)
 
     def forward(self, batch: Words) -> Float[Tensor, "B N D"]:
@@ -98,7 +98,7 @@ class WordEncoder(nn.Module):
         counts = batch.starts.diff(append=batch.starts.new_tensor([len(batch.pieces)]))
         kept = None
         if self.training and self.piece_dropout:
-            kept = F.dropout(self.piece.weight.new_ones(len(batch.pieces)), self.piece_dropout)
+            kept = dropout(self.piece.weight.new_ones(len(batch.pieces)), self.piece_dropout)
         spelt = self.piece(batch.pieces, batch.starts, per_sample_weights=kept) / counts[:, None].sqrt()  # [U, P]
         parts = [self.word(batch.words), spelt[batch.spelling]]
         if self.form is not None:
@@ -128,7 +128,7 @@ class WordSum(nn.Module):
         self.width = width
         self.word = nn.Embedding(words + 2, width, padding_idx=0)
         self.piece = nn.EmbeddingBag(pieces + 1, width, mode="mean")
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.normal_(self.word.weight, std=0.1)
         nn.init.normal_(self.piece.weight, std=0.3)
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from heedful._checks import check_fraction
+from heedful._checks import autocasts, check_fraction
 from heedful._types import Float, Int, Tensor
 
 _ROOM = 2**19  # logits of a part: more of them leave the processor's cache between the passes over them
@@ -49,10 +49,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         wanted = ctx.needs_input_grad[:2]
-        # Half precision would lose the small probabilities of a large vocabulary.
+        # Half precision would lose the small probabilities of a large vocabulary; the products that make gradients of them may have it.
+        low = torch.get_autocast_dtype(x.device.type) if autocasts(x) else None
         with torch.autocast(x.device.type, enabled=False):
             full, matrix = (t.float() if t.itemsize < 4 else t for t in (x, weight))
-            total, grads = _parts(full, matrix, targets, smoothing, wanted)
+            total, grads = _parts(full, matrix, targets, smoothing, wanted, low)
         ctx.grads = [None if g is None else g.to(t.dtype) for g, t in zip(grads, (x, weight), strict=True)]
         return total
 
@@ -62,7 +63,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _parts(
-    x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, wanted: tuple[bool, bool]
+    x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, wanted: tuple[bool, bool], low: torch.dtype | None
 ) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
     # A probability is e / norm. The division, and what label smoothing takes from every class alike, are left to the small
     # factors of the products: each pass over the logits costs as much as a third of a product.
@@ -71,6 +72,7 @@ def _parts(
     total = -uniform * (x @ every).sum()
     x_grad = torch.empty_like(x) if wanted[0] else None
     weight_grad = (-uniform * x.sum(0)).expand_as(weight).clone() if wanted[1] else None
+    factor = weight if low is None else weight.to(low)
     size = max(_ROOM // len(weight), 1)
     for part, right, begin in zip(x.split(size), targets.split(size), range(0, len(x), size), strict=False):
         logits = F.linear(part, weight)  # [t, V]
@@ -80,8 +82,15 @@ def _parts(
         norm = e.sum(1, keepdim=True)
         total += (largest + norm.log() - (1 - smoothing) * of_right).sum()
         e.scatter_add_(1, right[:, None], (smoothing - 1) * norm)
+        scaled = part / norm
+        if low is not None:
+            e, scaled = e.to(low), scaled.to(low)
         if x_grad is not None:
-            x_grad[begin : begin + len(part)] = (e @ weight) / norm - uniform * every
-        if weight_grad is not None:
-            weight_grad.addmm_(e.T, part / norm)
+            x_grad[begin : begin + len(part)] = (e @ factor) / norm - uniform * every
+        if weight_grad is None:
+            continue
+        if low is None:
+            weight_grad.addmm_(e.T, scaled)
+        else:
+            weight_grad.add_(e.T @ scaled)
     return total, (x_grad, weight_grad)

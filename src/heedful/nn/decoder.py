@@ -8,6 +8,7 @@ from heedful._checks import check_divides, check_features, check_fraction, check
 from heedful._types import Float, Int, Tensor
 from heedful.nn._values import hold
 from heedful.nn.cache import Cache, KeyValueCache
+from heedful.nn.dropout import Dropout
 from heedful.nn.multihead import MultiHeadAttention
 from heedful.nn.positions import RotaryPositions
 from heedful.nn.transformer import (
@@ -112,7 +113,7 @@ class TransformerDecoderLayer(nn.Module):
         )
         self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
         self.attention_norm, self.cross_norm, self.network_norm = (nn.LayerNorm(width) for _ in range(3))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

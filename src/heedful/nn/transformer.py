@@ -11,6 +11,7 @@ from heedful._checks import check_features, check_fraction, check_positive
 from heedful._types import Float, Tensor
 from heedful.nn._values import held, hold
 from heedful.nn.cache import Cache, KeyValueCache
+from heedful.nn.dropout import Dropout
 from heedful.nn.multihead import MultiHeadAttention
 from heedful.nn.positions import LearnedALiBi, LearnedRelativeBias, RotaryPositions
 from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, softmax
@@ -67,7 +68,7 @@ class TransformerEncoderLayer(nn.Module):
         self.attention = MultiHeadAttention(width, heads, score=score, normalize=normalize, rotary=rotary)
         self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
         self.attention_norm, self.network_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

@@ -19,6 +19,7 @@ from heedful.ops.biases import Bias
 from heedful.ops.patterns import And, Causal, Global, Pattern
 
 TILE = 2**22  # pairs of one mask that is held at a time
+_SHORT = 256  # of fewer keys, the kernel's gradient in half precision takes up to five times as long as in float32
 
 _IS_THERE = hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward")
 
@@ -216,9 +217,15 @@ def kernel(*operands: Any, **options: Any) -> tuple[Tensor, Tensor]:
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*operands, **options)  # type: ignore[no-any-return]
 
 
-def kernel_backward(*operands: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+def kernel_backward(*operands: Any, attn_mask: Tensor | None = None, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Its gradient: of query, key and value."""
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*operands, **options)  # type: ignore[no-any-return]
+    gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    dtype, keys = operands[1].dtype, operands[2].shape[-2]
+    if dtype.itemsize >= 4 or keys >= _SHORT:
+        return gradients(*operands, attn_mask=attn_mask, scale=scale)  # type: ignore[no-any-return]
+    raised = (t.float() if isinstance(t, Tensor) else t for t in operands)
+    mask = None if attn_mask is None else attn_mask.float()
+    return tuple(g.to(dtype) for g in gradients(*raised, attn_mask=mask, scale=scale))  # type: ignore[return-value]
 
 
 def _tiles(
