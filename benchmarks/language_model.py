@@ -60,7 +60,7 @@ class Block(nn.Module):
         )
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(b, n, d))
-        return x + self.down(F.gelu(self.up(self.norm_2(x)), approximate="tanh"))
+        return x + self.down(F.gelu(self.up(self.norm_2(x))))
 
 
 class PlainGPT(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from heedful.models import sequence_to_sequence
-from heedful.models.sequence_to_sequence import Recurrent
+from heedful.models.sequence_to_sequence import BothWays, Recurrent
 from heedful.models.text_classifier import Pieces
 
 VOCABULARY, END = 9, 3
@@ -155,3 +155,19 @@ def test_bad_input(unchecked):
         small(heads=3)
     with pytest.raises(ValueError, match="positions"):
         small(positions="learned", longest=4)(SOURCE, GIVEN)
+
+
+def test_texts_are_read_from_both_ends_as_packed_ones_are():
+    torch.manual_seed(0)
+    ours, theirs = BothWays(4, 2, 0.0), torch.nn.GRU(4, 4, 2, batch_first=True, bidirectional=True)
+    for layer, (ahead, back) in enumerate(zip(ours.ahead, ours.back, strict=True)):
+        for name, parameter in ahead.named_parameters():
+            theirs.get_parameter(f"{name[:-1]}{layer}").data.copy_(parameter)
+        for name, parameter in back.named_parameters():
+            theirs.get_parameter(f"{name[:-1]}{layer}_reverse").data.copy_(parameter)
+    x, lengths = torch.randn(3, 5, 4), torch.tensor([5, 2, 3])
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    found = ours(x, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(found[row, :length], expected[row, :length])

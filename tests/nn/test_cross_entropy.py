@@ -51,6 +51,16 @@ def test_in_mixed_precision_probabilities_are_whole():
     assert x.grad.dtype == torch.bfloat16
 
 
+def test_gradients_in_mixed_precision_are_those_of_float32():
+    x, weight, targets = drawn(torch.float32, rows=200, width=64, classes=300)
+    expected = torch.autograd.grad(linear_cross_entropy(x, weight, targets, 0.1), (x, weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(linear_cross_entropy(x, weight, targets, 0.1), (x, weight))
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 2**-7 * b.norm()  # numbers of 8 bits
+
+
 def test_bad_input(unchecked):
     x, weight, targets = drawn()
     with pytest.raises(ValueError, match=r"`x` must be \[11, 5\] to fit `targets` and `weight`: got \[10, 5\]."):

@@ -47,9 +47,7 @@ class NeighborEncoder(nn.Module):
         self.reach = reach
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
         self.networks = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear((2 * reach + 1) * width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
-            )
+            nn.Sequential(nn.Linear((2 * reach + 1) * width, hidden), nn.GELU(), nn.Linear(hidden, width))
             for _ in range(layers)
         )
         self.norm, self.dropout = nn.LayerNorm(width), Dropout(dropout)

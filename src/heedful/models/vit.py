@@ -73,7 +73,7 @@ class _Convolution(nn.Module):
         nn.init.kaiming_normal_(self.convolution.weight)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D y z"]:
-        y = F.gelu(self.norm(self.pool(self.convolution(x))), approximate="tanh")
+        y = F.gelu(self.norm(self.pool(self.convolution(x))))
         return x + y if self.residual else y
 
 

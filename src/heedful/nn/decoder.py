@@ -111,7 +111,7 @@ class TransformerDecoderLayer(nn.Module):
             score=own_value(score),
             normalize=own_value(normalize),
         )
-        self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
         self.attention_norm, self.cross_norm, self.network_norm = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = Dropout(dropout)
 
