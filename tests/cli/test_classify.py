@@ -163,3 +163,19 @@ def test_the_columns_of_a_run_are_those_of_its_inputs(heedful, tmp_path):
 def test_one_text_is_one_text(run):
     (one,) = package.load(run).predict("la bona kato")
     assert one.label == "good"
+
+
+def test_a_text_longer_than_the_learned_positions(heedful, refused, data, tmp_path):
+    settings = texts.options(texts.CLASSIFY, "model.positions=learned", "model.longest=20", "training.epochs=1")
+    folder, long = tmp_path / "run", "la " * 21
+    assert heedful("train", "classify", "--data", data, "--out", folder, *settings).status == 0
+    words = "a text must have at most 20 tokens, the model's positions (model.longest): got 21, 'la la"
+    assert refused("predict", folder, long).startswith(words)
+    file = tmp_path / "long.tsv"
+    file.write_text(data.read_text() + f"{long}\tgood\n")
+    for line in (
+        refused("evaluate", folder, "--data", file),
+        refused("train", "classify", "--train", file, "--valid", data, "--out", tmp_path / "other", *settings),
+    ):
+        assert line.startswith(f"{file}:{len(file.read_text().splitlines())}: {words}")
+    assert not (tmp_path / "other").exists()

@@ -72,11 +72,11 @@ class ClassifierOfTexts:
         return found
 
     @torch.inference_mode()
-    def probabilities(self, texts: Sequence[str], room: int = ROOM) -> Tensor:
+    def probabilities(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Tensor:
         """Of each class `[texts, classes]`; texts of nearly one length are computed together, none may be blank."""
-        corpus = self.cutting.corpus(texts)
+        corpus = self.cutting.corpus(texts, places)
         found = torch.empty(len(texts), len(self.classes))
-        for indices in ByLength(corpus.lengths, room):
+        for indices in ByLength(corpus.lengths, ROOM):
             found[indices] = self.model.probabilities(corpus.batch(indices))
         return found
 
@@ -103,7 +103,7 @@ class ClassifierOfTexts:
         """Accuracy, macro F1, and what is taken for what."""
         assert texts.labels is not None
         truth = torch.tensor([self.classes.index(label) for label in texts.labels])
-        guessed = self.probabilities(texts.texts).argmax(-1)
+        guessed = self.probabilities(texts.texts, texts.places).argmax(-1)
         metrics = metrics_of(len(self.classes))
         metrics.update(guessed, truth)
         pairs = Counter(zip(truth.tolist(), guessed.tolist(), strict=True)).most_common()

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from heedful.inspection.report import AttentionSection
     from heedful.training.fit import Judged
 
-_LEARNED_POSITIONS = 4096
-
 
 class DataSettings(Section):
     """Which texts, and what they are cut into."""
@@ -62,6 +60,7 @@ class ModelSettings(EncoderSettings):
 
     width: int = Field(96, ge=1, description="features of a token")
     positions: PositionName = Field("none", description="how tokens know where they stand")
+    longest: int = Field(4096, ge=1, description="the most positions that learned ones know")
     layers: int = Field(1, ge=1, description="layers of the encoder")
     hidden: int = Field(192, ge=1, description="features inside each layer's network")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of each sublayer's output that is dropped in training")
@@ -115,6 +114,7 @@ class Prepared:
     held_out: str
     classes: tuple[str, ...]
     cutting: Cutting
+    batches: tuple["_Batches", "_Batches"]  # of the training texts, and of those that are held out
     model: Ensemble
     started: float
 
@@ -146,6 +146,7 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
     assert training.labels is not None
     classes = tuple(sorted(set(training.labels)))
     cutting = _cut(settings, training.texts)
+    batches = _Batches(training, cutting, classes), _Batches(validation, cutting, classes)
     seed_everything(settings.training.seed)
     model = _build(settings.model, cutting, len(classes))
     shown = ", ".join(classes[:10]) + (" ..." if len(classes) > 10 else "")
@@ -154,7 +155,7 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
         f"text classifier, {sum(p.numel() for p in model.parameters()):,} parameters",
         highlight=False,
     )
-    return Prepared(settings, training, validation, held_out, classes, cutting, model, started)
+    return Prepared(settings, training, validation, held_out, classes, cutting, batches, model, started)
 
 
 def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = False) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = Fa
     from heedful.training.fit import fit, loader
 
     settings, model, cutting = prepared.settings, prepared.model, prepared.cutting
-    batches, held_out = (_Batches(part, cutting, prepared.classes) for part in (prepared.training, prepared.validation))
+    batches, held_out = prepared.batches
     order = Bucketed(batches.corpus.lengths, settings.training.batch_size, settings.training.seed)
     weights = fit(
         model,
@@ -216,7 +217,7 @@ def load(run: RunFolder) -> ClassifierOfTexts:
             if settings.data.tokens == "words"
             else load_tokenizer(run.tokenizer())
         )
-        classes, cutting = known["classes"], Cutting(by)
+        classes, cutting = known["classes"], Cutting(by, _room(settings.model))
         model = _build(settings.model, cutting, len(classes))
         model.load_state_dict(weights)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -275,7 +276,7 @@ class _Batches(Dataset[Any]):
 
     def __init__(self, texts: Texts, cutting: Cutting, classes: Sequence[str]) -> None:
         assert texts.labels is not None
-        self.corpus = cutting.corpus(texts.texts)
+        self.corpus = cutting.corpus(texts.texts, texts.places)
         self.labels = torch.tensor([classes.index(label) for label in texts.labels])
 
     def __len__(self) -> int:
@@ -316,10 +317,18 @@ def _read(data: DataSettings, sources: dict[str, str]) -> tuple[Texts, Texts, st
 
 def _cut(settings: Settings, texts: Sequence[str]) -> Cutting:
     data = settings.data
+    by: WordVocabulary | Characters | Subwords
     if data.tokens == "words":
-        words = [split_words(text) for text in texts]
-        return Cutting(WordVocabulary.fit(words, at_least=data.at_least))
-    return Cutting(Characters.fit(texts) if data.tokens == "characters" else Subwords.fit(texts, data.vocabulary))
+        by = WordVocabulary.fit([split_words(text) for text in texts], at_least=data.at_least)
+    elif data.tokens == "characters":
+        by = Characters.fit(texts)
+    else:
+        by = Subwords.fit(texts, data.vocabulary)
+    return Cutting(by, _room(settings.model))
+
+
+def _room(model: ModelSettings) -> int | None:
+    return model.longest if model.positions == "learned" else None
 
 
 def _build(settings: ModelSettings, cutting: Cutting, classes: int) -> Ensemble:
@@ -327,7 +336,7 @@ def _build(settings: ModelSettings, cutting: Cutting, classes: int) -> Ensemble:
     try:
         members = []
         for _ in range(s.members):
-            positions, encoder = encoder_of(s, _LEARNED_POSITIONS)
+            positions, encoder = encoder_of(s, s.longest)
             tokens: WordSum | PieceEncoder = (
                 WordSum(len(by.words), len(by.pieces), s.width, dropout=s.input_dropout)
                 if isinstance(by, WordVocabulary)

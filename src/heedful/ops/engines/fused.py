@@ -225,7 +225,7 @@ def kernel_backward(*operands: Any, attn_mask: Tensor | None = None, scale: floa
         return gradients(*operands, attn_mask=attn_mask, scale=scale)  # type: ignore[no-any-return]
     raised = (t.float() if isinstance(t, Tensor) else t for t in operands)
     mask = None if attn_mask is None else attn_mask.float()
-    return tuple(g.to(dtype) for g in gradients(*raised, attn_mask=mask, scale=scale))  # type: ignore[return-value]
+    return tuple(g.to(dtype) for g in gradients(*raised, attn_mask=mask, scale=scale))
 
 
 def _tiles(
