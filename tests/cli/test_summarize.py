@@ -81,6 +81,20 @@ def test_sentences_are_chosen_as_labels_show(data, tmp_path):
     assert chosen(folder, languages.documents(20, seed=9)) < 12, "labels outweigh what summaries show"
 
 
+def test_labels_without_summaries(heedful, tmp_path):
+    file = tmp_path / "labelled.jsonl"
+    rows = [{name: row[name] for name in ("source", "labels")} for row in languages.documents(80)]
+    rows[0]["labels"] = [0] * len(rows[0]["labels"])
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ("data.labels=labels", "data.target=")
+    folder = trained("summarize", file, tmp_path / "run", *languages.CHOOSES, *settings)
+    assert chosen(folder, languages.documents(20, seed=9)) >= 18
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["documents"] == {"training": 72, "held out": 7}, "without a chosen sentence there is no summary"
+    assert metrics["baselines"]["the best sentence, ROUGE-1 (nobody can know it)"] == pytest.approx(1)
+    assert json.loads(heedful("evaluate", folder, "--data", file, "--json").out)["documents"] == 79
+
+
 @pytest.mark.parametrize("kind", ["chooser", "writer"])
 def test_evaluate_says_what_torchmetrics_says(heedful, request, other_data, kind):
     run = request.getfixturevalue(kind)
@@ -235,7 +249,11 @@ def long(rows):
         (unsummarised, (), ":7: 'target' must be a summary: got an empty text"),
         (lambda rows: rows[:9], (), ": must hold at least 10 documents, to hold one out (or give --train and --valid): got 9"),
         (lambda rows: rows, ("data.labels=marks",), ":1: must have 'marks': got 'source', 'target', 'labels'"),
-        (long, ("model.positions=learned",), ":7: a sentence must have at most 4,096 words, the model's positions: got 5,000"),
+        (
+            long,
+            ("model.positions=learned", "model.longest=4000"),
+            ":7: a sentence must have at most 4,000 words, the model's positions (model.longest): got 5,000",
+        ),
         (lambda rows: rows, ("model.kind=transformer", "data.longest=2"), ":1: at least one pair must have at most 2 tokens a side (data"),
     ],
 )  # fmt: skip
@@ -257,6 +275,11 @@ def test_bad_data_begin_no_run(refused, data, tmp_path, change, settings, messag
         (("extraction.pooling_heads=3",), "[extraction]: `heads` must be a positive divisor of `width`: got 3 and 16."),
         (("data.target=source",), "`data.target`: must be another one than data.source: got 'source' for both."),
         (("training.average_epochs=7",), "`training.average_epochs`: must be at most the 6 epochs: got 7."),
+        (
+            ("model.kind=transformer", "data.labels=labels"),
+            "`data.labels`: sentences are chosen by model.kind=extractive alone: got 'labels' with model.kind=transformer.",
+        ),
+        (("data.target=",), "`data.target`: must name the summaries where data.labels names no labels: got ''."),
         (("model.kind=transformer", "model.score=none"), "[model]: `score` must be a score, since a Transf"),
     ],
 )  # fmt: skip
@@ -267,7 +290,15 @@ def test_settings_that_do_not_fit_begin_no_run(refused, data, tmp_path, settings
 
 
 def test_a_sentence_that_is_longer_than_the_positions(refused, data, tmp_path):
-    settings = (*languages.CHOOSES, "model.positions=learned", "training.epochs=1", "extraction.members=1")
+    settings = (
+        *languages.CHOOSES,
+        "model.positions=learned",
+        "model.longest=4000",
+        "training.epochs=1",
+        "extraction.members=1",
+    )
     folder = trained("summarize", data, tmp_path / "run", *settings)
     line = refused("predict", folder, "A dog. " + "cat " * 5000)
-    assert line == "a sentence must have at most 4,096 words, the model's positions: got 5,000, 'A dog.'."
+    assert (
+        line == "a sentence must have at most 4,000 words, the model's positions (model.longest): got 5,000, 'A dog.'."
+    )

@@ -386,7 +386,7 @@ def test_a_report_begins_with_the_alignment(heedful, run, tmp_path):
 
 def test_characters_that_were_never_seen(heedful, tiny, tmp_path):
     row = json.loads(heedful("predict", tiny, "big Ж\tdog Ω", "--tokens", 5, "--format", "jsonl").out)
-    assert row["unknown"] == "\tΩЖ"
+    assert row["unknown"] == "ΩЖ"
     assert "\ufffd" not in row["output"]
     (section,) = translate.inspect(RunFolder(tiny), ["a Ж"])
     assert "The model does not know 'Ж'." in section.text
@@ -576,3 +576,19 @@ def test_a_file_that_has_changed(refused, tiny, tmp_path):
     assert refused("predict", copy, "x").startswith(f"{copy / 'tokenizer.json'}: has changed: ")
     (copy / "tokenizer.json").unlink()
     assert refused("predict", copy, "x") == f"{copy / 'tokenizer.json'}: belongs to the run folder, but is missing."
+
+
+def test_heads_of_layers_that_have_several(heedful, refused, run, tmp_path):
+    report, png = tmp_path / "report.html", tmp_path / "heads.png"
+    answer = heedful("inspect", run, LINES[0], "--heads", "1", "--out", report, "--png", png)
+    assert (answer.status, answer.err) == (0, "")
+    assert png.stat().st_size > 0
+    assert refused("inspect", run, LINES[0], "--heads", "7", "--out", report).startswith(
+        "--heads must be numbers from 0 to"
+    )
+
+
+@pytest.mark.parametrize("verb", ["predict", "inspect"])
+def test_an_input_that_is_no_utf_8(refused, run, tmp_path, verb):
+    out = ["--out", tmp_path / "report.html"] if verb == "inspect" else []
+    assert refused(verb, run, "caf\udce9", *out) == "an input must be UTF-8: got byte 0xe9 at character 4."

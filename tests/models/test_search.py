@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from heedful.models import beam_search, sample
+from heedful.models.sequence_to_sequence import RecurrentState, SequenceToSequence, Source
 from heedful.models.text_classifier import Pieces
 from tests.models.test_sequence_to_sequence import END, KINDS, SOURCE, VOCABULARY, small
 
@@ -38,7 +39,7 @@ def test_a_wide_beam_finds_the_best_of_all_targets(options):
     found = beam_search(model, SOURCE, 3, beams=330, length_penalty=penalty, never=[0, 1])
     for row in range(3):
         best = every_target(model, row, 3, penalty)[:3]
-        complete = [one for one in found[row] if one.complete]
+        complete = [one for one in found[row] if len(one.tokens) < 3]
         assert [one.tokens for one in complete[:3]] == [tokens for _, tokens in best]
         torch.testing.assert_close(
             torch.tensor([one.score for one in complete[:3]]),
@@ -65,14 +66,14 @@ def test_greedy_search_takes_the_most_probable_token_each_time():
     for row in range(3):
         ((one,),) = beam_search(model, alone(row), 5, beams=1)
         tokens = []
-        while len(tokens) < 5:
+        while True:
             with torch.no_grad():
                 token = int(model(alone(row), torch.tensor([[END, *tokens]]))[0, -1].argmax())
-            if token == END:
+            if token == END or len(tokens) == 5:
                 break
             tokens.append(token)
         assert one.tokens == tokens
-        assert one.complete == (len(tokens) < 5)
+        assert one.complete == (token == END)
 
 
 def test_a_text_that_the_limit_cuts_off_says_so():
@@ -85,6 +86,46 @@ def test_a_text_that_the_limit_cuts_off_says_so():
     assert len(best.tokens) == 3
     ((drawn,), *_) = sample(model, SOURCE, 3)
     assert not drawn.complete
+
+
+class Constant(SequenceToSequence):
+    """Tells the same of every next token; a stand-in for a model where only the search matters."""
+
+    def __init__(self, probabilities, end):
+        super().__init__(vocabulary=len(probabilities), width=1, end=end)
+        self.logs = torch.tensor(probabilities).log()
+
+    def encode(self, source):
+        return Source(*source, torch.zeros(*source.tokens.shape, 1))
+
+    def begin(self, source):
+        return RecurrentState(source, source.features, [])
+
+    def features(self, source, given, state=None):
+        raise AssertionError
+
+    def step(self, tokens, state):
+        return self.logs.expand(len(tokens), -1)
+
+
+def test_what_the_limit_cuts_off_is_ranked_with_what_has_ended():
+    """A beginning that would go on is ahead of those that ended, however improbably."""
+    source = Pieces(torch.tensor([[1]]), torch.tensor([1]))
+    (found,) = beam_search(Constant([0.007, 0.99, 0.003], end=0), source, 4, beams=3)
+    assert (found[0].tokens, found[0].complete) == ([1, 1, 1, 1], False)
+    assert any(one.complete for one in found)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert found[0].log_probability == pytest.approx(4 * torch.tensor(0.99).log().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_text_as_long_as_the_limit_can_end(beams):
+    model = small()
+    ((best, *_),) = beam_search(model, alone(0), 30, beams=beams)
+    if not best.complete:
+        pytest.skip("this model does not end")
+    ((again, *_),) = beam_search(model, alone(0), max(len(best.tokens), 1), beams=beams)
+    assert (again.tokens, again.complete) == (best.tokens, True)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -17,6 +17,7 @@ def writer():
 def test_a_line_of_what_was_written():
     one = Written("x", " two\twords\n", 0, -1.23456, True)
     assert (str(one), one.as_data()) == ("two words", "two words")
+    assert Written("x", "1\u00a0000 \u3000 a\u2028b ", 0, 0.0, True).as_data() == "1\u00a0000 \u3000 a b"
     shown = Written("x", "two", 0, -1.23456, False, alignment=[(0, 0), (3, 1)], scored=True)
     assert str(shown) == "two [cut off]\t-1.2346\t0-0 3-1"
     assert shown.as_data() == "two"
@@ -34,6 +35,10 @@ def test_a_line_of_what_was_written():
 )
 def test_words_stand_between_blanks(pieces, words):
     assert words_of(pieces) == words
+
+
+def test_a_source_is_read_as_words_between_single_blanks(writer):
+    assert writer.encode("the\u2009\n  cat ") == writer.encode("the cat")
 
 
 def test_a_long_text_is_named_by_its_beginning():

@@ -183,7 +183,8 @@ class _Asked:
                 stream.seek(0)
         if not self._files:
             raise HeedfulError("give inputs by position, or on standard input: got none.")
-        sections = module.inspect(run, [*self._files, *([] if also is None else [also])])
+        others = [] if also is None else taken_from((also,), entry.takes)
+        sections = module.inspect(run, [*self._files, *others])
         self.seen += [None] * len(sections)
         if self.layers is None:
             return list(sections)
@@ -261,7 +262,8 @@ def _numbers(words: str | None) -> list[int] | None:
 
 
 def _check_heads(sections: "Sequence[AttentionSection]", wanted: Sequence[int] | None) -> None:
-    least = min(len(layer.map) for section in sections for layer in section.layers if layer.kind != "rollout")
+    counts = {len(layer.map) for section in sections for layer in section.layers if layer.kind != "rollout"}
+    least = min(counts - {1}, default=1)  # where others have several heads, a mean of heads has none to choose from
     if wanted is not None and wanted[-1] >= least:
         raise HeedfulError(f"--heads must be numbers from 0 to {least - 1}: got {wanted[-1]}.")
 

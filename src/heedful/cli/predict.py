@@ -145,11 +145,21 @@ def chunks(items: Iterator[Any], most: int = _AT_ONCE) -> Iterator[list[Any]]:
 def taken_from(inputs: tuple[str, ...], kind: Literal["pictures", "texts"]) -> Iterator[str | BinaryIO]:
     """The inputs by position, or those of standard input."""
     if inputs:
-        yield from inputs
+        yield from map(checked_text, inputs) if kind == "texts" else inputs
         return
     if sys.stdin.isatty():
         raise HeedfulError("give inputs by position, or on standard input: got neither.")
     yield from _pictures() if kind == "pictures" else _texts()
+
+
+def checked_text(word: str) -> str:
+    """A text from the command line, where bytes that are no UTF-8 have become half characters."""
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(word[error.start]) & 0xFF
+        raise HeedfulError(f"an input must be UTF-8: got byte 0x{byte:02x} at character {error.start + 1}.") from None
+    return word
 
 
 def _texts() -> Iterator[str]:

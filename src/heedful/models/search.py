@@ -48,12 +48,13 @@ def beam_search(
     """The best targets of each source, the best first, as many as there are beams.
 
     Each step keeps the most probable beginnings. What has ended is ranked by `log p / ((5 + length) / 6) ** length_penalty`,
-    the end counted as a token; a source is done when no beginning is ahead of its worst kept target any more.
+    the end counted as a token; a source is done when no beginning is ahead of its worst kept target any more. At the limit
+    a beginning that would rather go on than end is ranked with the others as a target that is not complete.
 
     Args:
         model: any.
         source: texts.
-        longest: the most tokens of a target, of all or of each.
+        longest: the most tokens of a target, of all or of each; its end is none of them.
         beams: how many beginnings are kept; 1: greedy search.
         length_penalty: 0: by the sum of the log probabilities, which prefers short ones; 1: nearly by their mean.
         no_repeat: no sequence of so many tokens stands twice in a target; 0: all may.
@@ -88,7 +89,9 @@ def beam_search(
         length = 0
         while alive:
             length += 1
+            before, held = history, scores
             logits = _allowed(model.step(history[:, -1], state), history, no_repeat, banned)
+            goes_on = logits.argmax(-1) != model.end
             width = scores.shape[1]
             # The best of all continuations are among the best of each beginning; at most one of each ends.
             values, tokens = logits.topk(min(2 * beams, logits.shape[1]))
@@ -97,7 +100,7 @@ def beam_search(
             origins = places.div(tokens.shape[1], rounding_mode="floor")
             rows = origins + width * torch.arange(len(alive), device=device)[:, None]
             tokens = tokens.view(len(alive), -1).gather(1, places)
-            penalty = ((5 + length) / 6) ** length_penalty
+            shorter, penalty = (((4 + n) / 6) ** length_penalty for n in (length, length + 1))
             ends = tokens == model.end
             _keep_ended(found, alive, history, rows, values, ends[:, :beams], penalty, beams)
             going = values.masked_fill(ends, -math.inf)
@@ -107,9 +110,9 @@ def beam_search(
             history = torch.cat([history[rows.flatten()], tokens.view(-1, 1)], 1)
             for place in sorted(set(range(len(alive))) - set(kept)):
                 number = alive[place]
-                if length >= limits[number]:
-                    begun = history.view(len(alive), -1, length + 1)[place]
-                    found[number] += _cut_off(begun, scores[place], penalty, beams - len(found[number]))
+                if length > limits[number]:
+                    begun, more = before.view(len(alive), width, -1)[place], goes_on.view(len(alive), width)[place]
+                    found[number] = _cut_off(found[number], begun[more], held[place, more], shorter)[:beams]
             if len(kept) < len(alive):
                 sources = torch.tensor(kept, dtype=torch.long, device=device)
                 rows, scores = rows[sources], scores[sources]
@@ -141,7 +144,7 @@ def sample(
     Args:
         model: any.
         source: texts.
-        longest: the most tokens of a target, of all or of each.
+        longest: the most tokens of a target, of all or of each; its end is none of them.
         samples: how many targets of each source.
         temperature: the log probabilities are divided by it; 0 takes the most probable token.
         top_k: draw among so many of the most probable tokens; 0: all.
@@ -179,14 +182,14 @@ def sample(
                 top_k=top_k,
                 top_p=top_p,
             )
-            totals = totals + logits.gather(1, new[:, None])[:, 0]
+            before, totals = totals.tolist(), totals + logits.gather(1, new[:, None])[:, 0]
             history = torch.cat([history, new[:, None]], 1)
             length += 1
             for row, (token, total) in enumerate(zip(new.tolist(), totals.tolist(), strict=True)):
                 ended = token == model.end
-                if found[row] is None and (ended or length >= limits[row // samples]):
-                    tokens = history[row, 1:].tolist()
-                    found[row] = Hypothesis(tokens[:-1] if ended else tokens, total, total, ended)
+                if found[row] is None and (ended or length > limits[row // samples]):
+                    sum_ = total if ended else before[row]  # what is cut off was drawn without this token
+                    found[row] = Hypothesis(history[row, 1:-1].tolist(), sum_, sum_, ended)
     written = [one for one in found if one is not None]
     return [written[start : start + samples] for start in range(0, len(written), samples)]
 
@@ -241,15 +244,19 @@ def _going_on(
     def done(place: int) -> bool:
         kept = found[alive[place]]
         full = len(kept) == beams and kept[-1].score >= best[place]
-        return full or best[place] == -math.inf or length >= limits[alive[place]]
+        return full or best[place] == -math.inf or length > limits[alive[place]]
 
     return [place for place in range(len(alive)) if not done(place)]
 
 
-def _cut_off(begun: Int[Tensor, "K N"], scores: Float[Tensor, "K"], penalty: float, count: int) -> list[Hypothesis]:
-    """The best beginnings, as targets that are not complete."""
-    return [
+def _cut_off(
+    ended: list[Hypothesis], begun: Int[Tensor, "K N"], scores: Float[Tensor, "K"], penalty: float
+) -> list[Hypothesis]:
+    """Those that ended and those that are cut off, the best first; what would rather go on has not ended."""
+    cut = [
         Hypothesis(tokens[1:], score / penalty, score, False)
-        for tokens, score in list(zip(begun.tolist(), scores.tolist(), strict=True))[: max(count, 0)]
+        for tokens, score in zip(begun.tolist(), scores.tolist(), strict=True)
         if score > -math.inf
     ]
+    texts = [one.tokens for one in cut]
+    return sorted([*(one for one in ended if one.tokens not in texts), *cut], key=lambda one: -one.score)

@@ -111,7 +111,9 @@ class CopyAttention(nn.Module):
             len(source.tokens), 1, -1, features.shape[-1]
         )  # targets of one source together
         weights = attention_weights(query, self.key(source.features)[:, None], pattern=source.seen())
-        return weights.view(*features.shape[:2], -1), self.gate(features).sigmoid()
+        gate = self.gate(features)
+        gate = gate.float() if gate.itemsize < 4 else gate  # half precision would be certain, and learn no more
+        return weights.view(*features.shape[:2], -1), gate.sigmoid()
 
 
 class SequenceToSequence(nn.Module, abc.ABC):

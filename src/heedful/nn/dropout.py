@@ -30,7 +30,7 @@ def dropout(x: Float[Tensor, "..."], share: float) -> Float[Tensor, "..."]:
     Source: Srivastava et al. 2014.
     """
     check_fraction("share", share)
-    dropped = round(share * _STEPS)
+    dropped = min(round(share * _STEPS), _STEPS - 1)
     if not dropped:
         return x
     if not at_hand(x) or transformed():

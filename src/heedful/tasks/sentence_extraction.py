@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
-from heedful.data.batches import Bucketed, ByLength
+from heedful.data.batches import Bucketed
 from heedful.data.text.cutting import Cutting
 from heedful.data.text.documents import SentenceCorpus, Summarized, split_sentences
 from heedful.data.text.words import WordVocabulary, split_words
@@ -26,14 +26,13 @@ from heedful.models.extractor import (
 from heedful.models.words import WordSum
 from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.rouge import sentence_gains
-from heedful.tasks.writer_of_texts import shortened
+from heedful.tasks.writer_of_texts import one_line, shortened
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings
 
 if TYPE_CHECKING:
     from heedful.training.fit import Judged
 
-_LEARNED_POSITIONS = 4096
 ROOM = 20_000  # tokens of sentences that are computed together
 
 
@@ -74,7 +73,7 @@ class Extracted:
 
     def as_data(self) -> str:
         """A line of the file of summaries."""
-        return " ".join(self.output.split())
+        return one_line(self.output)
 
     def __str__(self) -> str:
         """One line: the summary, and behind a tab the probabilities, where they were asked for."""
@@ -140,7 +139,7 @@ class ExtractorOfSentences:
             if too_long := _beyond(document, self.room):
                 raise HeedfulError(f"{too_long}, {shortened(document[0])!r}.")
         corpus = SentenceCorpus(Cutting(self.vocabulary), documents)
-        for some in ByLength(corpus.lengths, ROOM):
+        for some in corpus.batches(ROOM):
             chances = self.model.probabilities(corpus.batch(some))
             for i, row in zip(some, chances, strict=True):
                 found[i] = row[: len(documents[i])]
@@ -228,7 +227,7 @@ class Extraction:
             metrics=MetricCollection({}),
             monitor=None,
             training=loader(training, order),
-            validation=loader(validation, ByLength(validation.corpus.lengths, ROOM)),
+            validation=loader(validation, validation.corpus.batches(ROOM)),
             settings=settings,
             folder=run,
             console=console,
@@ -255,9 +254,9 @@ def build_extractors(settings: Any, vocabulary: WordVocabulary) -> Extractors:
         raise SettingsError("[model]: `score` must be a score, since sentences are read by attention: got 'none'.")
     try:
         for _ in range(extraction.members):
-            positions, encoder = encoder_of(settings.model, _LEARNED_POSITIONS)
+            positions, encoder = encoder_of(settings.model, settings.model.longest)
             # Sentences know their places already.
-            _, document = encoder_of(settings.model.model_copy(update={"positions": "none"}), _LEARNED_POSITIONS)
+            _, document = encoder_of(settings.model.model_copy(update={"positions": "none"}), settings.model.longest)
             words = WordSum(len(vocabulary.words), len(vocabulary.pieces), width, dropout=extraction.input_dropout)
             members.append(
                 SentenceExtractor(
@@ -294,7 +293,7 @@ def _extractor(model: Extractors, vocabulary: WordVocabulary, settings: Any) -> 
 
 
 def _room(settings: Any) -> int | None:
-    return _LEARNED_POSITIONS if settings.model.positions == "learned" else None
+    return settings.model.longest if settings.model.positions == "learned" else None
 
 
 def _beyond(sentences: Sequence[str], room: int | None) -> str:
@@ -302,7 +301,7 @@ def _beyond(sentences: Sequence[str], room: int | None) -> str:
     most = 0 if room is None else max(len(split_words(sentence)) for sentence in sentences)
     if room is None or most <= room:
         return ""
-    return f"a sentence must have at most {room:,} words, the model's positions: got {most:,}"
+    return f"a sentence must have at most {room:,} words, the model's positions (model.longest): got {most:,}"
 
 
 def _judge(model: nn.Module, batch: tuple[Sentences, Tensor]) -> "Judged":

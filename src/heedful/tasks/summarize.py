@@ -11,12 +11,13 @@ view         what each token looked at; extractive: how probable each sentence i
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from heedful._errors import DataError, HeedfulError
+from heedful._errors import DataError, HeedfulError, SettingsError
 from heedful.data.text.documents import Summarized, read_documents, split_sentences
 from heedful.data.text.pairs import Pairs, read_sources
 from heedful.data.text.tables import table_form
@@ -50,7 +51,9 @@ class SummaryData(DataSettings):
     """Which texts and summaries, and what they are cut into."""
 
     labels: str = Field(
-        "", description="extractive: the name of lists of 0 and 1, one a sentence; empty: learned from summaries"
+        "",
+        description="extractive: the name of lists of 0 and 1, one a sentence; empty: learned from summaries; with labels, "
+        "data.target may be empty",
     )
     language: str = Field("en", description="by whose rules texts are cut into sentences: an ISO code")
     longest: int = Field(
@@ -187,7 +190,7 @@ def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
     """Measures a finished run on other documents, beside baselines."""
     summarizer, settings = load(run), read_settings(Settings, run.config())
     data = settings.data
-    documents = read_documents(source, data.source, data.target, language=data.language)
+    documents = _documents(settings, source, labels=data.labels if data.target == "" else None)
     return {
         "on": f"{len(documents):,} documents",
         "documents": len(documents),
@@ -236,11 +239,17 @@ def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
 def _read(settings: Settings, sources: dict[str, str]) -> tuple[Summarized, Summarized, str]:
     """Training documents, held-out documents, and a name for the latter."""
     data = settings.data
-    text, summary = columns(data)
-    labels = data.labels or None if settings.model.kind == "extractive" else None
+    columns(data)
+    if data.labels and settings.model.kind != "extractive":
+        raise SettingsError(
+            f"`data.labels`: sentences are chosen by model.kind=extractive alone: got {data.labels!r} with "
+            f"model.kind={settings.model.kind}."
+        )
+    if not data.labels and data.target == "":
+        raise SettingsError("`data.target`: must name the summaries where data.labels names no labels: got ''.")
 
     def read(source: str) -> Summarized:
-        return read_documents(source, text, summary, labels, language=data.language)
+        return _documents(settings, source, labels=data.labels or None)
 
     documents = read(sources.get("data") or sources["train"])
     if "data" not in sources:
@@ -255,6 +264,20 @@ def _read(settings: Settings, sources: dict[str, str]) -> tuple[Summarized, Summ
     kept = [row for row in range(len(documents)) if row % every != every - 1]
     name = f"every {every}th document of {sources['data']}, {len(held_out):,} documents"
     return documents.select(kept), documents.select(held_out), name
+
+
+def _documents(settings: Settings, source: str, *, labels: str | None) -> Summarized:
+    """Documents with summaries; where the data have labels alone, the summary is made of the sentences that they choose."""
+    data = settings.data
+    found = read_documents(
+        source, data.source, None if data.target == "" else data.target, labels, language=data.language
+    )
+    if found.references is not None:
+        return found
+    assert found.labels is not None
+    chosen = [list(compress(*pair)) for pair in zip(found.sources, found.labels, strict=True)]
+    kept = found.select(row for row, sentences in enumerate(chosen) if sentences)
+    return replace(kept, references=[[" ".join(sentences)] for sentences in chosen if sentences])
 
 
 def _pairs(documents: Summarized) -> Pairs:

@@ -16,7 +16,7 @@ from heedful.models.encoders import ScoreName
 from heedful.models.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
 from heedful.models.text_classifier import Pieces
 from heedful.tasks.encoder_settings import EncoderSettings
-from heedful.tasks.writer_of_texts import Manner, WriterOfTexts, pieces
+from heedful.tasks.writer_of_texts import Manner, WriterOfTexts, pieces, plain
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings
 
@@ -209,11 +209,9 @@ class Aligned(Dataset[tuple[Pieces, Pieces]]):
 
     def __init__(self, pairs: Pairs, parts: Parts, longest: int | None = None) -> None:
         cut, end = parts.tokenizer, parts.tokenizer.end
-        plain = [
-            [text.lower() if parts.data.lowercase else text for text in texts]
-            for texts in (pairs.sources, pairs.targets)
-        ]
-        sources, targets = ([tokens.tolist() for tokens in cut.encode_batch(texts)] for texts in plain)
+        read = [plain(text, lowercase=parts.data.lowercase) for text in pairs.sources]
+        written = [text.lower() if parts.data.lowercase else text for text in pairs.targets]
+        sources, targets = ([tokens.tolist() for tokens in cut.encode_batch(texts)] for texts in (read, written))
         lengths = [(len(a) + 1, len(b) + 1) for a, b in zip(sources, targets, strict=True)]
         kept = [i for i, sizes in enumerate(lengths) if longest is None or max(sizes) <= longest + 1]
         for i in kept:

@@ -28,7 +28,7 @@ from heedful.tasks.text_to_text import (
     columns,
     loaded,
 )
-from heedful.tasks.writer_of_texts import WriterOfTexts, Written
+from heedful.tasks.writer_of_texts import WriterOfTexts, Written, one_line
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import read_settings
 
@@ -194,7 +194,11 @@ def _measured(writer: WriterOfTexts, pairs: Pairs) -> dict[str, Any]:
     outputs = [written.as_data() for written in writer.predict(pairs.sources)]
     bleu, chrf = BLEU(lowercase=writer.lowercase), CHRF(lowercase=writer.lowercase)
     references = [pairs.targets]
-    right = sum(writer.plain(a) == writer.plain(b) for a, b in zip(outputs, pairs.targets, strict=True))
+
+    def shown(text: str) -> str:
+        return one_line(text.lower() if writer.lowercase else text)
+
+    right = sum(a == b for a, b in zip(map(shown, outputs), map(shown, pairs.targets), strict=True))
     measures = {
         "bleu": bleu.corpus_score(outputs, references).score,
         "chrf": chrf.corpus_score(outputs, references).score,

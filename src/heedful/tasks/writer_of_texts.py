@@ -51,7 +51,7 @@ class Written:
 
     def as_data(self) -> str:
         """A line of the file of targets."""
-        return " ".join(self.output.split())
+        return one_line(self.output)
 
     def __str__(self) -> str:
         """One line: the text, and behind tabs the score and the alignment, where they were asked for."""
@@ -143,9 +143,8 @@ class WriterOfTexts:
         return [*ids, self.tokenizer.end]
 
     def plain(self, text: str) -> str:
-        """The text as the model reads it."""
-        text = text.strip()
-        return text.lower() if self.lowercase else text
+        """A source as the model reads it."""
+        return plain(text, lowercase=self.lowercase)
 
     def predict(
         self,
@@ -235,11 +234,10 @@ class WriterOfTexts:
         if weights is None or not tokens:
             return []
         columns, rows = words_of(self.read(text)[:-1]), words_of(self.shown(tokens))
-        sums = torch.zeros(max(rows) + 1, max(columns) + 1)
-        for row, word in enumerate(rows):
-            for column, other in enumerate(columns):
-                if word >= 0 and other >= 0:
-                    sums[word, other] += weights[row, column]
+        row, column = torch.tensor(rows), torch.tensor(columns)
+        weights = weights[: len(rows), : len(columns)][row >= 0][:, column >= 0].float()
+        by_word = weights.new_zeros(max(rows) + 1, weights.shape[1]).index_add_(0, row[row >= 0], weights)
+        sums = by_word.new_zeros(len(by_word), max(columns) + 1).index_add_(1, column[column >= 0], by_word)
         return [(int(best), word) for word, best in enumerate(sums.argmax(1).tolist())]
 
     def looked_at(self, source: Sequence[int], target: Sequence[int]) -> Float[Tensor, "N M"] | None:
@@ -260,6 +258,17 @@ class WriterOfTexts:
     def shown(self, tokens: Sequence[int]) -> list[str]:
         """What each token of a target shows as."""
         return [self.tokenizer.decode([token]) or _END for token in tokens]
+
+
+def plain(text: str, *, lowercase: bool) -> str:
+    """A source as a model reads it: words between single blanks."""
+    text = " ".join(text.split())
+    return text.lower() if lowercase else text
+
+
+def one_line(text: str) -> str:
+    """A text without what ends a line or a column; other blanks stay what they are, such as those that do not break."""
+    return re.sub(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+", " ", text).strip(" ")
 
 
 def pieces(texts: Sequence[Sequence[int]]) -> Pieces:
@@ -291,4 +300,4 @@ def shortened(text: str) -> str:
     return line if len(line) <= 40 else line[:39] + "…"
 
 
-__all__ = ["Manner", "WriterOfTexts", "Written", "pieces", "shortened", "words_of"]
+__all__ = ["Manner", "WriterOfTexts", "Written", "one_line", "pieces", "plain", "shortened", "words_of"]

@@ -4,7 +4,7 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -241,12 +241,12 @@ def _checkpoints(folder: RunFolder) -> list[Callback]:
     ]
 
 
-def loader(data: Dataset[Any], order: Sampler[list[int]]) -> DataLoader[Any]:
+def loader(data: Dataset[Any], order: Sampler[list[int]] | Sequence[list[int]]) -> DataLoader[Any]:
     """Batches of `data`, which gives a whole one for a list of indices, in the order of the sampler.
 
     Args:
         data: `data[indices]` is a batch.
-        order: such as `Shuffled` or `ByLength`.
+        order: such as `Shuffled` or `ByLength`, or lists of indices as they are.
     """
     return DataLoader(data, batch_size=None, sampler=order, collate_fn=_as_it_is, generator=torch.Generator())
 

@@ -129,6 +129,13 @@ def test_sources_that_do_not_fit(write):
         read_documents(write("source,target\na,\n", "a.csv"))
 
 
+def test_documents_of_long_sentences_are_computed_apart():
+    documents = [["a"] * 9, ["a " * 30], ["b"] * 9, ["a b c"]]
+    corpus = SentenceCorpus(Cutting(WordVocabulary.fit([["a", "b", "c"]])), documents)
+    assert corpus.batches(20) == [[0, 2], [3], [1]]
+    assert corpus.batches(10**6) == [[0, 2, 3, 1]]
+
+
 def test_batches_hold_the_sentences_of_their_documents():
     documents = [["a b c", "d"], ["b"], ["c d", "a", "b d a c"]]
     vocabulary = WordVocabulary.fit([list("abcd")])

@@ -132,7 +132,7 @@ class SentenceCorpus:
 
     Args:
         cutting: how a sentence becomes tokens.
-        documents: lists of sentences; none of them empty, and no sentence blank.
+        documents: one or more lists of sentences; none of them empty, and no sentence blank.
     """
 
     def __init__(self, cutting: Cutting, documents: Sequence[Sequence[str]]) -> None:
@@ -140,9 +140,22 @@ class SentenceCorpus:
         self.counts = [len(document) for document in documents]
         self._ends = [0, *accumulate(self.counts)]
         self.lengths = [sum(self._corpus.lengths[begin:end]) for begin, end in pairwise(self._ends)]  # in tokens
+        self._longest = [max(self._corpus.lengths[begin:end]) for begin, end in pairwise(self._ends)]
 
     def __len__(self) -> int:
         return len(self.counts)
+
+    def batches(self, room: int) -> list[list[int]]:
+        """All documents, those with sentences of one length together; so many that sentences x the longest are at most `room`."""
+        made: list[list[int]] = [[]]
+        count = 0
+        for i in sorted(range(len(self)), key=lambda i: (self._longest[i], self.counts[i])):
+            count += self.counts[i]
+            if made[-1] and count * self._longest[i] > room:
+                made.append([])
+                count = self.counts[i]
+            made[-1].append(i)
+        return made
 
     def batch(self, indices: Sequence[int]) -> Sentences:
         """Some documents, each sentence padded to the longest of all of them."""

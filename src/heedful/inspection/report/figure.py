@@ -170,6 +170,8 @@ def _asked(section: AttentionSection, layer: int | str | None, heads: Sequence[i
         view = "overview"
     if view == "overview":
         layers = [call for call in section.layers if call.kind != "rollout"] or list(section.layers)
+        if heads is not None:  # a mean of heads has none to choose from
+            layers = [call for call in layers if len(call.map) > 1] or layers
         layers = layers if layer is None else [_layer_of(section, layer)]
     elif layer is None and len(section.layers) > 1:
         raise ValueError(f"`layer` must be given where there are {len(section.layers)} layers: got None.")
