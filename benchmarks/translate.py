@@ -104,7 +104,7 @@ def dates(options: argparse.Namespace) -> None:
     keep("dates", {"right": right, "runs": rows})
 
 
-def training(options: argparse.Namespace, rounds: int = 3, pairs: int = 8_000) -> None:
+def training(options: argparse.Namespace, rounds: int = 3, pairs: int = 14_500) -> None:
     """Target tokens a second of `heedful train` and of Joey NMT's own loop, by turns; ends count, padding does not."""
     folder, joey, rows = options.folder, options.joey, []
     for _ in range(rounds):
@@ -154,7 +154,7 @@ def decoding(options: argparse.Namespace, sentences: int = 200, rounds: int = 3)
         folder / "train",
         "--valid",
         folder / "val",
-        *words(*SIDES, *SHAPE, "training.epochs=1"),
+        *words(*SIDES, *SHAPE, "training.epochs=3", "training.batch_size=1536", "training.precision=bf16-mixed"),
     )
     writer = task.load(RunFolder(where))
     texts = read_pairs(folder / "test_2016_flickr", ("en", "de")).sources[:sentences]

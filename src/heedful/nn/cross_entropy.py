@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from heedful._checks import autocasts, check_fraction
 from heedful._types import Float, Int, Tensor
 
-_ROOM = 2**19  # logits of a part: more of them leave the processor's cache between the passes over them
+_ROOM = 2**21  # logits of a part: more leave the processor's cache, with fewer the gradient of `weight` is summed up too often
 
 
 def linear_cross_entropy(
