@@ -51,6 +51,7 @@ def test_impossible_requests(extractor):
     extractor.room = 3
     assert extractor.predict("Dog eats car")[0].output == "Dog eats car"
     with pytest.raises(
-        HeedfulError, match=r"^a sentence must have at most 3 words, the model's positions \(model\.longest\): got 4, 'Dog"
+        HeedfulError,
+        match=r"^a sentence must have at most 3 words, the model's positions \(model\.longest\): got 4, 'Dog",
     ):
         extractor.predict(["Cat", "Dog eats old car"])
