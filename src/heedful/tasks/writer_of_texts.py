@@ -20,7 +20,7 @@ from heedful.models.search import Hypothesis, beam_search, sample
 from heedful.models.sequence_to_sequence import Recurrent, SequenceToSequence
 from heedful.models.text_classifier import Pieces
 
-_ROOM = 4096  # source tokens, once for each beam, that are computed together
+_ROOM = 8192  # source tokens, once for each beam, that are computed together
 _CUT_OFF, _END = " [cut off]", "[END]"
 _OF_SEARCH, _OF_DRAWING = ("beams", "n_best", "length_penalty"), ("temperature", "top_k", "top_p", "seed")
 
