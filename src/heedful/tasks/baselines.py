@@ -136,12 +136,12 @@ def translation_baselines(training: Pairs, held_out: Pairs, *, lowercase: bool) 
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
-    known_to = training.select(range(0, len(training), -(-len(training) // _NEAREST)))
-    known = vectorizer.fit_transform(known_to.sources)
+    looked_through = training.select(range(0, len(training), -(-len(training) // _NEAREST)))
+    known = vectorizer.fit_transform(looked_through.sources)
     nearest = []
     for start in range(0, len(held_out), 100):
         alike = vectorizer.transform(held_out.sources[start : start + 100]) @ known.T
-        nearest += [known_to.targets[row] for row in alike.argmax(axis=1).A1.tolist()]
+        nearest += [looked_through.targets[row] for row in alike.argmax(axis=1).A1.tolist()]
     bleu = BLEU(lowercase=lowercase)
     found = {"the source as it is": held_out.sources, "target of the nearest training source": nearest}
     return {name: bleu.corpus_score(texts, [held_out.targets]).score for name, texts in found.items()}
