@@ -379,20 +379,22 @@ class SourceAttention(nn.Module):
 class Recurrent(SequenceToSequence):
     """A recurrent encoder and decoder with attention between them.
 
-    Before token t, the state s asks the source: c = attend(s, source); then s = GRU([token, c], s), and the token is told
-    from tanh(W [s, c, token]).
+    The decoder's first layer reads what was written; each of its states asks the source, c = attend(s, source). The layers above
+    it read [s, c], and the next token is told from W [s, c]. What was gathered does not go back into the first layer: in training
+    each layer reads all positions, and all of them ask, in one call. Each layer adds to what it read, and is normed.
 
     Args:
         vocabulary: how many tokens there are.
         width: the features of tokens and states.
         end: the token that ends a target.
-        layers: of the encoder, and of the decoder.
+        layers: of the encoder, and of the decoder above the one that asks.
         score: how relevant a token of the source is to the state; "none": every token is as relevant as any other.
         normalize: what makes weights of the scores.
         dropout: share of what layers give that is set to 0 in training.
         copy: whether tokens can be copied from the source.
 
-    Source: Bahdanau et al. 2015, appendix A.
+    Source: Luong et al. 2015, section 3; that the lowest layer asks for all: Wu et al. 2016, section 3; layer norm: Chen et al.
+    2018, section 3.
     """
 
     def __init__(
@@ -410,43 +412,41 @@ class Recurrent(SequenceToSequence):
         super().__init__(vocabulary=vocabulary, width=width, end=end, dropout=dropout, copy=copy)
         check_positive("layers", layers)
         self.encoder = BothWays(width, layers, dropout)
-        self.joined = nn.Linear(2 * width, width)
-        self.first = nn.Linear(width, layers * width)
+        self.joined, self.source_norm = nn.Linear(2 * width, width), nn.LayerNorm(width)
+        self.first = nn.Linear(width, (layers + 1) * width)
         self.attention = None if score == "none" else SourceAttention(width, score, NORMALIZERS[normalize])
-        self.cells = nn.ModuleList(nn.GRUCell(2 * width if layer == 0 else width, width) for layer in range(layers))
-        self.out = nn.Linear(3 * width, width)
+        widths = [width, *[2 * width] * layers]
+        self.decoder = nn.ModuleList(nn.GRU(given, width, batch_first=True) for given in widths)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.decoder)
+        self.out, self.out_norm = nn.Linear(2 * width, width), nn.LayerNorm(width)
 
     def encode(self, source: Pieces) -> Source:
         x = self.dropout(self._embed(source.tokens))
         read = self.encoder(x, source.lengths)
-        return Source(source.tokens, source.lengths, self.joined(self.dropout(read)))
+        return Source(source.tokens, source.lengths, self.source_norm(x + self.joined(self.dropout(read))))
 
     def begin(self, source: Source) -> RecurrentState:
         mean = self._mean(source)
-        states = self.first(mean).tanh().chunk(len(self.cells), -1)
-        memory = source.features if self.attention is None else self.attention.key(source.features)
+        states = self.first(mean).tanh().chunk(len(self.decoder), -1)
+        memory = mean[:, None] if self.attention is None else self.attention.key(source.features)
         return RecurrentState(source, memory, [*states])
 
     def features(self, source: Source, given: Int[Tensor, "B N"], state: State | None = None) -> Float[Tensor, "B N D"]:
         state = self.begin(source) if state is None else state
         assert isinstance(state, RecurrentState)
-        tokens = self.dropout(self._embed(given))
-        states, contexts = [], []
-        everything = self._mean(source) if self.attention is None else None
-        for token in tokens.unbind(1):  # [B, D] each
-            if self.attention is None:
-                assert everything is not None
-                context = everything.repeat_interleave(len(token) // len(everything), 0)
-            else:
-                context = self.attention(state.parts[-1][:, None], state.memory, source)[:, 0]
-            x = torch.cat([token, context], -1)
-            for layer, cell in enumerate(self.cells):
-                state.parts[layer] = cell(x, state.parts[layer])
-                x = self.dropout(state.parts[layer])
-            states.append(x)
-            contexts.append(context)
-        found = torch.cat([torch.stack(states, 1), torch.stack(contexts, 1), tokens], -1)  # [B, N, 3 D]
-        return self.dropout(self.out(found).tanh())  # type: ignore[no-any-return]
+        x, context = self.dropout(self._embed(given)), None
+        for layer, (network, norm) in enumerate(zip(self.decoder, self.norms, strict=True)):
+            read, last = network(x if context is None else torch.cat([x, context], -1), state.parts[layer][None])
+            state.parts[layer] = last[0]
+            x = norm(x + self.dropout(read))
+            if context is None:  # the first layer asks for all
+                context = self.dropout(self._gathered(x, state))
+        return self.dropout(self.out_norm(self.out(torch.cat([x, context], -1))))  # type: ignore[no-any-return]
+
+    def _gathered(self, states: Float[Tensor, "B N D"], state: RecurrentState) -> Float[Tensor, "B N D"]:
+        if self.attention is not None:
+            return self.attention(states, state.memory, state.source)  # type: ignore[no-any-return]
+        return state.memory.repeat_interleave(len(states) // len(state.memory), 0).expand_as(states)
 
     @staticmethod
     def _mean(source: Source) -> Float[Tensor, "S D"]:

@@ -17,7 +17,7 @@ from heedful.data.text import Characters, Subwords
 from heedful.inspection import watch
 from heedful.models.sampling import check_drawing
 from heedful.models.search import Hypothesis, beam_search, sample
-from heedful.models.sequence_to_sequence import Recurrent, SequenceToSequence
+from heedful.models.sequence_to_sequence import SequenceToSequence
 from heedful.models.text_classifier import Pieces
 
 _ROOM = 8192  # source tokens, once for each beam, that are computed together
@@ -245,11 +245,8 @@ class WriterOfTexts:
         model = self.model
         with torch.inference_mode(), watch(model) as seen:
             model(pieces([source]), torch.tensor([[model.end, *target]]))
-            if isinstance(model, Recurrent):  # a call for each token
-                rows = [call.matrix.dense()[0, 0] for call in seen if call.module == "attention"]
-                return torch.cat(rows) if rows else None
-            crosses = [call.matrix for call in seen if call.module.endswith("cross_attention")]
-            return crosses[max(len(crosses) - 2, 0)].dense()[0].mean(0)
+        crosses = [call.matrix for call in seen if call.module == "attention" or call.module.endswith("cross_attention")]
+        return crosses[max(len(crosses) - 2, 0)].dense()[0].mean(0) if crosses else None
 
     def read(self, text: str) -> list[str]:
         """What each token of a source shows as, also one that the model does not know."""
