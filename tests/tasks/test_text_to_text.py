@@ -29,6 +29,29 @@ def test_a_kind_has_defaults_of_its_own(task, kind):
     assert plain.model.layers != settings.model.layers
 
 
+@pytest.mark.parametrize(
+    ("task", "words", "named"),
+    [
+        (
+            translate,
+            ["model.kind=recurrent", "model.heads=2", "model.norm=post", "model.width=8"],
+            "model.heads, model.norm",
+        ),
+        (translate, ["model.kind=recurrent", "model.heads=4", "model.copy_source=true"], None),  # as it is by default
+        (translate, ["model.heads=2", "model.window=3", "search.beams=1", "data.lowercase=true"], None),
+        (summarize, ["extraction.members=2"], "extraction.members"),
+        (
+            summarize,
+            ["model.kind=extractive", "search.beams=1", "data.vocabulary=500", "model.heads=2", "extraction.members=2"],
+            "data.vocabulary, search.beams",
+        ),
+    ],
+)
+def test_settings_without_use_are_named(task, words, named):
+    said = read_settings(task.Settings, None, words).unused()
+    assert said == (f"; not used by this kind: {named}" if named else "")
+
+
 def test_two_columns_are_two():
     assert columns(translate.DataSettings(source=2, target="x")) == (2, "x")
     with pytest.raises(

@@ -434,14 +434,20 @@ class Recurrent(SequenceToSequence):
     def features(self, source: Source, given: Int[Tensor, "B N"], state: State | None = None) -> Float[Tensor, "B N D"]:
         state = self.begin(source) if state is None else state
         assert isinstance(state, RecurrentState)
-        x, context = self.dropout(self._embed(given)), None
-        for layer, (network, norm) in enumerate(zip(self.decoder, self.norms, strict=True)):
-            read, last = network(x if context is None else torch.cat([x, context], -1), state.parts[layer][None])
-            state.parts[layer] = last[0]
-            x = norm(x + self.dropout(read))
-            if context is None:  # the first layer asks for all
-                context = self.dropout(self._gathered(x, state))
+        x = self.dropout(self._embed(given))
+        x = self._added(0, x, x, state)
+        context = self.dropout(self._gathered(x, state))
+        for layer in range(1, len(self.decoder)):
+            x = self._added(layer, x, torch.cat([x, context], -1), state)
         return self.dropout(self.out_norm(self.out(torch.cat([x, context], -1))))  # type: ignore[no-any-return]
+
+    def _added(
+        self, layer: int, x: Float[Tensor, "B N D"], read: Tensor, state: RecurrentState
+    ) -> Float[Tensor, "B N D"]:
+        """What a layer makes of what it reads, added to `x`."""
+        states, last = self.decoder[layer](read, state.parts[layer][None])
+        state.parts[layer] = last[0]
+        return self.norms[layer](x + self.dropout(states))  # type: ignore[no-any-return]
 
     def _gathered(self, states: Float[Tensor, "B N D"], state: RecurrentState) -> Float[Tensor, "B N D"]:
         if self.attention is not None:

@@ -142,7 +142,7 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
     without = f", {left_out:,} pairs of text and summary left out that are longer than data.longest" if left_out else ""
     console.out(
         f"{len(training):,} documents to train on{without}; held out: {held_out}\n"
-        f"{settings.model.kind}, {model.parameters:,} parameters",
+        f"{settings.model.kind}, {model.parameters:,} parameters{settings.unused()}",
         highlight=False,
     )
     return Prepared(settings, training, validation, held_out, model, started)

@@ -102,6 +102,18 @@ KINDS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+# What a model of a kind makes no use of: whole sections, or some of their settings.
+_UNUSED: dict[str, tuple[str, ...]] = {
+    "transformer": ("extraction",),
+    "recurrent": (
+        "extraction", "model.heads", "model.hidden", "model.drop_path", "model.norm", "model.positions", "model.window",
+        "model.longest",
+    ),
+    "extractive": (
+        "search", "loss", "model.copy_source", "data.tokens", "data.vocabulary", "data.lowercase", "data.longest",
+    ),
+}  # fmt: skip
+
 
 class WriterTask(Section):
     """All settings of a task whose model is of one of several kinds, each with defaults of its own."""
@@ -114,6 +126,18 @@ class WriterTask(Section):
         if not isinstance(kind, str) or not all(isinstance(values.get(name, {}), dict) for name in KINDS.get(kind, {})):
             return values
         return values | {name: {**own, **values.get(name, {})} for name, own in KINDS.get(kind, {}).items()}
+
+    def unused(self) -> str:
+        """Words about what was set although a model of this kind makes no use of it, to stand behind what is said of it."""
+        kind: str = self.model.kind  # type: ignore[attr-defined]
+        changed = [
+            f"{name}.{key}"
+            for name, section in self
+            for key in type(section).model_fields
+            if key in section.model_fields_set and getattr(section, key) != type(section).model_fields[key].default
+        ]
+        idle = [key for key in changed if {key, key.partition(".")[0]} & {*_UNUSED[kind]}]
+        return f"; not used by this kind: {', '.join(idle)}" if idle else ""
 
 
 def columns(data: DataSettings) -> tuple[str | int, str | int]:

@@ -90,7 +90,7 @@ def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepar
     without = f", {left_out:,} more are longer than data.longest" if left_out else ""
     console.out(
         f"{len(model.training):,} pairs to train on{without}; {model.parts.tokenizer.size:,} {settings.data.tokens}; held out: {held_out}\n"
-        f"{settings.model.kind}, {model.parameters:,} parameters",
+        f"{settings.model.kind}, {model.parameters:,} parameters{settings.unused()}",
         highlight=False,
     )
     return Prepared(settings, training, validation, held_out, model, started)

@@ -245,7 +245,9 @@ class WriterOfTexts:
         model = self.model
         with torch.inference_mode(), watch(model) as seen:
             model(pieces([source]), torch.tensor([[model.end, *target]]))
-        crosses = [call.matrix for call in seen if call.module == "attention" or call.module.endswith("cross_attention")]
+        crosses = [
+            call.matrix for call in seen if call.module == "attention" or call.module.endswith("cross_attention")
+        ]
         return crosses[max(len(crosses) - 2, 0)].dense()[0].mean(0) if crosses else None
 
     def read(self, text: str) -> list[str]:
