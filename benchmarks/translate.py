@@ -1,7 +1,7 @@
 """translate: quality on Multi30k and on dates, kinds of attention side by side, speed of training and of decoding beside Joey NMT.
 
     python -m benchmarks.translate multi30k FOLDER        # train, val and test_2016_flickr as .en.gz and .de.gz
-    python -m benchmarks.translate kinds FOLDER           # recurrent: additive, general, dot, no attention
+    python -m benchmarks.translate kinds FOLDER           # recurrent: additive, general, dot, scaled dot, no attention
     python -m benchmarks.translate dates
     python -m benchmarks.translate training FOLDER --joey PYTHON
     python -m benchmarks.translate decoding FOLDER --joey PYTHON
@@ -34,12 +34,13 @@ BEST = (
     "data.vocabulary=4000", "model.width=128", "model.layers=4", "model.hidden=256", "model.dropout=0.3",
     "training.epochs=50", "training.learning_rate=5e-3", "training.average=0.998", "training.precision=bf16-mixed",
 )  # fmt: skip
-KINDS = {"additive": "additive", "general": "general", "dot": "dot", "no attention": "none"}
+KINDS = {"additive": "additive", "general": "general", "dot": "dot", "scaled dot": "scaled-dot", "no attention": "none"}
 # One layer of the encoder, and one of the decoder above the one that asks.
 RECURRENT = (
     "data.vocabulary=4000", "model.kind=recurrent", "model.width=192", "model.layers=1", "model.dropout=0.2", "training.epochs=16",
     "training.batch_size=2048", "training.learning_rate=5e-3", "training.average=0.998", "training.precision=bf16-mixed",
 )  # fmt: skip
+LONGER = ("training.epochs=30", "model.dropout=0.3")
 # Joey NMT's Transformer-Tiny for Multi30k.
 SHAPE = (
     "data.vocabulary=8000", "model.width=128", "model.layers=4", "model.hidden=256", "model.heads=4", "model.dropout=0.1",
@@ -76,12 +77,15 @@ def multi30k(options: argparse.Namespace) -> None:
 
 
 def kinds(options: argparse.Namespace) -> None:
-    """Recurrent, with attention of several scores and without."""
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in KINDS}
+    """Recurrent: with attention of several scores and without, as many passes each; then the additive one for longer."""
+    each: dict[str, tuple[str, ...]]
+    each = {name: (f"recurrent-{score}", f"model.score={score}") for name, score in KINDS.items()}
+    each["additive, longer"] = ("recurrent-long", "model.score=additive", *LONGER)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in each}
     for seed in options.seeds:
-        for name, score in KINDS.items():
-            words = (*RECURRENT, f"model.score={score}", f"training.seed={seed}")
-            runs[name].append(run_of(f"recurrent-{score}-{seed}", options.folder, options.out, *words))
+        for name, (place, *own) in each.items():
+            settings = (*RECURRENT, *own, f"training.seed={seed}")
+            runs[name].append(run_of(f"{place}-{seed}", options.folder, options.out, *settings))
     rows = {name: {"bleu": spread([run["test"]["bleu"] for run in made]), "runs": made} for name, made in runs.items()}
     for name, row in rows.items():
         print(f"{name}: {row['bleu']['mean']:.2f}, spread {row['bleu']['spread']:.2f}", flush=True)
