@@ -86,7 +86,9 @@ def kinds(options: argparse.Namespace) -> None:
         for name, (place, *own) in each.items():
             settings = (*RECURRENT, *own, f"training.seed={seed}")
             runs[name].append(run_of(f"{place}-{seed}", options.folder, options.out, *settings))
-    rows = {name: {"bleu": spread([run["test"]["bleu"] for run in made]), "runs": made} for name, made in runs.items()}
+    rows: dict[str, dict[str, Any]] = {
+        name: {"bleu": spread([run["test"]["bleu"] for run in made]), "runs": made} for name, made in runs.items()
+    }
     for name, row in rows.items():
         print(f"{name}: {row['bleu']['mean']:.2f}, spread {row['bleu']['spread']:.2f}", flush=True)
     keep("multi30k-recurrent", rows)
