@@ -138,6 +138,36 @@ def test_the_recurrent_state_asks_the_source(score):
         torch.testing.assert_close(found, scores.softmax(0) @ h)
 
 
+def gru_step(network, x, h):
+    """Cho et al. 2014, with the reset gate where cuDNN has it."""
+    given = x @ network.weight_ih_l0.T + network.bias_ih_l0
+    kept = h @ network.weight_hh_l0.T + network.bias_hh_l0
+    (r, z, n), (r_h, z_h, n_h) = given.chunk(3), kept.chunk(3)
+    z = (z + z_h).sigmoid()
+    return (1 - z) * (n + (r + r_h).sigmoid() * n_h).tanh() + z * h
+
+
+@pytest.mark.parametrize("score", ["dot", "none"])
+def test_the_recurrent_decoder_follows_its_definition(score):
+    model = small(kind="recurrent", score=score, layers=2)
+    with torch.no_grad():
+        read = model.encode(SOURCE)
+        found = model.features(read, GIVEN)
+        for b, length in enumerate(SOURCE.lengths.tolist()):
+            source = read.features[b, :length]
+            states = [*model.first(source.mean(0)).tanh().chunk(3)]
+            for n, token in enumerate(GIVEN[b]):
+                x = model.embedding.weight[token] * 4  # the root of the width
+                states[0] = gru_step(model.decoder[0], x, states[0])
+                x = model.norms[0](x + states[0])
+                weights = (source @ x).softmax(0) if score == "dot" else source.new_full((length,), 1 / length)
+                context = weights @ source
+                for layer in (1, 2):
+                    states[layer] = gru_step(model.decoder[layer], torch.cat([x, context]), states[layer])
+                    x = model.norms[layer](x + states[layer])
+                torch.testing.assert_close(model.out_norm(model.out(torch.cat([x, context]))), found[b, n])
+
+
 def test_without_attention_every_token_counts_alike():
     model = small(kind="recurrent", score="none")
     read = model.encode(SOURCE)
