@@ -17,7 +17,7 @@ MEASURES = ("rouge_1", "rouge_2", "rouge_l")
 # 1,992 documents are few to learn to write from: a small model, much dropout.
 WRITING = (
     "data.lowercase=true", "data.vocabulary=4000", "model.width=128", "model.layers=2", "model.hidden=256",
-    "model.dropout=0.3", "training.epochs=15", "training.batch_size=2048", "training.learning_rate=2e-3",
+    "model.dropout=0.3", "training.epochs=10", "training.batch_size=2048", "training.learning_rate=2e-3",
     "training.precision=bf16-mixed",
 )  # fmt: skip
 
