@@ -1,7 +1,7 @@
 """translate: quality on Multi30k and on dates, kinds of attention side by side, speed of training and of decoding beside Joey NMT.
 
     python -m benchmarks.translate multi30k FOLDER        # train, val and test_2016_flickr as .en.gz and .de.gz
-    python -m benchmarks.translate kinds FOLDER           # recurrent: additive, general, dot, scaled dot, no attention
+    python -m benchmarks.translate kinds FOLDER           # recurrent: additive, general, dot, no attention
     python -m benchmarks.translate dates
     python -m benchmarks.translate training FOLDER --joey PYTHON
     python -m benchmarks.translate decoding FOLDER --joey PYTHON
@@ -34,7 +34,7 @@ BEST = (
     "data.vocabulary=4000", "model.width=128", "model.layers=4", "model.hidden=256", "model.dropout=0.3",
     "training.epochs=50", "training.learning_rate=5e-3", "training.average=0.998", "training.precision=bf16-mixed",
 )  # fmt: skip
-KINDS = {"additive": "additive", "general": "general", "dot": "dot", "scaled dot": "scaled-dot", "no attention": "none"}
+KINDS = {"additive": "additive", "general": "general", "dot": "dot", "no attention": "none"}
 # One layer of the encoder, and one of the decoder above the one that asks.
 RECURRENT = (
     "data.vocabulary=4000", "model.kind=recurrent", "model.width=192", "model.layers=1", "model.dropout=0.2", "training.epochs=16",

@@ -93,8 +93,8 @@ class WriterTraining(TrainingSettings):
 # What suits a kind of model where nobody says otherwise; the defaults above suit a Transformer.
 KINDS: dict[str, dict[str, dict[str, Any]]] = {
     "recurrent": {
-        "model": {"score": "additive", "layers": 1, "width": 192, "dropout": 0.2},
-        "training": {"epochs": 16, "batch_size": 2048, "learning_rate": 5e-3, "average": 0.998},
+        "model": {"score": "additive", "layers": 1, "width": 192, "dropout": 0.1},
+        "training": {"epochs": 20, "batch_size": 2048, "learning_rate": 5e-3, "average": 0.998},
     },
     "extractive": {
         "model": {"width": 64, "hidden": 128, "layers": 1, "positions": "sinusoidal"},
