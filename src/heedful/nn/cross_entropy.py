@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from heedful._checks import autocasts, check_fraction
 from heedful._types import Float, Int, Tensor
 
-_ROOM = (
-    2**21
-)  # logits of a part: more leave the processor's cache, with fewer the gradient of `weight` is summed up too often
+# Logits of a part: more leave the processor's cache, with fewer the gradient of `weight` is summed up too often.
+_ROOM = 2**21
 
 
 def linear_cross_entropy(
