@@ -213,13 +213,12 @@ def rotary(
         raise ValueError(f"`pairing` must be 'halves' or 'interleaved': got {pairing!r}.")
     wide = torch.promote_types(x.dtype, torch.float32)
     if positions is None and not torch.compiler.is_compiling():
-        cos, sin = _turns_from_0(x.shape[-2], width, base, scaling, wide, x.device)
+        cos, sin = _turns_from_0(x.shape[-2], width, base, scaling, pairing, wide, x.device)
     else:
-        cos, sin = _turns(_positions(positions, x), width, base, scaling, wide)
+        cos, sin = _turns(_positions(positions, x), width, base, scaling, pairing, wide)
     turned, rest = x[..., :width], x[..., width:]
     if pairing == "halves":
-        # (a, b) cos + (b, a) (-sin, sin)
-        out = torch.addcmul(turned * torch.cat([cos, cos], -1), turned.roll(width // 2, -1), torch.cat([-sin, sin], -1))
+        out = torch.addcmul(turned * cos, turned.roll(width // 2, -1), sin)
     else:
         a, b = turned[..., 0::2], turned[..., 1::2]
         out = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
@@ -227,23 +226,30 @@ def rotary(
 
 
 def _turns(
-    positions: Tensor, width: int, base: float, scaling: RotaryScaling | None, dtype: torch.dtype
+    positions: Tensor, width: int, base: float, scaling: RotaryScaling | None, pairing: Pairing, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """The cosines and sines of each position and pair."""
+    """The cosines and sines of each position and pair; for halves `(cos, cos)` and `(-sin, sin)`, those of each feature."""
     frequency, temperature = rotary_frequencies(width, base=base, device=positions.device), 1.0
     if scaling is not None:
         frequency, temperature = scaling.stretched(frequency, base), scaling.temperature()
     angle = positions.to(torch.float64)[..., None] * frequency
-    return (angle.cos() * temperature).to(dtype), (angle.sin() * temperature).to(dtype)
+    cos, sin = (angle.cos() * temperature).to(dtype), (angle.sin() * temperature).to(dtype)
+    return (torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)) if pairing == "halves" else (cos, sin)
 
 
 @functools.lru_cache(maxsize=32)
 def _turns_from_0(
-    count: int, width: int, base: float, scaling: RotaryScaling | None, dtype: torch.dtype, device: torch.device
+    count: int,
+    width: int,
+    base: float,
+    scaling: RotaryScaling | None,
+    pairing: Pairing,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """Those of 0, 1, 2 ..., which every layer asks for, and every step again."""
     with torch.inference_mode(False), torch.no_grad():
-        return _turns(torch.arange(count, device=device), width, base, scaling, dtype)
+        return _turns(torch.arange(count, device=device), width, base, scaling, pairing, dtype)
 
 
 def rotary2d(
