@@ -14,12 +14,13 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from torch import nn
 
 from benchmarks._measure import keep
@@ -30,6 +31,7 @@ from heedful.training.run_folder import RunFolder
 from heedful.training.settings import read_settings, write_settings
 
 LETTERS = 65
+TURNS = 11  # of each way to train, beside one to warm up
 SHAPES = {
     "0.8 million": {"width": 128, "heads": 4, "layers": 4, "hidden": 512, "context": 64, "batch": 12},
     "3.2 million": {"width": 256, "heads": 4, "layers": 4, "hidden": 1024, "context": 256, "batch": 8},
@@ -84,75 +86,77 @@ class PlainGPT(nn.Module):
         return F.linear(self.norm(x), self.tokens.weight)
 
 
-def plain_loop(shape: dict[str, int], steps: int, fused: bool) -> float:
-    """Tokens a second of a training loop without a library; nanoGPT itself has AdamW fused on a GPU alone."""
+def plain_loop(shape: dict[str, int], steps: int, *, fused: bool) -> Iterator[float]:
+    """Tokens a second of so many steps, again and again, of a training loop without a library."""
     torch.manual_seed(0)
     sizes = {name: size for name, size in shape.items() if name != "batch"}
     model, context, batch = PlainGPT(**sizes), shape["context"], shape["batch"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=fused)
     text = torch.randint(LETTERS, (steps * batch * context,))
-    for step in range(steps):
-        if step == steps // 3:  # the first third warms up
-            start = time.perf_counter()
-        places = torch.randint(len(text) - context - 1, (batch,))
-        x = torch.stack([text[i : i + context] for i in places])
-        y = torch.stack([text[i + 1 : i + 1 + context] for i in places])
-        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        loss.item()
-    return (steps - steps // 3) * batch * context / (time.perf_counter() - start)
+    while True:
+        start = time.perf_counter()
+        for _ in range(steps):
+            places = torch.randint(len(text) - context - 1, (batch,))
+            x = torch.stack([text[i : i + context] for i in places])
+            y = torch.stack([text[i + 1 : i + 1 + context] for i in places])
+            loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            loss.item()
+        yield steps * batch * context / (time.perf_counter() - start)
 
 
-def ours(shape: dict[str, int], steps: int, positions: str) -> float:
-    """Tokens a second that `heedful train` says of the last two of three epochs."""
-    from rich.console import Console
+class ByTurns(Console):
+    """Where `heedful train` tells the speed of an epoch; the others have their turn before it goes on."""
 
-    epoch = steps // 3 * shape["batch"] * shape["context"]
-    letters = torch.randint(LETTERS, (epoch,), generator=torch.Generator().manual_seed(0)) + 0x41
-    said = Console(file=io.StringIO())
+    def __init__(self, others: dict[str, Iterator[float]]) -> None:
+        super().__init__(file=io.StringIO())
+        self.others, self.rates = others, []
+
+    def out(self, *objects: Any, **options: Any) -> None:  # noqa: D102
+        for rate in re.findall(r"([\d,]+) tokens/s", str(objects[0])):
+            others = {name: next(loop) for name, loop in self.others.items()}
+            self.rates.append({"heedful": float(rate.replace(",", "")), **others})
+
+
+def train_by_turns(shape: dict[str, int], steps: int, positions: str, turns: ByTurns) -> None:
+    """Trains as the command line does; each epoch has so many steps."""
+    letters = torch.randint(LETTERS, (steps * shape["batch"] * shape["context"],)) + 0x41
     with tempfile.TemporaryDirectory() as folder:
         files = {"train": Path(folder) / "train.txt", "valid": Path(folder) / "valid.txt"}
         text = "".join(map(chr, letters.tolist()))
         files["train"].write_text(text)
         files["valid"].write_text(text[: shape["context"]])
         sizes = [f"model.{name}={size}" for name, size in shape.items() if name != "batch"]
-        words = [*sizes, f"model.positions={positions}", "training.epochs=3", "training.average=0"]
+        words = [*sizes, f"model.positions={positions}", f"training.epochs={TURNS + 1}", "training.average=0"]
         words += [f"training.batch_size={shape['batch'] * shape['context']}"]
         settings = read_settings(task.Settings, None, words)
         sources = {name: str(file) for name, file in files.items()}
-        prepared, folder_ = task.prepare(settings, sources, said), RunFolder(Path(folder) / "run")
+        prepared, folder_ = task.prepare(settings, sources, turns), RunFolder(Path(folder) / "run")
         folder_.begin(
             task="language-model", command=[], seed=1, data=sources, data_checksum="", config=write_settings(settings, "")
         )  # fmt: skip
-        task.train(folder_, prepared, said)
-    rates = re.findall(r"([\d,]+) tokens/s", said.file.getvalue())  # type: ignore[attr-defined]
-    return statistics.mean(int(rate.replace(",", "")) for rate in rates[1:])
+        task.train(folder_, prepared, turns)
 
 
-def speed(rounds: int = 3, tokens: int = 240_000) -> None:
-    """Training beside two plain loops of the same shape, by turns; none averages weights. Their positions are learned."""
+def speed(tokens: int = 80_000) -> None:
+    """Training beside plain loops of the same shape, by turns of so many tokens; none averages weights.
+
+    The loops have learned positions. nanoGPT itself fuses its optimiser on a GPU alone.
+    """
     rows = []
     for name, positions in (("0.8 million", "learned"), ("3.2 million", "learned"), ("0.8 million", "rotary")):
         shape = SHAPES[name]
         steps = tokens // (shape["batch"] * shape["context"])
-        ways = {
-            "heedful": lambda shape=shape, steps=steps, positions=positions: ours(shape, steps, positions),
-            "nanoGPT": lambda shape=shape, steps=steps: plain_loop(shape, steps, fused=False),
-            "nanoGPT, fused": lambda shape=shape, steps=steps: plain_loop(shape, steps, fused=True),
-        }
-        rates: dict[str, list[float]] = {way: [] for way in ways}
-        for turn in range(rounds):
-            for way in list(ways)[turn:] + list(ways)[:turn]:
-                rates[way].append(ways[way]())
+        loops = {"nanoGPT": plain_loop(shape, steps, fused=False), "fused": plain_loop(shape, steps, fused=True)}
+        turns = ByTurns(loops)
+        train_by_turns(shape, steps, positions, turns)
+        rates = turns.rates[1:]  # the first warms up
         row: dict[str, Any] = {"shape": name, **shape, "positions": positions}
-        row["tokens a second"] = {way: statistics.median(found) for way, found in rates.items()}
-        row["heedful over"] = {
-            way: statistics.median(a / b for a, b in zip(rates["heedful"], rates[way], strict=True))
-            for way in list(ways)[1:]
-        }
+        row["tokens a second"] = {way: statistics.median(rate[way] for rate in rates) for way in rates[0]}
+        row["heedful over"] = {way: statistics.median(r["heedful"] / r[way] for r in rates) for way in loops}
         print(
             f"{name}, {positions} positions: {row['tokens a second']}, heedful over {row['heedful over']}", flush=True
         )
