@@ -3,11 +3,10 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from torchmetrics import MetricCollection
 
 from heedful._errors import SettingsError
 from heedful.training.callbacks import Log, MeanOfLast
-from heedful.training.fit import _Learner, check_training
+from heedful.training.fit import check_training
 from heedful.training.settings import TrainingSettings
 from tests.cli.test_train import Killed, killing
 from tests.tiny import outcome, words
@@ -90,16 +89,3 @@ def test_settings_that_contradict_each_other(settings, message):
     with pytest.raises(SettingsError, match=message):
         check_training(TrainingSettings(**settings))
     check_training(TrainingSettings(average_epochs=5, epochs=5))
-
-
-@pytest.mark.parametrize("longest", [None, 0.5, 4.0, 6.0])
-def test_gradients_are_cut_to_the_longest_that_is_allowed_as_pytorch_cuts_them(longest):
-    ours, theirs = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    for model in (ours, theirs):
-        model.weight.grad = torch.tensor([[3.0, 0.0], [0.0, 4.0]])  # the offset has none
-    learner = _Learner(ours, None, None, MetricCollection({}), None, TrainingSettings(), None)
-    learner.configure_gradient_clipping(None, longest)
-    if longest is not None:
-        torch.nn.utils.clip_grad_norm_(theirs.parameters(), longest)
-    assert torch.equal(ours.weight.grad, theirs.weight.grad)
-    assert ours.weight.grad.norm() <= (5.0 if longest is None else longest)

@@ -180,20 +180,6 @@ class _Learner(LightningModule):
         self.sum, self.steps = self.sum + value, self.steps + 1  # Lightning's own log costs a millisecond a step
         return loss
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """As PyTorch does it; but on a CPU nothing is multiplied where the gradients are short enough, as in most steps."""
-        if gradient_clip_val is None:
-            return
-        learning = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in learning if p.grad is not None])
-        if norm.device.type != "cpu" or norm > gradient_clip_val:  # to ask an accelerator is to wait for it
-            nn.utils.clip_grads_with_norm_(learning, gradient_clip_val, norm)
-
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         judged = self.judge(self.model, batch)
         self.valid_loss.update(judged.loss, judged.number)
