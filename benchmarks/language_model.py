@@ -31,7 +31,7 @@ from heedful.training.run_folder import RunFolder
 from heedful.training.settings import read_settings, write_settings
 
 LETTERS = 65
-TURNS = 11  # of each way to train, beside one to warm up
+TURNS = 7  # of each way to train, beside one to warm up
 SHAPES = {
     "0.8 million": {"width": 128, "heads": 4, "layers": 4, "hidden": 512, "context": 64, "batch": 12},
     "3.2 million": {"width": 256, "heads": 4, "layers": 4, "hidden": 1024, "context": 256, "batch": 8},
