@@ -42,11 +42,17 @@ LONG = (
     "training.epochs=12", "training.batch_size=2048", "training.learning_rate=2e-3", "training.warmup=0.05",
     "training.beta2=0.99", "training.average=0.99", "training.precision=bf16-mixed",
 )  # fmt: skip
-# Masked models of two layers, with what tells near from far at once; pieces of words are fewer, and soon known by heart.
-SHORT = ("model.layers=2", "model.positions=relative", "training.precision=bf16-mixed")
+# Two layers: through more, 8 on each side reach far. Pieces of words are fewer than characters, and soon known by heart.
+TWO_LAYERS = ("model.layers=2", "model.positions=relative", "training.precision=bf16-mixed")
 MASKED = {
-    "characters": (*SHORT, "training.epochs=10"),
-    "subwords": (*SHORT, "data.tokens=subwords", "data.vocabulary=2048", "model.dropout=0.1", "training.epochs=15"),
+    "characters": (*TWO_LAYERS, "training.epochs=10"),
+    "subwords": (
+        *TWO_LAYERS,
+        "data.tokens=subwords",
+        "data.vocabulary=2048",
+        "model.dropout=0.1",
+        "training.epochs=15",
+    ),
 }
 
 
@@ -109,11 +115,12 @@ def plain_loop(shape: dict[str, int], steps: int, *, fused: bool) -> Iterator[fl
 
 
 class ByTurns(Console):
-    """Where `heedful train` tells the speed of an epoch; the others have their turn before it goes on."""
+    """The console of a training: when an epoch's speed is said, each other loop has a turn before the next epoch begins."""
 
     def __init__(self, others: dict[str, Iterator[float]]) -> None:
         super().__init__(file=io.StringIO())
-        self.others, self.rates = others, []
+        self.others = others
+        self.rates: list[dict[str, float]] = []  # of each turn, tokens a second of each loop
 
     def out(self, *objects: Any, **options: Any) -> None:  # noqa: D102
         for rate in re.findall(r"([\d,]+) tokens/s", str(objects[0])):
@@ -234,21 +241,21 @@ def shakespeare(data: str, out: Path) -> None:
 def masked(data: str, out: Path) -> None:
     """A masked model that sees its whole context beside one that sees 8 tokens on each side, as many passes, seeds 1 to 3."""
     rows = []
-    for tokens, settings in MASKED.items():
+    for kind, settings in MASKED.items():
         for seed in (1, 2, 3):
             found = {}
             for window in (0, 8):
                 words = ("model.masked=true", *settings, f"model.window={window}", f"training.seed={seed}")
-                metrics = run_of(out / f"masked-{tokens}-{window}-{seed}", data, words)
+                metrics = run_of(out / f"masked-{kind}-{window}-{seed}", data, words)
                 length = metrics["characters"]["held out"] / metrics["tokens"]["held out"]
                 found[window] = metrics["measures"]["nats_a_character"] * length
-                rows.append({"kind": tokens, "seed": seed, "window": window, "nats_a_token": found[window], **metrics})
+                rows.append({"kind": kind, "seed": seed, "window": window, "nats_a_token": found[window], **metrics})
             print(
-                f"{tokens}, seed {seed}: all {found[0]:.4f} nats at a hidden place, 8 on each side {found[8]:.4f}",
+                f"{kind}, seed {seed}: all {found[0]:.4f} nats at a hidden place, 8 on each side {found[8]:.4f}",
                 flush=True,
             )
         for window in (0, 8):
-            runs = [row for row in rows if (row["kind"], row["window"]) == (tokens, window)]
+            runs = [row for row in rows if (row["kind"], row["window"]) == (kind, window)]
             print(f"window {window}: {statistics.mean(row['seconds'] / 60 for row in runs):.1f} min a run")
     keep("language_model_masked", {"rows": rows})
 
