@@ -10,10 +10,12 @@ import torch
 
 import heedful
 from heedful import ops
+from heedful.ops._cache import Cache
 from heedful.ops._tree import flatten
 from heedful.ops.biases import as_bias
-from heedful.ops.engines import banded, fused, inplace, layout, reference, tiling
+from heedful.ops.engines import banded, bands, fused, reference, tiled, tiles
 from heedful.ops.mechanism import Mechanism
+from heedful.ops.patterns.orders import Patches
 from tests.contract.mechanisms import CASES, CELLS, ENGINES, B, D, E, H, M
 
 NO_MECHANISMS = {
@@ -390,11 +392,10 @@ def test_gradcheck(case, engine):
 
 
 @pytest.fixture
-def forgotten():
-    """Strips are kept from call to call."""
-    layout._kept_strips.cache_clear()
-    yield
-    layout._kept_strips.cache_clear()
+def forgotten(monkeypatch):
+    """Bands and tiles are kept from call to call."""
+    for module, name in ((bands, "_BANDS"), (tiles, "_TILES")):
+        monkeypatch.setattr(module, name, Cache(0, lambda found: 1))
 
 
 @pytest.mark.usefixtures("forgotten")
@@ -403,12 +404,13 @@ def forgotten():
 def test_sizes_of_tiles_and_chunks_play_no_role(case, engine, pairs, monkeypatch):
     operands = with_gradients(case, engine, case.operands())
     for module, name in (
-        (banded, "CHUNK"), (inplace, "CACHED"), (fused, "TILE"), (layout, "_MASK"),
-        (layout, "_LEAST"),
+        (banded, "CHUNK"), (tiled, "CACHED"), (fused, "TILE"), (bands, "_MASK"), (bands, "_LEAST"),
     ):  # fmt: skip
         assert isinstance(getattr(module, name), int)
         monkeypatch.setattr(module, name, pairs)
-    monkeypatch.setattr(layout, "_PATCH", (1, 2) if pairs == 1 else (2, 3))
+    for name, size in zip(("tall", "wide"), (1, 2) if pairs == 1 else (2, 3), strict=True):
+        assert isinstance(getattr(Patches, name), int)
+        monkeypatch.setattr(Patches, name, size)
     out = case.attention(*operands, engine=engine)
     expected, _, slopes = truth(case)
     assert_equal(out, expected)
@@ -419,8 +421,8 @@ def test_sizes_of_tiles_and_chunks_play_no_role(case, engine, pairs, monkeypatch
 def test_small_tiles_are_many(monkeypatch):
     """Or the test above would say nothing."""
     shape = (B, H, CELLS, CELLS)
-    assert len(tiling.tiles(ops.Global(), shape, 2**18)) == 1
-    assert len(tiling.tiles(ops.Global(), shape, 1)) == CELLS
+    assert len(tiles.tiles(ops.Global(), shape, 2**18)) == 1
+    assert len(tiles.tiles(ops.Global(), shape, 1)) == CELLS
     query = torch.zeros(*shape[:-1], D)
     few = len(list(fused._tiles(ops.Local(1), None, shape, query)))
     monkeypatch.setattr(fused, "TILE", 1)

@@ -285,7 +285,7 @@ def _inside(matrix: AttentionMatrix, patterns: Sequence[Pattern]) -> Statistic:
     shape = matrix.shape
     kept: list[Any] = []  # masks that are the same for all heads serve all of a tile
 
-    sees_all = matrix.bias is None and not matrix.pattern.hides(shape)
+    sees_all = matrix.bias is None and not matrix.pattern.masks_any(shape)
 
     def masks(part: Part) -> list[Any]:
         if kept and kept[0] is part.rows:
@@ -425,7 +425,7 @@ def _batch_axes(shape: Sequence[int]) -> int:
 def _aligned(matrix: AttentionMatrix) -> bool:
     """Whether each query has a place among the keys: as many of both, or the last query at the last key."""
     queries, keys = matrix.shape[-2:]
-    at_end = any(getattr(part, "align", None) == "end" for part in matrix.pattern.parts())
+    at_end = any(getattr(part, "align", None) == "end" for part in matrix.pattern.conjuncts())
     return queries == keys or (queries < keys and at_end)
 
 

@@ -7,7 +7,7 @@ what PyTorch calls a pytree, so that it can be an argument of a transformed func
 import abc
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -29,9 +29,23 @@ def flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any]
     return _apart(value)
 
 
-def bare(value: Any) -> bool:
-    """Whether a value plainly holds no tensor, nor other values that may."""
-    return not any(isinstance(part, (Tensor, Value, tuple)) for part in vars(value).values())
+def key_of(value: Any) -> Hashable | None:
+    """What tells a value from others of another class or with other numbers; None where it holds a tensor.
+
+    Equal keys stand for equal values, so that what is made of a value can be kept under its key.
+    """
+    if isinstance(value, Value):
+        known: Hashable | None = vars(value).get("_key", value)
+        if known is value:
+            parts = tuple(key_of(part) for name, part in vars(value).items() if name != "_leaves")
+            known = None if None in parts else (type(value), *parts)
+            object.__setattr__(value, "_key", known)
+        return known
+    if isinstance(value, tuple):
+        parts = tuple(map(key_of, value))
+        return None if None in parts else parts
+    # 1, 1.0 and True are equal, and None stands for "no key"
+    return (type(value), value) if value is None or isinstance(value, (int, float, str)) else None
 
 
 def tensors(value: Any) -> list[Tensor]:

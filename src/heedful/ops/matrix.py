@@ -14,12 +14,13 @@ from heedful._types import Float, Int, Tensor
 from heedful.ops import statistics
 from heedful.ops._readable import transformed
 from heedful.ops._tree import tensors
-from heedful.ops.attention import _GLOBAL, _SCALED_DOT, attend, check, isolate, mechanism_of
+from heedful.ops.attention import attend
 from heedful.ops.biases import Bias
 from heedful.ops.engines import fused, reference
 from heedful.ops.engines.reduce import Source, weights_of
 from heedful.ops.engines.reference import all_heads, at_least_float32
-from heedful.ops.mechanism import Mechanism
+from heedful.ops.mechanism import GLOBAL, SCALED_DOT, Mechanism, check, mechanism_of
+from heedful.ops.nonfinite import mask_nonfinite
 from heedful.ops.normalizers import Normalizer, softmax
 from heedful.ops.patterns import Pattern
 from heedful.ops.plan import Plan, choose
@@ -65,9 +66,9 @@ class AttentionMatrix(Summaries):
         query: Float[Tensor, "... N D"],
         key: Float[Tensor, "... M K"],
         *,
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         bias: Float[Tensor, "..."] | Bias | None = None,
         scale: Float[Tensor, "..."] | float | None = None,
         softcap: float | None = None,
@@ -98,7 +99,7 @@ class AttentionMatrix(Summaries):
             return self._product(other)[0]
         query, key, other = (at_least_float32(t) for t in (self.query, self.key, other))
         other = other.to(query.dtype).expand(*self.shape[:-2], *other.shape[-2:])
-        return attend(query, all_heads(key, query), other, self.mechanism)
+        return attend(query, all_heads(key, query), other, self.mechanism)[0]
 
     @property
     def T(self) -> "Transposed":  # noqa: N802
@@ -223,7 +224,9 @@ class AttentionMatrix(Summaries):
 
     def source(self) -> Source:
         """What the weights are made of."""
-        query, key, _, poison = isolate(self.query, self.key, self.key[..., :0], self.pattern, self.shape, rows=True)
+        query, key, _, poison = mask_nonfinite(
+            self.query, self.key, self.key[..., :0], self.mechanism, self.shape, rows=True
+        )
         return Source(at_least_float32(query), at_least_float32(key), self.mechanism, poison)
 
     def _product(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,7 +264,7 @@ class AttentionMatrix(Summaries):
         key = all_heads(at_least_float32(self.key), self.query)
         query = at_least_float32(self.query).index_select(-2, rows)
         scores = reference.scores(query, key.index_select(-2, columns), self.mechanism, self.shape, rows, columns)
-        if self.pattern.hides(self.shape):
+        if self.pattern.masks_any(self.shape):
             scores = scores.masked_fill(~self.pattern.allowed(rows[:, None], columns[None], self.shape), -math.inf)
         return scores
 
@@ -379,14 +382,14 @@ def _product_and_lse(query: Tensor, key: Tensor, value: Tensor, mechanism: Mecha
     """The fused product; NaN and infinities reach only the rows that may see them."""
     shape, pattern = check(query, key, value, mechanism), mechanism.pattern
     given = query, key
-    query, key, value, poison = isolate(query, key, value, pattern, shape)
+    query, key, value, poison = mask_nonfinite(query, key, value, mechanism, shape)
     factor, pair = mechanism.factor(query.shape[-1]), mechanism.score.features(query, key)
     assert pair is not None
     assert not torch.is_tensor(factor)
     product, lse = fused.product_and_lse(*pair, value, factor, pattern, mechanism.bias, shape)
     if poison is None:
         return product, lse
-    of_rows = isolate(*given, given[1][..., :0], pattern, shape, rows=True)[3]  # a bad value is none of lse's
+    of_rows = mask_nonfinite(*given, given[1][..., :0], mechanism, shape, rows=True)[3]  # a bad value is none of lse's
     lse = lse if of_rows is None else lse + of_rows[..., 0].to(lse.dtype)
     return product + poison.to(product.dtype), lse
 

@@ -318,7 +318,7 @@ class _Exponentials:
         """Whether some pair of a tile may be hidden."""
         if isinstance(self.pattern, Causal):
             return right - 1 > top + self.pattern.offset(self.shape)
-        return self.pattern.hides(self.shape)
+        return self.pattern.masks_any(self.shape)
 
     def _find_lse(self, head: int, top: int, bottom: int, alive: Alive) -> None:
         """The log-sum-exp of those of some rows that are not known."""

@@ -1,202 +1,128 @@
 """Attention whose cost follows the visible pairs: blocks of queries against the keys that they can see.
 
-A strip takes rows and columns of the matrix in an order in which what a block of rows can see is one run of columns, and
+A band takes rows and columns of the matrix in an order in which what a block of rows can see is one run of columns, and
 the run moves on by a fixed step from block to block: then all blocks are one view, without a copy, and one call of PyTorch's
-fused kernel. Several strips may see the same row (a window, then global tokens): their results are merged by the
+fused kernel. Several bands may see the same row (a window, then global tokens): their results are merged by the
 log-sum-exp of each, and in the backward pass each needs no more than the whole row's.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 
-from heedful._types import Bool, Float, Int, Tensor
+from heedful._checks import Shape
+from heedful._types import Float, Tensor
+from heedful.ops._tree import key_of
+from heedful.ops.engines import assemble, bands, kernel, softmax
+from heedful.ops.engines.bands import Bands, Blocks, mask_numbers
+from heedful.ops.engines.base import Call, Engine, Result
+from heedful.ops.engines.products import as_columns, operands
+from heedful.ops.engines.reference import all_heads
+from heedful.ops.mechanism import Mechanism
 
 CHUNK = 2**19  # numbers of one operand of one call; the temporary results stay in the processor's cache
 
 
-class Box(NamedTuple):
-    """Positions `offset + sum_a strides[a] * i_a` with `i_a < sizes[a]`, the last axis fastest."""
+class Banded(Engine):
+    """The visible blocks, by PyTorch's kernel."""
 
-    offset: int
-    sizes: tuple[int, ...]
-    strides: tuple[int, ...]
+    name = "banded"
+    reason = "the pattern shows each row a part of the keys"
 
-    @property
-    def length(self) -> int:
-        """How many positions."""
-        return math.prod(self.sizes)
+    def obstacle(self, call: Call) -> str | None:
+        if found := softmax.obstacle_of_call(call):
+            return found
+        if not kernel.is_there(call.query):
+            return "the device has no kernel for it"
+        if call.bands is None:
+            return "the pattern differs between heads" if call.asked else "the pattern shows each row most of the keys"
+        bias = call.mechanism.bias
+        added = bias is not None and not as_columns(bias, call.shape, call.query, no_bias=True)
+        return "there is a bias to add" if added else None
 
-    def positions(self) -> Int[Tensor, "n"]:
-        """The positions, in order."""
-        total = torch.full((1,) * len(self.sizes), self.offset)
-        for axis, (size, stride) in enumerate(zip(self.sizes, self.strides, strict=True)):
-            total = total + (torch.arange(size) * stride).reshape((-1,) + (1,) * (len(self.sizes) - 1 - axis))
-        return total.flatten()
+    def run(self, call: Call) -> Result:
+        given = operands(call.query, call.key, call.value, call.mechanism, call.shape, no_bias=True)
+        return assemble.run(given, call.shape, self.name, lambda m: BandedKernel(m, call.shape, call.bands))
 
-    def of(self, tensor: Float[Tensor, "x N F"]) -> Float[Tensor, "x n F"]:
-        """The rows of a tensor at these positions: a view where they are side by side, a copy otherwise."""
-        if self.strides == (1,):
-            return tensor.narrow(1, self.offset, self.sizes[0])
-        return self._view(tensor).flatten(1, -2)
+    def pairs(self, call: Call) -> int:
+        return sum(band.pairs for band in call.bands or ())
 
-    def add(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
-        """Adds rows at these positions, in place."""
-        view = self._view(tensor)
-        view.add_(part.view(view.shape))
-
-    def put(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
-        """Writes rows at these positions."""
-        view = self._view(tensor)
-        view.copy_(part.view(view.shape))
-
-    def _view(self, tensor: Tensor) -> Tensor:
-        x, row, one = tensor.stride()
-        sizes = (tensor.shape[0], *self.sizes, tensor.shape[2])
-        strides = (x, *(stride * row for stride in self.strides), one)
-        return tensor.as_strided(sizes, strides, tensor.storage_offset() + self.offset * row)
+    def scratch(self, call: Call, passes: int) -> int:
+        masks, size = 4 * sum(mask_numbers(call.bands or ())), call.query.element_size()
+        return softmax.padding(call, passes, all_heads=True) + 4 * passes * CHUNK * size + masks
 
 
-class Places(NamedTuple):
-    """Any positions, by number."""
+class BandedKernel(softmax.SoftmaxKernel):
+    """The bands of a pattern."""
 
-    numbers: Int[Tensor, "n"]
+    def __init__(self, mechanism: Mechanism, shape: Shape, found: Bands | None) -> None:
+        super().__init__(mechanism, shape)
+        self.found = found if key_of(mechanism.pattern) is None else None  # the others are kept by themselves
 
-    @property
-    def length(self) -> int:
-        """How many positions."""
-        return len(self.numbers)
+    def rows(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """`A V` and the log-sum-exp of each row, -inf where nothing is visible."""
+        found = self.found if self.found is not None else self._bands(q.dtype)
+        q3, k3, v3 = self._operands(q, k, v)
+        out, lse = forward(q3, k3, v3, found, self.scale)
+        return out[..., : v.shape[-1]].reshape(*self.shape[:-1], v.shape[-1]), lse.view(self.shape[:-1])
 
-    def positions(self) -> Int[Tensor, "n"]:
-        """The positions, in order."""
-        return self.numbers
+    def gradients(
+        self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients of q, k and v."""
+        q3, k3, v3 = self._operands(q, k, v)
+        dout, out = (_three_axes(t, q3.shape[-1]) for t in (dout, out))
+        found = self._bands(q.dtype, backward=True)
+        dq, dk, dv = backward(dout, q3, k3, v3, out, lse.reshape(q3.shape[:2]), found, self.scale)
+        return self._like(dq, q), self._like(dk, k), self._like(dv, v)
 
-    def of(self, tensor: Float[Tensor, "x N F"]) -> Float[Tensor, "x n F"]:
-        """The rows of a tensor at these positions."""
-        return tensor.index_select(1, self.numbers)
+    def _bands(self, dtype: torch.dtype, *, backward: bool = False) -> Bands:
+        found = bands.bands(self.mechanism.pattern, self.shape, dtype, backward=backward)
+        assert found is not None
+        return found
 
-    def add(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
-        """Adds rows at these positions, in place."""
-        tensor.index_add_(1, self.numbers, part)
+    def _operands(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """All heads `[X, positions, width]`, of one width, each row side by side in memory."""
+        width = max(t.shape[-1] for t in given)
+        return tuple(_three_axes(all_heads(t, given[0]), width) for t in given)
 
-    def put(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
-        """Writes rows at these positions."""
-        tensor.index_copy_(1, self.numbers.long(), part)
-
-
-class Span(NamedTuple):
-    """In block c, the `size` places from `start + c * step` on, in the order of a strip."""
-
-    start: int
-    step: int
-    size: int
-
-    def of(self, tensor: Float[Tensor, "x n F"], first: int, count: int) -> Float[Tensor, "x c s F"]:
-        """The rows of a tensor for `count` blocks from `first` on: a view in which blocks may overlap."""
-        x, row, one = tensor.stride()
-        offset = tensor.storage_offset() + (self.start + first * self.step) * row
-        return tensor.as_strided(
-            (tensor.shape[0], count, self.size, tensor.shape[2]), (x, self.step * row, row, one), offset
-        )
-
-    def add(self, tensor: Float[Tensor, "x n F"], part: Float[Tensor, "x c s F"], first: int) -> None:
-        """Adds what each block has, in place: blocks so far apart that they do not overlap at once."""
-        count = part.shape[1]
-        apart = max(-(-self.size // self.step), 1) if self.step else count
-        for start in range(min(apart, count)):
-            some = part[:, start::apart]
-            span = Span(self.start + (first + start) * self.step, self.step * apart, self.size)
-            span.of(tensor, 0, some.shape[1]).add_(some)
-
-
-@dataclass(frozen=True, eq=False)
-class Blocks:
-    """Blocks of one shape: rows against columns, of which a mask or the causal flag hides some.
-
-    Attributes:
-        rows: the rows of each block.
-        columns: the columns that it may see.
-        count: how many blocks.
-        mask: numbers to add, 0 or -inf `[1 or count, rows, columns]`; None: all pairs of a block are visible.
-        causal: the rows and columns of each block see each other causally.
-        empty: the rows that see nothing in a block `[1 or count, rows, 1]`; None: there are none.
-    """
-
-    rows: Span
-    columns: Span
-    count: int
-    mask: Float[Tensor, "..."] | None = None
-    causal: bool = False
-    empty: Bool[Tensor, "..."] | None = None
-
-    def pairs(self) -> int:
-        """The pairs that are computed."""
-        whole = self.count * self.rows.size * self.columns.size
-        return whole // 2 if self.causal else whole
-
-
-@dataclass(frozen=True, eq=False)
-class Strip:
-    """A part of the matrix, in an order of its own.
-
-    Attributes:
-        rows: the queries, in the order of the strip.
-        columns: the keys.
-        blocks: what is computed; no row is in two of them.
-        heads: which of the matrices, counted over all leading axes.
-        merge: another strip may have seen the same rows before.
-    """
-
-    rows: Box | Places
-    columns: Box | Places
-    blocks: tuple[Blocks, ...]
-    heads: slice
-    merge: bool = False
-
-    def covered(self) -> int:
-        """The rows, of all heads, that are in a block."""
-        heads: int = self.heads.stop - self.heads.start
-        return heads * sum(b.count * b.rows.size for b in self.blocks)
+    def _like(self, gradient: Tensor, operand: Tensor) -> Tensor:
+        """Without what was padded, and summed over heads that share a key head."""
+        gradient = gradient[..., : operand.shape[-1]]
+        if len(gradient) == math.prod(operand.shape[:-2]):
+            return gradient.reshape(operand.shape)
+        return gradient.reshape(*operand.shape[:-2], -1, *operand.shape[-2:]).sum(-3)
 
 
 def forward(
-    q: Float[Tensor, "X N F"],
-    k: Float[Tensor, "X M F"],
-    v: Float[Tensor, "X M F"],
-    strips: Sequence[Strip],
-    scale: float,
+    q: Float[Tensor, "X N F"], k: Float[Tensor, "X M F"], v: Float[Tensor, "X M F"], found: Bands, scale: float
 ) -> tuple[Float[Tensor, "X N F"], Float[Tensor, "X N"]]:
     """`A V` and the log-sum-exp of each row (-inf where nothing is visible)."""
-    out, lse = torch.empty_like(q), q.new_full((*q.shape[:2], 1), -math.inf, dtype=_lse_dtype(q))
-    if not _cover(strips, q):
+    wide = torch.promote_types(q.dtype, torch.float32)
+    out, lse = torch.empty_like(q), q.new_full((*q.shape[:2], 1), -math.inf, dtype=wide)
+    if not _cover(found, q):
         out.zero_()
-    for strip in strips:
-        some_out, some_lse = out[strip.heads], lse[strip.heads]
-        queries, keys, values = (
-            strip.rows.of(q[strip.heads]),
-            strip.columns.of(k[strip.heads]),
-            strip.columns.of(v[strip.heads]),
-        )
-        in_place = isinstance(strip.rows, Box) and strip.rows.strides == (1,)
-        strip_out, strip_lse = strip.rows.of(some_out), strip.rows.of(some_lse)
-        for blocks in strip.blocks:
+    for band in found:
+        rows, columns, h = band.rows, band.columns, band.heads
+        queries, band_out, band_lse = (rows.of(t[h]) for t in (q, out, lse))
+        keys, values = columns.of(k[h]), columns.of(v[h])
+        for blocks in band.blocks:
             for heads, first, count in _chunks(len(queries), blocks, blocks.rows.size * q.shape[2]):
                 mask, empty = (_of_blocks(t, first, count) for t in (blocks.mask, blocks.empty))
-                part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                part, part_lse = kernel.forward(
                     blocks.rows.of(queries[heads], first, count),
                     blocks.columns.of(keys[heads], first, count),
                     blocks.columns.of(values[heads], first, count),
-                    0.0, blocks.causal, attn_mask=mask, scale=scale,
+                    scale=scale, causal=blocks.causal, mask=mask,
                 )  # fmt: skip
                 part_lse = part_lse[..., None]
                 if empty is not None:
                     part_lse = part_lse.masked_fill(empty, -math.inf)
-                out_view = blocks.rows.of(strip_out[heads], first, count)
-                lse_view = blocks.rows.of(strip_lse[heads], first, count)
-                if strip.merge:
+                out_view = blocks.rows.of(band_out[heads], first, count)
+                lse_view = blocks.rows.of(band_lse[heads], first, count)
+                if band.merge:
                     both = torch.logaddexp(lse_view, part_lse)
                     kept = both.masked_fill(both == -math.inf, 0)
                     out_view.mul_((lse_view - kept).exp()).addcmul_(part, (part_lse - kept).exp().to(part.dtype))
@@ -204,9 +130,9 @@ def forward(
                 else:
                     out_view.copy_(part)
                     lse_view.copy_(part_lse)
-        if not in_place:
-            strip.rows.put(some_out, strip_out)
-            strip.rows.put(some_lse, strip_lse)
+        if not rows.is_view:
+            rows.put(out[h], band_out)
+            rows.put(lse[h], band_lse)
     return out, lse[..., 0]
 
 
@@ -217,41 +143,37 @@ def backward(
     v: Float[Tensor, "X M F"],
     out: Float[Tensor, "X N F"],
     lse: Float[Tensor, "X N"],
-    strips: Sequence[Strip],
+    found: Bands,
     scale: float,
 ) -> tuple[Float[Tensor, "X N F"], Float[Tensor, "X M F"], Float[Tensor, "X M F"]]:
     """The gradients of q, k and v: each block needs the output and the log-sum-exp of its whole rows."""
-    once = _cover(strips, q) and not any(strip.merge for strip in strips)  # each row is in one block
+    once = _cover(found, q) and not any(band.merge for band in found)  # each row is in one block
     dq, dk, dv = torch.empty_like(q) if once else torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
     lse = lse.masked_fill(lse == -math.inf, 0)[..., None]
-    for strip in strips:
-        h, rows, columns = strip.heads, strip.rows, strip.columns
+    for band in found:
+        rows, columns, h = band.rows, band.columns, band.heads
         row_wise = [rows.of(t[h]) for t in (q, out, dout, lse)]
         keys, values = columns.of(k[h]), columns.of(v[h])
-        plain_rows = isinstance(rows, Box) and rows.strides == (1,)
-        plain_columns = isinstance(columns, Box) and columns.strides == (1,)
-        strip_dq = rows.of(dq[h]) if plain_rows else torch.zeros_like(row_wise[0])
-        strip_dk, strip_dv = (columns.of(t[h]) if plain_columns else torch.zeros_like(keys) for t in (dk, dv))
-        for blocks in strip.blocks:
-            for heads, first, count in _chunks(
-                len(keys), blocks, max(blocks.columns.size, blocks.rows.size) * q.shape[2]
-            ):
-                mask = _of_blocks(blocks.mask, first, count)
+        band_dq = rows.of(dq[h]) if rows.is_view else torch.zeros_like(row_wise[0])
+        band_dk, band_dv = (columns.of(t[h]) if columns.is_view else torch.zeros_like(keys) for t in (dk, dv))
+        for blocks in band.blocks:
+            widest = max(blocks.columns.size, blocks.rows.size) * q.shape[2]
+            for heads, first, count in _chunks(len(keys), blocks, widest):
                 queries, o, g, row_lse = (blocks.rows.of(t[heads], first, count) for t in row_wise)
-                part_dq, part_dk, part_dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                part_dq, part_dk, part_dv = kernel.backward(
                     g, queries,
                     blocks.columns.of(keys[heads], first, count), blocks.columns.of(values[heads], first, count),
-                    o, row_lse[..., 0].contiguous(), 0.0, blocks.causal, attn_mask=mask, scale=scale,
+                    o, row_lse[..., 0], scale=scale, causal=blocks.causal, mask=_of_blocks(blocks.mask, first, count),
                 )  # fmt: skip
-                view = blocks.rows.of(strip_dq[heads], first, count)
+                view = blocks.rows.of(band_dq[heads], first, count)
                 view.copy_(part_dq) if once else view.add_(part_dq)
-                blocks.columns.add(strip_dk[heads], part_dk, first)
-                blocks.columns.add(strip_dv[heads], part_dv, first)
-        if not plain_rows:
-            (rows.put if once else rows.add)(dq[h], strip_dq)
-        if not plain_columns:
-            columns.add(dk[h], strip_dk)
-            columns.add(dv[h], strip_dv)
+                blocks.columns.add(band_dk[heads], part_dk, first)
+                blocks.columns.add(band_dv[heads], part_dv, first)
+        if not rows.is_view:
+            (rows.put if once else rows.add)(dq[h], band_dq)
+        if not columns.is_view:
+            columns.add(dk[h], band_dk)
+            columns.add(dv[h], band_dv)
     return dq, dk, dv
 
 
@@ -264,9 +186,9 @@ def _chunks(heads: int, blocks: Blocks, numbers: int) -> Iterator[tuple[slice, i
             yield slice(head, min(head + together, heads)), first, min(step, blocks.count - first)
 
 
-def _cover(strips: Sequence[Strip], q: Tensor) -> bool:
-    """Whether every row is in a block of a strip that is not merged."""
-    return sum(strip.covered() for strip in strips if not strip.merge) == len(q) * q.shape[1]
+def _cover(found: Bands, q: Tensor) -> bool:
+    """Whether every row is in a block of a band that is not merged."""
+    return sum(band.covered for band in found if not band.merge) == len(q) * q.shape[1]
 
 
 def _of_blocks(tensor: Tensor | None, first: int, count: int) -> Tensor | None:
@@ -276,5 +198,6 @@ def _of_blocks(tensor: Tensor | None, first: int, count: int) -> Tensor | None:
     return tensor[None] if len(tensor) == 1 else tensor[None, first : first + count]
 
 
-def _lse_dtype(q: Tensor) -> torch.dtype:
-    return torch.float64 if q.dtype == torch.float64 else torch.float32
+def _three_axes(t: Tensor, width: int) -> Tensor:
+    t = t if t.shape[-1] == width else F.pad(t, (0, width - t.shape[-1]))
+    return t.reshape(math.prod(t.shape[:-2]), *t.shape[-2:]).contiguous()

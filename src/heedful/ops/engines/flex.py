@@ -4,6 +4,7 @@ FlexAttention asks what is visible, and what is added, for one pair at a time; e
 """
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 from heedful._checks import Shape
 from heedful._types import Tensor
 from heedful.ops.biases import ALiBi, Bias, PerKey, PerQuery, Sum, TensorBias, alibi_slopes
+from heedful.ops.engines.base import Call, Engine, Result
+from heedful.ops.engines.products import operands
 from heedful.ops.engines.reference import all_heads
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax
@@ -36,29 +39,54 @@ from heedful.ops.patterns import (
 from heedful.ops.selection import Soft
 
 
-class Unsaid(Exception):
+class Unsupported(Exception):
     """A pattern or a bias for which FlexAttention is given no words."""
 
 
 PairFunction = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # of batch, head, query and key
 
 
-def obstacle(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, shape: Shape) -> str | None:
-    """Why FlexAttention cannot compute it; None where it can."""
-    if len(shape) != 4:
-        return "it needs four axes"
-    if not (mechanism.score.inner and isinstance(mechanism.normalize, Softmax) and isinstance(mechanism.select, Soft)):
-        return "it is softmax of inner products only"
-    if mechanism.dropout:
-        return "it has no dropout"
-    if query.device.type == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)):
-        return "on a CPU it has no gradient"
-    try:
-        visible(mechanism.pattern, shape)
-        added(mechanism.bias, shape, query.device)
-    except Unsaid as error:
-        return str(error)
-    return None
+class Flex(Engine):
+    """PyTorch's FlexAttention, where it is asked for."""
+
+    name = "flex"
+    reason = "asked for"
+
+    def obstacle(self, call: Call) -> str | None:
+        mechanism, shape = call.mechanism, call.shape
+        tensors = (call.query, call.key, call.value)
+        if len(shape) != 4:
+            return "it needs four axes"
+        if 0 in (*shape, call.query.shape[-1], call.value.shape[-1]):
+            return "there are no pairs"
+        softmax = isinstance(mechanism.normalize, Softmax) and isinstance(mechanism.select, Soft)
+        if not (mechanism.score.inner and softmax):
+            return "it is softmax of inner products only"
+        if mechanism.dropout:
+            return "it has no dropout"
+        if call.query.device.type == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+            return "on a CPU it has no gradient"
+        try:
+            visible(mechanism.pattern, shape)
+            added(mechanism.bias, shape, call.query.device)
+        except Unsupported as error:
+            return str(error)
+        return None
+
+    def run(self, call: Call) -> Result:
+        q, k, v, mechanism = operands(call.query, call.key, call.value, call.mechanism, call.shape)
+        if not torch.is_grad_enabled():  # on a CPU it refuses what could have a gradient
+            q, k, v = q.detach(), k.detach(), v.detach()
+        return attention(q, k, v, mechanism, float(mechanism.factor(0)), call.shape), None
+
+    def pairs(self, call: Call) -> int:
+        return math.prod(call.shape)
+
+    def scratch(self, call: Call, passes: int) -> int:
+        return 0
+
+    def linear_memory(self, call: Call) -> bool:
+        return call.query.device.type != "cpu"
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, scale: float, shape: Shape) -> Tensor:
@@ -73,7 +101,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, s
     scores = lambda s, b, h, i, j: capped(s) + more(b, h, i, j)  # noqa: E731
 
     mask = None
-    if mechanism.pattern.hides(shape):
+    if mechanism.pattern.masks_any(shape):
         batch, heads, queries, keys = shape
         mask = create_block_mask(pattern, batch, heads, queries, keys, device=str(query.device))
     with warnings.catch_warnings():
@@ -93,7 +121,7 @@ def visible(pattern: Pattern, shape: Shape) -> PairFunction:
     """A pattern, for one pair at a time.
 
     Raises:
-        Unsaid: this pattern is not said here.
+        Unsupported: this pattern is not said here.
     """
     if isinstance(pattern, (And, Or)):
         first, second = visible(pattern.first, shape), visible(pattern.second, shape)
@@ -106,14 +134,13 @@ def visible(pattern: Pattern, shape: Shape) -> PairFunction:
     if isinstance(pattern, Global):
         return lambda b, h, i, j: j >= 0
     if isinstance(pattern, (Causal, Local, Dilated, Prefix)):
-        return _aligned(pattern, pattern.offset(shape))
+        return _aligned(pattern, pattern.offset(shape), shape)
     if isinstance(pattern, Lengths):
-        lengths = _of_batch(pattern.lengths)
+        lengths = _of_batch(pattern.lengths, shape)
         return lambda b, h, i, j: j < lengths(b)
     if isinstance(pattern, Documents):
-        ids, keys = pattern.ids, pattern.ids if pattern.key_ids is None else pattern.key_ids
-        if ids.dim() == 1:
-            return lambda b, h, i, j: (ids[i] == keys[j]) & (ids[i] >= 0)
+        given = pattern.ids, pattern.ids if pattern.key_ids is None else pattern.key_ids
+        ids, keys = (t.expand(shape[0], t.shape[-1]) for t in given)
         return lambda b, h, i, j: (ids[b, i] == keys[b, j]) & (ids[b, i] >= 0)
     if isinstance(pattern, Tokens):
         chosen = torch.zeros(shape[-1], dtype=torch.bool, device=pattern.index.device)  # type: ignore[union-attr]
@@ -128,14 +155,14 @@ def visible(pattern: Pattern, shape: Shape) -> PairFunction:
             return lambda b, h, i, j: (i // width == j // width) | (i % width == j % width)
         up, side = pattern.reach()
         return lambda b, h, i, j: ((i // width - j // width).abs() <= up) & ((i % width - j % width).abs() <= side)
-    raise Unsaid(f"it has no words for {type(pattern).__name__}")
+    raise Unsupported(f"it has no words for {type(pattern).__name__}")
 
 
 def added(bias: Bias | None, shape: Shape, device: torch.device) -> PairFunction | None:
     """A bias, for one pair at a time.
 
     Raises:
-        Unsaid: this bias is not said here.
+        Unsupported: this bias is not said here.
     """
     if bias is None:
         return None
@@ -156,14 +183,14 @@ def added(bias: Bias | None, shape: Shape, device: torch.device) -> PairFunction
         slopes = torch.tensor(alibi_slopes(slopes)) if isinstance(slopes, int) else slopes
         each = slopes.to(device).expand(shape[:-2])
         return lambda b, h, i, j: -each[b, h] * (i + offset - j).abs()
-    raise Unsaid(f"it has no words for {type(bias).__name__}")
+    raise Unsupported(f"it has no words for {type(bias).__name__}")
 
 
-def _aligned(pattern: Causal | Local | Dilated | Prefix, offset: int) -> PairFunction:
+def _aligned(pattern: Causal | Local | Dilated | Prefix, offset: int, shape: Shape) -> PairFunction:
     if isinstance(pattern, Causal):
         return lambda b, h, i, j: j <= i + offset
     if isinstance(pattern, Prefix):
-        first = _of_batch(pattern.n)
+        first = _of_batch(pattern.n, shape)
         return lambda b, h, i, j: (j < first(b)) | (j <= i + offset)
     before, after = pattern.reach()
     if isinstance(pattern, Local):
@@ -174,10 +201,11 @@ def _aligned(pattern: Causal | Local | Dilated | Prefix, offset: int) -> PairFun
     )
 
 
-def _of_batch(number: Tensor | int) -> Callable[[Tensor], Any]:
+def _of_batch(number: Tensor | int, shape: Shape) -> Callable[[Tensor], Any]:
     if not torch.is_tensor(number):
         return lambda b: number
-    return (lambda b: number[b]) if number.dim() and len(number) > 1 else (lambda b: number.reshape(()))
+    numbers = number.expand(shape[0])
+    return lambda b: numbers[b]
 
 
 @functools.cache

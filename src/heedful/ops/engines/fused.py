@@ -16,12 +16,98 @@ from heedful._checks import Shape
 from heedful._types import Float, Tensor
 from heedful.ops._tree import tensors
 from heedful.ops.biases import Bias
-from heedful.ops.patterns import And, Causal, Global, Pattern
+from heedful.ops.engines import assemble, kernel, softmax
+from heedful.ops.engines.base import Call, Engine, Result
+from heedful.ops.engines.derivatives import TiledFunction, traced
+from heedful.ops.engines.products import learns, operands
+from heedful.ops.patterns import And, Global, Pattern
 
 TILE = 2**22  # pairs of one mask that is held at a time
-_SHORT = 256  # of fewer keys, the kernel's gradient in half precision takes up to five times as long as in float32
 
-_IS_THERE = hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward")
+
+class Fused(Engine):
+    """The whole matrix, by PyTorch's kernel."""
+
+    name = "fused"
+    reason = "softmax of inner products"
+
+    def obstacle(self, call: Call) -> str | None:
+        if found := softmax.obstacle_of_call(call):
+            return found
+        if not call.asked and not torch.compiler.is_compiling() and call.bands is not None:
+            return "the pattern shows each row a part of the keys, and there is a bias to add"
+        return None
+
+    def run(self, call: Call) -> Result:
+        given = operands(call.query, call.key, call.value, call.mechanism, call.shape)
+        if self._is_public(call):
+            q, k, v, m = given
+            return attention(q, k, v, float(m.factor(0)), m.pattern, m.bias, call.shape), None
+        return assemble.run(given, call.shape, self.name, lambda mechanism: FusedKernel(mechanism, call.shape))
+
+    def pairs(self, call: Call) -> int:
+        whole = math.prod(call.shape)
+        return whole // 2 if any(p.is_diagonal(call.shape) for p in call.mechanism.pattern.conjuncts()) else whole
+
+    def scratch(self, call: Call, passes: int) -> int:
+        pattern = call.mechanism.pattern
+        masked = all(pattern.depends(call.shape)) and not pattern.is_diagonal(call.shape)
+        mask = 5 * min(TILE, math.prod(call.shape[-2:])) if masked or call.mechanism.bias is not None else 0
+        return softmax.padding(call, passes, all_heads=False) + mask
+
+    def bytes_of_row(self, call: Call) -> int:
+        return 0 if self._is_public(call) else 4
+
+    def _is_public(self, call: Call) -> bool:
+        """Whether PyTorch's public function serves: where nothing is asked that only the private one gives."""
+        if softmax.has_sinks(call.mechanism):
+            return False
+        if torch.compiler.is_compiling() or not kernel.is_there(call.query):
+            return True
+        moved = torch.autograd.forward_ad._current_level >= 0
+        given = (call.query, call.key, call.value, *tensors(call.mechanism))
+        return not moved and not (torch.is_grad_enabled() and any(t.requires_grad for t in given))
+
+
+class FusedKernel(softmax.SoftmaxKernel):
+    """The whole matrix, with the log-sum-exp of each row."""
+
+    def rows(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """`A V` and the log-sum-exp, 0 where nothing is visible."""
+        return forward(q, k, v, self.scale, self.mechanism.pattern, self.mechanism.bias, self.shape)
+
+    def gradients(
+        self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients of q, k and v."""
+        return backward(dout, q, k, v, out, lse, self.scale, self.mechanism.pattern, self.mechanism.bias, self.shape)
+
+
+class Plain(torch.autograd.Function):
+    """The plain case with a gradient: as little Python as can be, since behind a kernel each line costs microseconds.
+
+    What is not a first gradient is left to the tiled function of the same attention.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, function: TiledFunction, causal: bool, scale: float, query: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        out, lse = kernel.forward(query, key, value, scale=scale, causal=causal)
+        ctx.options = function, causal, scale
+        ctx.save_for_backward(query, key, value, out, lse)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, lse = ctx.saved_tensors
+        function, causal, scale = ctx.options
+        if not torch.is_grad_enabled() and not traced((dout,)):
+            return None, None, None, *kernel.backward(dout, query, key, value, out, lse, scale=scale, causal=causal)
+        wanted, operands = ctx.needs_input_grad[3:], (query, key, value)
+        gradients = function.vjp(wanted, [t.shape for t in operands], (out.detach(), lse))(*operands, dout)
+        results = iter(gradients)
+        return None, None, None, *(next(results) if want else None for want in wanted)
 
 
 def attention(
@@ -36,7 +122,7 @@ def attention(
     """`softmax(scale * Q K^T + bias) V`, by `scaled_dot_product_attention`; its own gradient, of first order."""
     width = value.shape[-1]
     plain = query.dim() == 4 and query.shape[-1] == width and query.shape[0] == key.shape[0] == value.shape[0]
-    flag = isinstance(pattern, Causal) and pattern.offset(shape) == 0
+    flag = pattern.is_diagonal(shape)
     if plain and bias is None and (flag or isinstance(pattern, Global)):
         return _call(query, key, value, None, flag, scale)
     q, k, v = _operands(query, key, value, shape)
@@ -59,12 +145,11 @@ def forward(
     """The same with the log-sum-exp of each row, which is 0 where nothing is visible; no gradient."""
     width = value.shape[-1]
     q, k, v = _operands(query, key, value, shape)
-    flag = isinstance(pattern, Causal) and pattern.offset(shape) == 0
+    flag = pattern.is_diagonal(shape)
     if q is query and bias is None and (flag or isinstance(pattern, Global)):
-        out, lse = kernel(q, k, v, 0.0, flag, scale=scale)
-        return out, lse
+        return kernel.forward(q, k, v, scale=scale, causal=flag)
     parts = [
-        kernel(q[:, :, rows], k, v, 0.0, causal, attn_mask=_additive(mask, q), scale=scale)
+        kernel.forward(q[:, :, rows], k, v, scale=scale, causal=causal, mask=_additive(mask, q))
         for rows, mask, causal in _tiles(pattern, bias, shape, query)
     ]
     out, lse = parts[0] if len(parts) == 1 else (torch.cat(t, dim=2) for t in zip(*parts, strict=True))
@@ -88,21 +173,22 @@ def backward(
     heads, groups = q.shape[1], k.shape[1]
     if heads != groups:
         k, v = (t.repeat_interleave(heads // groups, dim=1) for t in (k, v))
-    dout, out = (_rows_in_memory(_widen(_four_axes(t, shape), q.shape[-1])) for t in (dout, out))
+    dout, out = (_widen(_four_axes(t, shape), q.shape[-1]) for t in (dout, out))
     lse = _four_axes(lse[..., None], shape)[..., 0]
-    tiles = list(_tiles(pattern, bias, shape, query))
-    if len(tiles) == 1:
-        [(_, mask, causal)] = tiles
-        dq, dk, dv = kernel_backward(dout, q, k, v, out, lse, 0.0, causal, attn_mask=_additive(mask, q), scale=scale)
-    else:
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for rows, mask, causal in _tiles(pattern, bias, shape, query):
-            dq[:, :, rows], some_dk, some_dv = kernel_backward(
-                dout[:, :, rows], q[:, :, rows], k, v, out[:, :, rows], lse[:, :, rows], 0.0, causal,
-                attn_mask=_additive(mask, q), scale=scale,
-            )  # fmt: skip
-            dk += some_dk
-            dv += some_dv
+    tiles = (
+        (rows, kernel.backward(
+            dout[:, :, rows], q[:, :, rows], k, v, out[:, :, rows], lse[:, :, rows],
+            scale=scale, causal=causal, mask=_additive(mask, q),
+        ))
+        for rows, mask, causal in _tiles(pattern, bias, shape, query)
+    )  # fmt: skip
+    rows, (dq, dk, dv) = next(tiles)
+    if dq.shape != q.shape:
+        first, dq = dq, torch.empty_like(q)
+        dq[:, :, rows] = first
+    for rows, (some_dq, some_dk, some_dv) in tiles:
+        dq[:, :, rows] = some_dq
+        dk, dv = dk.add_(some_dk), dv.add_(some_dv)
     if heads != groups:
         dk, dv = (t.unflatten(1, (groups, -1)).sum(2) for t in (dk, dv))
     return tuple(_narrow(d, t) for d, t in ((dq, query), (dk, key), (dv, value)))  # type: ignore[return-value]
@@ -121,10 +207,10 @@ def product_and_lse(
     q, k, v = _four_axes(query, shape), _four_axes(key, shape), _four_axes(value, shape)
     width = value.shape[-1]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
-    streamed = not has_kernel(query) or 0 in (*shape, width) or learns(bias)
+    streamed = not kernel.is_there(query) or 0 in (*shape, width) or learns(bias)
     spare = None
     if not streamed:
-        if differentiable or bias is not None or pattern.empties(shape):
+        if differentiable or bias is not None or pattern.may_be_empty(shape):
             spare = width  # a value column of ones: its product is 0 in an empty row, 1 in all others
             v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
         widest = max(q.shape[-1], v.shape[-1])
@@ -153,7 +239,7 @@ class _ProductAndLse(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, causal, scale, spare):  # type: ignore[no-untyped-def]
         q, k, v = (t.contiguous() for t in (q, k, v))
-        out, lse = kernel(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
+        out, lse = kernel.forward(q, k, v, scale=scale, causal=causal, mask=mask)
         ctx.save_for_backward(q, k, v, out, lse, mask)
         ctx.options = causal, scale, spare
         if spare is not None:
@@ -168,7 +254,7 @@ class _ProductAndLse(torch.autograd.Function):
         dlse = dlse.masked_fill(out[..., spare] == 0, 0)
         v, out, dout = v.clone(), out.clone(), dout.clone()
         v[..., spare], out[..., spare], dout[..., spare] = 0, 1, -dlse
-        dq, dk, dv = kernel_backward(dout, q, k, v, out, lse, 0.0, causal, attn_mask=mask, scale=scale)
+        dq, dk, dv = kernel.backward(dout, q, k, v, out, lse, scale=scale, causal=causal, mask=mask)
         return dq, dk, dv, None, None, None, None
 
 
@@ -181,6 +267,10 @@ def _call(
     scale: float,
 ) -> Float[Tensor, "B H n D"]:
     grouped = q.shape[1] != k.shape[1]
+    if causal and scale <= 0:  # the kernel multiplies -inf by the scale
+        q, scale = q * math.copysign(float(scale != 0), scale), abs(scale) or 1.0
+    if mask is None and min(q.shape[-2], k.shape[-2]) < kernel.FEW:  # without a mask, NaN may count as seeing nothing
+        mask = q.new_zeros(1, 1, 1, 1)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped)
 
 
@@ -202,32 +292,6 @@ def _stored_rows(
     return scores.softmax(-1).masked_fill(empty, 0) @ v, lse
 
 
-def has_kernel(query: Tensor) -> bool:
-    """Whether PyTorch's private operators, which also give the log-sum-exp, are there for this tensor."""
-    return query.device.type == "cpu" and _IS_THERE
-
-
-def learns(bias: Bias | None) -> bool:
-    """Whether a gradient of the bias may be asked for."""
-    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors(bias))
-
-
-def kernel(*operands: Any, **options: Any) -> tuple[Tensor, Tensor]:
-    """PyTorch's private operator: the output and the log-sum-exp."""
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*operands, **options)  # type: ignore[no-any-return]
-
-
-def kernel_backward(*operands: Any, attn_mask: Tensor | None = None, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Its gradient: of query, key and value."""
-    gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-    dtype, keys = operands[1].dtype, operands[2].shape[-2]
-    if dtype.itemsize >= 4 or keys >= _SHORT:
-        return gradients(*operands, attn_mask=attn_mask, scale=scale)  # type: ignore[no-any-return]
-    raised = (t.float() if isinstance(t, Tensor) else t for t in operands)
-    mask = None if attn_mask is None else attn_mask.float()
-    return tuple(g.to(dtype) for g in gradients(*raised, attn_mask=mask, scale=scale))
-
-
 def _tiles(
     pattern: Pattern, bias: Bias | None, shape: Shape, query: Tensor, *, tiled: bool = False
 ) -> Iterator[tuple[slice, Tensor | None, bool]]:
@@ -236,12 +300,14 @@ def _tiles(
     One tile serves where no mask depends on rows and columns both, or where it is small; `tiled` asks for small tiles anyway.
     """
     queries, keys = shape[-2:]
-    rest = [part for part in pattern.parts() if not (isinstance(part, Causal) and part.offset(shape) == 0)]
-    flag = len(rest) < len(pattern.parts()) and query.device.type == "cpu" and not learns(bias)
+    conjuncts = pattern.conjuncts()
+    rest = [part for part in conjuncts if not part.is_diagonal(shape)]
+    flag = len(rest) < len(conjuncts) and query.device.type == "cpu" and not learns(bias)
     pattern_beside_flag = _all_of(rest)
     by_row, by_column = pattern_beside_flag.depends(shape)
     wide = (by_row and by_column) or (bias is not None and bias.depends(shape)[0])
-    heads = math.prod(shape[:-2]) if bias is not None else 1
+    lead = shape[:-2] if bias is not None else shape[:-3] if pattern.batched(shape) else ()
+    heads = math.prod(lead)  # that have a mask of their own
     step = max(TILE // max(keys * heads, 1), 1)
     if not tiled and flag and (queries <= step or not wide):
         yield slice(None), _mask(pattern_beside_flag, bias, shape, query, slice(None)), True
@@ -256,16 +322,17 @@ def _tiles(
 def _mask(pattern: Pattern, bias: Bias | None, shape: Shape, query: Tensor, rows: slice) -> Tensor | None:
     """What the kernel adds or hides in some rows, with four axes of which any may be 1; None where there is nothing."""
     mask = None
-    if pattern.hides(shape):
-        mask = pattern.allowed(*_places(pattern.depends(shape), rows, shape, query), shape)
+    if pattern.masks_any(shape):
+        mask = pattern.allowed(*_positions(pattern.depends(shape), rows, shape, query), shape)
     if bias is not None:
-        numbers = bias.at(*_places(bias.depends(shape), rows, shape, query), shape).to(query.dtype)
+        numbers = bias.at(*_positions(bias.depends(shape), rows, shape, query), shape)
+        numbers = numbers.to(_mask_dtype(query))
         numbers = numbers if learns(bias) else numbers.detach()  # the kernel takes no mask that could learn
         mask = numbers if mask is None else torch.where(mask, numbers, -math.inf)
     return None if mask is None else _four_axes(mask.reshape((1,) * (2 - mask.dim()) + mask.shape), shape)
 
 
-def _places(depends: tuple[bool, bool], rows: slice, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor]:
+def _positions(depends: tuple[bool, bool], rows: slice, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor]:
     """Rows `[n, 1]` and columns `[1, M]`, one of each where it does not matter which."""
     by_row, by_column = depends
     row = (
@@ -275,6 +342,11 @@ def _places(depends: tuple[bool, bool], rows: slice, shape: Shape, like: Tensor)
     )
     column = torch.arange(shape[-1] if by_column else 1, device=like.device)
     return row[:, None], column[None]
+
+
+def _mask_dtype(query: Tensor) -> torch.dtype:
+    """In at least float32 where the kernel takes it beside queries in half precision."""
+    return torch.promote_types(query.dtype, torch.float32) if query.device.type == "cpu" else query.dtype
 
 
 def _additive(mask: Tensor | None, like: Tensor) -> Tensor | None:

@@ -11,10 +11,12 @@ import torch
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
 from heedful.ops._tree import flatten
-from heedful.ops.engines import reference, tiling
-from heedful.ops.engines.assemble import in_place, operands, pairs_of_definition, placed, tile_pairs
-from heedful.ops.engines.inplace import Rows, places
-from heedful.ops.engines.tiled import Kind, Tile, TiledFunction, put, take
+from heedful.ops.engines import reference
+from heedful.ops.engines.assemble import pairs_of_definition, placed
+from heedful.ops.engines.derivatives import Kind, Tile, TiledFunction, put, take
+from heedful.ops.engines.products import operands
+from heedful.ops.engines.tiled import TiledRows, in_buffers, pairs_of_tile
+from heedful.ops.engines.tiles import positions_of, tiles
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.patterns import Global, Or, Pattern
 
@@ -117,20 +119,20 @@ def reduced(source: Source, shape: Shape, statistics: Sequence[Statistic]) -> tu
                 put(total[part.heads], statistic.of(part), statistic.kind, tile)
         return tuple(total.view(*shape[:-2], *total.shape[1:]) for total in totals)
 
-    quick = fast if _fits_in_place(source) else None
+    quick = fast if _fits_in_buffers(source) else None
     return _tiled(body, _pattern(source), shape, reader.kinds, statistics, reader, quick)(*reader.tensors)
 
 
 def parts(source: Source, shape: Shape) -> Iterator[Part]:
     """The weights, tile by tile, with all heads and batches as one axis; without a gradient. A part is overwritten by the next."""
     source = _as_products(source, shape)
-    if _fits_in_place(source):
+    if _fits_in_buffers(source):
         yield from (part for _, part in _in_place_parts(source, shape, scores=False))
         return
     reader = _Reader(source, shape)
-    for tile in tiling.tiles(_pattern(source), shape, reader.pairs):
+    for tile in tiles(_pattern(source), shape, reader.pairs):
         weights, largest = reader.at(tile)
-        rows, columns = (places(p, weights.device) for p in tile)
+        rows, columns = (positions_of(p, weights.device) for p in tile)
         weights = weights.expand(*shape[:-2], -1, -1).reshape(-1, *weights.shape[-2:])
         yield Part(weights, rows, columns, slice(0, len(weights)), lambda: largest().reshape(-1, len(rows)))  # noqa: B023
 
@@ -143,17 +145,17 @@ def weights_of(source: Source, shape: Shape, rows: Int[Tensor, " n"]) -> Float[T
 
 def _in_place_parts(source: Source, shape: Shape, scores: bool) -> Iterator[tuple[Tile, Part]]:
     query, key, mechanism, _ = source
-    pairs = tile_pairs(mechanism, shape, query.shape[-1])
-    rows = Rows(mechanism, shape, tiling.tiles(_pattern(source), shape, pairs))
-    room = query.new_empty(rows.room)
+    pairs = pairs_of_tile(mechanism, shape, query.shape[-1])
+    rows = TiledRows(mechanism, shape, tiles(_pattern(source), shape, pairs))
+    room = query.new_empty(rows.buffer)
     for tile, parts_of_tile in rows.weighed(query, key, scores):
-        row, column = (places(p, query.device) for p in tile)
+        row, column = (positions_of(p, query.device) for p in tile)
         for heads, weights, largest in parts_of_tile:
             yield tile, Part(weights, row, column, heads, lambda: cast(Tensor, largest), room=room)  # noqa: B023
 
 
-def _fits_in_place(source: Source) -> bool:
-    return source.poison is None and in_place(source.mechanism, source.query.shape[-1])
+def _fits_in_buffers(source: Source) -> bool:
+    return source.poison is None and in_buffers(source.mechanism, source.query.shape[-1])
 
 
 def _pattern(source: Source) -> Pattern:
@@ -202,7 +204,7 @@ class _Reader:
         """The weights, and what gives the largest scores."""
         query, key, *numbers = tensors
         poison = numbers.pop() if self.poisoned else None
-        rows, columns = (places(p, query.device) for p in tile)
+        rows, columns = (positions_of(p, query.device) for p in tile)
         mechanism, key = self.build(iter(numbers)), reference.all_heads(key, query)
         weights = reference.weights(query, key, mechanism, self.shape, rows, columns)
         if poison is not None:
@@ -211,7 +213,7 @@ class _Reader:
 
         def largest() -> Tensor:
             scores = reference.scores(query, key, mechanism, self.shape, rows, columns)
-            if self.pattern.hides(self.shape):
+            if self.pattern.masks_any(self.shape):
                 scores = scores.masked_fill(~self.pattern.allowed(rows[:, None], columns[None], self.shape), -math.inf)
             return scores.amax(-1)
 
@@ -222,7 +224,7 @@ def _all(
     statistics: Sequence[Statistic], tile: Tile, read: Sequence[tuple[Tensor, Callable[[], Tensor]]], shape: Shape
 ) -> tuple[Tensor, ...]:
     (weights, largest), *others = read
-    rows, columns = (places(p, weights.device) for p in tile)
+    rows, columns = (positions_of(p, weights.device) for p in tile)
     part = Part(weights, rows, columns, None, largest, others[0][0] if others else None)
     return tuple(statistic.of(part).expand(*shape[:-2], -1, -1) for statistic in statistics)
 
@@ -236,6 +238,6 @@ def _tiled(
     reader: _Reader,
     fast: Callable[..., tuple[Tensor, ...]] | None,
 ) -> TiledFunction:
-    tiles = functools.cache(lambda: tiling.tiles(pattern, shape, reader.pairs))
+    found = functools.partial(tiles, pattern, shape, reader.pairs)
     outputs = tuple((s.kind, (*shape[:-2], *s.sizes)) for s in statistics)
-    return TiledFunction(body, tiles, kinds, outputs, fast)
+    return TiledFunction(body, found, kinds, outputs, fast)

@@ -1,13 +1,37 @@
 """The definition, in N x M memory: for tests, for short inputs, for reading, and for the tiles of the tiled engine."""
 
+import math
+
 import torch
 
 from heedful._checks import Shape
 from heedful._types import Bool, Float, Int, Tensor
 from heedful.ops import _random
+from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.mechanism import Mechanism
-from heedful.ops.patterns import Pattern
 from heedful.ops.selection import Sampled
+
+
+class Reference(Engine):
+    """The definition over the whole matrix."""
+
+    name = "reference"
+    reason = "it can be traced"
+
+    def obstacle(self, call: Call) -> str | None:
+        return None
+
+    def run(self, call: Call) -> Result:
+        return attention(call.query, call.key, call.value, call.mechanism, call.shape)
+
+    def pairs(self, call: Call) -> int:
+        return math.prod(call.shape)
+
+    def scratch(self, call: Call, passes: int) -> int:
+        return 2 * math.prod(call.shape) * 4
+
+    def linear_memory(self, call: Call) -> bool:
+        return False
 
 
 def scores(
@@ -39,7 +63,7 @@ def weights(
     """The weights before one of them is selected: `normalise(scores, where the pattern allows)`."""
     s = scores(query, key, mechanism, shape, rows, columns)
     pattern = mechanism.pattern
-    allowed = pattern.allowed(rows[:, None], columns[None], shape) if pattern.hides(shape) else None
+    allowed = pattern.allowed(rows[:, None], columns[None], shape) if pattern.masks_any(shape) else None
     if mechanism.sinks is None:
         return mechanism.normalize(s, allowed)
     sinks = mechanism.sinks[..., None, None].to(s.dtype)
@@ -90,10 +114,16 @@ def positions(shape: Shape, device: torch.device) -> tuple[Int[Tensor, "N"], Int
     return torch.arange(shape[-2], device=device), torch.arange(shape[-1], device=device)
 
 
-def visible(pattern: Pattern, shape: Shape, device: torch.device) -> Bool[Tensor, "..."]:
-    """The whole pattern as a tensor that broadcasts to `shape`."""
-    rows, columns = positions(shape, device)
-    return pattern.allowed(rows[:, None], columns[None], shape)
+def visible(
+    mechanism: Mechanism, shape: Shape, rows: Int[Tensor, "N"], columns: Int[Tensor, "M"]
+) -> Bool[Tensor, "..."]:
+    """What neither the pattern nor a bias of -inf hides, as a tensor that broadcasts to `shape`."""
+    allowed = mechanism.pattern.allowed(rows[:, None], columns[None], shape)
+    return (
+        allowed
+        if mechanism.bias is None
+        else allowed & (mechanism.bias.at(rows[:, None], columns[None], shape) != -math.inf)
+    )
 
 
 def at_least_float32(tensor: Float[Tensor, "*sizes"]) -> Float[Tensor, "*sizes"]:

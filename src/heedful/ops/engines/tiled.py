@@ -1,222 +1,486 @@
-"""Any mechanism, tile by tile: what is N x M lives for one tile at a time, in every derivative too.
+"""The tiled engine: the same rows as the definition, in buffers that are used again, without autograd.
 
-A tiled function is a function of whole tensors that is put together from the same function of their tiles: rows of the
-query side by side, sums over what all tiles share. Its derivatives, forwards and backwards, are tiled functions again, with
-the same tiles; so all orders take linear memory.
+A tile's scores become its weights in place; in the backward pass, the gradient of the weights becomes that of the scores.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
-from heedful._checks import Shape, autocasts
-from heedful._types import Tensor
-from heedful.ops._readable import nested_forward_mode, transformed
+from heedful._checks import Shape
+from heedful._types import Bool, Float, Tensor
+from heedful.ops import _random
+from heedful.ops._readable import nested_forward_mode
+from heedful.ops._tree import tensors
+from heedful.ops.biases import Bias, Sum, TensorBias
+from heedful.ops.engines import assemble
+from heedful.ops.engines.base import Call, Engine, Gradients, Kernel, Result
+from heedful.ops.engines.derivatives import Tile, put, take
+from heedful.ops.engines.products import operands
+from heedful.ops.engines.reference import at_least_float32
+from heedful.ops.engines.tiles import positions_of, tile_size, tiles
+from heedful.ops.mechanism import Mechanism
+from heedful.ops.scores import Additive
+from heedful.ops.selection import Sampled, Soft
 
-Kind = Literal["row", "column", "pair", "whole"]  # which axes of a tensor a tile takes a part of
-Body = Callable[..., tuple[Tensor, ...]]
+CACHED = 2**20  # scores that are held at a time: 4 MB, so that they stay in the processor's cache
+CACHED_TERMS = 2**19  # terms of additive scores, one for each pair and feature, that are held at a time
 
 
-Place = slice | Tensor  # a run of positions, or their numbers
+class Tiled(Engine):
+    """Anything, tile by tile; what its fast version does not know, by the definition."""
+
+    name = "tiled"
+    reason = "asked for"
+
+    def obstacle(self, call: Call) -> str | None:
+        return None
+
+    def run(self, call: Call) -> Result:
+        given = operands(call.query, call.key, call.value, call.mechanism, call.shape)
+
+        def kernel(mechanism: Mechanism) -> TiledKernel | None:
+            width = given.query.shape[-1]
+            return TiledKernel(mechanism, call.shape, width) if in_buffers(mechanism, width) else None
+
+        return assemble.run(given, call.shape, self.name, kernel)
+
+    def pairs(self, call: Call) -> int:
+        return math.prod(call.shape[:-2]) * sum(math.prod(tile_size(tile)) for tile in self._tiles(call))
+
+    def scratch(self, call: Call, passes: int) -> int:
+        operands, mechanism = (call.query, call.key, call.value), call.mechanism
+        raised = sum(t.numel() for t in operands) * 4 * passes if call.query.element_size() == 2 else 0
+        additive = isinstance(mechanism.score, Additive)
+        buffers = [0 if additive else cached(mechanism)]
+        numbers = 2 * max(buffers + [n * (m + 1) for n, m in map(tile_size, self._tiles(call))])
+        if additive:  # exponentials, and a number for each pair and feature of a tile
+            numbers += call.query.numel() + call.key.numel() + 2 * CACHED_TERMS
+        return raised + passes * 4 * numbers
+
+    def linear_memory(self, call: Call) -> bool:
+        return not nested_forward_mode()
+
+    def _tiles(self, call: Call) -> Sequence[Tile]:
+        pairs = pairs_of_tile(call.mechanism, call.shape, call.query.shape[-1])
+        return tiles(call.mechanism.pattern, call.shape, pairs)
 
 
-class Tile(NamedTuple):
-    """Some rows of the matrix, and columns among which are all that they may see."""
+class TiledKernel(Kernel):
+    """The rows of a mechanism that is known to the buffers, in at least float32."""
 
-    rows: Place
-    columns: Place
+    def __init__(self, mechanism: Mechanism, shape: Shape, width: int) -> None:
+        self.mechanism, self.shape, self.width = mechanism, shape, width
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        """`A V`, and the thresholds of rows that have one."""
+        out, thresholds = self._rows().forward(*(at_least_float32(t) for t in (q, k, v)))
+        return (out.to(v.dtype),) if thresholds is None else (out.to(v.dtype), thresholds)
+
+    def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Sequence[Tensor]) -> Gradients:
+        """The gradients of q, k and v, and of what the mechanism learns."""
+        q32, k32, v32, g = (at_least_float32(t) for t in (q, k, v, dout))
+        dq, dk, dv, learned = self._rows(gradient=True).backward(q32, k32, v32, g, kept[1] if kept else None)
+        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), learned
+
+    def _rows(self, *, gradient: bool = False) -> "TiledRows":
+        pairs = pairs_of_tile(self.mechanism, self.shape, self.width, gradient=gradient)
+        return TiledRows(self.mechanism, self.shape, tiles(self.mechanism.pattern, self.shape, pairs))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TiledFunction:
-    """A function of whole tensors, computed tile by tile.
+def in_buffers(mechanism: Mechanism, width: int) -> bool:
+    """Whether the fast version knows the mechanism; what has parameters of its own that learn goes through the definition."""
+    known = mechanism.score.inner or isinstance(mechanism.score, Additive)
+    learns = mechanism.normalize.learns or mechanism.normalize.varies or torch.is_tensor(mechanism.factor(width))
+    return known and not learns and not isinstance(mechanism.select, Sampled)
 
-    Attributes:
-        body: gives the outputs of one tile: `body(tile, *inputs of the tile)`; pure, of PyTorch's operations.
-        tiles: gives the tiles; each row of the matrix is in at most one of them.
-        inputs: the kind of each input.
-        outputs: the kind and the whole shape of each output.
-        fast: the same function of the whole tensors, without any derivative: gives the outputs, and what else to keep for
-            `fast_pull`. None: tile by tile through `body`.
-        fast_pull: for the wanted inputs and what was kept, a fast version of their gradient, or None.
+
+def pairs_of_tile(mechanism: Mechanism, shape: Shape, width: int, *, gradient: bool = False) -> int:
+    """Pairs of a tile, of the function itself or of its gradient, which needs the terms of additive scores once more."""
+    if in_buffers(mechanism, width):
+        few = gradient and isinstance(mechanism.score, Additive)
+        return max(2 * CACHED_TERMS // max(width, 1), 1) if few else cached(mechanism)
+    return assemble.pairs_of_definition(mechanism, shape, width)
+
+
+def cached(mechanism: Mechanism) -> int:
+    """Scores that are held at a time: fewer where one buffer of them is not enough."""
+    if mechanism.bias is not None:  # its gradient is held for all heads
+        return CACHED // 8
+    one = isinstance(mechanism.select, Soft) and not mechanism.dropout and mechanism.softcap is None
+    return CACHED if one else CACHED // 4
+
+
+class TiledRows:
+    """A mechanism over whole tensors, tile by tile, forwards and backwards.
+
+    Args:
+        mechanism: its score is `Dot` or `Additive`; neither normaliser nor scale learn.
+        shape: of the matrix.
+        tiles: the rows and the columns of each tile.
     """
 
-    body: Body
-    tiles: Callable[[], Sequence[Tile]]
-    inputs: tuple[Kind, ...]
-    outputs: tuple[tuple[Kind, Shape], ...]
-    fast: Callable[..., tuple[Tensor, ...]] | None = None
-    fast_pull: Callable[[tuple[bool, ...], tuple[Tensor, ...]], Callable[..., tuple[Tensor, ...]] | None] | None = None
+    def __init__(self, mechanism: Mechanism, shape: Shape, tiles: Sequence[Tile]) -> None:
+        self.mechanism, self.shape, self.tiles = mechanism, shape, tiles
+        self.heads = math.prod(shape[:-2])
+        sizes = [tile_size(tile) for tile in tiles]
+        several = (
+            0 if isinstance(mechanism.score, Additive) else cached(mechanism)
+        )  # heads at a time, where they are small
+        self.buffer = max([several, *(n * (m + 1) for n, m in sizes)])
 
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, differentiable to any order; only the inputs are saved for it."""
-        if autocasts(tensors[0]):  # in a backward pass: what is recomputed has to be what it was
-            with torch.autocast(tensors[0].device.type, enabled=False):
-                return self(*tensors)
-        if nested_forward_mode():  # PyTorch gives zeros there through any `autograd.Function`
-            return self.run(*tensors)
-        apply = _Apply.apply if transformed() else _ApplyAtOnce.apply
-        return apply(self, *tensors)[: len(self.outputs)]  # type: ignore[no-any-return]
+    def weighed(
+        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], largest: bool
+    ) -> Iterator[tuple[Tile, Iterator[tuple[slice, Tensor, Tensor | None]]]]:
+        """Tile by tile, which heads, their weights `[x, n, m]`, and if asked for the largest score of each row `[x, n]`.
 
-    def evaluate(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, by the fast version where it may be used, with what that keeps behind them."""
-        if self.fast is None or shown(tensors):
-            return self.run(*tensors)
-        return self.fast(*tensors)
+        What comes next overwrites the weights.
+        """
+        q, k = _three_axes(query), _three_axes(key)
+        scores, buffer = _scores(self.mechanism, q, k), q.new_empty(self.buffer)
 
-    def run(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, by plain operations."""
-        totals: list[Tensor] = []
-        for tile in self.tiles():
-            parts = self.body(tile, *(take(t, kind, tile) for t, kind in zip(tensors, self.inputs, strict=True)))
-            if not totals:
-                totals = [part.new_zeros(shape) for part, (_, shape) in zip(parts, self.outputs, strict=True)]
-            for total, part, (kind, _) in zip(totals, parts, self.outputs, strict=True):
-                put(total, part, kind, tile)
-        return tuple(totals) or tuple(tensors[0].new_zeros(shape) for _, shape in self.outputs)  # there may be no tile
+        def of_heads(tile: Tile) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+            bias, hidden, m = self._bias(tile), self._hidden(tile, q), tile_size(tile)[1]
+            for heads, keys in self._together(tile, k):
+                filled, _ = self._filled(buffer, scores, heads, keys, tile, bias, hidden)
+                highest = filled[..., :m].amax(-1) if largest else None
+                yield heads, self.mechanism.normalize.fill_(filled)[0][..., :m], highest
 
-    def pull(self, wanted: tuple[bool, ...], shapes: Sequence[Shape], kept: tuple[Tensor, ...] = ()) -> "TiledFunction":
-        """The gradient of the wanted inputs, a function of the inputs (of these shapes) and of the gradients of the outputs."""
-        chosen = [i for i, want in enumerate(wanted) if want]
-        count = len(self.inputs)
+        return ((tile, of_heads(tile)) for tile in self.tiles)
 
-        def body(tile: Tile, *tensors: Tensor) -> tuple[Tensor, ...]:
-            inputs, gradients = tensors[:count], tensors[count:]
-            pull = torch.func.vjp(
-                lambda *x: self.body(tile, *_replaced(inputs, chosen, x)), *(inputs[i] for i in chosen)
-            )[1]
-            return tuple(pull(tuple(gradients)))
+    def forward(
+        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], value: Float[Tensor, "... M E"]
+    ) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "X N 1"] | None]:
+        """`A V`, and the thresholds of rows that have one."""
+        q, k, v = (_three_axes(t) for t in (query, key, value))
+        scores, buffer = _scores(self.mechanism, q, k), q.new_empty(self.buffer)
+        out = q.new_zeros(self.heads, self.shape[-2], v.shape[-1])
+        thresholds = q.new_zeros(self.heads, self.shape[-2], 1) if self.mechanism.normalize.searches else None
+        for tile in self.tiles:
+            bias, hidden = self._bias(tile), self._hidden(tile, q)
+            for heads, keys in self._together(tile, k):
+                weights, row, _ = self._weights(buffer, scores, heads, keys, tile, bias, hidden, None)
+                if thresholds is not None and row is not None:
+                    put(thresholds[heads], row, "row", tile)
+                selected, _ = self._selected(weights, heads, tile)
+                put(out[heads], selected @ take(v[keys], "column", tile), "row", tile)
+        return out.view(*self.shape[:-1], v.shape[-1]), thresholds
 
-        return dataclasses.replace(
-            self,
-            body=body,
-            inputs=self.inputs + tuple(kind for kind, _ in self.outputs),
-            outputs=tuple((self.inputs[i], tuple(shapes[i])) for i in chosen),
-            fast=self.fast_pull(wanted, kept) if self.fast_pull else None,
-            fast_pull=None,
-        )
+    def backward(
+        self,
+        query: Float[Tensor, "... N D"],
+        key: Float[Tensor, "... M D"],
+        value: Float[Tensor, "... M E"],
+        dout: Float[Tensor, "... N E"],
+        thresholds: Float[Tensor, "X N 1"] | None,
+    ) -> tuple[Tensor, Tensor, Tensor, dict[int, Tensor]]:
+        """The gradients of query, key and value, and of the tensors of the mechanism that learn, by their `id`."""
+        q, k, v, g = (_three_axes(t) for t in (query, key, value, dout))
+        scores, buffer, other = _scores(self.mechanism, q, k), q.new_empty(self.buffer), q.new_empty(self.buffer)
+        scores.begin_gradient()
+        dv = torch.zeros_like(v)
+        learned = {id(t): torch.zeros_like(t) for t in tensors(self.mechanism.bias) if t.requires_grad}
+        sinks = None if self.mechanism.sinks is None else q.new_zeros(self.heads)
+        for tile in self.tiles:
+            bias, hidden = self._bias(tile), self._hidden(tile, q)
+            dbias = torch.zeros_like(bias) if bias is not None and learned else None
+            for heads, keys in self._together(tile, k):
+                weights, row, capped = self._weights(buffer, scores, heads, keys, tile, bias, hidden, thresholds)
+                selected, kept = self._selected(weights, heads, tile)
+                gradients = take(g[heads], "row", tile)
+                _add_product(dv, keys, tile, selected.mT, gradients)
+                ds = other[: weights.numel()].view(weights.shape)
+                dp = ds if sinks is None else ds[..., :-1]
+                _product(dp, gradients, take(v[keys], "column", tile).mT)
+                if kept is not None:
+                    dp.mul_(kept).div_(1 - self.mechanism.dropout)
+                if sinks is not None:
+                    ds[..., -1] = 0
+                ds = self.mechanism.normalize.pull_(weights, ds, row)
+                if sinks is not None:
+                    sinks[heads] += ds[..., -1].sum(-1)
+                    ds = ds[..., :-1]
+                if hidden is not None:
+                    hidden.fill_(ds, heads, 0.0)
+                if dbias is not None:
+                    target = _of_heads(dbias, heads)
+                    target.add_(ds.sum_to_size(target.shape))
+                if capped is not None:
+                    ds.mul_(capped.square_().neg_().add_(1))
+                scores.backward(ds, heads, keys, tile)
+            if dbias is not None and self.mechanism.bias is not None:
+                self._share(dbias, self.mechanism.bias, learned, tile)
+        dq, dk, found = scores.gradients()
+        if sinks is not None and self.mechanism.sinks is not None:
+            found[id(self.mechanism.sinks)] = sinks.view(self.shape[:-2]).sum_to_size(self.mechanism.sinks.shape)
+        return dq.view(query.shape), dk.view(key.shape), dv.view(value.shape), learned | found
 
-    def push(self, moved: tuple[bool, ...]) -> "TiledFunction":
-        """The derivative along a direction, a function of the inputs and of the directions of those that move."""
-        chosen = [i for i, move in enumerate(moved) if move]
-        count = len(self.inputs)
+    def _weights(
+        self,
+        buffer: Tensor,
+        scores: "_Inner | _Additive",
+        heads: slice,
+        keys: slice,
+        tile: Tile,
+        bias: Tensor | None,
+        hidden: "_Hidden | None",
+        thresholds: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The weights of a tile (the sink's in a last column), what their gradient needs, and the capped scores."""
+        weights, capped = self._filled(buffer, scores, heads, keys, tile, bias, hidden)
+        if thresholds is None:
+            return (*self.mechanism.normalize.fill_(weights), capped)
+        row = take(thresholds[heads], "row", tile)
+        return self.mechanism.normalize.again_(weights, row), row, capped
 
-        def body(tile: Tile, *tensors: Tensor) -> tuple[Tensor, ...]:
-            # The gradient is linear in what it is given: the derivative along a direction is its own gradient. (`func.jvp`
-            # would be nested forward mode here.)
-            inputs, directions = tensors[:count], tensors[count:]
-            given = tuple(inputs[i] for i in chosen)
-            out, pull, *_ = torch.func.vjp(lambda *x: self.body(tile, *_replaced(inputs, chosen, x)), *given)
-            again = torch.func.vjp(pull, tuple(torch.zeros_like(o) for o in out))[1]
-            return tuple(again(tuple(directions))[0])
+    def _filled(
+        self,
+        buffer: Tensor,
+        scores: "_Inner | _Additive",
+        heads: slice,
+        keys: slice,
+        tile: Tile,
+        bias: Tensor | None,
+        hidden: "_Hidden | None",
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is normalised, -inf where hidden (the sink in a last column), and the capped scores."""
+        count, (n, m) = heads.stop - heads.start, tile_size(tile)
+        wide = m if self.mechanism.sinks is None else m + 1
+        weights = buffer[: count * n * wide].view(count, n, wide)
+        s, capped = weights[..., :m], None
+        scores.fill(s, heads, keys, tile)
+        if self.mechanism.softcap is not None:
+            s.div_(self.mechanism.softcap).tanh_()
+            capped = s.clone()
+            s.mul_(self.mechanism.softcap)
+        if bias is not None:
+            s.add_(_of_heads(bias, heads))
+        if hidden is not None:
+            hidden.fill_(s, heads, -math.inf)
+        if self.mechanism.sinks is not None:
+            sinks = self.mechanism.sinks.detach().expand(self.shape[:-2]).reshape(-1)[heads].to(s.dtype)
+            seen = (s > -math.inf).any(-1)
+            weights[..., -1] = torch.where(seen, sinks[:, None], -math.inf)
+        return weights, capped
 
-        return dataclasses.replace(
-            self, body=body, inputs=self.inputs + tuple(self.inputs[i] for i in chosen), fast=None, fast_pull=None
-        )
+    def _selected(self, weights: Tensor, heads: slice, tile: Tile) -> tuple[Tensor, Tensor | None]:
+        """What multiplies the values, and which of it dropout keeps."""
+        mechanism, lead = self.mechanism, self.shape[:-2]
+        weights = weights if mechanism.sinks is None else weights[..., :-1]
+        rows, columns = (positions_of(p, weights.device) for p in tile)
+        if not isinstance(mechanism.select, Soft):
+            uniform = None
+            if isinstance(mechanism.select, Sampled):
+                uniform = _random.uniform(mechanism.seed, lead, rows).flatten(0, -3)[heads]
+            weights = mechanism.select.apply(weights, uniform)
+        if not mechanism.dropout:
+            return weights, None
+        kept = _random.keep(mechanism.seed, lead, rows, columns, mechanism.dropout, heads=heads)
+        return (weights * kept).div_(1 - mechanism.dropout), kept
+
+    def _hidden(self, tile: Tile, like: Tensor) -> "_Hidden | None":
+        """Which pairs of a tile are hidden; None where all are visible."""
+        if not self.mechanism.pattern.masks_any(self.shape):
+            return None
+        rows, columns = (positions_of(p, like.device) for p in tile)
+        hidden = ~self.mechanism.pattern.allowed(rows[:, None], columns[None], self.shape)
+        if hidden.is_meta:
+            return _Hidden(_flat(hidden, self.shape), slice(None))
+        found = hidden.flatten(0, -2).any(0).nonzero()[:, 0]
+        if not len(found):
+            return None
+        hidden = _flat(hidden, self.shape)
+        some = slice(int(found[0]), int(found[-1]) + 1) if hidden.shape[-1] > 1 else slice(None)
+        return _Hidden(hidden[..., some] if hidden.shape[-1] > 1 else hidden, some)
+
+    def _bias(self, tile: Tile) -> Tensor | None:
+        """The numbers to add in a tile `[X or 1, n or 1, m or 1]`."""
+        bias = self.mechanism.bias
+        if bias is None:
+            return None
+        some = next(iter(tensors(bias)), None)
+        rows, columns = (positions_of(p, None if some is None else some.device) for p in tile)
+        return _flat(at_least_float32(bias.at(rows[:, None], columns[None], self.shape).detach()), self.shape)
+
+    def _share(self, dbias: Tensor, bias: Bias, learned: dict[int, Tensor], tile: Tile) -> None:
+        """Hands the gradient of a tile's numbers on to the tensors that they come from."""
+        for part in bias.parts if isinstance(bias, Sum) else (bias,):
+            own = [t for t in tensors(part) if id(t) in learned]
+            if isinstance(part, TensorBias) and own:
+                total = learned[id(part.tensor)]
+                piece = take(total, "pair", tile)
+                put(total, _unflat(dbias, self.shape).sum_to_size(piece.shape).to(total.dtype), "pair", tile)
+            elif own:
+                rows, columns = (positions_of(p, dbias.device) for p in tile)
+                with torch.enable_grad():
+                    numbers = part.at(rows[:, None], columns[None], self.shape)
+                gradient = _unflat(dbias, self.shape)
+                gradient = gradient.expand(torch.broadcast_shapes(gradient.shape, numbers.shape)).sum_to_size(
+                    numbers.shape
+                )
+                for t, found in zip(own, torch.autograd.grad(numbers, own, gradient.to(numbers.dtype)), strict=True):
+                    learned[id(t)] += found
+
+    def _together(self, tile: Tile, k: Tensor) -> Iterator[tuple[slice, slice]]:
+        """As many heads at a time as fit, and the key heads that serve them."""
+        n, m = tile_size(tile)
+        group = self.heads // max(len(k), 1)
+        step = max(self.buffer // max(n * (m + 1), 1), 1) if group == 1 else 1
+        for start in range(0, self.heads, step):
+            heads = slice(start, min(start + step, self.heads))
+            yield heads, heads if group == 1 else slice(start // group, start // group + 1)
 
 
-class _Apply(torch.autograd.Function):
-    generate_vmap_rule = True
+class _Hidden(NamedTuple):
+    """Hidden pairs of a tile `[X or 1, n or 1, m or 1]`, and the columns among which all of them are."""
 
-    @staticmethod
-    def forward(function: TiledFunction, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return function.evaluate(*tensors)
+    pairs: Bool[Tensor, "x n m"]
+    columns: slice
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.function = inputs[0]
-        count = len(inputs[0].outputs)
-        kept = output if len(output) > count else ()
-        ctx.extras = len(output) - count
-        ctx.mark_non_differentiable(*output[count:])
-        ctx.save_for_backward(*inputs[1:], *kept)
-        ctx.save_for_forward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        function, wanted = ctx.function, ctx.needs_input_grad[1:]
-        saved, kept = ctx.saved_tensors[: len(wanted)], ctx.saved_tensors[len(wanted) :]
-        pulled = function.pull(wanted, [t.shape for t in saved], tuple(t.detach() for t in kept))
-        results = iter(pulled(*saved, *gradients[: len(function.outputs)]))
-        return (None, *(next(results) if want else None for want in wanted))
-
-    @staticmethod
-    def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        moved = tuple(t is not None for t in tangents)
-        saved = ctx.saved_tensors[: len(tangents)]
-        pushed = ctx.function.push(moved)(*saved, *(t for t in tangents if t is not None))
-        return (*pushed, *(None,) * ctx.extras)
+    def fill_(self, numbers: Float[Tensor, "x n m"], heads: slice, value: float) -> None:
+        """Writes a value in the place of what is hidden."""
+        numbers[..., self.columns].masked_fill_(_of_heads(self.pairs, heads), value)
 
 
-class _ApplyAtOnce(torch.autograd.Function):
-    """The same outside of transforms: PyTorch takes half as long to call a function that sets up its context by itself."""
+class _Inner:
+    """Scores that are inner products, `factor * q_i . k_j`."""
 
-    @staticmethod
-    def forward(ctx: Any, function: TiledFunction, *tensors: Tensor) -> tuple[Tensor, ...]:
-        output = function.evaluate(*tensors)
-        _Apply.setup_context(ctx, (function, *tensors), output)
-        return output
+    def __init__(self, q: Tensor, k: Tensor, factor: float) -> None:
+        self.q, self.k, self.factor = q, k, factor
 
-    backward = _Apply.backward
-    jvp = _Apply.jvp
+    def begin_gradient(self) -> None:
+        self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
 
+    def fill(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        _product(out, take(self.q[heads], "row", tile), take(self.k[keys], "column", tile).mT, self.factor)
 
-def shown(tensors: Sequence[Tensor]) -> bool:
-    """Whether only plain operations may be used: in a transform of `torch.func`, in forward mode, for batched gradients."""
-    if transformed() or torch.autograd.forward_ad._current_level >= 0:
-        return True
-    return any(torch._C._functorch.is_legacy_batchedtensor(t) for t in tensors)
+    def backward(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        q, k = take(self.q[heads], "row", tile), take(self.k[keys], "column", tile)
+        put(self.dq[heads], (ds @ k).mul_(self.factor), "row", tile)
+        _add_product(self.dk, keys, tile, ds.mT, q, self.factor)
 
-
-def take(tensor: Tensor, kind: Kind, tile: Tile) -> Tensor:
-    """The part of an input that a tile needs."""
-    if kind == "row":
-        return _select(tensor, -2, tile.rows)
-    if kind == "column":
-        return _select(tensor, -2, tile.columns)
-    if kind == "pair":
-        if tensor.dim() > 1 and tensor.shape[-2] > 1:
-            tensor = _select(tensor, -2, tile.rows)
-        return _select(tensor, -1, tile.columns) if tensor.dim() and tensor.shape[-1] > 1 else tensor
-    return tensor
+    def gradients(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        return self.dq, self.dk, {}
 
 
-def put(total: Tensor, part: Tensor, kind: Kind, tile: Tile) -> None:
-    """Adds the part of an output to the whole, in place."""
-    if kind == "row":
-        _add(total, part, [(-2, tile.rows)])
-    elif kind == "column":
-        _add(total, part, [(-2, tile.columns)])
-    elif kind == "pair":
-        by_row, by_column = total.dim() > 1 and total.shape[-2] > 1, total.dim() > 0 and total.shape[-1] > 1
-        _add(total, part, [(-2, tile.rows)] * by_row + [(-1, tile.columns)] * by_column)
+def _scores(mechanism: Mechanism, q: Tensor, k: Tensor) -> Any:
+    factor = mechanism.factor(q.shape[-1])
+    assert isinstance(factor, (int, float))
+    return _Additive(q, k, mechanism.score, factor) if isinstance(mechanism.score, Additive) else _Inner(q, k, factor)
+
+
+class _Additive:
+    """Additive scores without a transcendental function a pair: `tanh(q + k) = 1 - 2 r` with `r = 1 / (1 + e^2q e^2k)`.
+
+    The exponentials are made once for each query and each key. Where they could overflow, r is a sigmoid of the sum.
+    """
+
+    def __init__(self, q: Tensor, k: Tensor, score: Additive, factor: float) -> None:
+        self.q, self.k, self.factor, self.score = q, k, factor, score
+        weight = score.weight.detach().to(q.dtype)
+        self.weight = weight.expand(len(q), -1) if weight.dim() == 1 else weight.repeat(len(q) // len(weight), 1)
+        self.r, self.one, self.kept = q.new_empty(0), q.new_ones(()), False
+        self.a, self.b, self.safe = q, k, False
+        if q.numel() and k.numel() and not q.is_meta:
+            centre = (k.amax((0, 1)) + k.amin((0, 1))) / 2
+            a, b = q + centre, k - centre
+            self.safe = max(a.abs().amax().item(), b.abs().amax().item()) < 20  # e^80 is a number in float32
+            if self.safe:
+                self.a, self.b = a.mul_(2).exp_(), b.mul_(2).exp_()
+
+    def begin_gradient(self) -> None:
+        self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
+        self.dw = torch.zeros_like(self.weight, memory_format=torch.contiguous_format)
+        self.kept = True  # the terms of a tile serve its gradient too
+
+    def fill(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        n, m, width = *out.shape[1:], self.q.shape[-1]
+        step = n if self.kept else max(CACHED_TERMS // max(m * width, 1), 1)
+        room = (len(out) if self.kept else 1) * min(step, n) * m * width
+        if self.r.numel() < room:
+            self.r = self.q.new_empty(room)
+        for at, (x, y) in enumerate(_pairs(heads, keys)):
+            rows, columns = take(self.a[x], "row", tile), take(self.b[y], "column", tile)
+            weight, scores = self.weight[x], out[at]
+            for start in range(0, n, step):
+                some = rows[start : start + step]
+                r = self._of(at if self.kept else 0, len(some), m)
+                if self.safe:
+                    torch.addcmul(self.one, some[:, None], columns, out=r).reciprocal_()
+                else:
+                    torch.add(some[:, None], columns, out=r).mul_(-2).sigmoid_()
+                scores[start : start + step] = (r.view(-1, width) @ weight).view(-1, m)
+        total = self.weight[heads].sum(-1)[:, None, None]
+        out.mul_(-2).add_(total).mul_(self.factor)
+
+    def backward(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        n, m = ds.shape[1:]
+        for at, (x, y) in enumerate(_pairs(heads, keys)):
+            r, d = self._of(at, n, m), ds[at]
+            seen = torch.bmm(d[:, None], r).sum((0, 1))
+            self.dw[x] += (d.sum() - 2 * seen) * self.factor
+            r.addcmul_(r, r, value=-1).mul_(d[..., None])
+            slope = self.weight[x] * (4 * self.factor)
+            put(self.dq[x], r.sum(1) * slope, "row", tile)
+            put(self.dk[y], r.sum(0) * slope, "column", tile)
+
+    def gradients(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        weight = self.score.weight
+        dw = self.dw.sum(0) if weight.dim() == 1 else self.dw.view(-1, *weight.shape).sum(0)
+        return self.dq, self.dk, {id(weight): dw.to(weight.dtype)}
+
+    def _of(self, at: int, n: int, m: int) -> Tensor:
+        size = n * m * self.q.shape[-1]
+        return self.r[at * size : (at + 1) * size].view(n, m, -1)
+
+
+def _product(out: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
+    """`out = factor * a @ b`, in place; one product by itself is faster than a batch of one."""
+    if len(out) == 1:
+        out[0].addmm_(a[0], b[0], beta=0, alpha=factor)
     else:
-        total.add_(part)
+        out.baddbmm_(a, b.expand(len(out), -1, -1), beta=0, alpha=factor)
 
 
-def _add(total: Tensor, part: Tensor, places: list[tuple[int, slice | Tensor]]) -> None:
-    for axis, chosen in places:
-        if isinstance(chosen, slice):
-            total = total.narrow(axis, chosen.start, chosen.stop - chosen.start)
-    indices = [(axis, chosen) for axis, chosen in places if torch.is_tensor(chosen)]
-    if len(indices) == 2:
-        total[..., indices[0][1][:, None], indices[1][1]] += part
-    elif indices:
-        total.index_add_(*indices[0], part)
+def _add_product(total: Tensor, keys: slice, tile: Tile, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
+    """Adds `factor * a @ b` to what the keys of a tile have."""
+    if len(a) == 1 and isinstance(tile.columns, slice):
+        total[keys.start, tile.columns].addmm_(a[0], b[0], alpha=factor)
     else:
-        total.add_(part)
+        put(total[keys], _of_keys(a @ b, keys).mul_(factor), "column", tile)
 
 
-def _select(tensor: Tensor, axis: int, chosen: slice | Tensor) -> Tensor:
-    if isinstance(chosen, slice):
-        return tensor.narrow(axis, chosen.start, chosen.stop - chosen.start)
-    return tensor.index_select(axis, chosen)
+def _of_keys(gradient: Tensor, keys: slice) -> Tensor:
+    """What each of some heads gives to the keys: summed where they have them in common."""
+    return gradient if keys.stop - keys.start == len(gradient) else gradient.sum(0, keepdim=True)
 
 
-def _replaced(inputs: Sequence[Tensor], chosen: Sequence[int], new: Sequence[Tensor]) -> list[Tensor]:
-    inputs = list(inputs)
-    for i, tensor in zip(chosen, new, strict=True):
-        inputs[i] = tensor
-    return inputs
+def _pairs(heads: slice, keys: slice) -> Iterator[tuple[int, int]]:
+    shared = keys.stop - keys.start == 1
+    return ((x, keys.start if shared else keys.start + x - heads.start) for x in range(heads.start, heads.stop))
+
+
+def _three_axes(tensor: Tensor) -> Tensor:
+    return tensor.reshape(math.prod(tensor.shape[:-2]), *tensor.shape[-2:])
+
+
+def _flat(tensor: Tensor, shape: Shape) -> Tensor:
+    """What broadcasts to `(..., H, n, m)`, as `[X or 1, n or 1, m or 1]` with X the product of the leading axes."""
+    tensor = tensor.reshape((1,) * (2 - tensor.dim()) + tensor.shape)
+    if math.prod(tensor.shape[:-2]) == 1:
+        return tensor.reshape(1, *tensor.shape[-2:])
+    return tensor.expand(*shape[:-2], *tensor.shape[-2:]).reshape(-1, *tensor.shape[-2:])
+
+
+def _unflat(tensor: Tensor, shape: Shape) -> Tensor:
+    return (
+        tensor
+        if len(tensor) == 1 and len(shape) == 2
+        else tensor.view(*(shape[:-2] if len(tensor) > 1 else (1,) * len(shape[:-2])), *tensor.shape[-2:])
+    )
+
+
+def _of_heads(tensor: Tensor, heads: slice) -> Tensor:
+    return tensor if len(tensor) == 1 else tensor[heads]

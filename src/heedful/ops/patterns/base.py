@@ -8,8 +8,7 @@ import torch
 from heedful._checks import Shape, check_broadcasts
 from heedful._types import Bool, Int, Tensor
 from heedful.ops._tree import Value
-
-Hull = tuple[Tensor, Tensor]
+from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Order, common, union
 
 
 class Pattern(Value):
@@ -32,19 +31,27 @@ class Pattern(Value):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         """Whether what is visible depends on the row, and on the column."""
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         """Whether a pair may be hidden."""
         return True
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         """Whether a row may see nothing at all."""
         return True
 
-    def shifts(self) -> bool:
-        """Whether what is visible depends on `j - i` only."""
+    def is_diagonal(self, shape: Shape) -> bool:
+        """Whether it shows exactly the pairs `j <= i`: kernels have a flag for that."""
         return False
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
+        """Whether a pair stays visible, or hidden, when row and column move on together.
+
+        Args:
+            grid: both move by a step along an axis of this grid, without leaving it; None: by any number of positions.
+        """
+        return False
+
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         """For each interval of rows, `start <= i < stop`, the columns `first <= j < last` beyond which none of them sees.
 
         Args:
@@ -57,6 +64,19 @@ class Pattern(Value):
         """
         return torch.zeros_like(start), torch.full_like(start, shape[-1])
 
+    def narrow(self) -> bool:
+        """Whether a row may see so few columns that blocks of them are worth looking for."""
+        return type(self).columns is not Pattern.columns
+
+    def orders(self, shape: Shape) -> tuple[Order, ...]:
+        """The orders in which a row sees few columns that stand together; the last one is that of the sequence."""
+        return (SEQUENCE,)
+
+    def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
+        """Columns among which are all that some rows see, at least one row; the rows stand in rising order."""
+        first, last = self.columns(rows[:1], rows[-1:] + 1, shape)
+        return slice(int(first), int(last))
+
     def batched(self, shape: Shape) -> bool:
         """Whether the pattern differs along the axes before the heads; along the first axis if there are three."""
         return False
@@ -65,11 +85,11 @@ class Pattern(Value):
         """The pattern of one entry of the first axis of `shape`, for a matrix of shape `shape[1:]`."""
         return self
 
-    def parts(self) -> tuple["Pattern", ...]:
-        """The patterns that all have to allow a pair."""
+    def conjuncts(self) -> tuple["Pattern", ...]:
+        """The patterns that all have to allow a pair; none of them is an `And`. What shows everything has none."""
         return (self,)
 
-    def alternatives(self) -> tuple["Pattern", ...]:
+    def disjuncts(self) -> tuple["Pattern", ...]:
         """The patterns of which at least one has to allow a pair; none of them is an `Or`."""
         return (self,)
 
@@ -104,8 +124,11 @@ class _Pair(Pattern):
         a, b = self.first.depends(shape), self.second.depends(shape)
         return a[0] or b[0], a[1] or b[1]
 
-    def shifts(self) -> bool:
-        return self.first.shifts() and self.second.shifts()
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
+        return self.first.translation_invariant(grid) and self.second.translation_invariant(grid)
+
+    def narrow(self) -> bool:
+        return self.first.narrow() or self.second.narrow()
 
     def batched(self, shape: Shape) -> bool:
         return self.first.batched(shape) or self.second.batched(shape)
@@ -123,28 +146,35 @@ class And(_Pair):
     ) -> Bool[Tensor, "..."]:
         return self.first.allowed(rows, columns, shape) & self.second.allowed(rows, columns, shape)
 
-    def hides(self, shape: Shape) -> bool:
-        return self.first.hides(shape) or self.second.hides(shape)
+    def masks_any(self, shape: Shape) -> bool:
+        return self.first.masks_any(shape) or self.second.masks_any(shape)
 
-    def empties(self, shape: Shape) -> bool:
-        if not self.first.hides(shape):
-            return self.second.empties(shape)
-        return self.second.hides(shape) or self.first.empties(shape)
+    def may_be_empty(self, shape: Shape) -> bool:
+        if not self.first.masks_any(shape):
+            return self.second.may_be_empty(shape)
+        return self.second.masks_any(shape) or self.first.may_be_empty(shape)
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         (a, b), (c, d) = self.first.columns(start, stop, shape), self.second.columns(start, stop, shape)
         first = torch.maximum(a, c)
         return first, torch.minimum(b, d).maximum(first)
 
+    def orders(self, shape: Shape) -> tuple[Order, ...]:
+        both = (*self.first.orders(shape)[:-1], *self.second.orders(shape)[:-1])
+        return (*dict.fromkeys(both), SEQUENCE)
+
+    def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
+        return common(self.first.visible_columns(rows, shape), self.second.visible_columns(rows, shape))
+
     def sample(self, index: int, shape: Shape) -> Pattern:
         return And(self.first.sample(index, shape), self.second.sample(index, shape))
 
-    def parts(self) -> tuple[Pattern, ...]:
-        return self.first.parts() + self.second.parts()
+    def conjuncts(self) -> tuple[Pattern, ...]:
+        return self.first.conjuncts() + self.second.conjuncts()
 
-    def alternatives(self) -> tuple[Pattern, ...]:
-        seconds = self.second.alternatives()
-        return tuple(_both(a, b) for a in self.first.alternatives() for b in seconds)
+    def disjuncts(self) -> tuple[Pattern, ...]:
+        seconds = self.second.disjuncts()
+        return tuple(_both(a, b) for a in self.first.disjuncts() for b in seconds)
 
     def transposed(self) -> Pattern:
         return And(self.first.transposed(), self.second.transposed())
@@ -162,13 +192,13 @@ class Or(_Pair):
     ) -> Bool[Tensor, "..."]:
         return self.first.allowed(rows, columns, shape) | self.second.allowed(rows, columns, shape)
 
-    def hides(self, shape: Shape) -> bool:
-        return self.first.hides(shape) and self.second.hides(shape)
+    def masks_any(self, shape: Shape) -> bool:
+        return self.first.masks_any(shape) and self.second.masks_any(shape)
 
-    def empties(self, shape: Shape) -> bool:
-        return self.first.empties(shape) and self.second.empties(shape)
+    def may_be_empty(self, shape: Shape) -> bool:
+        return self.first.may_be_empty(shape) and self.second.may_be_empty(shape)
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         (a, b), (c, d) = self.first.columns(start, stop, shape), self.second.columns(start, stop, shape)
         hull = torch.minimum(a, c), torch.maximum(b, d)
         none, no_other = a == b, c == d  # what sees nothing does not widen the hull
@@ -178,14 +208,17 @@ class Or(_Pair):
         )
         return first, last
 
+    def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
+        return union(self.first.visible_columns(rows, shape), self.second.visible_columns(rows, shape))
+
     def sample(self, index: int, shape: Shape) -> Pattern:
         return Or(self.first.sample(index, shape), self.second.sample(index, shape))
 
-    def parts(self) -> tuple[Pattern, ...]:
-        return (self,) if self.first.parts() and self.second.parts() else ()
+    def conjuncts(self) -> tuple[Pattern, ...]:
+        return (self,) if self.first.conjuncts() and self.second.conjuncts() else ()
 
-    def alternatives(self) -> tuple[Pattern, ...]:
-        found = self.first.alternatives() + self.second.alternatives()
+    def disjuncts(self) -> tuple[Pattern, ...]:
+        found = self.first.disjuncts() + self.second.disjuncts()
         return next(((one,) for one in found if _is_everything(one)), found)
 
     def transposed(self) -> Pattern:
@@ -209,8 +242,8 @@ class Not(Pattern):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return self.inner.depends(shape)
 
-    def shifts(self) -> bool:
-        return self.inner.shifts()
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
+        return self.inner.translation_invariant(grid)
 
     def batched(self, shape: Shape) -> bool:
         return self.inner.batched(shape)
@@ -241,11 +274,11 @@ class _Transposed(Pattern):
         by_row, by_column = self.inner.depends(_exchanged(shape))
         return by_column, by_row
 
-    def hides(self, shape: Shape) -> bool:
-        return self.inner.hides(_exchanged(shape))
+    def masks_any(self, shape: Shape) -> bool:
+        return self.inner.masks_any(_exchanged(shape))
 
-    def shifts(self) -> bool:
-        return self.inner.shifts()
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
+        return self.inner.translation_invariant(grid)
 
     def batched(self, shape: Shape) -> bool:
         return self.inner.batched(_exchanged(shape))
@@ -253,8 +286,8 @@ class _Transposed(Pattern):
     def sample(self, index: int, shape: Shape) -> Pattern:
         return _Transposed(self.inner.sample(index, _exchanged(shape)))
 
-    def alternatives(self) -> tuple[Pattern, ...]:
-        inner = self.inner.alternatives()
+    def disjuncts(self) -> tuple[Pattern, ...]:
+        inner = self.inner.disjuncts()
         return (self,) if len(inner) == 1 else tuple(one.transposed() for one in inner)
 
     def transposed(self) -> Pattern:
@@ -307,7 +340,7 @@ def _both(a: Pattern, b: Pattern) -> Pattern:
 
 
 def _is_everything(pattern: Pattern) -> bool:
-    return not pattern.parts()
+    return not pattern.conjuncts()
 
 
 def _exchanged(shape: Shape) -> Shape:

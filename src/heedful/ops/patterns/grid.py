@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from heedful._checks import Shape
 from heedful._types import Bool, Int, Tensor
-from heedful.ops.patterns.base import Hull, Pattern, check_at_least
+from heedful.ops.patterns.base import Pattern, check_at_least
+from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Lines, Order, Patches, as_run
 
 
 class _OnGrid(Pattern):
@@ -23,8 +26,22 @@ class _OnGrid(Pattern):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return True, True
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         return shape[-1] == 0
+
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
+        return grid == self.grid
+
+    def narrow(self) -> bool:
+        return True
+
+    def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
+        y, x = self._lines((rows // self.grid[1]).unique(), (rows % self.grid[1]).unique())
+        return as_run((y[:, None] * self.grid[1] + x).flatten())
+
+    def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows and the columns of the grid in which all lies that some of its rows and columns see."""
+        return torch.arange(self.grid[0]), torch.arange(self.grid[1])
 
     def transposed(self) -> Pattern:
         return self  # a grid read backwards is turned by half, and none of these notices
@@ -77,16 +94,27 @@ class Neighborhood2d(_OnGrid):
         near = (columns // width - rows // width).abs() <= down
         return near & ((columns % width - rows % width).abs() <= aside)
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         down, aside = self.reach()
         return down < self.grid[0] - 1 or aside < self.grid[1] - 1
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         height, width = self.grid
         down = self.reach()[0]
         first = (start // width - down).clamp(0, height) * width
         last = ((stop - 1) // width + 1 + down).clamp(0, height) * width
         return first, last.maximum(first)
+
+    def orders(self, shape: Shape) -> tuple[Order, ...]:
+        return Patches(self.grid, self.reach()), SEQUENCE
+
+    def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        lines = (
+            (int(n.min()) - r, int(n.max()) + r + 1, size)
+            for n, r, size in zip((y, x), self.reach(), self.grid, strict=True)
+        )
+        down, aside = (torch.arange(max(first, 0), min(last, size)) for first, last, size in lines)
+        return down, aside
 
 
 @dataclass(frozen=True)
@@ -122,10 +150,10 @@ class Axial(_OnGrid):
         width = self.grid[1]
         return (rows // width == columns // width) | (rows % width == columns % width)
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         return min(self.grid) > 1
 
-    def alternatives(self) -> tuple[Pattern, ...]:
+    def disjuncts(self) -> tuple[Pattern, ...]:
         return _SameRow(self.grid), _SameColumn(self.grid)
 
 
@@ -140,13 +168,19 @@ class _SameRow(_OnGrid):
     ) -> Bool[Tensor, "..."]:
         return rows // self.grid[1] == columns // self.grid[1]
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         return self.grid[0] > 1
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         width = self.grid[1]
         first = start // width * width
         return first, (((stop - 1) // width + 1) * width).maximum(first)
+
+    def orders(self, shape: Shape) -> tuple[Order, ...]:
+        return Lines(self.grid, 1), SEQUENCE
+
+    def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return y, torch.arange(self.grid[1])
 
 
 @dataclass(frozen=True)
@@ -160,8 +194,14 @@ class _SameColumn(_OnGrid):
     ) -> Bool[Tensor, "..."]:
         return rows % self.grid[1] == columns % self.grid[1]
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         return self.grid[1] > 1
+
+    def orders(self, shape: Shape) -> tuple[Order, ...]:
+        return Lines(self.grid, 0), SEQUENCE
+
+    def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.arange(self.grid[0]), x
 
 
 def _check_grid(grid: object) -> None:

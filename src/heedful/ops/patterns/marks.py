@@ -10,13 +10,13 @@ from heedful._checks import Shape, check_broadcasts
 from heedful._types import Bool, Int, Tensor
 from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
-    Hull,
     Pattern,
     check_integers,
     check_lines_up,
     lined_up,
     of_sample,
 )
+from heedful.ops.patterns.orders import SEQUENCE, Chosen, ColumnRange, Index, Order, as_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,9 @@ class Documents(Pattern):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return True, True
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         ids, key_ids = self._both()
-        if not (readable(ids) and readable(key_ids)) or 0 in shape[-2:]:
+        if not (readable(ids) and readable(key_ids)) or not ids.numel() or not key_ids.numel():
             return torch.zeros_like(start), torch.full_like(start, shape[-1])
         first, last = _occurrences(ids.cpu(), key_ids.cpu())
         first, last = _least(first, start, stop), -_least(-last, start, stop)
@@ -126,6 +126,9 @@ class _OfTokens(Pattern):
 
     index: Any
     axis = -1  # of the matrix
+
+    def orders(self, shape: Shape) -> tuple[Order, ...]:
+        return (Chosen(self.index, self.axis), SEQUENCE) if readable(self.index) else (SEQUENCE,)
 
     def check(self, shape: Shape) -> None:
         size = shape[self.axis]
@@ -197,17 +200,20 @@ class Tokens(_OfTokens):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return self.align is None, True
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         return len(self.index) == 0 or shape[-1] == 0
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         keys = _TokenKeys(self._index())
         pattern: Pattern = keys if self.align == "keys" else keys | _TokenQueries(self._index())
         return pattern.columns(start, stop, shape)
 
-    def alternatives(self) -> tuple[Pattern, ...]:
+    def disjuncts(self) -> tuple[Pattern, ...]:
         keys = _TokenKeys(self._index())
         return (keys,) if self.align == "keys" else (keys, _TokenQueries(self._index()))
+
+    def orders(self, shape: Shape) -> tuple[Order, ...]:
+        return (SEQUENCE,)  # each of its disjuncts has one
 
     def _index(self) -> Tensor:
         assert isinstance(self.index, Tensor)  # whatever was given, `__post_init__` made it one
@@ -228,15 +234,18 @@ class _TokenKeys(_OfTokens):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return False, True
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         return len(self.index) == 0 or shape[-1] == 0
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         if not readable(self.index):
             return torch.zeros_like(start), torch.full_like(start, shape[-1])
         if len(self.index) == 0:
             return torch.zeros_like(start), torch.zeros_like(start)
         return torch.full_like(start, int(self.index.min())), torch.full_like(start, int(self.index.max()) + 1)
+
+    def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
+        return as_run(self.index.cpu().long().unique()) if readable(self.index) else slice(0, shape[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +263,7 @@ class _TokenQueries(_OfTokens):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return True, False
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         if not readable(self.index):
             return torch.zeros_like(start), torch.full_like(start, shape[-1])
         places = self.index.cpu().long().sort().values

@@ -9,7 +9,6 @@ from heedful._checks import Shape
 from heedful._types import Bool, Int, Tensor
 from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
-    Hull,
     Pattern,
     check_at_least,
     check_integers,
@@ -17,6 +16,7 @@ from heedful.ops.patterns.base import (
     lined_up,
     of_sample,
 )
+from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Order, Residues, as_run, numbers_of
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Global(Pattern):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return False, False
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         return False
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         return shape[-1] == 0
 
-    def shifts(self) -> bool:
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
         return True
 
-    def parts(self) -> tuple[Pattern, ...]:
+    def conjuncts(self) -> tuple[Pattern, ...]:
         return ()
 
     def transposed(self) -> Pattern:
@@ -97,16 +97,22 @@ class Causal(_Aligned):
     ) -> Bool[Tensor, "..."]:
         return columns <= rows + self.offset(shape)
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         return self.offset(shape) < shape[-1] - 1
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         return self.offset(shape) < 0 or shape[-1] == 0
 
-    def shifts(self) -> bool:
+    def is_diagonal(self, shape: Shape) -> bool:
+        return self.offset(shape) == 0
+
+    def narrow(self) -> bool:
+        return False  # half of the matrix, for which there is a flag
+
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
         return True
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         return torch.zeros_like(start), (stop + self.offset(shape)).clamp(0, shape[-1])
 
     def transposed(self) -> Pattern:
@@ -159,18 +165,18 @@ class Local(_Aligned):
         position = rows + self.offset(shape)
         return (columns >= position - before) & (columns <= position + after)
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         return _window_hides(*self.reach(), self.offset(shape), shape)
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         before, after = self.reach()
         offset = self.offset(shape)
         return offset + after < 0 or shape[-2] + offset - before > shape[-1] or shape[-1] == 0
 
-    def shifts(self) -> bool:
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
         return True
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         return _window_columns(*self.reach(), start + self.offset(shape), stop + self.offset(shape), shape)
 
     def transposed(self) -> Pattern:
@@ -225,20 +231,28 @@ class Dilated(_Aligned):
         near = (away >= -before * self.dilation) & (away <= after * self.dilation)
         return near & (away % self.dilation == 0)
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         before, after = self.reach()
         return self.dilation > 1 or _window_hides(before, after, self.offset(shape), shape)
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         offset = self.offset(shape)
         return offset < 0 or shape[-2] + offset > shape[-1] or shape[-1] == 0  # a query off the keys may step over them
 
-    def shifts(self) -> bool:
+    def translation_invariant(self, grid: Grid | None = None) -> bool:
         return True
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         before, after = (n * self.dilation for n in self.reach())
         return _window_columns(before, after, start + self.offset(shape), stop + self.offset(shape), shape)
+
+    def orders(self, shape: Shape) -> tuple[Order, ...]:
+        return Residues(self.dilation, self.offset(shape), *self.reach()), SEQUENCE
+
+    def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
+        column = numbers_of(super().visible_columns(rows, shape))
+        residue = ((rows + self.offset(shape)) % self.dilation).unique()
+        return as_run(column[torch.isin(column % self.dilation, residue)])
 
     def transposed(self) -> Pattern:
         return Dilated(self.before, self.after, self.dilation, _other_end(self.align))
@@ -284,15 +298,18 @@ class Prefix(_Aligned):
         _Aligned.check(self, shape)
         _check_counts("n", self.n, shape)
 
-    def hides(self, shape: Shape) -> bool:
+    def masks_any(self, shape: Shape) -> bool:
         return self.offset(shape) < shape[-1] - 1 and not (isinstance(self.n, int) and self.n >= shape[-1])
 
-    def empties(self, shape: Shape) -> bool:
+    def may_be_empty(self, shape: Shape) -> bool:
         return shape[-1] == 0 or (self.offset(shape) < 0 and not (isinstance(self.n, int) and self.n > 0))
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         last = (stop + self.offset(shape)).clamp(0, shape[-1])
         return torch.zeros_like(start), last.clamp(min=_highest(self.n, shape))
+
+    def narrow(self) -> bool:
+        return False
 
     def batched(self, shape: Shape) -> bool:
         return isinstance(self.n, Tensor) and self.n.dim() > 0 and max(self.n.shape) > 1
@@ -334,8 +351,11 @@ class Lengths(Pattern):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return False, True
 
-    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> Hull:
+    def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         return torch.zeros_like(start), torch.full_like(start, _highest(self.lengths, shape))
+
+    def narrow(self) -> bool:
+        return False
 
     def batched(self, shape: Shape) -> bool:
         return isinstance(self.lengths, Tensor) and self.lengths.dim() > 0 and max(self.lengths.shape) > 1
@@ -360,7 +380,7 @@ def _window_hides(before: int, after: int, offset: int, shape: Shape) -> bool:
     return shape[-2] - 1 + offset > before or shape[-1] - 1 - offset > after
 
 
-def _window_columns(before: int, after: int, start: Tensor, stop: Tensor, shape: Shape) -> Hull:
+def _window_columns(before: int, after: int, start: Tensor, stop: Tensor, shape: Shape) -> ColumnRange:
     first = (start - before).clamp(0, shape[-1])
     return first, (stop + after).clamp(0, shape[-1]).maximum(first)
 

@@ -1,0 +1,391 @@
+"""From a pattern to the bands of blocks that the banded engine computes.
+
+A pattern is a union of conjunctions. What a conjunction shows to a block of rows is a run of columns in one of the orders that
+its parts suggest, and the order is taken in which the fewest pairs are computed.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from heedful._checks import Shape
+from heedful._types import Bool, Float, Tensor
+from heedful.ops._cache import Cache
+from heedful.ops._tree import key_of
+from heedful.ops.patterns import And, Global, Pattern
+from heedful.ops.patterns.orders import ColumnRange, Indices, Lane, Order, StridedRows
+
+CALL = 2**14  # pairs that could be computed in the time that a call of the kernel takes by itself
+_BUILD = 2**18  # and in the time that it takes to find the bands of one pattern
+_MASK = 2**22  # pairs of one mask
+_LEAST = 32  # rows that make a block worth a call of its own
+_DISJUNCTS = 16  # more conjunctions than these are left to a mask
+
+
+class Span(NamedTuple):
+    """In block c, the `size` positions from `start + c * step` on, in the order of a band."""
+
+    start: int
+    step: int
+    size: int
+
+    def of(self, tensor: Float[Tensor, "x n F"], first: int, count: int) -> Float[Tensor, "x c s F"]:
+        """The rows of a tensor for `count` blocks from `first` on: a view in which blocks may overlap."""
+        x, row, one = tensor.stride()
+        start = self.start + first * self.step
+        if start < 0 or start + (count - 1) * self.step + self.size > tensor.shape[1]:
+            raise RuntimeError(f"{count} blocks of {self} from {first} on lie outside of {tensor.shape[1]} positions.")
+        sizes = (tensor.shape[0], count, self.size, tensor.shape[2])
+        return tensor.as_strided(sizes, (x, self.step * row, row, one), tensor.storage_offset() + start * row)
+
+    def add(self, tensor: Float[Tensor, "x n F"], part: Float[Tensor, "x c s F"], first: int) -> None:
+        """Adds what each block has, in place: blocks so far apart that they do not overlap at once."""
+        count = part.shape[1]
+        apart = max(-(-self.size // self.step), 1) if self.step else count
+        for start in range(min(apart, count)):
+            some = part[:, start::apart]
+            span = Span(self.start + (first + start) * self.step, self.step * apart, self.size)
+            span.of(tensor, 0, some.shape[1]).add_(some)
+
+
+class Group(NamedTuple):
+    """Blocks of one shape that move on by one step."""
+
+    rows: Span
+    columns: Span
+    blocks: int
+    causal: bool = False
+
+    @property
+    def pairs(self) -> int:
+        """The pairs that are computed."""
+        whole = self.blocks * self.rows.size * self.columns.size
+        return whole // 2 if self.causal else whole
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Blocks of one shape: rows against columns, of which a mask or the causal flag hides some.
+
+    Attributes:
+        rows: the rows of each block.
+        columns: the columns that it may see.
+        count: how many blocks.
+        causal: the rows and columns of each block see each other causally.
+        mask: numbers to add, 0 or -inf `[1 or count, rows, columns]`; None: all pairs of a block are visible.
+        empty: the rows that see nothing in a block `[1 or count, rows, 1]`; None: there are none.
+    """
+
+    rows: Span
+    columns: Span
+    count: int
+    causal: bool
+    mask: Float[Tensor, "..."] | None
+    empty: Bool[Tensor, "..."] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A part of the matrix, in an order of its own.
+
+    Attributes:
+        rows: the queries, in the order of the band.
+        columns: the keys.
+        blocks: what is computed; no row is in two of them.
+        heads: which of the matrices, counted over all leading axes.
+        merge: another band may have seen the same rows before.
+    """
+
+    rows: StridedRows | Indices
+    columns: StridedRows | Indices
+    blocks: tuple[Blocks, ...]
+    heads: slice
+    merge: bool
+
+    @property
+    def covered(self) -> int:
+        """The rows, of all heads, that are in a block."""
+        return self._count() * sum(b.count * b.rows.size for b in self.blocks)
+
+    @property
+    def pairs(self) -> int:
+        """The pairs, of all heads, that are computed."""
+        return self._count() * sum(Group(b.rows, b.columns, b.count, b.causal).pairs for b in self.blocks)
+
+    def _count(self) -> int:
+        heads: int = self.heads.stop - self.heads.start
+        return heads
+
+
+Bands = tuple[Band, ...]
+
+
+def worth_a_look(pattern: Pattern, shape: Shape) -> bool:
+    """Whether a pattern may show so little that finding its bands pays."""
+    if not pattern.narrow() or 0 in shape:
+        return False
+    samples = math.prod(shape[:-3] or shape[:-2]) if pattern.batched(shape) else 1
+    return samples == 1 or samples * (CALL + _BUILD) < math.prod(shape)
+
+
+def pay(bands: Bands, shape: Shape) -> bool:
+    """Whether computing the bands takes less time than computing the whole matrix."""
+    calls = sum(len(band.blocks) for band in bands)
+    return 1.3 * sum(band.pairs for band in bands) + CALL * max(calls - 16, 0) < math.prod(shape)
+
+
+def bands(pattern: Pattern, shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> Bands | None:
+    """The bands that together compute a pattern; None where it hides pairs differently in each head, or has too many parts.
+
+    In the backward pass blocks have more rows: they are paid for in columns that several blocks write.
+    """
+
+    def find() -> Bands | None:
+        return _find(pattern, shape, dtype, 4 if backward else 8)
+
+    key = key_of(pattern)
+    return find() if key is None else _BANDS.get((key, tuple(shape), dtype, backward), find)
+
+
+def mask_numbers(bands: Bands) -> Iterator[int]:
+    """The numbers of each mask, of which blocks may share one."""
+    return (b.mask.numel() for band in bands for b in band.blocks if b.mask is not None)
+
+
+_BANDS: Cache[Bands | None] = Cache(2**26, lambda found: 4096 + 5 * sum(mask_numbers(found or ())))
+
+
+def _find(pattern: Pattern, shape: Shape, dtype: torch.dtype, part: int) -> Bands | None:
+    found: list[Band] = []
+    for sample, inner, heads in _samples(pattern, shape, slice(0, math.prod(shape[:-2]))):
+        earlier: list[Pattern] = []
+        disjuncts = sample.disjuncts()
+        if len(disjuncts) > _DISJUNCTS:
+            return None
+        for conjunction in disjuncts:
+            try:
+                found += _Conjunction(conjunction, tuple(earlier), inner, part).bands(heads, dtype)
+            except _OfHeads:
+                return None
+            earlier.append(conjunction)
+    return tuple(found)
+
+
+def _samples(pattern: Pattern, shape: Shape, heads: slice) -> Iterator[tuple[Pattern, Shape, slice]]:
+    """The pattern of each matrix of a batch, or the one of all, the shape that it is of, and which heads it is for."""
+    if len(shape) == 2 or not pattern.batched(shape):
+        yield pattern, shape, heads
+        return
+    each = (heads.stop - heads.start) // shape[0]
+    for i in range(shape[0]):
+        at = heads.start + i * each
+        yield from _samples(pattern.sample(i, shape), shape[1:], slice(at, at + each))
+
+
+class _OfHeads(Exception):
+    """A pattern differs between heads."""
+
+
+class _Conjunction:
+    """One disjunct of a pattern, less the pairs that earlier ones have shown.
+
+    Args:
+        pattern: the disjunct.
+        earlier: the disjuncts before it.
+        shape: of the matrix.
+        part: a block has one row for so many columns that one of its rows sees.
+    """
+
+    def __init__(self, pattern: Pattern, earlier: tuple[Pattern, ...], shape: Shape, part: int) -> None:
+        self.pattern, self.earlier, self.shape, self.part = pattern, earlier, shape, part
+        self.conjuncts = pattern.conjuncts()
+        self.beside_flag = [p for p in self.conjuncts if not p.is_diagonal(shape)]
+        self.flag = not earlier and len(self.beside_flag) < len(self.conjuncts)
+
+    def bands(self, heads: slice, dtype: torch.dtype) -> Iterator[Band]:
+        """What has to be computed."""
+        orders = self.pattern.orders(self.shape)
+        order, lanes = min(((order, self._lanes(order)) for order in orders), key=lambda found: _pairs(found[1]))
+        even = all(p.translation_invariant(order.steps_on()) for p in (*self.conjuncts, *self.earlier))
+        for lane, groups in lanes:
+            positions = lane.rows.positions(), lane.columns.positions()
+            blocks = (self._blocks(group, *positions, even, dtype) for group in groups)
+            yield Band(lane.rows, lane.columns, tuple(b for b in blocks if b), heads, bool(self.earlier))
+
+    def _lanes(self, order: Order) -> list[tuple[Lane, list[Group]]]:
+        """The lanes of an order, and the blocks of each."""
+        return [(lane, self._groups(lane)) for lane in order.lanes(self._columns, self.shape)]
+
+    def _columns(self, start: Tensor, stop: Tensor) -> ColumnRange:
+        return self.pattern.columns(start, stop, self.shape)
+
+    def _groups(self, lane: Lane) -> list[Group]:
+        """Rows that see the same run of columns together, all others in even blocks."""
+        cells = lane.rows.length // lane.height
+        start = torch.arange(cells)
+        hull = first, last = lane.runs(start, start + 1)
+        flag = self.flag and lane.natural
+        if flag:
+            first, last = _all_of(self.beside_flag).columns(start, start + 1, self.shape)
+        changes = ((first[1:] != first[:-1]) | (last[1:] != last[:-1])).nonzero()[:, 0] + 1
+        size = lane.block or self._size(int((last - first).float().median()))
+        groups: list[Group] = []
+        loose = 0  # the first cell of those that wait for a block
+        for begin, end in itertools.pairwise([0, *changes.tolist(), cells]):
+            if (end - begin) * lane.height < _LEAST and not (begin == 0 and end == cells):
+                continue
+            groups += _even(loose, begin, size, hull)
+            loose = end
+            a, b = int(first[begin]), int(last[begin])
+            causal = Group(Span(begin, 0, end - begin), Span(a, 0, min(b, end) - a), 1, causal=True)
+            if flag and a == begin and (2 * causal.pairs <= _MASK or self._shows_all(causal)):
+                groups.append(causal)
+            elif flag:
+                groups += _even(begin, end, self._size(b - a), hull)
+            else:
+                groups += _whole(begin, end, a, b, _MASK // (lane.height * lane.width))
+        groups += _even(loose, cells, size, hull)
+        return [
+            _in_rows(group, lane.height, lane.width)
+            for group in groups
+            if 0 not in (group.rows.size, group.columns.size)
+        ]
+
+    def _size(self, width: int) -> int:
+        """The rows of a block, of which one sees so many columns: a power of two from 32 to 256."""
+        return 1 << min(max(round(math.log2(max(width / self.part, 1))), 5), 8)
+
+    def _blocks(self, group: Group, row: Tensor, column: Tensor, even: bool, dtype: torch.dtype) -> Blocks | None:
+        """Blocks with their mask, of which one serves all where they are `even`; None where they show nothing."""
+        rows, columns, count, causal = group
+        parts = self.beside_flag if causal else self.conjuncts
+        if not parts and not self.earlier:
+            return Blocks(rows, columns, count, causal, None, None)
+        step, shown = max(_MASK // (rows.size * columns.size), 1), torch.arange(1 if even else count)
+        pieces = [
+            self._visible(parts, _of(rows, row, some)[..., None], _of(columns, column, some)[:, None])
+            for some in shown.split(step)
+        ]
+        allowed = torch.cat([piece.expand(-1, rows.size, columns.size) for piece in pieces])
+        if allowed.all():
+            return Blocks(rows, columns, count, causal, None, None)
+        if not allowed.any():
+            return None
+        if len(allowed) > 1 and bool((allowed == allowed[:1]).all()):
+            allowed = allowed[:1]
+        mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -math.inf)
+        empty = ~(allowed.tril() if causal else allowed).any(-1, keepdim=True)
+        return Blocks(rows, columns, count, causal, mask, empty if bool(empty.any()) else None)
+
+    def _shows_all(self, group: Group) -> bool:
+        """Whether nothing beside the causal flag hides a pair of a block that is too large for a mask."""
+        rows, columns = (torch.arange(s.start, s.start + s.size) for s in (group.rows, group.columns))
+        step = max(_MASK // len(columns), 1)
+        return all(
+            bool(self._visible(self.beside_flag, r[None, :, None], columns[None, None]).all()) for r in rows.split(step)
+        )
+
+    def _visible(self, parts: list[Pattern] | tuple[Pattern, ...], r: Tensor, c: Tensor) -> Tensor:
+        """What all parts show of blocks, and no earlier disjunct, `[blocks, rows or 1, columns or 1]`."""
+        allowed = torch.ones(len(r), 1, 1, dtype=torch.bool)
+        for part in parts:
+            allowed = allowed & self._at(part, r, c)
+        for other in self.earlier:
+            allowed = allowed & ~self._at(other, r, c)
+        return allowed
+
+    def _at(self, pattern: Pattern, r: Tensor, c: Tensor) -> Tensor:
+        allowed = pattern.allowed(r, c, self.shape)
+        if math.prod(allowed.shape[:-3]) != 1:
+            raise _OfHeads
+        return allowed.reshape(allowed.shape[-3:])
+
+
+def _pairs(lanes: list[tuple[Lane, list[Group]]]) -> int:
+    """What an order costs, in pairs."""
+    return sum(group.pairs for _, groups in lanes for group in groups) + CALL * len(lanes)
+
+
+def _even(start: int, stop: int, size: int, hull: tuple[Tensor, Tensor]) -> list[Group]:
+    """Cells in blocks of `size`, grouped where they move on evenly."""
+    if start >= stop:
+        return []
+    first, last = (h[start:stop] for h in hull)
+    sees, filler = first < last, -len(first) % size
+    most = int(last.max()) if len(last) else 0
+    lowest = torch.nn.functional.pad(torch.where(sees, first, most), (0, filler), value=most)
+    highest = torch.nn.functional.pad(torch.where(sees, last, 0), (0, filler))
+    lows, highs = lowest.view(-1, size).amin(1), highest.view(-1, size).amax(1)
+    starts = range(start, stop, size)
+    stops = [min(at + size, stop) for at in starts]
+    groups = _grouped(list(starts), stops, lows.tolist(), highs.maximum(lows).tolist())
+    return _joined([group for group in groups if group.columns.size], 4 * size)
+
+
+def _whole(start: int, stop: int, first: int, last: int, most: int) -> list[Group]:
+    """Cells that see one run of columns, as many at a time as `most` pairs of cells."""
+    size = max(most // max(last - first, 1), 1)
+    columns = Span(first, 0, last - first)
+    return [Group(Span(at, 0, min(size, stop - at)), columns, 1) for at in range(start, stop, size)]
+
+
+def _grouped(starts: list[int], stops: list[int], first: list[int], last: list[int]) -> list[Group]:
+    """Blocks of rows and of the columns that they see; neighbours of one shape that move on by one step become one group."""
+    groups: list[Group] = []
+    at = 0
+    while at < len(starts):
+        size, width = stops[at] - starts[at], last[at] - first[at]
+        step = starts[at + 1] - starts[at] if at + 1 < len(starts) else 0
+        end = at + 1
+        while (
+            end < len(starts)
+            and stops[end] - starts[end] == size
+            and last[end] - first[end] == width
+            and first[end] - first[end - 1] == step
+            and starts[end] - starts[end - 1] == step
+        ):
+            end += 1
+        step = step if end - at > 1 else 0
+        groups.append(Group(Span(starts[at], step, size), Span(first[at], step, width), end - at))
+        at = end
+    return groups
+
+
+def _joined(groups: list[Group], most: int) -> list[Group]:
+    """Single blocks in a row that begin or end at the same column, as at both ends of a sequence, become one of up to `most` rows."""
+    done: list[Group] = []
+    for group in groups:
+        rows, columns, count, _ = group
+        if done and count == done[-1].blocks == 1:
+            above, left, *_ = done[-1]
+            stop, last = rows.start + rows.size, columns.start + columns.size
+            same = columns.start == left.start or last == left.start + left.size
+            if same and above.start + above.size == rows.start and stop - above.start <= most:
+                first = min(left.start, columns.start)
+                last = max(left.start + left.size, last)
+                done[-1] = Group(Span(above.start, 0, stop - above.start), Span(first, 0, last - first), 1)
+                continue
+        done.append(group)
+    return done
+
+
+def _in_rows(group: Group, height: int, width: int) -> Group:
+    """A group of cells as one of rows and columns."""
+    rows, columns = (Span(*(n * unit for n in s)) for s, unit in ((group.rows, height), (group.columns, width)))
+    return Group(rows, columns, group.blocks, group.causal)
+
+
+def _of(span: Span, positions: Tensor, blocks: Tensor) -> Tensor:
+    """The positions `[blocks, size]` that a span takes in some blocks."""
+    return positions[span.start + blocks[:, None] * span.step + torch.arange(span.size)]
+
+
+def _all_of(patterns: list[Pattern]) -> Pattern:
+    whole: Pattern = Global()
+    for pattern in patterns:
+        whole = pattern if isinstance(whole, Global) else And(whole, pattern)
+    return whole
