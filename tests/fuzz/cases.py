@@ -122,7 +122,11 @@ class _Maker:
                 leads, ((*heads, self.N, D), (*groups, self.M, K), (*groups, self.M, E)), learn, strict=True
             )
         ]
-        pattern = self.pattern(r.choices((0, 1, 2, 3), (45, 28, 18, 9))[0]) if self.chance(0.85) else ("global",)
+        pattern = self.pattern(r.choices((0, 1, 2, 3), (32, 32, 24, 12))[0]) if self.chance(0.88) else ("global",)
+        if self.grid and self.N > 100 and self.chance(0.5):  # what is seen on a grid, and something else
+            pair = [self.leaf(neighborhood=1), self.pattern(r.choice((0, 0, 1)))]
+            r.shuffle(pair)
+            pattern = (r.choice(("or", "or", "and")), *pair)
         normalize = self.normalizer()
         select = self.selection(normalize)
         case = Case(
@@ -156,7 +160,7 @@ class _Maker:
 
     def a_grid(self) -> tuple[int, int]:
         """Sides that are multiples of nothing; now and then more places than `sizes`."""
-        most = self.sizes if self.sizes > 225 or self.chance(0.75) else 225
+        most = self.sizes if self.sizes > 225 or self.chance(0.7) else 225
         if most > self.sizes and self.chance(0.7):
             return self.r.choice(((14, 14), (15, 15), (13, 17), (7, 24), (9, 20), (11, 13), (12, 18)))
         if most > 300 and self.chance(0.4):
@@ -177,10 +181,11 @@ class _Maker:
         kept = self.r.randint(least, len(shape))
         return self.some(shape[len(shape) - kept :], 0.25)
 
-    def first_axes(self, least: int = 0) -> tuple[int, ...]:
+    def first_axes(self) -> tuple[int, ...]:
         """Sizes that line up with the first axes of the matrix."""
         lead = self.lead if self.wide else self.shape[:-2]
-        return self.some(lead[: self.r.randint(min(least, len(lead)), len(lead))], 0.2)
+        found = self.some(lead[: self.r.randint(0, len(lead))], 0.2)
+        return () if 0 in found else found  # nested lists have no shape where they are empty
 
     def align(self) -> str | None:
         return self.r.choice((None, None, "start", "end") if self.N == self.M else ("start", "end"))
@@ -198,11 +203,12 @@ class _Maker:
             pair = [self.pattern(depth - 1), other]
             self.r.shuffle(pair)
             return (kind, *pair)
+        return self.leaf()
+
+    def leaf(self, **kinds: float) -> tuple:
+        """A pattern that is no combination."""
         square, most = self.N == self.M, max(self.N, self.M, 1)
-        kinds = {"global": 1, "causal": 14, "local": 12, "dilated": 7, "prefix": 5, "lengths": 8, "documents": 8, "mask": 4}
-        kinds["tokens"] = 8 if square or self.M else 0
-        if self.grid:
-            kinds |= {"neighborhood": 30, "axial": 8}
+        kinds = kinds or self.kinds(square)
         kind = self.of(**kinds)
         if kind == "global":
             return (kind,)
@@ -236,6 +242,11 @@ class _Maker:
         if kind == "axial":
             return (kind, self.grid)
         return (kind, (self.r.choice((1, 3, 3, 5, 9)), self.r.choice((1, 3, 3, 5, 9))), self.grid)
+
+    def kinds(self, square: bool) -> dict[str, float]:
+        kinds = {"global": 1, "causal": 14, "local": 12, "dilated": 7, "prefix": 5, "lengths": 8, "documents": 8, "mask": 4}
+        kinds["tokens"] = 8 if square or self.M else 0
+        return kinds | ({"neighborhood": 30, "axial": 8} if self.grid else {})
 
     def of_a_cache(self) -> dict[str, Any]:
         """What can be asked for row by row, with the keys that are there."""

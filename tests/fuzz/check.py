@@ -149,8 +149,10 @@ class _Check:
             near = max(near, 1e-3) * 3
         known = self.right.choice > near
         smooth = known & (self.right.kink > near)
+        if kind == "proportional":  # a row may be nearly empty
+            known = known & (self.right.kink > near)
         if self.case.values == "opposite" and self.case.score[0] == "additive":
-            known = smooth = torch.ones_like(known)  # exact zeros
+            known = torch.ones_like(known)  # exact zeros
         self.known, self.smooth = known[..., None], smooth[..., None]
         if self.case.bad:
             self.poison()
@@ -226,15 +228,15 @@ class _Check:
         if rows is not None:
             apart = apart.masked_fill(~rows, 0)
         largest = right.detach().abs().max().item()
-        if level:  # a sum that cancels is as rough as what it is a sum of
-            largest = max(largest, 0.1 * self.steepest)
+        # a sum that cancels is as rough as what it is a sum of
+        largest = max(largest, 0.1 * self.steepest, 1.0) if level else max(largest, 0.1)
         error = apart.nan_to_num(math.inf).max().item()
         if not math.isfinite(largest):
             return
         if self.half:
             room = self.half_room(name, level, largest)
         else:
-            room = max(ROOM[self.dtype][level], 16 * torch.finfo(self.dtype).eps * self.height) * max(largest, 1e-3)
+            room = max(ROOM[self.dtype][level], 16 * torch.finfo(self.dtype).eps * self.height) * largest
             if error > room and self.dtype == torch.float32 and math.isfinite(error):
                 room = max(room, self.half_room(name, level, largest))
         if not error <= room:
@@ -252,7 +254,7 @@ class _Check:
                     name_i = f"gradient of {self.name(i)}"
                     self.errors[name_i] = max((a.double() - b).abs().max().item(), self.errors.get(name_i, 0.0))
         eps = torch.finfo(self.dtype).eps
-        return (2, 3, 3)[level] * self.errors.get(name, 0.0) + (4, 8, 8)[level] * eps * max(largest, 1e-3)
+        return (2, 3, 3)[level] * self.errors.get(name, 0.0) + (4, 8, 8)[level] * eps * largest
 
     def rough(self) -> float:
         """How large the numbers are of which scores are differences: what rounding is relative to."""
@@ -335,12 +337,12 @@ class _Check:
 
     def matrix(self) -> None:
         """What an `AttentionMatrix` says of its rows and columns."""
+        if self.right.weights.shape != dense.shape_of(self.g64.operands[0], self.g64.operands[1], self.g64.operands[1]):
+            return  # leading axes that only the value has are none of the matrix
         mine = given(self.case, self.tensors, ours=True)
         options = {name: part for name, part in mine.options.items() if name not in ("select", "dropout")}
         A = heedful.AttentionMatrix(*mine.operands[:2], **options)
         W, s, seen = self.right.weights, self.right.scores, self.right.seen
-        if W.shape != A.shape:  # the value's leading axes are none of the matrix
-            return
         N, M = A.shape[-2:]
         kind = self.case.normalize[0]
         generator = torch.Generator().manual_seed(self.case.seed)
