@@ -65,7 +65,7 @@ class Case:
 
 
 def case_of(seed: int, sizes: int = 40) -> Case:
-    """The case of a number; sizes of queries and keys are up to `sizes`."""
+    """The case of a number; queries and keys are up to `sizes`, or where `sizes` is small, now and then a few times as many."""
     return _Maker(random.Random(f"{seed}/{sizes}"), seed, sizes).case()
 
 
@@ -91,8 +91,9 @@ class _Maker:
     def case(self) -> Case:
         r = self.r
         self.grid = self.a_grid() if self.chance(0.3) else None
-        self.N = self.size(self.sizes) if self.grid is None else math.prod(self.grid)
-        self.M = self.N if self.grid or self.chance(0.6) else self.size(self.sizes)
+        most = self.sizes if self.sizes > 100 or self.chance(0.92) else 3 * self.sizes
+        self.N = self.size(most) if self.grid is None else math.prod(self.grid)
+        self.M = self.N if self.grid or self.chance(0.6) else self.size(most)
         big = self.N * self.M > 3000
         axes = r.choices((2, 3, 4, 5, 6), (4, 6, 70, 16, 0 if big else 4))[0]
         self.wide = axes > 3
@@ -123,7 +124,9 @@ class _Maker:
             )
         ]
         pattern = self.pattern(r.choices((0, 1, 2, 3), (32, 32, 24, 12))[0]) if self.chance(0.88) else ("global",)
-        if self.grid and self.N > 100 and self.chance(0.5):  # what is seen on a grid, and something else
+        if self.chance(0.22):
+            pattern = self.usual()
+        if self.grid and self.N > 100 and self.chance(0.4):  # what is seen on a grid, and something else
             pair = [self.leaf(neighborhood=1), self.pattern(r.choice((0, 0, 1)))]
             r.shuffle(pair)
             pattern = (r.choice(("or", "or", "and")), *pair)
@@ -142,7 +145,7 @@ class _Maker:
             dropout=r.choice((0.1, 0.5, 0.9)) if self.chance(0.12) else 0.0,
         )  # fmt: skip
         small = math.prod(self.shape) <= 20_000
-        engines = (None, r.choice(ENGINES)) if self.chance(0.35) else (None,)
+        engines = (None, r.choice((*ENGINES, "banded"))) if self.chance(0.4) else (None,)
         usual = select == ("soft",) and not case.dropout and self.dtype in ("float64", "float32")
         bad = self.bad(case) if self.chance(0.06) else ()
         steps = usual and self.chance(0.05)
@@ -201,9 +204,29 @@ class _Maker:
             if kind == "not":
                 return ("not", self.pattern(depth - 1))
             pair = [self.pattern(depth - 1), other]
+            pair = [("not", one) if self.chance(0.12) else one for one in pair]
             self.r.shuffle(pair)
             return (kind, *pair)
         return self.leaf()
+
+    def usual(self) -> tuple:
+        """What people put together: windows, documents and a few tokens, causal or not."""
+        kinds = {"causal": 6, "local": 4, "documents": 4, "tokens": 3, "dilated": 1, "mask": 1, "lengths": 1, "prefix": 1}
+        if self.grid:
+            kinds["neighborhood"] = 6
+        if not self.M:
+            kinds.pop("tokens")
+        a, b, c, d = (self.leaf(**kinds) for _ in range(4))
+        return self.r.choice(
+            (
+                ("or", ("and", a, ("not", b)), c),
+                ("and", ("or", a, b), c),
+                ("and", ("and", a, b), c),
+                ("or", ("and", a, b), ("and", c, d)),
+                ("or", ("or", a, b), c),
+                ("or", ("and", a, b), c),
+            )
+        )
 
     def leaf(self, **kinds: float) -> tuple:
         """A pattern that is no combination."""
