@@ -14,7 +14,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 
 
 class Numbers(NamedTuple):
-    """A tensor that is to be drawn: "normal", "positive", "alpha" (above 1), "hiding" (some -inf), "large" numbers."""
+    """A tensor that is to be drawn: "normal", "positive", "alpha" (above 1), "hiding" (some -inf), "zero", "large", "huge"."""
 
     sizes: tuple[int, ...]
     learned: bool = False
@@ -135,7 +135,7 @@ class _Maker:
         case = Case(
             self.seed, self.dtype, *operands,
             layouts=tuple(self.layout() for _ in range(3)),
-            values=self.of(normal=80, whole=8, large=8, opposite=2, scattered=2),
+            values=self.values(normalize),
             pattern=pattern, score=score, normalize=normalize,
             bias=self.bias() if self.chance(0.5) else None,
             scale=self.scale(),
@@ -160,6 +160,11 @@ class _Maker:
             again=not bad and self.chance(0.05),
             steps=steps,
         )
+
+    def values(self, normalize: tuple) -> str:
+        kind = self.of(normal=80, whole=8, large=8, opposite=2, scattered=2)
+        sharp = self.half and normalize[0] not in ("softmax", "softmax1", "sigmoid")  # thresholds that rounding passes over
+        return "normal" if sharp and kind != "whole" else kind
 
     def a_grid(self) -> tuple[int, int]:
         """Sides that are multiples of nothing; now and then more places than `sizes`."""
@@ -286,7 +291,7 @@ class _Maker:
 
     def numbers(self, sizes: tuple[int, ...], kind: str = "normal") -> Numbers:
         dtype = self.dtype
-        if self.half and self.chance(0.7):
+        if self.half and (kind == "huge" or self.chance(0.7)):
             dtype = "float32"
         return Numbers(sizes, self.chance(0.6), kind, dtype)
 
@@ -306,6 +311,8 @@ class _Maker:
         kind = self.r.choices(list(kinds), list(kinds.values()))[0]
         lead, (N, M) = self.shape[:-2], self.shape[-2:]
         special = self.of(normal=75, hiding=20, large=5)
+        if self.half and self.chance(0.1):
+            special = "huge"
         if kind == "sum":
             return (kind, *(self.bias(0) for _ in range(self.r.choice((2, 2, 3)))))
         if kind == "tensor":
@@ -445,4 +452,4 @@ def _draw(n: Numbers, generator: torch.Generator) -> torch.Tensor:
         return numbers.masked_fill(torch.rand(n.sizes, generator=generator) < 0.3, -math.inf)
     if n.kind == "zero":
         return numbers * 0
-    return numbers * 60 if n.kind == "large" else numbers
+    return numbers * {"large": 60, "huge": 70_000}.get(n.kind, 1)
