@@ -86,7 +86,13 @@ class _Maker:
         kind = self.of(none=1, one=3, few=16, many=80)
         if kind == "none":
             return 0
-        return 1 if kind == "one" else self.r.randint(2, max(min(9, most), 2)) if kind == "few" else self.r.randint(2, most)
+        return (
+            1
+            if kind == "one"
+            else self.r.randint(2, max(min(9, most), 2))
+            if kind == "few"
+            else self.r.randint(2, most)
+        )
 
     def case(self) -> Case:
         r = self.r
@@ -163,7 +169,11 @@ class _Maker:
 
     def values(self, normalize: tuple) -> str:
         kind = self.of(normal=80, whole=8, large=8, opposite=2, scattered=2)
-        sharp = self.half and normalize[0] not in ("softmax", "softmax1", "sigmoid")  # thresholds that rounding passes over
+        sharp = self.half and normalize[0] not in (
+            "softmax",
+            "softmax1",
+            "sigmoid",
+        )  # thresholds that rounding passes over
         return "normal" if sharp and kind != "whole" else kind
 
     def a_grid(self) -> tuple[int, int]:
@@ -216,7 +226,16 @@ class _Maker:
 
     def usual(self) -> tuple:
         """What people put together: windows, documents and a few tokens, causal or not."""
-        kinds = {"causal": 6, "local": 4, "documents": 4, "tokens": 3, "dilated": 1, "mask": 1, "lengths": 1, "prefix": 1}
+        kinds = {
+            "causal": 6,
+            "local": 4,
+            "documents": 4,
+            "tokens": 3,
+            "dilated": 1,
+            "mask": 1,
+            "lengths": 1,
+            "prefix": 1,
+        }
         if self.grid:
             kinds["neighborhood"] = 6
         if not self.M:
@@ -272,7 +291,16 @@ class _Maker:
         return (kind, (self.r.choice((1, 3, 3, 5, 9)), self.r.choice((1, 3, 3, 5, 9))), self.grid)
 
     def kinds(self, square: bool) -> dict[str, float]:
-        kinds = {"global": 1, "causal": 14, "local": 12, "dilated": 7, "prefix": 5, "lengths": 8, "documents": 8, "mask": 4}
+        kinds = {
+            "global": 1,
+            "causal": 14,
+            "local": 12,
+            "dilated": 7,
+            "prefix": 5,
+            "lengths": 8,
+            "documents": 8,
+            "mask": 4,
+        }
         kinds["tokens"] = 8 if square or self.M else 0
         return kinds | ({"neighborhood": 30, "axial": 8} if self.grid else {})
 
@@ -287,7 +315,12 @@ class _Maker:
         )
         bias = ("alibi", self.per_head((), "positive"), "end") if len(self.shape) > 2 and self.chance(0.4) else None
         pattern = ("and", ("causal", "end"), self.r.choice(window))
-        return {"pattern": pattern if self.M else ("causal", "end"), "bias": bias, "scale": None, "normalize": ("softmax",)}
+        return {
+            "pattern": pattern if self.M else ("causal", "end"),
+            "bias": bias,
+            "scale": None,
+            "normalize": ("softmax",),
+        }
 
     def numbers(self, sizes: tuple[int, ...], kind: str = "normal") -> Numbers:
         dtype = self.dtype
@@ -334,7 +367,14 @@ class _Maker:
             return (kind, self.per_head(tuple(2 * n - 1 for n in self.grid)), self.grid)
         sided = self.chance(0.6)
         if self.chance(0.5):
-            return (kind, self.per_head((self.r.choice((4, 8, 32)),)), "log", self.r.choice((19, 37, 131)), sided, self.align())
+            return (
+                kind,
+                self.per_head((self.r.choice((4, 8, 32)),)),
+                "log",
+                self.r.choice((19, 37, 131)),
+                sided,
+                self.align(),
+            )
         count = self.r.choice((1, 3, 9)) if sided else self.r.choice((1, 2, 5))
         return (kind, self.per_head((count,)), "clip", 128, sided, self.align())
 
@@ -352,12 +392,17 @@ class _Maker:
         return (kind,)
 
     def normalizer(self) -> tuple:
-        kind = self.of(softmax=60, softmax1=6, relu=4, proportional=5, sigmoid=6, linear=4, sparsemax=5, entmax15=5, entmax=6)
+        kind = self.of(
+            softmax=60, softmax1=6, relu=4, proportional=5, sigmoid=6, linear=4, sparsemax=5, entmax15=5, entmax=6
+        )
         of_rows = (*self.shape[:-1], 1)
         if kind == "sigmoid":
             return (kind, self.r.choice((None, -1.5, self.numbers(self.fitting(of_rows)))))
         if kind == "entmax":
-            return (kind, self.r.choice((1.0, 1.05, 1.25, 1.75, 2.3, *[self.numbers(self.fitting(of_rows), "alpha")] * 5)))
+            return (
+                kind,
+                self.r.choice((1.0, 1.05, 1.25, 1.75, 2.3, *[self.numbers(self.fitting(of_rows), "alpha")] * 5)),
+            )
         return (kind,)
 
     def selection(self, normalize: tuple) -> tuple:

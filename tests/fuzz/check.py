@@ -51,7 +51,11 @@ def built(part: Any) -> Any:
     if kind == "sum":
         first, *others = map(built, given)
         for other in others:
-            first = first + other if isinstance(first, ops.Bias) or isinstance(other, ops.Bias) else TensorBias(first) + other
+            first = (
+                first + other
+                if isinstance(first, ops.Bias) or isinstance(other, ops.Bias)
+                else TensorBias(first) + other
+            )
         return first
     return _PLAIN[kind](*given)
 
@@ -86,7 +90,9 @@ def given(case: Case, tensors: list[torch.Tensor], *, ours: bool, half: bool = F
     """For heedful in the dtypes of the case, for the twin in float64 (or, where `half`, in float32)."""
     wanted = numbers_of(parts_of(case))
     wide = torch.float32 if half else torch.float64
-    leaves = [t.to(DTYPES[n.dtype] if ours else wide).requires_grad_(n.learned) for t, n in zip(tensors, wanted, strict=True)]
+    leaves = [
+        t.to(DTYPES[n.dtype] if ours else wide).requires_grad_(n.learned) for t, n in zip(tensors, wanted, strict=True)
+    ]
     filler = Leaves(leaves)
     parts = dict(zip(NAMES, (filler.fill(part) for part in parts_of(case)), strict=True))
     operands = [laid_out(parts.pop(name), layout) for name, layout in zip(NAMES[:3], case.layouts, strict=True)]
@@ -163,7 +169,9 @@ class _Check:
             self.pull = self.pull * ~self.bad.any(-1, keepdim=True)
         self.right_grads = _grads(out, self.g64.leaves, self.pull)
         self.height = self.rough()
-        self.steepest = max((g.abs().max().item() for g in self.right_grads if g is not None and g.numel()), default=0.0)
+        self.steepest = max(
+            (g.abs().max().item() for g in self.right_grads if g is not None and g.numel()), default=0.0
+        )
         for engine in self.case.engines:
             self.attempt(str(engine), self.engine, engine)
         if self.case.again:
@@ -200,7 +208,9 @@ class _Check:
             if not bool(out[~self.bad].isfinite().all()):
                 self.wrong(where, "a NaN has gone where it may not be seen")
             out = out.masked_fill(self.bad, 0)
-        self.near(where, "output", out, self.right.output, self.known if self.bad is None else self.known & ~self.bad, 0)
+        self.near(
+            where, "output", out, self.right.output, self.known if self.bad is None else self.known & ~self.bad, 0
+        )
         grads = _grads(out, mine.leaves, self.pull)
         self.gradients(where, grads, 1)
 
@@ -249,7 +259,9 @@ class _Check:
             self.errors = {}
             apart = (found.output.double() - self.right.output).abs() * self.known
             self.errors["output"] = apart.max().item() if apart.numel() else 0.0
-            for i, (a, b) in enumerate(zip(_grads(found.output, mine.leaves, self.pull), self.right_grads, strict=True)):
+            for i, (a, b) in enumerate(
+                zip(_grads(found.output, mine.leaves, self.pull), self.right_grads, strict=True)
+            ):
                 if a is not None and b is not None and a.numel():
                     name_i = f"gradient of {self.name(i)}"
                     self.errors[name_i] = max((a.double() - b).abs().max().item(), self.errors.get(name_i, 0.0))
@@ -262,7 +274,9 @@ class _Check:
         height = s.max().item() if s.numel() else 0.0
         if self.case.score[0] == "gaussian" and 0 not in self.shape:
             q, k = (t.detach().square().sum(-1).max().item() for t in self.g64.operands[:2])
-            b, scale = (_largest(t) for t in (1 / torch.as_tensor(self.g64.options["score"][1]), self.g64.options["scale"]))
+            b, scale = (
+                _largest(t) for t in (1 / torch.as_tensor(self.g64.options["score"][1]), self.g64.options["scale"])
+            )
             height = max(height, (q + k) * b**2 * scale)
         return height
 
@@ -300,11 +314,16 @@ class _Check:
         learned = [i for i, t in enumerate(self.g64.leaves) if t.requires_grad]
         if not learned or not self.right.output.requires_grad or not self.right.output.numel():
             return
-        pulls = [torch.randn(self.tensors[i].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in learned]
+        pulls = [
+            torch.randn(self.tensors[i].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(i))
+            for i in learned
+        ]
 
         def twice(out: torch.Tensor, leaves: list[torch.Tensor]) -> tuple:
             some = [leaves[i] for i in learned]
-            first = torch.autograd.grad(out, some, self.pull, create_graph=True, allow_unused=True, materialize_grads=True)
+            first = torch.autograd.grad(
+                out, some, self.pull, create_graph=True, allow_unused=True, materialize_grads=True
+            )
             total = sum((g * p).sum() for g, p in zip(first, pulls, strict=True))
             if not total.requires_grad:
                 return tuple(torch.zeros_like(t) for t in some)
@@ -319,7 +338,9 @@ class _Check:
         for i, a, b in zip(learned, twice(out, mine.leaves), expected, strict=True):
             error = (a - b).abs().nan_to_num(math.inf).max().item() if a.numel() else 0.0
             if error > ROOM[torch.float64][2] * max(largest, 1.0):
-                self.wrong("second", f"second derivative by {self.name(i)} is off by {error:.2g}; the largest is {largest:.3g}")
+                self.wrong(
+                    "second", f"second derivative by {self.name(i)} is off by {error:.2g}; the largest is {largest:.3g}"
+                )
 
     def steps(self) -> None:
         """A row with the keys up to its own, as from a cache, is that row of the whole."""
@@ -390,7 +411,10 @@ class _Check:
         got, right = (f() for f in asked[name])
         self.right = kept
         pull = torch.randn(right.shape, generator=generator, dtype=torch.float64) * (right.detach() > -math.inf)
-        mine_grads, right_grads = _grads(got, mine.leaves, pull), _grads(right.masked_fill(right == -math.inf, 0), g64.leaves, pull)
+        mine_grads, right_grads = (
+            _grads(got, mine.leaves, pull),
+            _grads(right.masked_fill(right == -math.inf, 0), g64.leaves, pull),
+        )
         for i, (a, b) in enumerate(zip(mine_grads, right_grads, strict=True)):
             if a is not None and b is not None and bool(b.isfinite().all()):
                 self.near("matrix", f"gradient of {name} by {self.name(i)}", a, b, None, 1)

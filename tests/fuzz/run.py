@@ -1,8 +1,8 @@
 """Many cases in processes of their own, so that one that dies is a bad case and not the end of the run.
 
-    python -m tests.fuzz --cases 100000 --jobs 2          # ten minutes or more
-    python -m tests.fuzz --cases 2000 --sizes 400         # long sequences
-    python -m tests.fuzz --seed 1234 --cases 1            # one of them again
+python -m tests.fuzz --cases 100000 --jobs 2          # ten minutes or more
+python -m tests.fuzz --cases 2000 --sizes 400         # long sequences
+python -m tests.fuzz --seed 1234 --cases 1            # one of them again
 """
 
 import argparse
@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import time
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
@@ -37,13 +38,16 @@ def one(seed: int, sizes: int) -> Bad | None:
     return Bad(seed, str(case), problems) if problems else None
 
 
-def _work(seeds: range, sizes: int, now: Any, answers: Connection) -> None:
+Task = Callable[[int, int], Bad | None]
+
+
+def _work(task: Task, seeds: range, sizes: int, now: Any, answers: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
     for seed in seeds:
         now.value = seed
-        if (bad := one(seed, sizes)) is not None:
+        if (bad := task(seed, sizes)) is not None:
             answers.send(bad)
     answers.send(None)
 
@@ -51,21 +55,20 @@ def _work(seeds: range, sizes: int, now: Any, answers: Connection) -> None:
 class _Worker:
     """A process with a share of the seeds; where it dies, another one goes on behind the case that killed it."""
 
-    def __init__(self, seeds: range, sizes: int) -> None:
-        self.seeds, self.sizes, self.done = seeds, sizes, False
+    def __init__(self, task: Task, seeds: range, sizes: int) -> None:
+        self.task, self.seeds, self.sizes, self.done = task, seeds, sizes, False
         self.start()
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.now = context.Value("q", self.seeds.start - self.seeds.step, lock=False)
         self.answers, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(target=_work, args=(self.seeds, self.sizes, self.now, theirs), daemon=True)
+        self.process = context.Process(
+            target=_work, args=(self.task, self.seeds, self.sizes, self.now, theirs), daemon=True
+        )
         self.process.start()
         theirs.close()
         self.last, self.since = self.now.value, time.monotonic()
-
-    def finished(self) -> int:
-        return len(range(self.seeds.start, self.now.value, self.seeds.step))
 
     def hear(self) -> Bad | None:
         """What has been sent; a process that ended without a word is a bad case."""
@@ -92,7 +95,8 @@ class _Worker:
         self.seeds = range(seed + self.seeds.step, self.seeds.stop, self.seeds.step)
         if self.seeds:
             self.start()
-        self.done = not self.seeds
+        else:
+            self.done = True
         return Bad(seed, str(case_of(seed, self.sizes)), [why])
 
     def stop(self) -> None:
@@ -102,10 +106,19 @@ class _Worker:
         self.answers.close()
 
 
-def run(seed: int, cases: int, sizes: int, jobs: int, minutes: float, most: int | None, quiet: bool = False) -> tuple[int, list[Bad]]:
+def run(
+    seed: int,
+    cases: int,
+    sizes: int,
+    jobs: int,
+    minutes: float,
+    most: int | None,
+    quiet: bool = False,
+    task: Task = one,
+) -> tuple[int, list[Bad]]:
     """Runs the cases from `seed` on; gives how many were run and the bad ones. `most`: so many bad ones are enough."""
     end, bad, begun = time.monotonic() + 60 * minutes, [], time.monotonic()
-    workers = [_Worker(range(seed + i, seed + cases, jobs), sizes) for i in range(min(jobs, cases))]
+    workers = [_Worker(task, range(seed + i, seed + cases, jobs), sizes) for i in range(min(jobs, cases))]
     said = begun
     while busy := [w for w in workers if not w.done]:
         ready = wait([w.answers for w in busy], timeout=1.0)
@@ -140,7 +153,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--minutes", type=float, default=60.0, help="to stop after")
     parser.add_argument("--most", type=int, default=None, help="to stop after so many bad ones")
-    parser.add_argument("--verify", action="store_true", help="heedful compares each fast result with its own definition, too")
+    parser.add_argument(
+        "--verify", action="store_true", help="heedful compares each fast result with its own definition, too"
+    )
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if given.verify:

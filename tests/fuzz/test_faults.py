@@ -16,7 +16,17 @@ from tests.reference import dense
 GRIDS = ((14, 14), (15, 15), (20, 17), (24, 24), (28, 28), (30, 40), (7, 64), (16, 16), (32, 32))
 
 
-def case(N, M=None, lead=(1,), heads=(2, 2), widths=(8, 8, 8), dtype="float64", layouts=("plain",) * 3, values="normal", **parts):
+def case(
+    N,
+    M=None,
+    lead=(1,),
+    heads=(2, 2),
+    widths=(8, 8, 8),
+    dtype="float64",
+    layouts=("plain",) * 3,
+    values="normal",
+    **parts,
+):
     """`heads` are those of the query and of the keys, `widths` those of query, key and value."""
     (H, G), (D, K, E), M = heads, widths, N if M is None else M
     operands = (Numbers((*lead, h, n, w), True, dtype=dtype) for h, n, w in ((H, N, D), (G, M, K), (G, M, E)))
@@ -107,16 +117,21 @@ def test_a_row_that_sees_nothing_in_one_alternative(pattern, N, heads):
 
 
 @pytest.mark.parametrize("engine", [None, "banded"])
-def test_a_row_that_a_mask_empties_in_one_alternative(engine):
+@pytest.mark.parametrize("by", ["row", "column", "pair"])
+def test_a_row_that_a_mask_empties_in_one_alternative(by, engine):
     torch.manual_seed(0)
-    N = 40
-    q, k, v = (torch.randn(1, 2, N, 4, dtype=torch.float64) for _ in range(3))
-    mask = torch.arange(N)[:, None] >= 10
-    out = heedful.attention(
-        q, k, v, pattern=(heedful.Causal() | heedful.Tokens([20])) & heedful.Mask(mask), engine=engine
-    )
-    words = ("and", ("or", ("causal", None), ("tokens", [20], None)), ("mask", mask))
-    torch.testing.assert_close(out, dense.attention(q, k, v, pattern=words).output)
+    N, token = 105, 43
+    operands = [torch.randn(1, 4, N, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    i = torch.arange(N)
+    mask = {"row": i[:, None] >= 10, "column": i[None] >= 67, "pair": torch.rand(N, N) < 0.1}[by]
+    pattern = (heedful.Causal() | heedful.Tokens([token])) & heedful.Mask(mask)
+    words = ("and", ("or", ("causal", None), ("tokens", [token], None)), ("mask", mask))
+    ours = heedful.attention(*operands, pattern=pattern, engine=engine)
+    right = dense.attention(*operands, pattern=words).output
+    torch.testing.assert_close(ours, right)
+    pull = torch.randn_like(right)
+    for a, b in zip(*(torch.autograd.grad(out, operands, pull) for out in (ours, right)), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def _by_first_axis(N):
@@ -126,7 +141,11 @@ def _by_first_axis(N):
         "lengths by both": ("lengths", [[40, 64, 3], [5, 0, 64]]),
         "prefix": ("prefix", [5, 40], None),
         "documents": ("documents", ids, None),
-        "documents of one axis and of two": ("documents", ids, [[i, j, i] for i, j in itertools.pairwise([*ids, ids[0]])]),
+        "documents of one axis and of two": (
+            "documents",
+            ids,
+            [[i, j, i] for i, j in itertools.pairwise([*ids, ids[0]])],
+        ),
     }
 
 
@@ -140,27 +159,31 @@ def test_patterns_by_the_first_of_five_axes(kind, other):
     assert_fine(some)
 
 
+@pytest.mark.parametrize("scale", [None, 0.7, torch.tensor(0.7, dtype=torch.float64)])
 @pytest.mark.parametrize("kind", ["lengths", "prefix", "mask"])
-def test_a_product_with_a_matrix_of_five_axes(kind):
+def test_a_product_with_a_matrix_of_five_axes(kind, scale):
     torch.manual_seed(0)
     q, k = (torch.randn(2, 3, 4, 64, 8, dtype=torch.float64) for _ in range(2))
-    x = torch.randn(2, 3, 4, 64, 2, dtype=torch.float64)
-    mask = torch.rand(2, 1, 1, 64, 64) < 0.5
-    ours = {"lengths": heedful.Lengths(torch.tensor([40, 64])), "prefix": heedful.Prefix(torch.tensor([5, 40])), "mask": heedful.Mask(mask)}
-    words = {"lengths": ("lengths", [40, 64]), "prefix": ("prefix", [5, 40], None), "mask": ("mask", mask)}
-    A = heedful.AttentionMatrix(q, k, pattern=heedful.Local(3) & ours[kind])
-    W = dense.attention(q, k, x, pattern=("and", ("local", 3, None, None), words[kind])).weights
+    x, mask = torch.randn(2, 3, 4, 64, 2, dtype=torch.float64), torch.rand(2, 1, 1, 64, 64) < 0.5
+    ours, words = {
+        "lengths": (heedful.Lengths(torch.tensor([40, 64])), ("lengths", [40, 64])),
+        "prefix": (heedful.Prefix(torch.tensor([5, 40])), ("prefix", [5, 40], None)),
+        "mask": (heedful.Mask(mask), ("mask", mask)),
+    }[kind]
+    A = heedful.AttentionMatrix(q, k, pattern=heedful.Local(3) & ours, scale=scale)
+    W = dense.attention(q, k, x, pattern=("and", ("local", 3, None, None), words), scale=scale).weights
     torch.testing.assert_close(A @ x, W @ x)
     torch.testing.assert_close(A.T @ x, W.mT @ x)
 
 
-@pytest.mark.parametrize("sizes", [(89, 72), (67, 58), (30, 50), (58, 67)])
+@pytest.mark.parametrize("sizes", [(55, 41), (67, 58), (30, 50), (41, 55), (89, 72)])
 @pytest.mark.parametrize("engine", [None, "banded"])
 def test_documents_that_are_causal_twice(sizes, engine):
     """The kernel's flag stood for both alignments."""
     N, M = sizes
-    documents = ("documents", [i * 4 // N for i in range(N)], [j * 3 // M for j in range(M)])
-    for a, b in (("start", "end"), ("end", "start")):
+    several = ("documents", [i * 4 // N for i in range(N)], [j * 3 // M for j in range(M)])
+    padded = ("documents", [-1] * 22 + [0] * (N - 22), [-1] * 22 + [0] * (M - 22))
+    for documents, (a, b) in itertools.product((several, padded), (("start", "end"), ("end", "start"))):
         pattern = ("and", documents, ("and", ("causal", a), ("causal", b)))
         assert_fine(case(N, M, pattern=pattern, engines=(engine,)))
 
@@ -176,7 +199,10 @@ def test_documents_that_are_causal_twice(sizes, engine):
         {"bias": ("low rank", learned(64, 2, dtype="float32"), learned(64, 2, dtype="float32"))},
         {"scale": learned(2, 1, 1, dtype="float32")},
         {"scale": learned(dtype="float32")},
-        {"scale": learned(64, 1, dtype="float32"), "bias": ("alibi", learned(2, kind="positive", dtype="float32"), None)},
+        {
+            "scale": learned(64, 1, dtype="float32"),
+            "bias": ("alibi", learned(2, kind="positive", dtype="float32"), None),
+        },
     ],
 )
 def test_half_precision_with_biases_and_scales_in_float32(parts, dtype):
@@ -278,7 +304,12 @@ def test_one_query_with_a_dilated_window_of_a_cache(M, dilation):
 @pytest.mark.parametrize("align", [None, "keys"])
 def test_no_tokens(parts, align):
     nobody = ("tokens", [], align)
-    for pattern in (nobody, ("or", nobody, ("local", 1, None, None)), ("and", nobody, ("causal", None)), ("not", nobody)):
+    for pattern in (
+        nobody,
+        ("or", nobody, ("local", 1, None, None)),
+        ("and", nobody, ("causal", None)),
+        ("not", nobody),
+    ):
         assert_fine(case(9, pattern=pattern, **parts))
 
 
@@ -300,7 +331,11 @@ def test_sizes_of_nothing(sizes, bias):
     for pattern in (("global",), ("causal", "end"), ("local", 2, None, "start"), ("dilated", 1, None, 2, "end")):
         for heads in ((4, 4), (4, 2)):
             assert_fine(case(N, M, lead=(B,), heads=heads, pattern=pattern, bias=_BIASES[bias](B, N, M)))
-    assert_fine(case(N, M, lead=(B,), heads=(4, 2), bias=_BIASES[bias](B, N, M), normalize=("entmax15",), scale=learned(4, 1, 1)))
+    assert_fine(
+        case(
+            N, M, lead=(B,), heads=(4, 2), bias=_BIASES[bias](B, N, M), normalize=("entmax15",), scale=learned(4, 1, 1)
+        )
+    )
 
 
 @pytest.mark.parametrize("widths", [(0, 0, 3), (3, 3, 0), (0, 0, 0)], ids=str)
