@@ -67,7 +67,8 @@ def weights(
     if mechanism.sinks is None:
         return mechanism.normalize(s, allowed)
     sinks = mechanism.sinks[..., None, None].to(s.dtype)
-    allowed = (s > -torch.inf) if allowed is None else allowed & (s > -torch.inf)
+    seen = s != -torch.inf  # a NaN is seen
+    allowed = seen if allowed is None else allowed & seen
     allowed = torch.cat([allowed, allowed.any(-1, keepdim=True)], dim=-1)  # an empty row stays empty
     return mechanism.normalize(torch.cat([s, sinks.expand(*s.shape[:-1], 1)], dim=-1), allowed)[..., :-1]
 
@@ -103,6 +104,8 @@ def attention(
     shape: Shape,
 ) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]:
     """`A V`, in at least float32, given back in the dtype of `query`."""
+    if query.dim() > 3:
+        query, key, value = (t.expand(*shape[:-3], *t.shape[-3:]) for t in (query, key, value))
     rows, columns = positions(shape, query.device)
     q, k, v = at_least_float32(query), *(at_least_float32(all_heads(t, query)) for t in (key, value))
     out, log_probability = rows_of(q, k, v, mechanism, shape, rows, columns)

@@ -261,7 +261,7 @@ class TiledRows:
             hidden.fill_(s, heads, -math.inf)
         if self.mechanism.sinks is not None:
             sinks = self.mechanism.sinks.detach().expand(self.shape[:-2]).reshape(-1)[heads].to(s.dtype)
-            seen = (s > -math.inf).any(-1)
+            seen = (s != -math.inf).any(-1)  # a NaN is seen
             weights[..., -1] = torch.where(seen, sinks[:, None], -math.inf)
         return weights, capped
 
@@ -475,11 +475,8 @@ def _flat(tensor: Tensor, shape: Shape) -> Tensor:
 
 
 def _unflat(tensor: Tensor, shape: Shape) -> Tensor:
-    return (
-        tensor
-        if len(tensor) == 1 and len(shape) == 2
-        else tensor.view(*(shape[:-2] if len(tensor) > 1 else (1,) * len(shape[:-2])), *tensor.shape[-2:])
-    )
+    lead = (1,) * len(shape[:-2]) if len(tensor) == 1 else shape[:-2]
+    return tensor.view(*lead, *tensor.shape[-2:])
 
 
 def _of_heads(tensor: Tensor, heads: slice) -> Tensor:

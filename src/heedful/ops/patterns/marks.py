@@ -333,6 +333,8 @@ def _check_ids(name: str, ids: object) -> None:
 def _occurrences(ids: Tensor, key_ids: Tensor) -> tuple[Tensor, Tensor]:
     """For each query the first key of its document and one more than the last, over all samples; M and 0 if it has none."""
     N, M = ids.shape[-1], key_ids.shape[-1]
+    axes = max(ids.dim(), key_ids.dim())
+    ids, key_ids = (lined_up(t, 1, (0,) * (axes + 1)) for t in (ids, key_ids))
     lead = torch.broadcast_shapes(ids.shape[:-1], key_ids.shape[:-1])
     both = torch.cat([t.expand(*lead, -1).reshape(-1, t.shape[-1]) for t in (ids, key_ids)], dim=-1)
     code = both.unique(return_inverse=True)[1]  # small numbers, so that those of samples can be told apart
