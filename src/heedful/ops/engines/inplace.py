@@ -313,7 +313,7 @@ class _Additive:
             largest = float(a.abs().amax()), float(b.abs().amax())
             self.safe = max(largest) < _FAR
             if self.safe:
-                reach = sum(largest)
+                reach = largest[0] + largest[1]
                 self.small = reach < _NEAR
                 a, b = a.mul_(2), b.mul_(2)
                 if self.small:
