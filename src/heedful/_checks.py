@@ -1,6 +1,10 @@
 """The only place that words errors about shapes, types and devices: what is expected, and what was received."""
 
 import math
+import numbers
+import operator
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,24 +89,114 @@ def check_of_rows(name: str, tensor: Tensor, query: Tensor, shape: Shape) -> Non
     check_broadcasts(f"`{name}`", tensor, (*shape[:-1], 1), "[..., H, N, 1]")
 
 
-def check_number(name: str, value: object, rule: str = "a number") -> None:
-    """Checks that it is an integer or a real number."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+def as_integer(name: str, value: object, least: int | None = None, rule: str | None = None) -> int:
+    """An integer of any kind (Python's, NumPy's, an array or a tensor without axes) as a plain one.
+
+    Raises:
+        TypeError: it is no integer; a bool is none.
+        ValueError: it is less than `least`.
+    """
+    number = _integer(value)
+    if rule is None:
+        rule = {None: "an integer", 0: "a non-negative integer", 1: "a positive integer"}.get(
+            least, f"at least {least}"
+        )
+    if number is None:
         raise TypeError(f"`{name}` must be {rule}: got {value!r}.")
+    if least is not None and number < least:
+        raise ValueError(f"`{name}` must be {rule}: got {number}.")
+    return number
 
 
-def check_finite(name: str, value: float, rule: str = "a number") -> None:
-    """Checks a number that is neither infinite nor NaN."""
-    check_number(name, value, rule)
-    if not math.isfinite(value):
-        raise ValueError(f"`{name}` must be finite: got {value}.")
+def as_number(name: str, value: object, rule: str = "a number") -> int | float:
+    """An integer or a real number of any kind as a plain one; a tensor is none, as it may learn.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    if type(value) is float:
+        return value
+    number: int | float | None = None if isinstance(value, Tensor) else _integer(value)
+    if number is None and not isinstance(value, (Tensor, bool)):
+        scalar = value.item() if _has_no_axes(value) else value  # type: ignore[attr-defined]
+        number = float(scalar) if isinstance(scalar, numbers.Real) and not isinstance(scalar, bool) else None
+    if number is None:
+        raise TypeError(f"`{name}` must be {rule}: got {value!r}.")
+    return number
 
 
-def check_cap(name: str, value: float) -> None:
-    """Checks a number that is positive and finite."""
-    check_number(name, value)
-    if not 0 < value < math.inf:
-        raise ValueError(f"`{name}` must be positive{' and finite' if value == math.inf else ''}: got {value}.")
+def as_integers(name: str, value: object) -> Tensor | int:
+    """Integers as a tensor, whether they come as one, as an array or as (nested) lists; one alone as a plain number.
+
+    Raises:
+        TypeError: they are no integers.
+        ValueError: the lists are not equally long.
+    """
+    if isinstance(value, Tensor):
+        if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+            raise TypeError(f"`{name}` must be integers: got {value.dtype}.")
+        return value
+    number = _integer(value)
+    if number is not None:
+        return number
+    array = as_tensor(value)
+    if isinstance(array, Tensor):
+        return torch.as_tensor(as_integers(name, array) if array.numel() else array).long()
+    rows = _plain_integers(name, value)
+    try:
+        return torch.tensor(rows, dtype=torch.long)
+    except ValueError:
+        raise ValueError(f"`{name}` must be lists of equally many integers: got {value!r}.") from None
+
+
+def as_tensor(value: object) -> object:
+    """A copy of a NumPy array as a tensor; what is none, or holds no numbers, as it is."""
+    if isinstance(value, Tensor) or not hasattr(value, "__array__"):
+        return value
+    try:
+        return torch.tensor(value.__array__())
+    except TypeError:  # texts or objects
+        return value
+
+
+def as_grid(name: str, value: Any) -> tuple[int, int]:
+    """The (rows, columns) of a grid: any two positive integers as a tuple of plain ones."""
+    sizes = [_integer(size) for size in value] if _is_row(value) else []
+    rows, columns = sizes if len(sizes) == 2 else (None, None)
+    if rows is None or columns is None or rows < 1 or columns < 1:
+        raise ValueError(f"`{name}` must be two positive integers, (rows, columns): got {value!r}.")
+    return rows, columns
+
+
+def as_odd_sizes(name: str, value: Any) -> int | tuple[int, int]:
+    """One odd positive integer, or two as a tuple: (height, width)."""
+    sizes = [_integer(size) for size in (value if _is_row(value) else (value, value))]
+    height, width = sizes if len(sizes) == 2 else (None, None)
+    if height is None or width is None or min(height, width) < 1 or not height % 2 == width % 2 == 1:
+        raise ValueError(f"`{name}` must be an odd positive integer or two of them: got {value!r}.")
+    return (height, width) if _is_row(value) else height
+
+
+def as_sizes(name: str, value: Any) -> tuple[int, ...]:
+    """One positive integer, or several in a row, as a tuple."""
+    items = value if _is_row(value) else (value,)
+    return tuple(check_positive(name, size) for size in items)
+
+
+def check_finite(name: str, value: object, rule: str = "a number") -> int | float:
+    """A plain number that is neither infinite nor NaN."""
+    number = as_number(name, value, rule)
+    if not math.isfinite(number):
+        raise ValueError(f"`{name}` must be finite: got {number}.")
+    return number
+
+
+def check_cap(name: str, value: object) -> int | float:
+    """A plain number that is positive and finite."""
+    number = as_number(name, value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"`{name}` must be positive{' and finite' if number == math.inf else ''}: got {number}.")
+    return number
 
 
 def check_sinks(sinks: Tensor, query: Tensor, shape: Shape) -> None:
@@ -120,35 +214,61 @@ def _check_numbers(name: str, tensor: Tensor, query: Tensor) -> None:
         raise ValueError(f"`{name}` must be on the device of `query`, {query.device}: got {tensor.device}.")
 
 
-def check_divides(name: str, part: int, of: str, whole: int) -> None:
-    """Checks that `part` is positive and divides `whole`."""
-    if part < 1 or whole % part:
-        raise ValueError(f"`{name}` must be a positive divisor of `{of}`: got {part} and {whole}.")
+def check_divides(name: str, part: object, of: str, whole: int) -> int:
+    """A plain integer that is positive and divides `whole`."""
+    number = as_integer(name, part)
+    if number < 1 or whole % number:
+        raise ValueError(f"`{name}` must be a positive divisor of `{of}`: got {number} and {whole}.")
+    return number
 
 
-def check_multiple(name: str, value: int, of: int) -> None:
-    """Checks that a size is positive and divisible by `of`."""
-    if value < 1 or value % of:
-        raise ValueError(f"`{name}` must be a positive multiple of {of}: got {value}.")
+def check_multiple(name: str, value: object, of: int) -> int:
+    """A plain integer, a size, that is positive and divisible by `of`."""
+    number = as_integer(name, value)
+    if number < 1 or number % of:
+        raise ValueError(f"`{name}` must be a positive multiple of {of}: got {number}.")
+    return number
 
 
-def check_positive(name: str, value: int) -> None:
-    """Checks a size."""
-    if value < 1:
-        raise ValueError(f"`{name}` must be positive: got {value}.")
+def check_positive(name: str, value: object) -> int:
+    """A plain integer, a size, that is positive."""
+    number = as_integer(name, value)
+    if number < 1:
+        raise ValueError(f"`{name}` must be positive: got {number}.")
+    return number
 
 
-def check_fraction(name: str, value: float) -> None:
-    """Checks a probability that may be 0 but not 1."""
-    check_number(name, value)
-    if not 0 <= value < 1:
-        raise ValueError(f"`{name}` must be at least 0 and less than 1: got {value}.")
+def own_size(name: str, value: object, default: int) -> int:
+    """A size, plain and positive, or the default where there is none."""
+    return default if value is None else check_positive(name, value)
+
+
+def check_fraction(name: str, value: object) -> int | float:
+    """A plain number, a probability that may be 0 but not 1."""
+    number = as_number(name, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"`{name}` must be at least 0 and less than 1: got {number}.")
+    return number
+
+
+def check_floating(name: str, tensor: Tensor) -> None:
+    """Checks a tensor whose numbers a layer changes: integers would be cut off."""
+    if not tensor.is_floating_point():
+        raise TypeError(f"`{name}` must be floating point: got {tensor.dtype}.")
+
+
+def check_real(name: str, tensor: object) -> None:
+    """Checks a tensor of integers or of real numbers, such as positions."""
+    if not isinstance(tensor, Tensor) or tensor.dtype == torch.bool or tensor.is_complex():
+        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise TypeError(f"`{name}` must be a tensor of real numbers: got {kind}.")
 
 
 def check_features(name: str, tensor: Tensor, width: int, axes: str) -> None:
     """Checks the number of axes and the last size of a layer's input, `axes` such as "[batch, positions, width]"."""
     if tensor.dim() != axes.count(",") + 1 or tensor.shape[-1] != width:
         raise ValueError(f"`{name}` must be {axes} with width {width}: got {list(tensor.shape)}.")
+    check_floating(name, tensor)
 
 
 def check_vectors(x: Tensor, other: Tensor) -> None:
@@ -195,3 +315,34 @@ def _sizes(*shapes: Shape) -> str:
 
 def _words(items: list[object] | list[int] | list[list[int]]) -> str:
     return ", ".join(map(str, items[:-1])) + f" and {items[-1]}"
+
+
+def _integer(value: object) -> int | None:
+    """An integer as a plain one; None where it is none."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or (isinstance(value, Tensor) and (value.dim() or value.dtype == torch.bool)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _is_row(value: object) -> bool:
+    """Whether it is a list or something like it."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and not _has_no_axes(value)
+
+
+def _has_no_axes(value: object) -> bool:
+    return getattr(value, "shape", None) == ()
+
+
+def _plain_integers(name: str, value: Any) -> Any:
+    """(Nested) lists of plain integers."""
+    if _is_row(value):
+        return [_plain_integers(name, item) for item in value]
+    number = _integer(value)
+    if number is None:
+        raise TypeError(f"`{name}` must be integers: got {type(value).__name__}.")
+    return number

@@ -345,3 +345,51 @@ def test_calls_that_do_not_fit(call, error, message):
     query, key, value = (x.float() for x in operands({}))
     with pytest.raises(error, match=message):
         nn.from_torch(layer().float())(**{"query": query, "key": key, "value": value} | call)
+
+
+@pytest.mark.parametrize(("training", "gradient"), MODES)
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True", "ignore:The PyTorch API of nested tensors")
+def test_an_encoder_whose_samples_are_all_padding(training, gradient, norm_first, closed):
+    torch.manual_seed(0)
+    block = torch_nn.TransformerEncoderLayer(WIDTH, HEADS, 20, dropout=0.0, batch_first=True, norm_first=norm_first)
+    norm = torch_nn.LayerNorm(WIDTH) if closed else None
+    ours = nn.from_torch(torch_nn.TransformerEncoder(block, 2, norm).train(training))
+    assert isinstance(ours, torch_nn.TransformerEncoder)
+    x, padding = torch.randn(B, N, WIDTH), torch.ones(B, N).bool()
+    for hidden_ in (padding, torch.zeros(B, N).masked_fill(padding, -torch.inf)):
+        with torch.set_grad_enabled(gradient):
+            out = ours(x, src_key_padding_mask=hidden_)
+        assert out.shape == x.shape
+        assert out.isfinite().all()
+        if not (training or gradient or norm_first):
+            assert torch.equal(out, torch.zeros_like(x) if norm is None else norm(torch.zeros_like(x)))
+    some = padding.clone()
+    some[0, :3] = False
+    with torch.set_grad_enabled(gradient):
+        out = ours(x, src_key_padding_mask=some)
+        torch.testing.assert_close(out[0, :3], ours(x[:1, :3])[0])
+    assert out.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_without_positions():
+    ours = nn.from_torch(torch_nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)).eval()
+    empty = torch.nested.as_nested_tensor([torch.zeros(0, WIDTH)] * 3)
+    with torch.no_grad():
+        out, weights = ours(empty, empty, empty)
+    assert [part.shape for part in out.unbind()] == [(0, WIDTH)] * 3
+    assert weights.shape == (3, 0, 0)
+
+
+def test_an_encoder_of_other_layers_is_left_alone():
+    class Own(torch_nn.MultiheadAttention):
+        pass
+
+    block = torch_nn.TransformerEncoderLayer(WIDTH, HEADS, batch_first=True)
+    block.self_attn.__class__ = Own
+    encoder = torch_nn.TransformerEncoder(block, 1, enable_nested_tensor=False)
+    both = nn.from_torch(torch_nn.ModuleList([encoder, torch_nn.MultiheadAttention(WIDTH, HEADS)]))
+    assert type(both[0]) is torch_nn.TransformerEncoder
+    assert type(both[1]) is FromTorch

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -338,3 +339,77 @@ def test_kept_tables_serve_training_after_inference():
     query = x.clone().requires_grad_()
     layer(query, query)[0].sum().backward()
     assert query.grad.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_sines_of_integers_are_floats(dtype, unchecked):
+    got = nn.sinusoidal(torch.arange(7).to(dtype), 4)
+    assert got.dtype == torch.float32
+    assert torch.equal(got, nn.sinusoidal(torch.arange(7.0), 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_sines_have_the_dtype_of_real_positions(dtype):
+    positions = torch.arange(40).to(dtype)
+    got = nn.sinusoidal(positions, 4)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got, nn.sinusoidal(positions.double(), 4).to(dtype), rtol=0, atol=0)
+
+
+def test_far_starts_and_double_inputs_keep_their_precision():
+    start = 2**24 + 1  # no float32
+    got = nn.SinusoidalPositions(4)(torch.zeros(1, 1, 4, dtype=torch.float64), start=start)[0, 0]
+    assert got[0].item() == pytest.approx(math.sin(start), abs=1e-12)
+    grid = nn.SinusoidalPositions(8)(torch.zeros(1, 3, 5, 8, dtype=torch.float64))[0, 2, 3]
+    assert grid[0].item() == pytest.approx(math.sin(2), abs=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("x", nn.SinusoidalPositions(8)),
+        ("x", nn.LearnedPositions(9, 8)),
+        ("x", nn.SelfAttention(8)),
+        ("query", nn.MultiHeadAttention(8, 2)),
+        ("x", nn.AttentionPooling(8)),
+        ("x", nn.TransformerEncoder(8, 2, 1)),
+        ("x", lambda x: nn.TransformerDecoder(8, 2, 1)(x, x)),
+        ("x", lambda x: nn.CrossAttention(8)(x, x)),
+        ("source", lambda x: nn.CrossAttention(8)(x.float(), x)),
+        ("key", lambda x: nn.MultiHeadAttention(8, 2)(x.float(), x)),
+        ("query", lambda x: nn.RotaryPositions(8)(x, x)),
+        ("x", ops.rotary),
+        ("x", lambda x: ops.rotary2d(x, (2, 2))),
+    ],
+)
+def test_integers_are_not_cut_off(name, layer, dtype, unchecked):
+    with pytest.raises(TypeError, match=f"`{name}` must be floating point: got {dtype}"):
+        layer(torch.ones(1, 4, 8).to(dtype))
+
+
+@pytest.mark.parametrize("positions", [torch.ones(3).bool(), torch.ones(3).to(torch.complex64), [0, 1, 2]])
+def test_positions_are_real_numbers(positions, unchecked):
+    with pytest.raises(TypeError, match="`positions` must be a tensor of real numbers: got"):
+        nn.sinusoidal(positions, 4)
+
+
+def test_numbers_of_any_kind(unchecked):
+    assert nn.LearnedPositions([np.int64(3), 5], np.int64(4)).table.shape == (3, 5, 4)
+    assert nn.LearnedPositions(np.int32(5), 4).table.shape == (5, 4)
+    assert nn.LearnedRelativeBias(np.int64(2), np.int64(3))().table.shape == (2, 7)
+    assert nn.LearnedRelativeBias(2, [np.int64(3), 4])().grid == (3, 4)
+    assert nn.LearnedALiBi(np.int64(4), grid=np.array([2, 3]))().grid == (2, 3)
+    assert nn.RotaryPositions(np.int64(8), grid=[2, 2], base=np.float32(50.0)).grid == (2, 2)
+    assert type(nn.SinusoidalPositions(np.int64(8), longest=np.float32(100.0)).longest) is float
+    for layer in (
+        nn.SelfAttention(np.int64(8), key_width=np.int32(4), dropout=np.float32(0.0)),
+        nn.MultiHeadAttention(np.int64(8), np.int64(4), key_heads=np.int64(2)),
+        nn.TransformerEncoder(np.int64(8), np.int64(2), np.int64(2), hidden=np.int64(16), dropout=np.float64(0.0)),
+        nn.AttentionPooling(np.int64(8), np.int64(2)),
+    ):
+        assert layer(torch.ones(1, 3, 8)).shape[-1] == 8
+        assert not any(isinstance(value, np.generic) for value in vars(layer).values())
+    x = torch.ones(1, 3, 8)
+    assert nn.CrossAttention(np.int64(8), np.int64(8))(x, x).shape == x.shape
+    assert nn.TransformerDecoder(np.int64(8), np.int64(2), np.int64(1), dropout=np.float32(0.0))(x, x).shape == x.shape

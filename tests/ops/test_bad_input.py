@@ -1,13 +1,16 @@
 """What does not fit is said in one grammar: name, rule, received."""
 
+import dataclasses
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 
 import heedful
-from heedful import ops
+from heedful import _checks, ops
+from heedful.ops.biases import log_buckets
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -100,21 +103,27 @@ def test_options(options, error, message):
         (lambda: ops.Mask([True]), TypeError, "`mask` must be a bool tensor .*: got list."),
         (lambda: ops.Lengths(2.0), TypeError, "`lengths` must be integers: got float."),
         (lambda: ops.Local(-1), ValueError, "`before` must be a non-negative integer: got -1."),
-        (lambda: ops.Local(1.5), ValueError, "`before` must be a non-negative integer: got 1.5."),
+        (lambda: ops.Local(1.5), TypeError, "`before` must be a non-negative integer: got 1.5."),
         (lambda: ops.Local(1, -2), ValueError, "`after` must be a non-negative integer: got -2."),
         (lambda: ops.Local(1, align="top"), ValueError, "`align` must be None, 'start' or 'end': got 'top'."),
         (lambda: ops.Dilated(-1), ValueError, "`before` must be a non-negative integer: got -1."),
-        (lambda: ops.Dilated(1, True), ValueError, "`after` must be a non-negative integer: got True."),
+        (lambda: ops.Dilated(1, True), TypeError, "`after` must be a non-negative integer: got True."),
         (lambda: ops.Dilated(1, dilation=0), ValueError, "`dilation` must be a positive integer: got 0."),
         (lambda: ops.Dilated(1, align="top"), ValueError, "`align` must be None, 'start' or 'end': got 'top'."),
         (lambda: ops.Prefix(torch.ones(2)), TypeError, "`n` must be integers: got torch.float32."),
         (lambda: ops.Prefix(True), TypeError, "`n` must be integers: got bool."),
         (lambda: ops.Prefix(1, "top"), ValueError, "`align` must be None, 'start' or 'end': got 'top'."),
-        (lambda: ops.Documents([0, 1]), TypeError, "`ids` must be a tensor of integers .*: got list."),
+        (lambda: ops.Documents([0, 1.5]), TypeError, "`ids` must be integers: got float."),
+        (
+            lambda: ops.Documents([[0, 1], [2]]),
+            ValueError,
+            r"`ids` must be lists of equally many integers: got \[\[0, 1\], \[2\]\].",
+        ),
+        (lambda: ops.Documents(3), TypeError, "`ids` must be integers with at least one axis: got 3."),
         (
             lambda: ops.Documents(torch.tensor(1)),
             TypeError,
-            r"`ids` must be a tensor .* with at least one axis: got \[\].",
+            r"`ids` must be integers with at least one axis: got \[\].",
         ),
         (lambda: ops.Documents(torch.ones(2)), TypeError, "`ids` must be integers: got torch.float32."),
         (
@@ -157,7 +166,11 @@ def test_options(options, error, message):
             ValueError,
             r"`grid` must be two positive integers, \(rows, columns\): got \(2,\).",
         ),
-        (lambda: ops.Axial((0, 3)), ValueError, r"`grid\[0\]` must be a positive integer: got 0."),
+        (
+            lambda: ops.Axial((0, 3)),
+            ValueError,
+            r"`grid` must be two positive integers, \(rows, columns\): got \(0, 3\).",
+        ),
     ],
 )
 def test_patterns(make, error, message):
@@ -295,7 +308,7 @@ def test_mechanisms(options, error, message):
         (lambda: ops.Gaussian(torch.ones(1, 3)), ValueError, "`bandwidth` must be a number or [H]: got [1, 3]."),
         (lambda: ops.Sampled("x"), ValueError, "`gradient` must be 'straight-through' or 'score-function': got 'x'."),
         (lambda: ops.ALiBi(0), ValueError, "`slopes` must be a tensor, or a positive number of heads: got 0."),
-        (lambda: ops.ALiBi("8"), TypeError, "`slopes` must be a floating point tensor: got str."),
+        (lambda: ops.ALiBi("8"), TypeError, "`slopes` must be a tensor, or a positive number of heads: got '8'."),
         (lambda: ops.Sum(()), TypeError, "`parts` must be biases, at least one: got ()."),
         (lambda: ops.Sum(("x",)), TypeError, "`parts` must be biases, at least one: got ('x',)."),
         (lambda: ops.ALiBi(3) + 1, TypeError, "unsupported operand type(s) for +: 'ALiBi' and 'int'"),
@@ -352,3 +365,122 @@ def test_what_cannot_be_seen_passes_through():
     out = heedful.attention(query, key, value)
     assert out[..., 4].isnan().all()
     assert out[..., :4].isfinite().all()
+
+
+INDEX = torch.arange(12)
+
+
+def visible(pattern):
+    return pattern.allowed(INDEX[:, None], INDEX[None], (2, 1, 12, 12))
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.int32, np.uint8, np.array, torch.tensor])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: ops.Local(n(2), n(1)),
+        lambda n: ops.Dilated(n(2), n(1), n(3)),
+        lambda n: ops.Neighborhood2d(n(3), [n(3), n(4)]),
+        lambda n: ops.Neighborhood2d([n(3), n(1)], (n(3), n(4))),
+        lambda n: ops.Axial([n(3), n(4)]),
+        lambda n: ops.Tokens([n(2), n(5)]),
+        lambda n: ops.Lengths(n(3)) if n is not torch.tensor else ops.Lengths(3),
+        lambda n: ops.Prefix(n(3)) if n is not torch.tensor else ops.Prefix(3),
+    ],
+)
+def test_integers_of_any_kind_become_plain_ones(make, whole):
+    got, plain = make(whole), make(int)
+    assert torch.equal(visible(got), visible(plain))
+    for field in dataclasses.fields(got):
+        values = getattr(got, field.name), getattr(plain, field.name)
+        if not torch.is_tensor(values[1]):
+            assert repr(values[0]) == repr(values[1])
+    if type(got).__eq__ is not object.__eq__:  # what is kept by its pattern is found again
+        assert got == plain
+        assert hash(got) == hash(plain)
+
+
+@pytest.mark.parametrize(
+    "given", [list, tuple, np.array, lambda n: np.array(n, dtype=np.uint16), lambda n: [np.int32(i) for i in n]]
+)
+def test_rows_of_integers_of_any_kind(given):
+    for kind in (ops.Lengths, ops.Prefix):
+        assert torch.equal(visible(kind(given([3, 4]))), visible(kind(torch.tensor([3, 4]))))
+    assert torch.equal(visible(ops.Tokens(given([3, 4]))), visible(ops.Tokens(torch.tensor([3, 4]))))
+    ids = [0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3]
+    assert torch.equal(visible(ops.Documents(given(ids))), visible(ops.Documents(torch.tensor(ids))))
+    offsets = ops.Documents.from_offsets(given([0, 3, 7, 9, 12]))
+    assert torch.equal(visible(offsets), visible(ops.Documents(torch.tensor(ids))))
+
+
+def test_empty_rows_of_integers_and_nested_ones():
+    assert not visible(ops.Tokens([])).any()
+    assert not visible(ops.Tokens(np.array([]))).any()
+    ids = [[0] * 12, [0] * 6 + [1] * 6]
+    assert torch.equal(visible(ops.Documents(ids)), visible(ops.Documents(torch.tensor(ids))))
+    mask = np.random.default_rng(0).random((12, 12)) > 0.5
+    assert torch.equal(visible(ops.Mask(mask)), torch.from_numpy(mask))
+
+
+def test_what_is_given_as_an_array_may_change_afterwards():
+    lengths = np.array([3, 4])
+    pattern = ops.Lengths(lengths)
+    lengths[:] = 0
+    assert pattern.lengths.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64, np.array, float])
+def test_real_numbers_of_any_kind_become_plain_ones(real):
+    assert type(ops.entmax(real(1.25)).alpha) is float
+    assert ops.entmax(real(1.5)) is ops.entmax15
+    assert type(ops.Sigmoid(real(0.5)).offset) is float
+    assert type(ops.Gaussian(real(0.5)).bandwidth) is float
+    assert ops.LinearScaling(real(2.0)) == ops.LinearScaling(2.0)
+    assert type(ops.YarnScaling(real(2.0), np.int64(64)).original) is int
+    x = torch.randn(5, 4)
+    assert torch.equal(ops.rotary(x, base=real(100.0), width=np.int64(2)), ops.rotary(x, base=100.0, width=2))
+    assert torch.equal(ops.rotary2d(torch.ones(6, 4), np.array([2, 3])), ops.rotary2d(torch.ones(6, 4), (2, 3)))
+    for check in (_checks.check_fraction, _checks.check_cap, _checks.check_finite):
+        assert type(check("it", real(0.5))) is float
+
+
+def test_biases_of_numbers_of_any_kind():
+    assert ops.ALiBi(np.int64(4)).slopes == 4
+    assert ops.ALiBi2d(np.int64(4), [np.int32(2), 3]).grid == (2, 3)
+    table = torch.zeros(2, 8)
+    assert type(ops.RelativeBias(table, "log", farthest=np.int64(20)).farthest) is int
+    assert ops.RelativeBias2d(torch.zeros(2, 3, 5), np.array([2, 3])).grid == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: ops.Local(np.float64(2)), TypeError, "`before` must be a non-negative integer: got "),
+        (lambda: ops.Local(np.bool_(True)), TypeError, "`before` must be a non-negative integer: got "),
+        (lambda: ops.Local(torch.tensor(True)), TypeError, "`before` must be a non-negative integer: got tensor(True)"),
+        (lambda: ops.Local(torch.tensor([2])), TypeError, "`before` must be a non-negative integer: got tensor([2])"),
+        (lambda: ops.Local("2"), TypeError, "`before` must be a non-negative integer: got '2'."),
+        (lambda: ops.Lengths([3, True]), TypeError, "`lengths` must be integers: got bool."),
+        (lambda: ops.Lengths("34"), TypeError, "`lengths` must be integers: got str."),
+        (lambda: ops.Lengths(np.array([1.0])), TypeError, "`lengths` must be integers: got torch.float64."),
+        (lambda: ops.Lengths([[1, 2], [3]]), ValueError, "`lengths` must be lists of equally many integers: got [[1, 2], [3]]."),
+        (lambda: ops.Tokens(3), ValueError, "`index` must have one axis: got 3."),
+        (lambda: ops.Mask(np.ones(3)), TypeError, "`mask` must be a bool tensor (True = may attend; numbers to add are a `bias`): got torch.float64."),
+        (lambda: ops.entmax(np.bool_(True)), TypeError, "`alpha` must be a number or a tensor: got "),
+        (lambda: ops.Gaussian(np.float32("nan")), ValueError, "`bandwidth` must be positive: got nan."),
+        (lambda: ops.Axial("23"), ValueError, "`grid` must be two positive integers, (rows, columns): got '23'."),
+        (lambda: log_buckets(torch.tensor([1.0]), 8), TypeError, "`distance` must be integers: got torch.float32."),
+        (lambda: _checks.as_integer("seed", 1.5, rule="an integer or None"), TypeError, "`seed` must be an integer or None: got 1.5."),
+        (lambda: _checks.as_integer("n", 2, least=3), ValueError, "`n` must be at least 3: got 2."),
+    ],
+)  # fmt: skip
+def test_what_is_no_number(make, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        make()
+
+
+def test_buckets_of_narrow_integers():
+    distance = torch.arange(-100, 101)
+    want = log_buckets(distance, 300, farthest=500)
+    assert torch.equal(log_buckets(distance.to(torch.int8), 300, farthest=500), want)
+    assert torch.equal(log_buckets(distance[101:].to(torch.uint8), 300, farthest=500), want[101:])

@@ -297,3 +297,37 @@ def test_float32_rows_are_as_exact_as_they_can_be():
 def test_words(make, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make()
+
+
+def results(query, key, value, normalize, engine):
+    out = heedful.attention(query, key, value, normalize=normalize, engine=engine)
+    (grad,) = torch.autograd.grad(out.sum(), normalize.alpha)
+    return out, grad, heedful.attention_weights(query, key, normalize=normalize)
+
+
+@pytest.mark.parametrize("engine", [None, "tiled", "reference"])
+def test_a_learned_alpha_below_1_counts_as_1_and_comes_back(engine):
+    torch.manual_seed(0)
+    alpha = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+    normalize = heedful.entmax(alpha)
+    query, key, value = (torch.randn(1, 1, 7, 4, dtype=torch.float64) for _ in range(3))
+    want = heedful.attention(query, key, value)
+    (slope,) = torch.autograd.grad(heedful.attention(query, key, value, normalize=normalize).sum(), alpha)
+    with torch.no_grad():
+        alpha.sub_(0.4)  # as a step of an optimiser
+    with pytest.warns(UserWarning, match="`alpha` of entmax must be at least 1: got less"):
+        got, grad, weights = results(query, key, value, normalize, engine)
+    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+    torch.testing.assert_close(grad, slope)
+    assert grad != 0
+
+
+def test_an_alpha_of_each_head_is_held_for_itself():
+    alpha = torch.tensor([1.0, 1.3, 1.9], dtype=torch.float64)[:, None, None].requires_grad_()
+    normalize = heedful.entmax(alpha)
+    want = normalize(SCORES)
+    with torch.no_grad():
+        alpha[0] = 0.2
+    with pytest.warns(UserWarning, match="it counts as 1"):
+        torch.testing.assert_close(normalize(SCORES), want)

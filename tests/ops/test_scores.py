@@ -197,3 +197,103 @@ def test_words_of_what_does_not_fit(score, query, key, kind, message, unchecked)
 def test_words_of_a_bandwidth_of_integers(unchecked):
     with pytest.raises(TypeError, match="`bandwidth` of Gaussian must be floating point: got torch.int64."):
         heedful.Gaussian(torch.tensor(2)).check(Q, KEY)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1e-3, 0.1, 1.0, 9.0, 40.0])
+def test_additive_scores_that_are_zero_are_exactly_zero(size, dtype):
+    torch.manual_seed(0)
+    query, other, weight = (
+        size * torch.randn(1, 3, 37, 16, dtype=dtype),
+        torch.randn(1, 3, 37, 16, dtype=dtype),
+        torch.randn(16, dtype=dtype),
+    )
+    key = torch.cat([-query, size * other], dim=-2)
+    value = torch.eye(74, dtype=dtype).expand(1, 3, -1, -1)
+    for normalize in (heedful.relu, heedful.linear):
+        got = heedful.attention(query, key, value, score=heedful.Additive(weight), normalize=normalize, engine="tiled")
+        assert torch.equal(got[..., :37].diagonal(dim1=-2, dim2=-1), torch.zeros(1, 3, 37, dtype=dtype))
+        assert (got != 0).sum() > 37 * 37
+    no_weight = torch.zeros(16, dtype=dtype)
+    got = heedful.attention(
+        query, key, value, score=heedful.Additive(no_weight), normalize=heedful.linear, engine="tiled"
+    )
+    assert torch.equal(got, torch.zeros_like(got))
+
+
+def test_rows_of_additive_zeros_are_empty():
+    torch.manual_seed(0)
+    query = torch.randn(1, 1, 1, 16).expand(1, 1, 5, 16)
+    score = heedful.Additive(torch.randn(16))
+    got = heedful.attention(
+        query, -query, torch.randn(1, 1, 5, 3), score=score, normalize=heedful.proportional, engine="tiled"
+    )
+    assert torch.equal(got, torch.zeros(1, 1, 5, 3))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 0.05, 0.3, 1.0, 15.0])
+@pytest.mark.parametrize("normalize", [heedful.relu, heedful.proportional])
+def test_small_additive_scores_keep_their_digits(size, normalize):
+    torch.manual_seed(0)
+    given = [
+        size * torch.randn(2, 1, 11, 16),
+        size * torch.randn(2, 1, 13, 16),
+        torch.randn(2, 1, 13, 4),
+        torch.randn(16),
+    ]
+    given = [t.requires_grad_() for t in given]
+    exact = [t.detach().double().requires_grad_() for t in given]
+    ours = heedful.attention(*given[:3], score=heedful.Additive(given[3]), normalize=normalize, engine="tiled")
+    want = normalize((exact[0].unsqueeze(-2) + exact[1].unsqueeze(-3)).tanh() @ exact[3]) @ exact[2]
+    grad = torch.randn_like(want)
+    found = torch.autograd.grad(ours, given, grad.float())
+    expected = torch.autograd.grad(want, exact, grad)
+    for got, right in zip((ours, *found), (want, *expected), strict=True):
+        assert (got - right).abs().max() <= 1e-5 * right.abs().max()
+
+
+def regression(query, key, value, bandwidth):
+    """The definition in float64; where the nearest key is all, its value."""
+    distance = (query.double().unsqueeze(-2) - key.double().unsqueeze(-3)).square().sum(-1)
+    nearest = distance - distance.amin(-1, keepdim=True)
+    return (-nearest / 2 / bandwidth / bandwidth).softmax(-1) @ value.double()
+
+
+@pytest.mark.parametrize("engine", [None, "tiled", "reference"])
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("bandwidth", [1e-38, 1e-20, 1e-7, 1.3, 1e10, 1e30])
+@pytest.mark.parametrize("size", [1e-15, 1.0, 1e18])
+def test_any_bandwidth_gives_finite_rows_and_gradients(bandwidth, learns, size, engine):
+    torch.manual_seed(0)
+    given = [size * torch.randn(2, 3, 5, 4), size * torch.randn(2, 3, 7, 4), torch.randn(2, 3, 7, 4)]
+    given = [t.requires_grad_() for t in given]
+    width = torch.tensor(bandwidth, requires_grad=True) if learns else bandwidth
+    got = heedful.attention(*given, score=heedful.Gaussian(width), engine=engine)
+    want = regression(*given, bandwidth)
+    assert (got - want).abs().max() < 2e-5
+    for grad in torch.autograd.grad(got.square().sum(), [*given, width] if learns else given):
+        assert grad.isfinite().all()
+
+
+def test_gradients_of_a_gaussian_whatever_the_unit():
+    torch.manual_seed(0)
+    points = [numbers(1, 1, 5, 4), numbers(1, 1, 7, 4)]
+    value = numbers(1, 1, 7, 3)
+    plain = None
+    for unit in (1.0, 2.0**-60, 2.0**60):
+        given = [(unit * p).requires_grad_() for p in points] + [
+            torch.tensor(0.7 * unit, dtype=torch.float64, requires_grad=True)
+        ]
+        out = heedful.attention(given[0], given[1], value, score=heedful.Gaussian(given[2]))
+        grads = [g * unit for g in torch.autograd.grad(out.square().sum(), given)]
+        plain = grads if plain is None else plain
+        for got, right in zip(grads, plain, strict=True):
+            torch.testing.assert_close(got, right)
+
+
+def test_half_precision_points_are_compared_in_float32():
+    query, key = (torch.randn(5, 4, dtype=torch.float16) for _ in range(2))
+    got = heedful.Gaussian(0.1)(query, key)
+    want = heedful.Gaussian(0.1)(query.double(), key.double())
+    assert got.dtype == torch.float16
+    assert ((got - want) / want).abs().max() < 1e-3

@@ -4,7 +4,7 @@ import abc
 
 import torch
 
-from heedful._checks import check_positive
+from heedful._checks import as_integer, check_positive, own_size
 from heedful._types import Float, Int, Tensor
 
 
@@ -35,6 +35,7 @@ class Cache(abc.ABC):
 
     def crop(self, length: int) -> None:
         """Forgets all positions from `length` on."""
+        length = as_integer("length", length)
         if not 0 <= length <= self.length:
             raise ValueError(f"`length` must be from 0 to the {self.length} positions that are held: got {length}.")
         self.length = length
@@ -154,10 +155,9 @@ class FixedKeyValueCache(Cache):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        value_width = width if value_width is None else value_width
-        sizes = {"batch": batch, "heads": heads, "positions": positions, "width": width, "value_width": value_width}
-        for name, size in sizes.items():
-            check_positive(name, size)
+        batch, positions = as_integer("batch", batch, 0), check_positive("positions", positions)
+        heads, width = check_positive("heads", heads), check_positive("width", width)
+        value_width = own_size("value_width", value_width, width)
         self._key = torch.zeros(batch, heads, positions, width, dtype=dtype, device=device)
         self._value = torch.zeros(batch, heads, positions, value_width, dtype=dtype, device=device)
         self.length = 0

@@ -53,7 +53,39 @@ def from_torch(module: _Model, *, copy: bool = False) -> _Model:
     for layer in layers:
         layer.__class__ = FromTorch  # what else refers to the layer (optimisers, hooks, other modules) still does
         layer._qkv_same_embed_dim = False  # so that an encoder layer calls its attention
+    for encoder in [m for m in module.modules() if type(m) is nn.TransformerEncoder]:
+        if any(type(layer) is FromTorch for layer in encoder.modules()):
+            encoder.__class__ = FromTorchEncoder
     return module
+
+
+class FromTorchEncoder(nn.TransformerEncoder):
+    """`torch.nn.TransformerEncoder` where samples may all be padding; made by `from_torch`, of an encoder that exists."""
+
+    def forward(
+        self,
+        src: Tensor,
+        mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool | None = None,
+    ) -> Tensor:
+        """As `torch.nn.TransformerEncoder.forward`, whose evaluation leaves out padding and then gives 0 in its place."""
+        if (
+            mask is None
+            and src_key_padding_mask is not None
+            and self._leaves_out(src)
+            and _hides_all(src_key_padding_mask)
+        ):
+            nothing = torch.zeros_like(src)  # PyTorch has no nested tensor without any position
+            return nothing if self.norm is None else self.norm(nothing)
+        return super().forward(src, mask, src_key_padding_mask, is_causal)
+
+    def _leaves_out(self, src: Tensor) -> bool:
+        """Whether padding is left out, if there is any: when nothing is trained."""
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.layers[0].parameters())
+        return (
+            self.use_nested_tensor and src.dim() == 3 and not (self.training or learns or torch.compiler.is_compiling())
+        )
 
 
 class FromTorch(nn.MultiheadAttention):
@@ -119,7 +151,7 @@ class FromTorch(nn.MultiheadAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Each sample has its own length; encoders make such input of padding when they are evaluated."""
         lengths, key_lengths = ([part.shape[0] for part in x.unbind()] for x in (query, key))
-        query, key, value = _each(lambda x: x.to_padded_tensor(0.0), query, key, value)
+        query, key, value = _each(_padded, query, key, value)
         hidden, behind = (
             torch.arange(max(n), device=key.device) >= torch.tensor(n, device=key.device)[:, None]
             for n in (key_lengths, lengths)
@@ -178,6 +210,17 @@ def _masks(
         if added.dtype != torch.bool:
             bias = added if bias is None else bias + added
     return pattern, bias
+
+
+def _hides_all(padding: Tensor) -> bool:
+    return bool((padding if padding.dtype == torch.bool else padding == -math.inf).all())
+
+
+def _padded(nested: Tensor) -> Tensor:
+    parts = nested.unbind()
+    if any(part.numel() for part in parts):
+        return nested.to_padded_tensor(0.0)
+    return torch.stack(parts)  # which PyTorch does not pad
 
 
 def _check_mask(name: str, mask: Tensor, shapes: list[list[int]]) -> None:

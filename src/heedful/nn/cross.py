@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from heedful._checks import check_features, check_fraction, check_positive
+from heedful._checks import check_features, check_fraction, check_positive, own_size
 from heedful._types import Float, Tensor
 from heedful.nn._values import held, hold
 from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
@@ -47,13 +47,14 @@ class CrossAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive("width", width)
-        check_fraction("dropout", dropout)
-        self.width, self.source_width, self.dropout = width, source_width or width, dropout
+        width = check_positive("width", width)
+        self.source_width = own_size("source_width", source_width, width)
+        self.width, self.dropout = width, check_fraction("dropout", dropout)
         hold(self, score=score, normalize=normalize, select=select)
-        self.query_projection = nn.Linear(width, key_width or width, bias=bias)
-        self.key_projection = nn.Linear(self.source_width, key_width or width, bias=bias)
-        self.value_projection = nn.Linear(self.source_width, value_width or width, bias=bias)
+        key_width, value_width = own_size("key_width", key_width, width), own_size("value_width", value_width, width)
+        self.query_projection = nn.Linear(width, key_width, bias=bias)
+        self.key_projection = nn.Linear(self.source_width, key_width, bias=bias)
+        self.value_projection = nn.Linear(self.source_width, value_width, bias=bias)
 
     def forward(
         self,

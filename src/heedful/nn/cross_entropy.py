@@ -37,7 +37,7 @@ def linear_cross_entropy(
 
     Source: the label smoothing: Szegedy et al. 2016, section 7.
     """
-    check_fraction("label_smoothing", label_smoothing)
+    label_smoothing = check_fraction("label_smoothing", label_smoothing)
     if len(x) != len(targets) or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"`x` must be [{len(targets)}, {weight.shape[1]}] to fit `targets` and `weight`: got {list(x.shape)}."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from heedful._checks import check_divides, check_features, check_fraction, check_positive
+from heedful._checks import check_divides, check_features, check_fraction, check_positive, own_size
 from heedful._types import Float, Int, Tensor
 from heedful.nn._values import hold
 from heedful.nn.cache import Cache, KeyValueCache
@@ -97,10 +97,11 @@ class TransformerDecoderLayer(nn.Module):
         rotary: RotaryPositions | None = None,
     ) -> None:
         super().__init__()
-        check_fraction("dropout", dropout)
+        dropout = check_fraction("dropout", dropout)
         if norm not in ("pre", "post"):
             raise ValueError(f"`norm` must be 'pre' or 'post': got {norm!r}.")
-        hidden = 4 * width if hidden is None else hidden
+        width = check_positive("width", width)
+        hidden = own_size("hidden", hidden, 4 * width)
         self.width, self.norm = width, norm
         self.attention = MultiHeadAttention(width, heads, score=score, normalize=normalize, rotary=rotary)
         self.cross_attention = MultiHeadAttention(
@@ -160,10 +161,11 @@ class TransformerDecoderLayer(nn.Module):
             projected = self.cross_attention.project(source)
             if cache is not None:
                 cache.source = projected
-        sources = len(projected[0])
-        check_divides("sources", sources, "samples", len(x))
+        sources, (samples, positions, _) = len(projected[0]), x.shape
+        if sources or samples:
+            check_divides("sources", sources, "samples", samples)
         # Samples of one source are so many queries more: nothing of it is repeated.
-        query = x.reshape(sources, -1, self.width)
+        query = x.reshape(sources, samples // max(sources, 1) * positions, self.width)
         out: Tensor = self.cross_attention(query, projected=projected, pattern=pattern)
         return out.view_as(x)
 
@@ -209,7 +211,11 @@ class TransformerDecoder(nn.Module):
         positions: Positions | None = None,
     ) -> None:
         super().__init__()
-        check_positive("layers", layers)
+        width, heads, layers = (
+            check_positive("width", width),
+            check_positive("heads", heads),
+            check_positive("layers", layers),
+        )
         rotary, self.positions = turning(positions, width, heads)
         self.width = width
         self.layers = nn.ModuleList(

@@ -29,7 +29,7 @@ def dropout(x: Float[Tensor, "..."], share: float) -> Float[Tensor, "..."]:
 
     Source: Srivastava et al. 2014.
     """
-    check_fraction("share", share)
+    share = check_fraction("share", share)
     dropped = min(round(share * _STEPS), _STEPS - 1)
     if not dropped:
         return x
@@ -58,8 +58,7 @@ class Dropout(nn.Module):
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        check_fraction("share", share)
-        self.share = share
+        self.share = check_fraction("share", share)
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The same shape."""

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from heedful._checks import check_divides, check_features, check_fraction, check_positive
+from heedful._checks import as_integer, check_divides, check_features, check_fraction, check_positive, own_size
 from heedful._types import Float, Tensor
 from heedful.nn._values import held, hold
 from heedful.nn.cache import Cache
@@ -48,13 +48,13 @@ class SelfAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive("width", width)
-        check_fraction("dropout", dropout)
-        self.width, self.dropout = width, dropout
+        width = check_positive("width", width)
+        self.width, self.dropout = width, check_fraction("dropout", dropout)
         hold(self, score=score, normalize=normalize, select=select)
-        self.query_projection = nn.Linear(width, key_width or width, bias=bias)
-        self.key_projection = nn.Linear(width, key_width or width, bias=bias)
-        self.value_projection = nn.Linear(width, value_width or width, bias=bias)
+        key_width, value_width = own_size("key_width", key_width, width), own_size("value_width", value_width, width)
+        self.query_projection = nn.Linear(width, key_width, bias=bias)
+        self.key_projection = nn.Linear(width, key_width, bias=bias)
+        self.value_projection = nn.Linear(width, value_width, bias=bias)
 
     def forward(
         self,
@@ -126,13 +126,13 @@ class MultiHeadAttention(nn.Module):
         rotary: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        check_divides("heads", heads, "width", width)
-        check_fraction("dropout", dropout)
-        key_heads = heads if key_heads is None else key_heads
-        check_divides("key_heads", key_heads, "heads", heads)
+        width, dropout = as_integer("width", width), check_fraction("dropout", dropout)
+        heads = check_divides("heads", heads, "width", width)
+        key_heads = heads if key_heads is None else check_divides("key_heads", key_heads, "heads", heads)
         self.width, self.heads, self.key_heads, self.dropout = width, heads, key_heads, dropout
         hold(self, score=score, normalize=normalize, select=select)
-        self.key_width, self.value_width = key_width or width, value_width or width
+        self.key_width = own_size("key_width", key_width, width)
+        self.value_width = own_size("value_width", value_width, width)
         inner = width // heads * key_heads  # features of all key heads together
         self.sizes = [width, inner, inner]
         if self.key_width == self.value_width == width:
@@ -250,5 +250,5 @@ class MultiHeadAttention(nn.Module):
 
     @staticmethod
     def _split(x: Float[Tensor, "B N D"], heads: int) -> Float[Tensor, "B H N d"]:
-        batch, positions, _ = x.shape
-        return x.view(batch, positions, heads, -1).transpose(1, 2)
+        split: Tensor = x.unflatten(-1, (heads, x.shape[-1] // heads))
+        return split.transpose(1, 2)

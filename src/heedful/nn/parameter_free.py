@@ -39,8 +39,7 @@ class ParameterFreeAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_fraction("dropout", dropout)
-        self.dropout = dropout
+        self.dropout = check_fraction("dropout", dropout)
         hold(self, score=score, normalize=normalize, select=select)
 
     def forward(

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from heedful._checks import check_divides, check_features
+from heedful._checks import as_integer, check_divides, check_features
 from heedful._types import Float, Tensor
 from heedful.ops import Global, Pattern, attention
 
@@ -30,7 +30,8 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, width: int, heads: int = 1) -> None:
         super().__init__()
-        check_divides("heads", heads, "width", width)
+        width = as_integer("width", width)
+        heads = check_divides("heads", heads, "width", width)
         self.width, self.heads = width, heads
         self.query = nn.Parameter(torch.zeros(heads, 1, width // heads))
 

@@ -5,23 +5,40 @@ from typing import Literal
 import torch
 from torch import nn
 
-from heedful._checks import check_multiple, check_positive
-from heedful._types import Float, Tensor
+from heedful._checks import (
+    as_grid,
+    as_integer,
+    as_number,
+    as_sizes,
+    check_cap,
+    check_floating,
+    check_multiple,
+    check_positive,
+    check_real,
+)
+from heedful._types import Float, Int, Tensor
 from heedful.ops.biases import ALiBi, ALiBi2d, RelativeBias, RelativeBias2d, alibi_slopes
 from heedful.ops.rotary import RotaryScaling, rotary, rotary2d
 
 
 def sinusoidal(
-    positions: Float[Tensor, "*axes"], width: int, *, longest: float = 10_000.0
+    positions: Float[Tensor, "*axes"] | Int[Tensor, "*axes"], width: int, *, longest: float = 10_000.0
 ) -> Float[Tensor, "*axes width"]:
     """Sines and cosines of each position at `width / 2` wavelengths from 2 pi to `longest` x 2 pi.
 
     `p[2 i] = sin(position / longest^(2 i / width))` and `p[2 i + 1]` its cosine.
 
     Args:
-        positions: any real numbers, of any shape.
+        positions: any real numbers, of any shape. The angles are computed in float64, so that far positions keep their precision.
         width: even.
         longest: the longest wavelength over 2 pi.
+
+    Returns:
+        In the dtype of the positions; of integers, in PyTorch's default dtype.
+
+    Raises:
+        TypeError: `positions` are not real numbers.
+        ValueError: `width` is odd, or `longest` is not positive.
 
     Example:
         >>> sinusoidal(torch.arange(2.0), 4)
@@ -30,10 +47,12 @@ def sinusoidal(
 
     Source: Vaswani et al. 2017, section 3.5.
     """
-    check_multiple("width", width, of=2)
+    check_real("positions", positions)
+    width, longest = check_multiple("width", width, of=2), check_cap("longest", longest)
     frequency = longest ** (-torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / width)
     angle = positions.double()[..., None] * frequency
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(positions.dtype)
+    dtype = positions.dtype if positions.is_floating_point() else torch.get_default_dtype()
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(dtype)
 
 
 class SinusoidalPositions(nn.Module):
@@ -55,20 +74,19 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, width: int, *, longest: float = 10_000.0) -> None:
         super().__init__()
-        check_multiple("width", width, of=2)
-        self.width, self.longest = width, longest
+        self.width, self.longest = check_multiple("width", width, of=2), check_cap("longest", longest)
 
     def forward(self, x: Float[Tensor, "B *axes D"], *, start: int = 0) -> Float[Tensor, "B *axes D"]:
         """Adds the positions to a sequence `[batch, positions, width]` from `start` on, or a grid `[batch, rows, columns, width]`."""
-        _check_grid(x, self.width, start)
+        start = _start(x, self.width, start)
         axes = x.shape[1:-1]
         if len(axes) == 1:
-            index = torch.arange(start, start + axes[0], dtype=torch.float32, device=x.device)
+            index = torch.arange(start, start + axes[0], dtype=torch.float64, device=x.device)
             table = sinusoidal(index, self.width, longest=self.longest)
         else:
             check_multiple("width", self.width, of=4)
             row, column = (
-                sinusoidal(torch.arange(n, dtype=torch.float32, device=x.device), self.width // 2, longest=self.longest)
+                sinusoidal(torch.arange(n, dtype=torch.float64, device=x.device), self.width // 2, longest=self.longest)
                 for n in axes
             )
             table = torch.cat([row[:, None].expand(*axes, -1), column.expand(*axes, -1)], dim=-1)
@@ -91,16 +109,14 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, size: int | tuple[int, int], width: int) -> None:
         super().__init__()
-        axes = (size,) if isinstance(size, int) else tuple(size)
-        for n in (*axes, width):
-            check_positive("size` and `width", n)
+        axes, width = as_sizes("size", size), check_positive("width", width)
         self.width = width
         self.table = nn.Parameter(torch.empty(*axes, width))
         nn.init.trunc_normal_(self.table, std=0.02)
 
     def forward(self, x: Float[Tensor, "B *axes D"], *, start: int = 0) -> Float[Tensor, "B *axes D"]:
         """Adds the positions to a sequence `[batch, positions, width]` from `start` on, or a grid `[batch, rows, columns, width]`."""
-        _check_grid(x, self.width, start)
+        start = _start(x, self.width, start)
         axes, known = [n + start for n in x.shape[1:-1]], self.table.shape[:-1]
         if len(axes) != len(known) or any(n > most for n, most in zip(axes, known, strict=True)):
             raise ValueError(
@@ -143,15 +159,16 @@ class RotaryPositions(nn.Module):
         pairing: Literal["halves", "interleaved"] = "halves",
     ) -> None:
         super().__init__()
-        check_multiple("width", width, of=2 if grid is None else 4)
+        width = check_multiple("width", width, of=2 if grid is None else 4)
         if turned is not None:
-            check_multiple("turned", turned, of=2)
+            turned = check_multiple("turned", turned, of=2)
         if turned is not None and turned > width:
             raise ValueError(f"`turned` must be at most `width`, {width}: got {turned}.")
         if grid is not None and (scaling is not None or turned is not None):
             raise ValueError(f"`scaling` and `turned` must be None on a grid: got {scaling!r} and {turned}.")
-        self.width, self.grid, self.scaling, self.turned, self.pairing = width, grid, scaling, turned, pairing
-        self.base = (10_000.0 if grid is None else 100.0) if base is None else base
+        self.width, self.scaling, self.turned, self.pairing = width, scaling, turned, pairing
+        self.grid = None if grid is None else as_grid("grid", grid)
+        self.base = (10_000.0 if grid is None else 100.0) if base is None else as_number("base", base)
 
     def forward(
         self,
@@ -169,6 +186,7 @@ class RotaryPositions(nn.Module):
             key_positions: of the keys; by default those of the queries.
         """
         for name, x in (("query", query), ("key", key)):
+            check_floating(name, x)
             if x.dim() < 2 or x.shape[-1] != self.width:
                 raise ValueError(
                     f"`{name}` must be [..., positions, width] with width {self.width}: got {list(x.shape)}."
@@ -219,10 +237,9 @@ class LearnedRelativeBias(nn.Module):
         align: Literal["start", "end"] | None = None,
     ) -> None:
         super().__init__()
-        axes = (size,) if isinstance(size, int) else tuple(size)
-        for n in (heads, *axes):
-            check_positive("heads` and `size", n)
-        self.size, self.buckets, self.farthest, self.two_sided, self.align = size, buckets, farthest, two_sided, align
+        axes, heads = as_sizes("size", size), check_positive("heads", heads)
+        self.size = (axes[0], axes[1]) if len(axes) == 2 else axes[0]
+        self.buckets, self.farthest, self.two_sided, self.align = buckets, farthest, two_sided, align
         if len(axes) == 2:
             entries = tuple(2 * n - 1 for n in axes)
         elif buckets == "log":
@@ -263,7 +280,7 @@ class LearnedALiBi(nn.Module):
         self, heads: int, *, grid: tuple[int, int] | None = None, align: Literal["start", "end"] | None = None
     ) -> None:
         super().__init__()
-        self.grid, self.align = grid, align
+        self.grid, self.align = None if grid is None else as_grid("grid", grid), align
         self.slopes = nn.Parameter(torch.tensor(alibi_slopes(heads)))
         self()  # what does not fit is said now
 
@@ -272,10 +289,14 @@ class LearnedALiBi(nn.Module):
         return ALiBi(self.slopes, self.align) if self.grid is None else ALiBi2d(self.slopes, self.grid)
 
 
-def _check_grid(x: Tensor, width: int, start: int) -> None:
+def _start(x: Tensor, width: int, start: int) -> int:
+    """Where a sequence begins; raises where the input of a layer does not fit."""
     if x.dim() not in (3, 4) or x.shape[-1] != width:
         raise ValueError(
             f"`x` must be [batch, positions, width] or [batch, rows, columns, width] with width {width}: got {list(x.shape)}."
         )
+    check_floating("x", x)
+    start = as_integer("start", start)
     if start < 0 or (start and x.dim() == 4):
         raise ValueError(f"`start` must be 0 on a grid, and at least 0 in a sequence: got {start}.")
+    return start

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from heedful._checks import check_features, check_fraction, check_positive
+from heedful._checks import check_features, check_fraction, check_positive, own_size
 from heedful._types import Float, Tensor
 from heedful.nn._values import held, hold
 from heedful.nn.cache import Cache, KeyValueCache
@@ -59,11 +59,11 @@ class TransformerEncoderLayer(nn.Module):
         rotary: RotaryPositions | None = None,
     ) -> None:
         super().__init__()
-        check_fraction("dropout", dropout)
-        check_fraction("drop_path", drop_path)
+        dropout, drop_path = check_fraction("dropout", dropout), check_fraction("drop_path", drop_path)
         if norm not in ("pre", "post"):
             raise ValueError(f"`norm` must be 'pre' or 'post': got {norm!r}.")
-        hidden = 4 * width if hidden is None else hidden
+        width = check_positive("width", width)
+        hidden = own_size("hidden", hidden, 4 * width)
         self.width, self.drop_path, self.norm = width, drop_path, norm
         self.attention = MultiHeadAttention(width, heads, score=score, normalize=normalize, rotary=rotary)
         self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
@@ -138,8 +138,12 @@ class TransformerEncoder(nn.Module):
         positions: Positions | None = None,
     ) -> None:
         super().__init__()
-        check_positive("layers", layers)
-        check_fraction("drop_path", drop_path)
+        width, heads, layers = (
+            check_positive("width", width),
+            check_positive("heads", heads),
+            check_positive("layers", layers),
+        )
+        drop_path = check_fraction("drop_path", drop_path)
         rotary, self.positions = turning(positions, width, heads)
         self.width = width
         self.layers = nn.ModuleList(

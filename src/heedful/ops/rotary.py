@@ -11,7 +11,15 @@ from typing import Literal
 
 import torch
 
-from heedful._checks import check_broadcasts, check_multiple
+from heedful._checks import (
+    as_grid,
+    as_integer,
+    as_number,
+    check_broadcasts,
+    check_floating,
+    check_multiple,
+    check_real,
+)
 from heedful._types import Float, Tensor
 
 Pairing = Literal["halves", "interleaved"]
@@ -50,7 +58,7 @@ class LinearScaling(RotaryScaling):
     factor: float
 
     def __post_init__(self) -> None:
-        _check_factor(self.factor)
+        _check_numbers(self)
 
     def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
         return frequency / self.factor
@@ -70,7 +78,7 @@ class NTKScaling(RotaryScaling):
     factor: float
 
     def __post_init__(self) -> None:
-        _check_factor(self.factor)
+        _check_numbers(self)
 
     def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
         index = torch.arange(len(frequency), dtype=frequency.dtype, device=frequency.device)
@@ -113,7 +121,7 @@ class YarnScaling(RotaryScaling):
     slow: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_factor(self.factor)
+        _check_numbers(self)
         _check_between("slow", self.slow, "fast", self.fast, self.original)
 
     def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
@@ -159,7 +167,7 @@ class Llama3Scaling(RotaryScaling):
     original: int = 8192
 
     def __post_init__(self) -> None:
-        _check_factor(self.factor)
+        _check_numbers(self)
         _check_between("low", self.low, "high", self.high, self.original)
 
     def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
@@ -193,7 +201,7 @@ def rotary(
         `[..., N, D]`, in the dtype of `x`.
 
     Raises:
-        TypeError: `positions` are not real numbers.
+        TypeError: `x` is not floating point, or `positions` are not real numbers.
         ValueError: `width` is odd or more than D; `positions` do not fit; `base` or `pairing` is not one of those.
 
     Example:
@@ -205,8 +213,9 @@ def rotary(
 
     Source: Su et al. 2021, equation 34.
     """
-    width = x.shape[-1] if width is None else width
-    check_multiple("width", width, of=2)
+    check_floating("x", x)
+    width = check_multiple("width", x.shape[-1] if width is None else width, of=2)
+    base = as_number("base", base)
     if width > x.shape[-1]:
         raise ValueError(f"`width` must be at most the number of features of `x`, {x.shape[-1]}: got {width}.")
     if pairing not in ("halves", "interleaved"):
@@ -267,6 +276,7 @@ def rotary2d(
         `[..., N, D]`, in the dtype of `x`.
 
     Raises:
+        TypeError: `x` is not floating point.
         ValueError: D is not divisible by 4, or the grid has not N cells.
 
     Example:
@@ -275,8 +285,10 @@ def rotary2d(
 
     Source: Heo et al. 2024, section 3.2 (axial frequencies).
     """
+    check_floating("x", x)
     check_multiple("width` of `x", x.shape[-1], of=4)
-    if len(grid) != 2 or min(grid) < 1 or grid[0] * grid[1] != x.shape[-2]:
+    grid = as_grid("grid", grid)
+    if grid[0] * grid[1] != x.shape[-2]:
         raise ValueError(
             f"`grid` must be (rows, columns) with as many cells as `x` has positions, {x.shape[-2]}: got {grid}."
         )
@@ -303,6 +315,7 @@ def rotary_frequencies(
         >>> rotary_frequencies(4)
         tensor([1.0000, 0.0100], dtype=torch.float64)
     """
+    width, base = as_integer("width", width), as_number("base", base)
     if not base > 1:
         raise ValueError(f"`base` must be more than 1: got {base}.")
     return base ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
@@ -311,18 +324,20 @@ def rotary_frequencies(
 def _positions(positions: Tensor | None, x: Tensor) -> Tensor:
     if positions is None:
         return torch.arange(x.shape[-2], device=x.device)
-    if not isinstance(positions, Tensor) or positions.dtype == torch.bool or positions.is_complex():
-        kind = positions.dtype if isinstance(positions, Tensor) else type(positions).__name__
-        raise TypeError(f"`positions` must be a tensor of real numbers: got {kind}.")
+    check_real("positions", positions)
     if positions.device != x.device:
         raise ValueError(f"`positions` must be on the device of `x`, {x.device}: got {positions.device}.")
     check_broadcasts("`positions`", positions, tuple(x.shape[:-1]), "[..., N]")
     return positions
 
 
-def _check_factor(factor: float) -> None:
-    if not factor >= 1:
-        raise ValueError(f"`factor` must be at least 1: got {factor}.")
+def _check_numbers(scaling: RotaryScaling) -> None:
+    """Makes plain numbers of the fields of a scaling, of which `factor` is at least 1."""
+    for name, value in vars(scaling).items():
+        number = as_integer(name, value) if name == "original" else as_number(name, value)
+        if name == "factor" and not number >= 1:
+            raise ValueError(f"`factor` must be at least 1: got {number}.")
+        object.__setattr__(scaling, name, number)
 
 
 def _check_between(low_name: str, low: float, high_name: str, high: float, original: int) -> None:

@@ -11,9 +11,9 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from heedful._checks import check_number
+from heedful._checks import as_number
 from heedful._types import Float, Tensor
-from heedful.ops._readable import readable
+from heedful.ops._readable import at_hand, readable
 from heedful.ops._tree import Value
 
 
@@ -238,7 +238,8 @@ class Gaussian(Score):
         tensor([[ 0., -2.]])
 
     Distances are computed as inner products, relative to the first query: their rounding is that of the spread of the
-    points, not that of their distance from 0.
+    points, not that of their distance from 0. A bandwidth of less than 2e-10 of that spread (in float32; 1e-77 in float64)
+    counts as that much: all weight is on the nearest key.
 
     Source: Nadaraya 1964; Watson 1964; Tsai et al. 2019, equation 3 (the RBF kernel).
     """
@@ -248,9 +249,10 @@ class Gaussian(Score):
     def __post_init__(self) -> None:
         given = self.bandwidth
         if not isinstance(given, Tensor):
-            check_number("bandwidth", given, "a number or a tensor")
-            if not (given > 0 and math.isfinite(given)):
-                raise ValueError(f"`bandwidth` must be positive: got {given}.")
+            number = as_number("bandwidth", given, "a number or a tensor")
+            if not (number > 0 and math.isfinite(number)):
+                raise ValueError(f"`bandwidth` must be positive: got {number}.")
+            object.__setattr__(self, "bandwidth", number)
             return
         if given.dim() > 1:
             raise ValueError(f"`bandwidth` must be a number or [H]: got {list(given.shape)}.")
@@ -258,21 +260,26 @@ class Gaussian(Score):
             raise ValueError(f"`bandwidth` must be positive: got {given.min().item():g}.")
 
     def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
-        query, key = self.features(query, key)
-        return query @ key.mT
+        f, g = self.features(query, key)
+        return (f @ g.mT).to(query.dtype)
 
     def scale(self, width: int) -> float:
         return 1.0
 
     def features(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Features:
+        wide = torch.promote_types(query.dtype, torch.float32)
+        query, key = query.to(wide), key.to(wide)
         origin = query[..., :1, :].detach().sum(-2, keepdim=True).nan_to_num(0.0, 0.0, 0.0)  # a sum, as N may be 0
         if query.dim() > 3:
             origin = origin.mean(-3, keepdim=True)  # one for all heads: key heads are shared
         query, key = query - origin, key - origin
+        unit = _spread(query, key)  # so that squares neither vanish nor overflow
+        if not isinstance(unit, float) or unit != 1:
+            query, key = query / unit, key / unit
         half_query, half_key = (-0.5 * x.square().sum(-1, keepdim=True) for x in (query, key))
         query = torch.cat((query, torch.ones_like(half_query), half_query), dim=-1)
         key = torch.cat((key, half_key, torch.ones_like(half_key)), dim=-1)
-        return Features(query * self._precision(query), key)
+        return Features(query * self._precision(unit, query), key)
 
     def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
         _check_same_width(self, query, key)
@@ -281,11 +288,14 @@ class Gaussian(Score):
                 _check_heads("`bandwidth` of Gaussian", "[H]", self.bandwidth, query)
             _check_tensor("`bandwidth` of Gaussian", self.bandwidth, query)
 
-    def _precision(self, query: Tensor) -> Tensor | float:
-        """`1 / b^2`, broadcastable to `[..., H, N, D]`."""
-        if not isinstance(self.bandwidth, Tensor):
-            return self.bandwidth**-2
-        precision = self.bandwidth.to(query.dtype) ** -2
+    def _precision(self, unit: Tensor | float, query: Tensor) -> Tensor | float:
+        """`(unit / b)^2`, broadcastable to `[..., H, N, D]`, at most so large that scores and their gradients are finite."""
+        least, given = torch.finfo(query.dtype).max ** -0.25, self.bandwidth
+        if not isinstance(given, Tensor):
+            if not isinstance(unit, Tensor):
+                return max(given / unit, least) ** -2
+            return (given / unit.double()).clamp(min=least).pow(-2).to(query.dtype)
+        precision = (given.to(query.dtype) / unit).clamp(min=least).reciprocal().square()
         return precision[:, None, None] if precision.dim() else precision
 
 
@@ -297,6 +307,20 @@ def _unit(vectors: Tensor) -> Tensor:
     zero = largest == 0
     vectors = (vectors / largest.masked_fill(zero, 1)).masked_fill(zero, 0)
     return vectors / vectors.square().sum(-1, keepdim=True).masked_fill(zero, 1).sqrt()
+
+
+def _spread(query: Tensor, key: Tensor) -> Tensor | float:
+    """About the largest coordinate, a power of 2, so that a division by it changes no digit; 1 if it is neither large nor small."""
+    points = [p.detach() for p in (query, key) if p.numel()]
+    if at_hand(query, key):
+        largest = max([float(p.abs().amax()) for p in points], default=1.0)
+        if not 0 < largest < math.inf or 1e-4 < largest < 1e4:
+            return 1.0
+        return math.ldexp(1.0, math.frexp(largest)[1] - 1)
+    sizes = torch.stack([p.abs().amax() for p in points] or [query.new_ones(())]).amax()
+    limits = torch.finfo(query.dtype)
+    exponent = torch.where(sizes.isfinite() & (sizes > 0), sizes, 1).log2().floor()
+    return torch.exp2(exponent.clamp(math.log2(limits.tiny), math.floor(math.log2(limits.max)) - 1))
 
 
 def _check_same_width(score: Score, query: Tensor, key: Tensor) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from heedful._checks import Shape, check_broadcasts, check_positive
+from heedful._checks import Shape, as_grid, as_integer, check_broadcasts, check_positive
 from heedful._types import Float, Int, Tensor
 from heedful.ops.biases.base import Bias, check_device, check_numbers, wide
 
@@ -44,7 +44,7 @@ class ALiBi(Bias):
     align: Align = None
 
     def __post_init__(self) -> None:
-        _check_slopes(self.slopes)
+        object.__setattr__(self, "slopes", _as_slopes(self.slopes))
         _check_align(self.align)
 
     def at(
@@ -88,8 +88,8 @@ class ALiBi2d(Bias):
     grid: Grid
 
     def __post_init__(self) -> None:
-        _check_slopes(self.slopes)
-        _check_grid(self.grid)
+        object.__setattr__(self, "slopes", _as_slopes(self.slopes))
+        object.__setattr__(self, "grid", as_grid("grid", self.grid))
 
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
@@ -145,6 +145,7 @@ class RelativeBias(Bias):
     def __post_init__(self) -> None:
         check_numbers("table", self.table, "[..., H, buckets]")
         _check_align(self.align)
+        object.__setattr__(self, "farthest", as_integer("farthest", self.farthest))
         if self.buckets == "log":
             _check_buckets(self.table.shape[-1], self.farthest, self.two_sided)
         elif self.buckets != "clip":
@@ -206,7 +207,7 @@ class RelativeBias2d(Bias):
 
     def __post_init__(self) -> None:
         check_numbers("table", self.table, "[..., H, 2 R - 1, 2 C - 1]")
-        _check_grid(self.grid)
+        object.__setattr__(self, "grid", as_grid("grid", self.grid))
         wanted = [2 * n - 1 for n in self.grid]
         if list(self.table.shape[-2:]) != wanted:
             got = list(self.table.shape[-2:])
@@ -241,7 +242,7 @@ def alibi_slopes(heads: int) -> list[float]:
 
     Source: Press et al. 2022, section 3; other numbers of heads: the authors' code.
     """
-    check_positive("heads", heads)
+    heads = check_positive("heads", heads)
     power = 1 << (heads.bit_length() - 1)
     first = [2 ** (-8 * h / power) for h in range(1, power + 1)]
     return first + [2 ** (-8 * h / (2 * power)) for h in range(1, 2 * power + 1, 2)][: heads - power]
@@ -263,6 +264,7 @@ def log_buckets(
         two_sided: if not, all keys after the query are in bucket 0.
 
     Raises:
+        TypeError: `distance` holds no integers.
         ValueError: `count` is too small or odd, or `farthest` is not beyond the short distances.
 
     Example:
@@ -271,7 +273,11 @@ def log_buckets(
 
     Source: Raffel et al. 2020, section 2.1.
     """
+    count, farthest = as_integer("count", count), as_integer("farthest", farthest)
     _check_buckets(count, farthest, two_sided)
+    if distance.is_floating_point() or distance.dtype == torch.bool:
+        raise TypeError(f"`distance` must be integers: got {distance.dtype}.")
+    distance = distance.long()  # narrow ones have no place for their opposite, nor for large buckets
     side = count // 2 if two_sided else count
     short = side // 2
     far = distance.abs() if two_sided else (-distance).clamp(min=0)
@@ -303,11 +309,14 @@ def _offset(align: Align, shape: Shape) -> int:
     return shape[-1] - shape[-2] if align == "end" else 0
 
 
-def _check_slopes(slopes: Tensor | int) -> None:
-    if not isinstance(slopes, int):
+def _as_slopes(slopes: Tensor | int) -> Tensor | int:
+    if isinstance(slopes, Tensor):
         check_numbers("slopes", slopes, "[..., H]")
-    elif slopes < 1:
-        raise ValueError(f"`slopes` must be a tensor, or a positive number of heads: got {slopes}.")
+        return slopes
+    heads = as_integer("slopes", slopes, rule="a tensor, or a positive number of heads")
+    if heads < 1:
+        raise ValueError(f"`slopes` must be a tensor, or a positive number of heads: got {heads}.")
+    return heads
 
 
 def _check_heads(name: str, per_head: Tensor | int, query: Tensor, shape: Shape) -> None:
@@ -328,11 +337,6 @@ def _check_aligned(name: str, align: Align, shape: Shape) -> None:
         raise ValueError(
             f"`{name}` needs as many queries as keys unless `align` is 'start' or 'end': got {shape[-2]} and {shape[-1]}."
         )
-
-
-def _check_grid(grid: Grid) -> None:
-    if not isinstance(grid, tuple) or len(grid) != 2 or not all(isinstance(n, int) and n >= 1 for n in grid):
-        raise ValueError(f"`grid` must be two positive integers, (rows, columns): got {grid!r}.")
 
 
 def _check_cells(grid: Grid, shape: Shape) -> None:

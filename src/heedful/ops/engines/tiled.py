@@ -26,6 +26,9 @@ from heedful.ops.scores import Additive
 from heedful.ops.selection import Sampled, Soft
 
 CACHED = 2**20  # scores that are held at a time: 4 MB, so that they stay in the processor's cache
+_GLANCE = 2**14  # additive scores whose sizes are looked at together: what is written is still at hand
+_FAR = 20  # e^80 is a number in float32
+_NEAR = 1 / 2  # sums of more keep enough of the digits of 1 - 2 r
 CACHED_TERMS = 2**19  # terms of additive scores, one for each pair and feature, that are held at a time
 
 
@@ -374,7 +377,9 @@ def _scores(mechanism: Mechanism, q: Tensor, k: Tensor) -> Any:
 class _Additive:
     """Additive scores without a transcendental function a pair: `tanh(q + k) = 1 - 2 r` with `r = 1 / (1 + e^2q e^2k)`.
 
-    The exponentials are made once for each query and each key. Where they could overflow, r is a sigmoid of the sum.
+    The exponentials are made once for each query and each key. Where they could overflow, r is a sigmoid of the sum. Where all sums
+    are small, so that 1 - 2 r would keep few of their digits, `tanh = u / (u + 2)` with `u = e^2q e^2k - 1` from `e^2q - 1` and
+    `e^2k - 1`. A score that is not larger than the rounding of either is computed by its definition: one that is 0 is exactly 0.
     """
 
     def __init__(self, q: Tensor, k: Tensor, score: Additive, factor: float) -> None:
@@ -382,13 +387,21 @@ class _Additive:
         weight = score.weight.detach().to(q.dtype)
         self.weight = weight.expand(len(q), -1) if weight.dim() == 1 else weight.repeat(len(q) // len(weight), 1)
         self.r, self.one, self.kept = q.new_empty(0), q.new_ones(()), False
-        self.a, self.b, self.safe = q, k, False
+        self.a, self.b, self.safe, self.small, reach = q, k, False, False, _FAR
         if q.numel() and k.numel() and not q.is_meta:
             centre = (k.amax((0, 1)) + k.amin((0, 1))) / 2
             a, b = q + centre, k - centre
-            self.safe = max(a.abs().amax().item(), b.abs().amax().item()) < 20  # e^80 is a number in float32
+            largest = float(a.abs().amax()), float(b.abs().amax())
+            self.safe = max(largest) < _FAR
             if self.safe:
-                self.a, self.b = a.mul_(2).exp_(), b.mul_(2).exp_()
+                reach = largest[0] + largest[1]
+                self.small = reach < _NEAR
+                a, b = a.mul_(2), b.mul_(2)
+                if self.small:
+                    self.a1, self.b1 = a.expm1(), b.expm1()
+                self.a, self.b = a.exp_(), b.exp_()
+        rounding = (reach + 4 * min(reach, 1)) * torch.finfo(q.dtype).eps
+        self.least = self.weight.abs().sum(-1, keepdim=True) * (rounding * abs(factor))
 
     def begin_gradient(self) -> None:
         self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
@@ -403,26 +416,49 @@ class _Additive:
             self.r = self.q.new_empty(room)
         for at, (x, y) in enumerate(_pairs(heads, keys)):
             rows, columns = take(self.a[x], "row", tile), take(self.b[y], "column", tile)
+            if self.small:
+                rows1, columns1 = take(self.a1[x], "row", tile), take(self.b1[y], "column", tile)
             weight, scores = self.weight[x], out[at]
             for start in range(0, n, step):
                 some = rows[start : start + step]
                 r = self._of(at if self.kept else 0, len(some), m)
-                if self.safe:
+                if self.small:
+                    torch.addcmul(columns1, rows1[start : start + step, None], columns, out=r)
+                    r.div_(r + 2)
+                elif self.safe:
                     torch.addcmul(self.one, some[:, None], columns, out=r).reciprocal_()
                 else:
                     torch.add(some[:, None], columns, out=r).mul_(-2).sigmoid_()
                 scores[start : start + step] = (r.view(-1, width) @ weight).view(-1, m)
-        total = self.weight[heads].sum(-1)[:, None, None]
-        out.mul_(-2).add_(total).mul_(self.factor)
+        if not self.small:
+            out.mul_(-2).add_(self.weight[heads].sum(-1)[:, None, None])
+        out.mul_(self.factor)
+        if out.numel() and not out.is_meta:
+            self._define_small(out, heads, keys, tile)
+
+    def _define_small(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
+        """Scores that rounding may have made are written again, as their definition gives them."""
+        step = max(_GLANCE // out.shape[-1], 1)
+        least = torch.cat([some.abs().amin(-1) for some in out.flatten(0, 1).split(step)]).view(out.shape[:-1])
+        for at, row in (least < self.least[heads]).nonzero().tolist():
+            x = heads.start + at
+            y = keys.start + (at if keys.stop - keys.start > 1 else 0)
+            columns = (out[at, row].abs() < self.least[x]).nonzero()[:, 0]
+            sums = take(self.q[x], "row", tile)[row] + take(self.k[y], "column", tile)[columns]
+            out[at, row, columns] = sums.tanh_() @ (self.weight[x] * self.factor)
 
     def backward(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
         n, m = ds.shape[1:]
         for at, (x, y) in enumerate(_pairs(heads, keys)):
             r, d = self._of(at, n, m), ds[at]
             seen = torch.bmm(d[:, None], r).sum((0, 1))
-            self.dw[x] += (d.sum() - 2 * seen) * self.factor
-            r.addcmul_(r, r, value=-1).mul_(d[..., None])
-            slope = self.weight[x] * (4 * self.factor)
+            self.dw[x] += (seen if self.small else d.sum() - 2 * seen) * self.factor
+            if self.small:
+                r.mul_(r).neg_().add_(1)
+            else:
+                r.addcmul_(r, r, value=-1)
+            r.mul_(d[..., None])
+            slope = self.weight[x] * (self.factor if self.small else 4 * self.factor)
             put(self.dq[x], r.sum(1) * slope, "row", tile)
             put(self.dk[y], r.sum(0) * slope, "column", tile)
 

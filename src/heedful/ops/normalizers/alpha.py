@@ -1,12 +1,13 @@
 """The family from softmax (alpha = 1) through sparsemax (alpha = 2), with an alpha that may learn."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from heedful._checks import check_number
+from heedful._checks import as_number
 from heedful._types import Float, Tensor
 from heedful.ops._readable import at_hand, readable
 from heedful.ops.normalizers.base import Normalizer, number
@@ -38,7 +39,7 @@ def entmax(alpha: float | Float[Tensor, "..."]) -> Normalizer:
     Source: Peters et al. 2019, equation 10; Correia et al. 2019 (an alpha that learns).
     """
     if not isinstance(alpha, Tensor):
-        check_number("alpha", alpha, "a number or a tensor")
+        alpha = as_number("alpha", alpha, "a number or a tensor")
     special: dict[float, Normalizer] = {1.0: softmax, 1.5: entmax15, 2.0: sparsemax}
     if not isinstance(alpha, Tensor) and alpha in special:
         return special[alpha]
@@ -49,7 +50,8 @@ def entmax(alpha: float | Float[Tensor, "..."]) -> Normalizer:
 class Entmax(Normalizer):
     """What `entmax` gives where alpha is not a number with a name.
 
-    Written with `lambda`, which is the log-sum-exp at alpha = 1, it is smooth in alpha there.
+    Written with `lambda`, which is the log-sum-exp at alpha = 1, it is smooth in alpha there. An alpha that an optimiser pushed below
+    1 counts as 1, with the gradient that it has there, so that it may come back; on a CPU a warning says so.
 
     Args:
         alpha: a number, or a tensor that may learn; it broadcasts to `[..., H, N, 1]`.
@@ -72,8 +74,8 @@ class Entmax(Normalizer):
                 return
             least = self.alpha.min().item()
         else:
-            check_number("alpha", self.alpha, "a number or a tensor")
-            least = self.alpha
+            least = as_number("alpha", self.alpha, "a number or a tensor")
+            object.__setattr__(self, "alpha", least)
             if 1 <= least < math.inf:
                 return
         raise ValueError(f"`alpha` must be at least 1{'' if least < 1 else ' and finite'}: got {least:g}.")
@@ -113,8 +115,16 @@ class Entmax(Normalizer):
         return grad.sub_(mean).mul_(slopes)
 
     def _excess(self, scores: Tensor) -> Tensor:
-        """`alpha - 1`; computed before it is rounded to the dtype of the scores."""
-        return number(self.alpha - 1, scores)
+        """`alpha - 1`, at least 0; computed before it is rounded to the dtype of the scores."""
+        excess = self.alpha - 1
+        if isinstance(excess, Tensor):
+            if at_hand(excess) and bool((excess < 0).any()):
+                warnings.warn(
+                    "`alpha` of entmax must be at least 1: got less, as an optimiser may make it; it counts as 1.",
+                    stacklevel=2,
+                )
+            excess = excess - excess.detach().clamp(max=0)  # not by `clamp`, whose gradient would be 0
+        return number(excess, scores)
 
 
 def _powers(distances: Tensor, excess: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:

@@ -89,7 +89,7 @@ class Sigmoid(Normalizer):
 
     def __post_init__(self) -> None:
         if not isinstance(self.offset, Tensor) and self.offset is not None:
-            check_finite("offset", self.offset, "a number or a tensor")
+            object.__setattr__(self, "offset", check_finite("offset", self.offset, "a number or a tensor"))
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
         offset = -visible_keys(hidden).to(scores.dtype).log() if self.offset is None else self._offset(scores)

@@ -318,21 +318,6 @@ def of_sample(tensor: Tensor, index: int) -> Tensor:
     return tensor[index if tensor.shape[0] > 1 else 0]
 
 
-def check_integers(name: str, value: object) -> None:
-    """Checks that a tensor holds integers, and that what is no tensor is one."""
-    if isinstance(value, Tensor):
-        if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
-            raise TypeError(f"`{name}` must be integers: got {value.dtype}.")
-    elif not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be integers: got {type(value).__name__}.")
-
-
-def check_at_least(name: str, value: object, least: int) -> None:
-    """Checks a number: an integer, non-negative or positive."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"`{name}` must be a {'positive' if least else 'non-negative'} integer: got {value!r}.")
-
-
 def _both(a: Pattern, b: Pattern) -> Pattern:
     if _is_everything(a):
         return b

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from heedful._checks import Shape
+from heedful._checks import Shape, as_grid, as_odd_sizes
 from heedful._types import Bool, Int, Tensor
-from heedful.ops.patterns.base import Pattern, check_at_least
+from heedful.ops.patterns.base import Pattern
 from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Lines, Order, Patches, as_run
 
 
@@ -76,10 +76,8 @@ class Neighborhood2d(_OnGrid):
     grid: tuple[int, int]
 
     def __post_init__(self) -> None:
-        sizes = self.size if isinstance(self.size, tuple) else (self.size, self.size)
-        if len(sizes) != 2 or not all(isinstance(n, int) and n > 0 and n % 2 for n in sizes):
-            raise ValueError(f"`size` must be an odd positive integer or two of them: got {self.size!r}.")
-        _check_grid(self.grid)
+        object.__setattr__(self, "size", as_odd_sizes("size", self.size))
+        object.__setattr__(self, "grid", as_grid("grid", self.grid))
 
     def reach(self) -> tuple[int, int]:
         """How far a place sees, down and to the side."""
@@ -142,7 +140,7 @@ class Axial(_OnGrid):
     grid: tuple[int, int]
 
     def __post_init__(self) -> None:
-        _check_grid(self.grid)
+        object.__setattr__(self, "grid", as_grid("grid", self.grid))
 
     def allowed(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
@@ -202,10 +200,3 @@ class _SameColumn(_OnGrid):
 
     def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.arange(self.grid[0]), x
-
-
-def _check_grid(grid: object) -> None:
-    if not isinstance(grid, tuple) or len(grid) != 2:
-        raise ValueError(f"`grid` must be two positive integers, (rows, columns): got {grid!r}.")
-    check_at_least("grid[0]", grid[0], 1)
-    check_at_least("grid[1]", grid[1], 1)

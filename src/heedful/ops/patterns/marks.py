@@ -6,12 +6,11 @@ from typing import Any, Literal
 
 import torch
 
-from heedful._checks import Shape, check_broadcasts
+from heedful._checks import Shape, as_integers, as_tensor, check_broadcasts
 from heedful._types import Bool, Int, Tensor
 from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
     Pattern,
-    check_integers,
     check_lines_up,
     lined_up,
     of_sample,
@@ -24,8 +23,8 @@ class Documents(Pattern):
     """Positions see the positions of their own document, `id_i = id_j >= 0`.
 
     Args:
-        ids: of the document of each query, integers `[..., N]` whose other axes line up with the first axes of the
-            matrix. A negative one is padding: it sees nothing and nothing sees it.
+        ids: of the document of each query, integers `[..., N]`, a tensor, an array or lists, whose other axes line up with
+            the first axes of the matrix. A negative one is padding: it sees nothing and nothing sees it.
         key_ids: of each key, `[..., M]`; None: the keys are the queries.
 
     Raises:
@@ -47,9 +46,9 @@ class Documents(Pattern):
     key_ids: Int[Tensor, "..."] | None = None
 
     def __post_init__(self) -> None:
-        _check_ids("ids", self.ids)
+        object.__setattr__(self, "ids", _as_ids("ids", self.ids))
         if self.key_ids is not None:
-            _check_ids("key_ids", self.key_ids)
+            object.__setattr__(self, "key_ids", _as_ids("key_ids", self.key_ids))
 
     @classmethod
     def from_offsets(cls, cu_seqlens: Int[Tensor, "..."]) -> "Documents":
@@ -66,7 +65,7 @@ class Documents(Pattern):
             >>> Documents.from_offsets(torch.tensor([0, 3, 5])).ids
             tensor([0, 0, 0, 1, 1])
         """
-        _check_ids("cu_seqlens", cu_seqlens)
+        cu_seqlens = _as_ids("cu_seqlens", cu_seqlens)
         if cu_seqlens.dim() != 1 or len(cu_seqlens) == 0:
             raise ValueError(f"`cu_seqlens` must have one axis and at least one number: got {list(cu_seqlens.shape)}.")
         if cu_seqlens[0] != 0 or (cu_seqlens.diff() < 0).any():
@@ -173,14 +172,11 @@ class Tokens(_OfTokens):
     align: Literal["keys"] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.index, Tensor):
-            check_integers("index", self.index)
-            if self.index.dim() != 1:
-                raise ValueError(f"`index` must have one axis: got {list(self.index.shape)}.")
-        else:
-            for place in self.index:
-                check_integers("index", place)
-            object.__setattr__(self, "index", torch.tensor(list(self.index), dtype=torch.long))
+        index = as_integers("index", self.index)
+        if not isinstance(index, Tensor) or index.dim() != 1:
+            got = list(index.shape) if isinstance(index, Tensor) else repr(index)
+            raise ValueError(f"`index` must have one axis: got {got}.")
+        object.__setattr__(self, "index", index)
         if self.align not in (None, "keys"):
             raise ValueError(f"`align` must be None or 'keys': got {self.align!r}.")
 
@@ -276,7 +272,7 @@ class Mask(Pattern):
     """Any pattern, as a tensor: True = may attend.
 
     Args:
-        mask: bool, broadcastable to the matrix, `[..., H, N, M]`.
+        mask: bool, a tensor or an array, broadcastable to the matrix, `[..., H, N, M]`.
 
     Differs from `torch.nn.MultiheadAttention`, where True = hidden.
     """
@@ -284,6 +280,7 @@ class Mask(Pattern):
     mask: Bool[Tensor, "..."]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", as_tensor(self.mask))
         if not torch.is_tensor(self.mask) or self.mask.dtype != torch.bool:
             kind = self.mask.dtype if torch.is_tensor(self.mask) else type(self.mask).__name__
             raise TypeError(
@@ -323,11 +320,12 @@ class Mask(Pattern):
         return self.mask.reshape((1,) * (2 - self.mask.dim()) + self.mask.shape)
 
 
-def _check_ids(name: str, ids: object) -> None:
-    if not isinstance(ids, Tensor) or ids.dim() == 0:
-        got = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
-        raise TypeError(f"`{name}` must be a tensor of integers with at least one axis: got {got}.")
-    check_integers(name, ids)
+def _as_ids(name: str, ids: object) -> Tensor:
+    numbers = as_integers(name, ids)
+    if not isinstance(numbers, Tensor) or numbers.dim() == 0:
+        got = list(numbers.shape) if isinstance(numbers, Tensor) else repr(numbers)
+        raise TypeError(f"`{name}` must be integers with at least one axis: got {got}.")
+    return numbers
 
 
 def _occurrences(ids: Tensor, key_ids: Tensor) -> tuple[Tensor, Tensor]:

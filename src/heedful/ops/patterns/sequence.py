@@ -5,13 +5,11 @@ from typing import Literal
 
 import torch
 
-from heedful._checks import Shape
+from heedful._checks import Shape, as_integer, as_integers
 from heedful._types import Bool, Int, Tensor
 from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
     Pattern,
-    check_at_least,
-    check_integers,
     check_lines_up,
     lined_up,
     of_sample,
@@ -130,6 +128,7 @@ class Local(_Aligned):
             `p = i + M - N` ("end"). None: queries and keys must be equally many.
 
     Raises:
+        TypeError: `before` or `after` is no integer.
         ValueError: `before` or `after` is negative, or the sizes of the matrix differ and `align` is None.
 
     Example:
@@ -149,9 +148,9 @@ class Local(_Aligned):
     align: Literal["start", "end"] | None = None
 
     def __post_init__(self) -> None:
-        check_at_least("before", self.before, 0)
+        object.__setattr__(self, "before", as_integer("before", self.before, 0))
         if self.after is not None:
-            check_at_least("after", self.after, 0)
+            object.__setattr__(self, "after", as_integer("after", self.after, 0))
         _check_align(self.align)
 
     def reach(self) -> tuple[int, int]:
@@ -194,6 +193,7 @@ class Dilated(_Aligned):
         align: where query 0 stands where there are not as many queries as keys, as in `Causal` and `Local`.
 
     Raises:
+        TypeError: `before`, `after` or `dilation` is no integer.
         ValueError: `before` or `after` is negative, `dilation` is not positive, or the sizes of the matrix differ and
             `align` is None.
 
@@ -213,10 +213,10 @@ class Dilated(_Aligned):
     align: Literal["start", "end"] | None = None
 
     def __post_init__(self) -> None:
-        check_at_least("before", self.before, 0)
+        object.__setattr__(self, "before", as_integer("before", self.before, 0))
         if self.after is not None:
-            check_at_least("after", self.after, 0)
-        check_at_least("dilation", self.dilation, 1)
+            object.__setattr__(self, "after", as_integer("after", self.after, 0))
+        object.__setattr__(self, "dilation", as_integer("dilation", self.dilation, 1))
         _check_align(self.align)
 
     def reach(self) -> tuple[int, int]:
@@ -263,11 +263,12 @@ class Prefix(_Aligned):
     """Everything sees the first n keys; beyond them query i sees the keys up to its own position, `j < n or j <= i`.
 
     Args:
-        n: how many, one number or a tensor of integers `[B]` whose axes line up with the first axes of the matrix.
+        n: how many, one number or integers `[B]`, a tensor, an array or a list, whose axes line up with the first axes
+            of the matrix.
         align: where query 0 stands where there are not as many queries as keys, as in `Causal`.
 
     Raises:
-        TypeError: `n` holds no integers.
+        TypeError: `n` is no integer, or holds none.
         ValueError: a number is not from 0 to M, or the sizes of the matrix differ and `align` is None.
 
     Example:
@@ -286,7 +287,7 @@ class Prefix(_Aligned):
     align: Literal["start", "end"] | None = None
 
     def __post_init__(self) -> None:
-        check_integers("n", self.n)
+        object.__setattr__(self, "n", as_integers("n", self.n))
         _check_align(self.align)
 
     def allowed(
@@ -325,7 +326,8 @@ class Lengths(Pattern):
     """The first n keys are visible, the rest is padding.
 
     Args:
-        lengths: how many, one number or a tensor of integers `[B]` whose axes line up with the first axes of the matrix.
+        lengths: how many, one number or integers `[B]`, a tensor, an array or a list, whose axes line up with the first
+            axes of the matrix.
 
     Example:
         >>> index = torch.arange(4)[None]
@@ -338,7 +340,7 @@ class Lengths(Pattern):
     lengths: Int[Tensor, "..."] | int
 
     def __post_init__(self) -> None:
-        check_integers("lengths", self.lengths)
+        object.__setattr__(self, "lengths", as_integers("lengths", self.lengths))
 
     def allowed(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
