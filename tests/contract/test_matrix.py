@@ -8,6 +8,7 @@ import torch
 
 import heedful
 from heedful import ops
+from heedful.ops import windows
 from heedful.ops.engines import fused
 from heedful.ops.normalizers import Softmax, Softmax1
 from tests.contract.mechanisms import CASES
@@ -241,7 +242,7 @@ def test_the_log_sum_exp(case):
             A.lse()
         assert A.mechanism.normalize.signed or A.summary().lse is None
         return
-    scores, every = A._scores(torch.arange(A.shape[-2]), torch.arange(A.shape[-1])), None
+    scores, every = windows._scores(A, torch.arange(A.shape[-2]), torch.arange(A.shape[-1])), None
     every = scores.exp().sum(-1)
     if A.mechanism.sinks is not None:
         every = every + torch.where(every > 0, A.mechanism.sinks[..., None].exp(), 0)
@@ -366,7 +367,7 @@ def test_a_bad_key_poisons_only_the_rows_that_see_it():
         (lambda A: A.spread(torch.zeros(5)), r"`keys` must be \[11\] or \[11, d\] numbers: got \[5\]"),
         (
             lambda A: A.mass(torch.zeros(5, dtype=torch.long)),
-            r"`groups` must be \[..., 11\], one for each key: got \[5\]",
+            r"`groups` must be \[M\], \[batch, M\] or \[batch, heads, M\] of a matrix of shape \[2, 5, 11\]: got \[5\]",
         ),
         (lambda A: A.mass(torch.zeros(11)), "`groups` must be integers or booleans: got torch.float32"),
         (lambda A: A.mass(torch.arange(11), 4), "`groups` must be less than `count`, 4: got 10"),
