@@ -16,14 +16,14 @@ from heedful._types import Float, Int, Tensor
 from heedful.ops import summaries
 from heedful.ops._readable import transformed
 from heedful.ops._tree import tensors
-from heedful.ops.attention import _GLOBAL, _SCALED_DOT, attend, check, isolate, mechanism_of
+from heedful.ops.attention import _GLOBAL, _SCALED_DOT, check, isolate, mechanism_of
 from heedful.ops.biases import Bias
 from heedful.ops.engines.reduce import WeightSource, reduced
-from heedful.ops.engines.reference import all_heads, at_least_float32
+from heedful.ops.engines.reference import at_least_float32
 from heedful.ops.normalizers import Normalizer, softmax
 from heedful.ops.patterns import Pattern
 from heedful.ops.plan import Plan, choose
-from heedful.ops.products import Transposed, product
+from heedful.ops.products import Transposed, by_engine, product
 from heedful.ops.scores import Score
 from heedful.ops.selection import Soft
 from heedful.ops.statistics import Statistic
@@ -99,11 +99,7 @@ class AttentionMatrix:
 
     def __matmul__(self, other: Float[Tensor, "... M E"]) -> Float[Tensor, "... N E"]:
         """`A @ X`: attention with X `[..., M, E]` as values; its leading axes broadcast to those of A."""
-        if self._fused:
-            return product(self, other)[0]
-        query, key, other = (at_least_float32(t) for t in (self.query, self.key, other))
-        other = other.to(query.dtype).expand(*self.shape[:-2], *other.shape[-2:])
-        return attend(query, all_heads(key, query), other, self.mechanism)
+        return product(self, other)[0] if self._fused else by_engine(self, other)
 
     @property
     def T(self) -> Transposed:  # noqa: N802
@@ -153,7 +149,7 @@ class AttentionMatrix:
         """How much attention each key gets, summed over the queries `[..., H, M]`: `A.T @ 1`."""
         return summaries.received(self)
 
-    def mass(self, groups: Tensor, count: int | None = None) -> Float[Tensor, "... N"]:
+    def mass(self, groups: Any, count: int | None = None) -> Float[Tensor, "... N"]:
         """How much of its attention each query gives to groups of keys.
 
         Args:
@@ -204,7 +200,7 @@ class AttentionMatrix:
         """
         return summaries.spread(self, keys)
 
-    def at(self, targets: Tensor) -> Float[Tensor, "..."]:
+    def at(self, targets: Any) -> Float[Tensor, "..."]:
         """The weights of chosen keys: `[..., H, N]` for one target a row, `[..., H, N, K]` for K of them.
 
         Args:

@@ -1,5 +1,6 @@
 """Products with the attention matrix that is never stored, and with its transpose: each is attention again."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -9,12 +10,13 @@ import torch
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
 from heedful.ops._readable import transformed
-from heedful.ops.attention import check, isolate
+from heedful.ops.attention import attention, check, isolate
 from heedful.ops.biases import Bias
 from heedful.ops.engines import fused
 from heedful.ops.engines.reduce import WeightSource
 from heedful.ops.engines.reference import all_heads, at_least_float32
 from heedful.ops.mechanism import Mechanism
+from heedful.ops.plan import Engine
 from heedful.ops.scores import Dot
 from heedful.ops.statistics import Statistic
 
@@ -90,15 +92,18 @@ class Transposed:
         return (product * mass[..., None].exp()).flip(-2)
 
     def _by_gradient(self, other: Tensor) -> Tensor:
-        """`A X` is linear in X: the gradient that it gives X is `A.T` times the gradient that it is given."""
-        A = self.matrix
-        dtype = at_least_float32(A.query).dtype
+        """`A X` is linear in X: the gradient that it gives X is `A.T` times the gradient that it is given.
+
+        Of large scores by the tiled engine, since a kernel, too, makes weights as `exp(score - lse)` for the gradient.
+        """
+        A, dtype = self.matrix, at_least_float32(self.matrix.query).dtype
+        product_with = functools.partial(by_engine, A, engine="tiled" if A._fused else None)
         values = torch.zeros(*A.shape[:-2], A.shape[-1], other.shape[-1], dtype=dtype, device=other.device)
         if transformed():
-            out, pull, *_ = torch.func.vjp(lambda x: A @ x, values)
+            out, pull, *_ = torch.func.vjp(product_with, values)
             return pull(other.to(dtype).expand(out.shape))[0]  # type: ignore[no-any-return]
         with torch.enable_grad():
-            out = A @ values.requires_grad_()
+            out = product_with(values.requires_grad_())
         (product,) = torch.autograd.grad(
             out, values, other.to(dtype).expand(out.shape), create_graph=A._differentiable() or other.requires_grad
         )
@@ -123,6 +128,16 @@ class _Backwards(Bias):
         pass
 
 
+def by_engine(A: Matrix, values: Float[Tensor, "... M E"], engine: Engine | None = None) -> Float[Tensor, "... N E"]:
+    """`A @ values` by an engine of `attention`; None: the best one."""
+    query, key, values = (at_least_float32(t) for t in (A.query, A.key, values))
+    values, m = values.to(query.dtype).expand(*A.shape[:-2], *values.shape[-2:]), A.mechanism
+    return attention(
+        query, all_heads(key, query), values, score=m.score, normalize=m.normalize, pattern=m.pattern, bias=m.bias,
+        scale=m.scale, softcap=m.softcap, sinks=m.sinks, engine=engine,
+    )  # fmt: skip
+
+
 def product(A: Matrix, values: Float[Tensor, "... M E"]) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"]]:
     """`A @ values` and lse by PyTorch's fused kernel, in at least float32; lse is kept for later questions."""
     query, key, values = (at_least_float32(t) for t in (A.query, A.key, values))
@@ -138,6 +153,8 @@ def product(A: Matrix, values: Float[Tensor, "... M E"]) -> tuple[Float[Tensor, 
     found, lse = product_and_lse(query, key, values, A.mechanism)
     if not A._differentiable():
         A._known_lse = lse
+    elif rounded(lse):
+        found = by_engine(A, values, "tiled")
     return found, lse
 
 
@@ -160,8 +177,9 @@ def product_and_lse(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechan
 def rounded(lse: Float[Tensor, "... N"]) -> bool:
     """Whether scores are so large that weights must not be made as `exp(score - lse)`, nor an entropy of the difference.
 
-    Two ways to sum up a score then differ by more than what a weight is known to; a row's own largest score has to be
-    subtracted from scores that were computed with it.
+    Two ways to sum up a score then differ by more than what a weight is known to, and of scores of -1e30 lse does not even
+    tell how many there are: a row's own largest score has to be subtracted from scores that were computed with it. PyTorch's
+    kernel does so, but not for the gradient.
     """
     if lse.is_meta or not lse.numel():
         return False

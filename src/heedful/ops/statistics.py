@@ -129,7 +129,10 @@ class WeightTile:
         top = self.before_sink.amax(-1, keepdim=True)  # at least 1 / M, unless the row is empty
         if self.scores is not None:
             scores = self.scores.masked_fill(top == 0, 0)
-            return scores.logsumexp(-1, keepdim=True).masked_fill(top == 0, -math.inf)
+            most = scores.detach().amax(
+                -1, keepdim=True
+            )  # with `logsumexp`, slopes of scores of -1e30 would not add up to 1
+            return (most + (scores - most).exp().sum(-1, keepdim=True).log()).masked_fill(top == 0, -math.inf)
         if self.largest is None:
             raise ValueError("`lse` must be asked for by `Statistic(..., lse=True)`, of a matrix of softmax.")
         return (self.largest[..., None] - _positive(top).log()).masked_fill(top == 0, -math.inf)
@@ -138,7 +141,9 @@ class WeightTile:
         """The logarithms of the weights, of softmax also of those that are 0 in their dtype; -inf where hidden."""
         if self.scores is None:
             return _log(self.weights).masked_fill(self.weights == 0, -math.inf)
-        return self.scores - self.lse.masked_fill(self.lse == -math.inf, 0)
+        hidden = self.scores == -math.inf
+        found = self.scores.masked_fill(hidden.all(-1, keepdim=True), 0).log_softmax(-1).masked_fill(hidden, -math.inf)
+        return found if self.log_mass is None else found + self.log_mass.masked_fill(hidden.all(-1, keepdim=True), 0)
 
     def by_cells(self, cells: Int[Tensor, " N"]) -> tuple[Int[Tensor, " c"], Float[Tensor, "... c m"]]:
         """The cells to which rows belong, given in rising order for all rows of the matrix, and the sums over their rows."""
@@ -212,10 +217,10 @@ def effective_keys(shape: Shape) -> Statistic:
 def at(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
     """The weights of chosen columns of each row; 0 for a target of -1."""
     every = targets.expand(*shape[:-2], *targets.shape[-2:])
-    flat = every.reshape(-1, *targets.shape[-2:])
+    flat = every.reshape(math.prod(shape[:-2]), *targets.shape[-2:])
 
     def of(tile: WeightTile) -> Tensor:
-        chosen = (every if tile.heads is None else flat[tile.heads]).index_select(-2, tile.rows)
+        chosen = (every if tile.heads is None else flat[tile.heads]).to(tile.rows.device).index_select(-2, tile.rows)
         first, count = tile.columns[0], len(tile.columns)
         if bool(tile.columns[-1] - first + 1 == count):
             place = chosen - first

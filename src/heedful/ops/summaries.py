@@ -65,7 +65,9 @@ def lse(A: Matrix) -> Float[Tensor, "... N"]:
     if A._known_lse is not None and not A._differentiable():
         return A._known_lse
     if A._fused:
-        return product(A, torch.zeros_like(A.key[..., :1]))[1]
+        found = product(A, torch.zeros_like(A.key[..., :1]))[1]
+        if not (A._differentiable() and rounded(found)):
+            return found
     if not _has_lse(A):
         raise ValueError(f"`lse` is of softmax: got `normalize` {A.mechanism.normalize!r}.")
     return _seen_lse(A.reduce(statistics.lse(A.shape))[0])
@@ -103,7 +105,8 @@ def effective_keys(A: Matrix) -> Float[Tensor, "... N"]:
 
 def received(A: Matrix) -> Float[Tensor, "... M"]:
     """How much attention each key gets."""
-    if A._fused and (A._differentiable() or A._known_lse is not None):  # then a product is faster
+    known = A._known_lse is not None and not rounded(A._known_lse)
+    if A._fused and (A._differentiable() or known):  # then a product is faster
         return (Transposed(A) @ torch.ones_like(A.query[..., :1]))[..., 0]
     return A.reduce(statistics.received(A.shape))[0][..., 0]
 
@@ -187,7 +190,7 @@ def topk(A: Matrix, k: int) -> TopK:
 def pool(A: Matrix, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
     """The matrix on a coarse grid."""
     row_cell, column_cell = _cells(A, rows, columns)
-    by_column = A @ torch.nn.functional.one_hot(column_cell, columns).to(at_least_float32(A.query).dtype)
+    by_column = A @ _columns_of(column_cell, columns).to(at_least_float32(A.query).dtype)
     total = by_column.new_zeros(*A.shape[:-2], rows, columns).index_add(-2, row_cell, by_column)
     return total / _sizes(row_cell, rows)
 
@@ -318,10 +321,10 @@ def _sizes(cell: Int[Tensor, " N"], count: int) -> Int[Tensor, "count 1"]:
 def _positions_of(A: Matrix, name: str, given: Any, count: int) -> Float[Tensor, "n d"]:
     if given is None:
         return torch.arange(count, device=A.query.device, dtype=torch.float64)[:, None]
-    given = torch.as_tensor(given, device=A.query.device).double()
-    if given.dim() not in (1, 2) or len(given) != count:
-        raise ValueError(f"`{name}` must be [{count}] or [{count}, d] numbers: got {list(given.shape)}.")
-    return given[:, None] if given.dim() == 1 else given
+    places: Tensor = torch.as_tensor(given, device=A.query.device)
+    if places.dim() not in (1, 2) or len(places) != count:
+        raise ValueError(f"`{name}` must be [{count}] or [{count}, d] numbers: got {list(places.shape)}.")
+    return (places if places.dim() == 2 else places[:, None]).double()
 
 
 def _has_lse(A: Matrix) -> bool:

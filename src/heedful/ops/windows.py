@@ -21,12 +21,14 @@ def window(A: Matrix, index: Any) -> Tensor:
     rows, drop_row = _positions(row_index, A.shape[-2], A.query.device)
     columns, drop_column = _positions(column_index, A.shape[-1], A.query.device)
     lse = _lse_of(A, rows) if A._fused else None
-    if lse is not None and not rounded(lse):
+    if not len(rows) or not A.shape[-1]:
+        weights = at_least_float32(A.query).new_zeros(*A.shape[:-2], len(rows), len(columns))
+    elif lse is not None and not rounded(lse):
         weights = (_scores(A, rows, columns) - lse.masked_fill(lse == -math.inf, 0)[..., None]).exp()
     else:
         source = A.source()
         tiles = [weights_of(source, A.shape, some).index_select(-1, columns) for some in rows.split(_height(A))]
-        weights = torch.cat(tiles, dim=-2) if tiles else source.query.new_zeros(*A.shape[:-2], 0, len(columns))
+        weights = torch.cat(tiles, dim=-2)
     weights = weights[(*leading, slice(None), slice(None))]
     weights = weights[..., 0] if drop_column else weights
     return weights.select(-1 if drop_column else -2, 0) if drop_row else weights
