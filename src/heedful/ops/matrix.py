@@ -338,7 +338,7 @@ class AttentionMatrix:
             tile sees nothing and has zeros.
 
         Raises:
-            TypeError: what is asked is no statistic.
+            ValueError: a statistic is made for a matrix of another shape.
 
         Example:
             >>> from heedful.ops import statistics
@@ -350,8 +350,12 @@ class AttentionMatrix:
             (tensor([0.0000, 0.6931, 1.0986]), tensor([0.0000, 0.5000, 0.3333]))
         """
         for statistic in asked:
-            if not isinstance(statistic, Statistic):
-                raise TypeError(f"`asked` must be statistics such as `statistics.entropy(A.shape)`: got {statistic!r}.")
+            expected = {"row": self.shape[-2], "column": self.shape[-1]}.get(statistic.kind, statistic.sizes[0])
+            if statistic.sizes[0] != expected:
+                raise ValueError(
+                    f"a statistic of each {statistic.kind} of a matrix of shape {list(self.shape)} must have `sizes` "
+                    f"({expected}, c): got {statistic.sizes}."
+                )
         return reduced(self.source(), self.shape, asked) if asked else ()
 
     def plan(self, width: int = 1) -> Plan:

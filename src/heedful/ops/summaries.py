@@ -217,7 +217,7 @@ def histogram(A: Matrix, edges: Sequence[float] | Tensor | None) -> Int[Tensor, 
     return -reached.diff(dim=-1)
 
 
-def kl(A: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+def kl(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
     """The divergence of each row from that of another matrix."""
     for matrix in (A, other):
         if isinstance(matrix, type(A)):
@@ -225,12 +225,12 @@ def kl(A: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
     return _between(A, other, statistics.divergence(A.shape))
 
 
-def overlap(A: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+def overlap(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
     """The inner product of each row with that of another matrix."""
     return _between(A, other, statistics.overlap(A.shape))
 
 
-def cosine(A: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+def cosine(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
     """The cosine between each row and that of another matrix."""
     return _between(A, other, statistics.cosine(A.shape))
 
@@ -281,7 +281,7 @@ def _seen_lse(found: Float[Tensor, "... N 2"]) -> Float[Tensor, "... N"]:
     return value.masked_fill(seen == 0, -math.inf)
 
 
-def _between(A: Matrix, other: Matrix, asked: Statistic) -> Float[Tensor, "... N"]:
+def _between(A: Matrix, other: Any, asked: Statistic) -> Float[Tensor, "... N"]:
     if not isinstance(other, type(A)):
         raise TypeError(f"`other` must be an AttentionMatrix: got {type(other).__name__}.")
     if other.shape != A.shape:
