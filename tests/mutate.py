@@ -84,9 +84,9 @@ MUTATIONS = [
     # the matrix
     Mutation("empty rows have lse 0", "ops/engines/fused.py", "if spare is not None:", "if False:", "tests/contract/test_matrix.py"),
     Mutation("the gradient of lse is lost", "ops/engines/fused.py", "0, 1, -dlse", "0, 1, 0", "tests/contract/test_matrix.py"),
-    Mutation("rows are multiplied back without lse", "ops/matrix.py", "mass[..., None].exp()", "mass[..., None]", "tests/contract/test_matrix.py"),
-    Mutation("cells of the wrong columns", "ops/matrix.py", "* columns // self.shape[-1]", "* columns // (self.shape[-1] + 1)", "tests/contract/test_matrix.py"),
-    Mutation("entropy without lse", "ops/matrix.py", "lse.masked_fill(lse == -math.inf, 0) - expected", "0 - expected", "tests/contract/test_matrix.py"),
+    Mutation("rows are multiplied back without lse", "ops/products.py", "mass[..., None].exp()", "mass[..., None]", "tests/contract/test_matrix.py"),
+    Mutation("cells of the wrong columns", "ops/summaries.py", "* columns // max(A.shape[-1], 1)", "* columns // (A.shape[-1] + 1)", "tests/contract/test_matrix.py"),
+    Mutation("entropy without lse", "ops/summaries.py", "lse.masked_fill(lse == -math.inf, 0) - expected", "0 - expected", "tests/contract/test_matrix.py"),
     # layers and what is built of them
     Mutation("heads are mixed up", "nn/multihead.py", "out.transpose(1, 2).flatten(2)", "out.flatten(1, 2).unflatten(-1, (-1, 1)).flatten(2)"
              ".reshape(out.shape[0], out.shape[2], -1)", "tests/nn"),

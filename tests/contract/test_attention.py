@@ -486,7 +486,7 @@ def test_tiles_play_no_role_for_the_matrix(name, monkeypatch):
     assert not expected[0][empty].any()
     for tile in (1, 2 * M):
         monkeypatch.setattr(fused, "TILE", tile)
-        monkeypatch.setattr(ops.matrix, "_STREAMED", tile)
+        monkeypatch.setattr(ops.windows, "_STREAMED", tile)
         for mine, his in zip(summaries(), expected, strict=True):
             assert_equal(mine, his)
 

@@ -8,6 +8,7 @@ import torch
 
 import heedful
 from heedful import ops
+from heedful.ops import windows
 from heedful.ops.engines import fused
 from heedful.ops.normalizers import Softmax, Softmax1
 from tests.contract.mechanisms import CASES
@@ -241,7 +242,7 @@ def test_the_log_sum_exp(case):
             A.lse()
         assert A.mechanism.normalize.signed or A.summary().lse is None
         return
-    scores, every = A._scores(torch.arange(A.shape[-2]), torch.arange(A.shape[-1])), None
+    scores, every = windows._scores(A, torch.arange(A.shape[-2]), torch.arange(A.shape[-1])), None
     every = scores.exp().sum(-1)
     if A.mechanism.sinks is not None:
         every = every + torch.where(every > 0, A.mechanism.sinks[..., None].exp(), 0)
@@ -366,7 +367,7 @@ def test_a_bad_key_poisons_only_the_rows_that_see_it():
         (lambda A: A.spread(torch.zeros(5)), r"`keys` must be \[11\] or \[11, d\] numbers: got \[5\]"),
         (
             lambda A: A.mass(torch.zeros(5, dtype=torch.long)),
-            r"`groups` must be \[..., 11\], one for each key: got \[5\]",
+            r"`groups` must be \[M\], \[batch, M\] or \[batch, heads, M\] of a matrix of shape \[2, 5, 11\]: got \[5\]",
         ),
         (lambda A: A.mass(torch.zeros(11)), "`groups` must be integers or booleans: got torch.float32"),
         (lambda A: A.mass(torch.arange(11), 4), "`groups` must be less than `count`, 4: got 10"),
@@ -423,6 +424,86 @@ def test_groups_of_each_sample_and_the_same_for_all_heads():
     expected = torch.stack([(stored * (ids == g)[:, None, None]).sum(-1) for g in range(4)], -1)
     torch.testing.assert_close(A.mass(ids, 4), expected)
     torch.testing.assert_close(A.mass(ids == 2), expected[..., 2])
+
+
+GROUPS = {
+    "[M]": ((2, 3, 5, 7), (7,)),
+    "[B, M]": ((2, 3, 5, 7), (2, 7)),
+    "[1, M]": ((2, 3, 5, 7), (1, 7)),
+    "[B, H, M]": ((2, 3, 5, 7), (2, 3, 7)),
+    "[B, 1, M]": ((2, 3, 5, 7), (2, 1, 7)),
+    "[1, H, M]": ((2, 3, 5, 7), (1, 3, 7)),
+    "three axes, [B, M]": ((2, 5, 7), (2, 7)),
+    "two axes, [M]": ((5, 7), (7,)),
+    "five axes, [A, B, M]": ((2, 4, 3, 5, 7), (2, 4, 7)),
+    "five axes, [B, M]": ((2, 4, 3, 5, 7), (4, 7)),
+    "five axes, [A, 1, 1, M]": ((2, 4, 3, 5, 7), (2, 1, 1, 7)),
+}
+
+
+@pytest.mark.parametrize("normalize", [ops.softmax, ops.softmax1, ops.sparsemax], ids=str)
+@pytest.mark.parametrize(("shape", "given"), GROUPS.values(), ids=GROUPS)
+def test_groups_line_up_with_the_axes_before_the_keys(shape, given, normalize):
+    generator = torch.Generator().manual_seed(5)
+    query, key = (torch.randn(*shape[:-2], n, 6, dtype=torch.float64, generator=generator) for n in shape[-2:])
+    ids = torch.randint(-1, 3, given, generator=generator)
+    A = heedful.AttentionMatrix(query, key, normalize=normalize)
+    of_heads = ids if len(given) == len(shape) - 1 or len(given) == 1 else ids[..., None, :]
+    stored = A.dense()
+    expected = torch.stack([(stored * (of_heads == g)[..., None, :]).sum(-1) for g in range(3)], -1)
+    for same in (ids, ids.tolist(), ids.numpy(), ids.numpy().astype("uint8") if ids.min() >= 0 else ids.int()):
+        torch.testing.assert_close(A.mass(same, 3), expected)
+    torch.testing.assert_close(A.mass((ids == 1).tolist()), expected[..., 1])
+
+
+@pytest.mark.parametrize("given", [(3, 7), (2, 2, 7), (1, 2, 3, 7), (2, 5)])
+def test_groups_that_do_not_line_up_are_refused(given):
+    A = heedful.AttentionMatrix(torch.randn(2, 3, 5, 6), torch.randn(2, 3, 7, 6))
+    with pytest.raises(
+        ValueError, match=r"`groups` must be \[M\], \[batch, M\] or \[batch, heads, M\] of a matrix of shape"
+    ):
+        A.mass(torch.zeros(given, dtype=torch.long))
+
+
+FIVE = {
+    "lengths": lambda a, b: ops.Lengths(torch.tensor([[3, 7, 0, 5], [6, 1, 7, 2]])),
+    "lengths of the first axis": lambda a, b: ops.Lengths(torch.tensor([[3], [6]])),
+    "local & lengths of the first axis": lambda a, b: ops.Local(1) & ops.Lengths(torch.tensor([5, 2])),
+    "documents": lambda a, b: ops.Documents(torch.arange(a * b * 7).view(a, b, 7) // 3),
+    "prefix of the first axis": lambda a, b: ops.Prefix(torch.tensor([1, 3])),
+    "mask": lambda a, b: ops.Mask(torch.rand(a, b, 1, 7, 7, generator=torch.Generator().manual_seed(1)) > 0.5),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"normalize": ops.softmax1}, {"normalize": ops.entmax15}, {"softcap": 2.0}])
+@pytest.mark.parametrize("pattern", FIVE.values(), ids=FIVE)
+def test_five_axes_with_a_pattern_of_each_sample(pattern, options):
+    """Each entry is what the matrix of that entry alone gives."""
+    generator = torch.Generator().manual_seed(2)
+    a, b = 2, 4
+    query, key = (torch.randn(a, b, 3, 7, 6, dtype=torch.float64, generator=generator) for _ in range(2))
+    x = torch.randn(a, b, 1, 7, 2, dtype=torch.float64, generator=generator)
+    A = heedful.AttentionMatrix(query, key, pattern=pattern(a, b), **options)
+    shape = (a, b, 3, 7, 7)
+    seen = pattern(a, b).allowed(torch.arange(7)[:, None], torch.arange(7)[None], shape).expand(shape)
+    asked = {
+        "A @ X": (lambda A, x: A @ x),
+        "A.T @ X": (lambda A, x: A.T @ x),
+        "window": (lambda A, x: A[..., 2:5, 1:]),
+        "dense": (lambda A, x: A.dense()),
+        "entropy": (lambda A, x: A.entropy()),
+        "effective keys": (lambda A, x: A.effective_keys()),
+        "received": (lambda A, x: A.received()),
+        "topk": (lambda A, x: A.topk(2).values),
+        "spread": (lambda A, x: A.spread()),
+        "pool": (lambda A, x: A.pool(2, 3)),
+        "map": (lambda A, x: A.summary(2, 3).map),
+    }
+    for name, ask in asked.items():
+        found = ask(A, x)
+        for i, j in itertools.product(range(a), range(b)):
+            alone = heedful.AttentionMatrix(query[i, j], key[i, j], pattern=ops.Mask(seen[i, j]), **options)
+            torch.testing.assert_close(found[i, j], ask(alone, x[i, j]), msg=lambda m, n=(name, i, j): f"{n}: {m}")
 
 
 def test_the_plan_of_a_product():

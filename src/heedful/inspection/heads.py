@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from heedful._types import Bool, Float, Int, Tensor
-from heedful.ops import AttentionMatrix, Causal, Documents, Local, Pattern, statistics
-from heedful.ops.engines.reduce import Part, Statistic, reduced
+from heedful.ops import AttentionMatrix, Causal, Documents, Local, Pattern, Statistic, WeightTile, statistics
 
 THRESHOLDS = {
     "previous": 0.5,
@@ -173,9 +172,7 @@ class Questions:
 
 def ask(matrix: AttentionMatrix, statistics: Mapping[str, Statistic]) -> dict[str, Tensor]:
     """What statistics find, all in one pass."""
-    if not statistics:
-        return {}
-    return dict(zip(statistics, reduced(matrix.source(), matrix.shape, list(statistics.values())), strict=True))
+    return dict(zip(statistics, matrix.reduce(*statistics.values()), strict=True))
 
 
 def questions(
@@ -287,30 +284,30 @@ def _inside(matrix: AttentionMatrix, patterns: Sequence[Pattern]) -> Statistic:
 
     sees_all = matrix.bias is None and not matrix.pattern.masks_any(shape)
 
-    def masks(part: Part) -> list[Any]:
-        if kept and kept[0] is part.rows:
+    def masks(tile: WeightTile) -> list[Any]:
+        if kept and kept[0] is tile.rows:
             return kept
         if sees_all and not patterns:
-            kept[:] = part.rows, torch.full((len(part.rows),), shape[-1], device=part.rows.device)
+            kept[:] = tile.rows, torch.full((len(tile.rows),), shape[-1], device=tile.rows.device)
             return kept
-        visible = _visible(matrix, part)
-        found: list[Any] = [part.rows, visible.sum(-1)]
+        visible = _visible(matrix, tile)
+        found: list[Any] = [tile.rows, visible.sum(-1)]
         for pattern in patterns:
-            inside = _of_heads(pattern.allowed(part.rows[:, None], part.columns[None], shape), part, shape)
+            inside = _of_heads(pattern.allowed(tile.rows[:, None], tile.columns[None], shape), tile, shape)
             here = _span(inside)
             inside = inside[..., here]
-            found.append((here, inside.to(part.weights.dtype), (visible[..., here] & inside).sum(-1)))
-        if part.heads is not None and all(number.dim() == 1 for number in (found[1], *(one[2] for one in found[2:]))):
+            found.append((here, inside.to(tile.weights.dtype), (visible[..., here] & inside).sum(-1)))
+        if tile.heads is not None and all(number.dim() == 1 for number in (found[1], *(one[2] for one in found[2:]))):
             kept[:] = found
         return found
 
-    def of(part: Part) -> Tensor:
-        _, seen, *ours = masks(part)
+    def of(tile: WeightTile) -> Tensor:
+        _, seen, *ours = masks(tile)
         found = [seen]
         for here, inside, number in ours:
-            weights = part.weights[..., here]
+            weights = tile.weights[..., here]
             found += [statistics.dot(weights, inside.expand_as(weights))[..., 0], number]
-        like = part.weights[..., 0]
+        like = tile.weights[..., 0]
         return torch.stack([f.to(like.dtype).expand_as(like) for f in found], dim=-1)
 
     return Statistic("row", (shape[-2], 1 + 2 * len(patterns)), of)
@@ -320,11 +317,11 @@ def _places(matrix: AttentionMatrix) -> Statistic:
     """The expected position of the key, and the standard deviation of the positions of all keys that a row sees."""
     shape = matrix.shape
 
-    def of(part: Part) -> Tensor:
-        mass = part.weights.sum(-1)
-        position = part.columns.to(part.weights.dtype)
-        expected = (part.weights * position).sum(-1) / mass.masked_fill(mass == 0, 1)
-        visible, position = _visible(matrix, part).double(), part.columns.double()
+    def of(tile: WeightTile) -> Tensor:
+        mass = tile.weights.sum(-1)
+        position = tile.columns.to(tile.weights.dtype)
+        expected = (tile.weights * position).sum(-1) / mass.masked_fill(mass == 0, 1)
+        visible, position = _visible(matrix, tile).double(), tile.columns.double()
         count = visible.sum(-1, keepdim=True).clamp(min=1)
         away = position - (visible * position).sum(-1, keepdim=True) / count
         even = ((visible * away.square()).sum(-1) / count[..., 0]).sqrt()
@@ -333,14 +330,14 @@ def _places(matrix: AttentionMatrix) -> Statistic:
     return Statistic("row", (shape[-2], 2), of)
 
 
-def _visible(matrix: AttentionMatrix, part: Part) -> Bool[Tensor, "... n m"]:
-    """Which keys the rows of a part may see."""
-    shape, rows, columns = matrix.shape, part.rows[:, None], part.columns[None]
-    visible = _of_heads(matrix.pattern.allowed(rows, columns, shape), part, shape)
+def _visible(matrix: AttentionMatrix, tile: WeightTile) -> Bool[Tensor, "... n m"]:
+    """Which keys the rows of a tile may see."""
+    shape, rows, columns = matrix.shape, tile.rows[:, None], tile.columns[None]
+    visible = _of_heads(matrix.pattern.allowed(rows, columns, shape), tile, shape)
     if matrix.bias is not None:
         bias = matrix.bias.at(rows, columns, shape)
-        visible = visible & _of_heads(bias > torch.finfo(bias.dtype).min / 2, part, shape)
-    return visible.expand(*visible.shape[:-2], len(part.rows), len(part.columns))
+        visible = visible & _of_heads(bias > torch.finfo(bias.dtype).min / 2, tile, shape)
+    return visible.expand(*visible.shape[:-2], len(tile.rows), len(tile.columns))
 
 
 def _visible_at(matrix: AttentionMatrix, columns: Int[Tensor, "N K"]) -> Bool[Tensor, "... N K"]:
@@ -359,14 +356,14 @@ def _span(inside: Bool[Tensor, "... n m"]) -> slice:
     return slice(int(columns[0]), int(columns[-1]) + 1) if len(columns) else slice(0, 0)
 
 
-def _of_heads(mask: Bool[Tensor, "..."], part: Part, shape: Sequence[int]) -> Bool[Tensor, "... n m"]:
-    """A mask with axes of its own for batch and heads, as it stands beside the weights of a part."""
+def _of_heads(mask: Bool[Tensor, "..."], tile: WeightTile, shape: Sequence[int]) -> Bool[Tensor, "... n m"]:
+    """A mask with axes of its own for batch and heads, as it stands beside the weights of a tile."""
     mask = mask.reshape((1,) * (len(shape) - mask.dim()) + mask.shape)
-    if part.heads is None:
+    if tile.heads is None:
         return mask
     if all(size == 1 for size in mask.shape[:-2]):
         return mask.reshape(mask.shape[-2:])
-    flat = torch.arange(math.prod(shape[:-2]), device=mask.device)[part.heads]
+    flat = torch.arange(math.prod(shape[:-2]), device=mask.device)[tile.heads]
     places = torch.unravel_index(flat, tuple(shape[:-2]))
     return mask[tuple(place.clamp(max=size - 1) for place, size in zip(places, mask.shape, strict=False))]
 

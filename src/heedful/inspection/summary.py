@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from heedful.ops import AttentionMatrix
+from heedful.ops import AttentionMatrix, statistics
 
 
 class HeadSummary(NamedTuple):
@@ -10,7 +10,7 @@ class HeadSummary(NamedTuple):
 
     Attributes:
         entropy: of a row, in nats.
-        effective_keys: the exponential of that entropy: among how many keys the attention is spread.
+        effective_keys: among how many keys the attention is spread, as `AttentionMatrix.effective_keys` counts them.
         first: mass on the first position.
         most_received: the mass that the most attended key gets from an average query.
     """
@@ -22,18 +22,22 @@ class HeadSummary(NamedTuple):
 
 
 def summarize(matrix: AttentionMatrix) -> list[HeadSummary]:
-    """A summary of each head; one pass for the entropy and one for the received mass.
+    """A summary of each head; one pass for the entropy and one for the rest.
+
+    Raises:
+        ValueError: the weights do not add up to 1.
 
     Example:
         >>> [head] = summarize(AttentionMatrix(torch.zeros(1, 1, 4, 8), torch.zeros(1, 1, 4, 8)))
         >>> round(head.entropy, 4), round(head.effective_keys, 4), head.first
         (1.3863, 4.0, 0.25)
     """
-    queries = matrix.shape[-2]
+    queries, keys = matrix.shape[-2:]
     heads = matrix.shape[-3] if len(matrix.shape) > 3 else 1
-    entropy = matrix.entropy().reshape(-1, heads, queries).mean((0, 2))
-    received = (matrix.received() / queries).reshape(-1, heads, matrix.shape[-1]).mean(0)
+    entropy = matrix.entropy()  # which refuses what it is not defined of
+    effective, received = matrix.reduce(statistics.effective_keys(matrix.shape), statistics.received(matrix.shape))
+    of_heads = (t.reshape(-1, heads, queries).mean((0, 2)) for t in (entropy, effective))
+    each = (received / queries).reshape(-1, heads, keys).mean(0)
     return [
-        HeadSummary(e.item(), e.exp().item(), r[0].item(), r.max().item())
-        for e, r in zip(entropy, received, strict=True)
+        HeadSummary(e.item(), k.item(), r[0].item(), r.max().item()) for e, k, r in zip(*of_heads, each, strict=True)
     ]

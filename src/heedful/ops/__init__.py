@@ -57,6 +57,7 @@ from heedful.ops.rotary import (
 )
 from heedful.ops.scores import Additive, Bilinear, Cosine, Dot, Gaussian, ScaledDot, Score
 from heedful.ops.selection import Hard, Sampled, Selection, Soft
+from heedful.ops.statistics import Statistic, WeightTile
 
 __all__ = [
     "ALiBi",
@@ -102,9 +103,11 @@ __all__ = [
     "Selection",
     "Sigmoid",
     "Soft",
+    "Statistic",
     "Sum",
     "TensorBias",
     "Tokens",
+    "WeightTile",
     "YarnScaling",
     "attention",
     "attention_weights",

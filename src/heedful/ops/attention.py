@@ -19,7 +19,7 @@ from heedful.ops import fast_path
 from heedful.ops.biases import Bias
 from heedful.ops.engines import kernel, reference
 from heedful.ops.engines.base import EngineName, Result
-from heedful.ops.engines.products import learns
+from heedful.ops.engines.features import learns
 from heedful.ops.mechanism import GLOBAL, SCALED_DOT, SOFT, Mechanism, check, mechanism_of
 from heedful.ops.nonfinite import mask_nonfinite
 from heedful.ops.normalizers import Normalizer, softmax

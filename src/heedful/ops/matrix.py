@@ -1,42 +1,47 @@
-"""The attention matrix that is never stored: windows of it, and products with it and with its transpose.
+"""The attention matrix that is never stored, as one value: windows of it, products with it, and all that is asked of it.
 
-What else people ask of it, number by number, is in `summaries.py`.
+products.py     `A @ X`, `A.T @ X`
+windows.py      `A[..., rows, columns]`
+summaries.py    entropy, effective keys, the largest weights ...: functions of a matrix, which are its methods
+statistics.py   what each tile of weights adds to them
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, final
 
 import torch
 
-from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
-from heedful.ops import statistics
+from heedful.ops import summaries
 from heedful.ops._readable import transformed
 from heedful.ops._tree import tensors
-from heedful.ops.attention import attend
 from heedful.ops.biases import Bias
-from heedful.ops.engines import fused, reference
-from heedful.ops.engines.reduce import Source, weights_of
-from heedful.ops.engines.reference import all_heads, at_least_float32
-from heedful.ops.mechanism import GLOBAL, SCALED_DOT, Mechanism, check, mechanism_of
+from heedful.ops.engines.reference import at_least_float32
+from heedful.ops.mechanism import GLOBAL, SCALED_DOT, check, mechanism_of
 from heedful.ops.nonfinite import mask_nonfinite
 from heedful.ops.normalizers import Normalizer, softmax
 from heedful.ops.patterns import Pattern
 from heedful.ops.plan import Plan, choose
-from heedful.ops.scores import Dot, Score
+from heedful.ops.products import Transposed, by_engine, product
+from heedful.ops.reduce import WeightSource, reduced
+from heedful.ops.scores import Score
 from heedful.ops.selection import Soft
-from heedful.ops.summaries import Summaries, groups_of, seen_lse
+from heedful.ops.statistics import Statistic
+from heedful.ops.summaries import Summary, TopK
+from heedful.ops.windows import window
 
-_STREAMED = 2**22  # scores that are held at a time where a summary is streamed
 
-
-class AttentionMatrix(Summaries):
+@final
+class AttentionMatrix:
     """The matrix `A = softmax(score(Q, K) + bias)` of shape `[..., H, N, M]`; nothing is computed until it is asked for.
 
     Every summary is exact, takes memory linear in N and M, is computed in at least float32, and has a gradient (but those
     that count: `argmax`, `histogram`, the indices of `topk`). A row that may see nothing is 0, its entropy is 0 and its
     log-sum-exp -inf.
+
+    Of softmax with sinks and of `softmax1`, what does not depend on how much a sink leaves to the keys (`effective_keys`,
+    `distance`, `spread`, `cosine`, `argmax`) is the same as without it, also where the weights left are 0 in their dtype.
 
     Args:
         query: `[..., H, N, D]`; the arguments are those of `heedful.attention`.
@@ -95,14 +100,10 @@ class AttentionMatrix(Summaries):
 
     def __matmul__(self, other: Float[Tensor, "... M E"]) -> Float[Tensor, "... N E"]:
         """`A @ X`: attention with X `[..., M, E]` as values; its leading axes broadcast to those of A."""
-        if self._fused:
-            return self._product(other)[0]
-        query, key, other = (at_least_float32(t) for t in (self.query, self.key, other))
-        other = other.to(query.dtype).expand(*self.shape[:-2], *other.shape[-2:])
-        return attend(query, all_heads(key, query), other, self.mechanism)[0]
+        return product(self, other)[0] if self._fused else by_engine(self, other)
 
     @property
-    def T(self) -> "Transposed":  # noqa: N802
+    def T(self) -> Transposed:  # noqa: N802
         """The transposed matrix, `[..., H, M, N]`: `A.T @ X`."""
         return Transposed(self)
 
@@ -112,13 +113,7 @@ class AttentionMatrix(Summaries):
         Raises:
             ValueError: the normaliser is not softmax.
         """
-        if self._known_lse is not None and not self._differentiable():
-            return self._known_lse
-        if self._fused:
-            return self._product(torch.zeros_like(self.key[..., :1]))[1]
-        if not self._has_lse():
-            raise ValueError(f"`lse` is of softmax: got `normalize` {self.mechanism.normalize!r}.")
-        return seen_lse(self._reduce(statistics.lse(self.shape))[0])
+        return summaries.lse(self)
 
     def entropy(self) -> Float[Tensor, "... N"]:
         """The entropy of each row `[..., H, N]`, in nats: `-sum_j p log p`; what a sink takes counts for nothing.
@@ -126,26 +121,42 @@ class AttentionMatrix(Summaries):
         Raises:
             ValueError: the weights do not add up to 1.
         """
-        self._check_adds_up("entropy")
-        if not self._fused or self.bias is not None:
-            return self._reduce(statistics.entropy(self.shape))[0][..., 0]
-        features, others, factor = self.inner_product()  # lse_i - sum_j p_ij s_ij, and the sum is a product, too
-        product, lse = self._product(others)
-        expected = factor * (features * product).sum(-1)
-        return torch.where(lse == -math.inf, 0.0, lse.masked_fill(lse == -math.inf, 0) - expected)
+        return summaries.entropy(self)
+
+    def max(self) -> Float[Tensor, "... N"]:
+        """The largest weight of each row `[..., H, N]`.
+
+        Example:
+            >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(4, 8), pattern=Causal("start")).max()
+            tensor([1.0000, 0.5000])
+        """
+        return summaries.largest(self)
+
+    def argmax(self) -> Int[Tensor, "... N"]:
+        """The key of the largest weight of each row `[..., H, N]`; -1 for a row that sees nothing."""
+        return summaries.argmax(self)
+
+    def effective_keys(self) -> Float[Tensor, "... N"]:
+        """Among how many keys a row is spread, `(sum_j p)^2 / sum_j p^2`: from 1, all on one, to M, all alike; 0 if empty.
+
+        It does not change when a row is multiplied by a number, so that what a sink takes plays no role.
+
+        Raises:
+            ValueError: the weights may be negative.
+        """
+        return summaries.effective_keys(self)
 
     def received(self) -> Float[Tensor, "... M"]:
         """How much attention each key gets, summed over the queries `[..., H, M]`: `A.T @ 1`."""
-        if self._fused and (self._differentiable() or self._known_lse is not None):  # then a product is faster
-            return (self.T @ torch.ones_like(self.query[..., :1]))[..., 0]
-        return self._reduce(statistics.received(self.shape))[0][..., 0]
+        return summaries.received(self)
 
-    def mass(self, groups: Tensor, count: int | None = None) -> Float[Tensor, "... N"]:
+    def mass(self, groups: Any, count: int | None = None) -> Float[Tensor, "... N"]:
         """How much of its attention each query gives to groups of keys.
 
         Args:
-            groups: the group of each key, 0, 1, 2, ..., or -1 for none, `[M]` or `[batch, M]`; or True for the keys of one
-                group.
+            groups: the group of each key, 0, 1, 2, ..., or -1 for none; or True for the keys of one group. A tensor, an array
+                or a list of `[M]`, or with more axes before it: with as many as the matrix has before N, `[..., H, M]`,
+                they broadcast to those; with fewer, `[batch, M]`, to those before the heads, the same for all heads.
             count: how many groups there are; by default one more than the highest number.
 
         Returns:
@@ -160,14 +171,136 @@ class AttentionMatrix(Summaries):
             >>> A.mass(torch.tensor([0, 1, 1, -1]))
             tensor([[0.2500, 0.5000]])
         """
-        groups = torch.as_tensor(groups, device=self.query.device)
-        if groups.shape[-1:] != self.shape[-1:] or groups.dim() > max(len(self.shape) - 2, 1):
-            raise ValueError(f"`groups` must be [..., {self.shape[-1]}], one for each key: got {list(groups.shape)}.")
-        columns = groups_of(groups, count).to(at_least_float32(self.query).dtype)
-        if groups.dim() > 1 and len(self.shape) > 3:
-            columns = columns.unsqueeze(-3)  # the same for all heads
-        mass = self @ columns
-        return mass[..., 0] if groups.dtype == torch.bool else mass
+        return summaries.mass(self, groups, count)
+
+    def distance(
+        self, queries: Float[Tensor, "N *d"] | None = None, keys: Float[Tensor, "M *e"] | None = None
+    ) -> Float[Tensor, "... N"]:
+        """The mean distance of each query to what it attends to `[..., H, N]`: `sum_j p |x_i - y_j| / sum_j p`.
+
+        Args:
+            queries: where the queries stand, `[N]` or, as on a grid, `[N, d]`; by default 0, 1, 2, ...
+            keys: where the keys stand; by default where the queries do.
+
+        Raises:
+            ValueError: positions do not fit, or are missing where there are more queries than keys or fewer; the weights
+                may be negative.
+
+        Source: Dosovitskiy et al. 2021, figure 7.
+        """
+        return summaries.distance(self, queries, keys)
+
+    def spread(self, keys: Float[Tensor, "M *d"] | None = None) -> Float[Tensor, "... N"]:
+        """The standard deviation of the positions that each row attends to `[..., H, N]`.
+
+        Args:
+            keys: where the keys stand, `[M]` or `[M, d]`; by default 0, 1, 2, ...
+
+        Raises:
+            ValueError: positions do not fit; the weights may be negative.
+        """
+        return summaries.spread(self, keys)
+
+    def at(self, targets: Any) -> Float[Tensor, "..."]:
+        """The weights of chosen keys: `[..., H, N]` for one target a row, `[..., H, N, K]` for K of them.
+
+        Args:
+            targets: `[N]` or `[..., H, N]`, with one more axis for several; -1 is nobody and gives 0.
+
+        Raises:
+            ValueError: a target is no key, or their sizes do not fit.
+            TypeError: targets are not integers.
+
+        Example:
+            >>> A = AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal())
+            >>> A.at(torch.tensor([-1, 0, 1]))  # the token before
+            tensor([0.0000, 0.5000, 0.3333])
+        """
+        return summaries.at(self, targets)
+
+    def diagonal(self, offset: int = 0) -> Float[Tensor, "... L"]:
+        """The weights of keys j = i + offset, as `torch.diagonal` gives them: `offset` -1 is the token before.
+
+        Example:
+            >>> AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal()).diagonal(-1)
+            tensor([0.5000, 0.3333])
+        """
+        return summaries.diagonal(self, offset)
+
+    def topk(self, k: int) -> TopK:
+        """The k largest weights of each row, which keys they are of, and the mass that they cover.
+
+        Raises:
+            ValueError: k is not from 1 to M.
+
+        Example:
+            >>> A = AttentionMatrix(torch.ones(1, 1), torch.tensor([[0.0], [2.0], [1.0]]))
+            >>> A.topk(2)
+            TopK(values=tensor([[0.6652, 0.2447]]), indices=tensor([[1, 2]]), mass=tensor([0.9100]))
+        """
+        return summaries.topk(self, k)
+
+    def pool(self, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
+        """The matrix on a coarse grid `[..., H, rows, columns]`.
+
+        A cell is the mass that its queries put on its keys, summed over the keys and averaged over the queries, so that a
+        row of cells adds up to 1. Query i belongs to cell `i * rows // N`, key j to `j * columns // M`.
+        """
+        return summaries.pool(self, rows, columns)
+
+    def pool_max(self, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
+        """The largest weight of each cell of a coarse grid `[..., H, rows, columns]`, whose cells are those of `pool`.
+
+        Raises:
+            ValueError: there are more cells than positions.
+        """
+        return summaries.pool_max(self, rows, columns)
+
+    def histogram(self, edges: Sequence[float] | Float[Tensor, " E"] | None = None) -> Int[Tensor, "... bins"]:
+        """How many of a head's N x M weights lie between two edges `[..., H, E - 1]`; the last edge counts, too.
+
+        Args:
+            edges: in rising order; by default 0, powers of ten from 1e-6 to 0.1, 0.5 and 1 (and what rounding adds to it).
+
+        Example:
+            >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(2, 8), pattern=Causal()).histogram([0.0, 0.4, 0.9, 1.0])
+            tensor([1, 2, 1])
+        """
+        return summaries.histogram(self, edges)
+
+    def kl(self, other: "AttentionMatrix") -> Float[Tensor, "... N"]:
+        """The divergence of each row from that of another matrix, `sum_j p log(p / q)` in nats `[..., H, N]`.
+
+        Infinite where the other one gives nothing to a key that this one attends to.
+
+        Raises:
+            ValueError: the shapes differ, or weights do not add up to 1.
+        """
+        return summaries.kl(self, other)
+
+    def overlap(self, other: "AttentionMatrix") -> Float[Tensor, "... N"]:
+        """The inner product of each row with that of another matrix, `sum_j p q` `[..., H, N]`.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        return summaries.overlap(self, other)
+
+    def cosine(self, other: "AttentionMatrix") -> Float[Tensor, "... N"]:
+        """The cosine between each row and that of another matrix `[..., H, N]`; 0 where one of them is empty.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        return summaries.cosine(self, other)
+
+    def summary(self, rows: int = 64, columns: int = 64) -> Summary:
+        """All that is worth knowing, from one pass; the map has at most so many cells.
+
+        Raises:
+            ValueError: the weights may be negative.
+        """
+        return summaries.summary(self, rows, columns)
 
     def dense(self, limit: int | None = 2**26) -> Float[Tensor, "... N M"]:
         """The matrix as a tensor `[..., H, N, M]`.
@@ -185,66 +318,58 @@ class AttentionMatrix(Summaries):
             )
         return self[:]
 
-    def plan(self, width: int = 1) -> Plan:
-        """How `A @ X` is computed for X of so many columns, and its cost; `print` it for an account."""
-        value = self.key.new_empty(*self.key.shape[:-1], width)
-        return choose(self.query, self.key, value, self.mechanism, self.shape, None, False)
-
-    def pool(self, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
-        """The matrix on a coarse grid `[..., H, rows, columns]`.
-
-        A cell is the mass that its queries put on its keys, summed over the keys and averaged over the queries, so that a
-        row of cells adds up to 1. Query i belongs to cell `i * rows // N`, key j to `j * columns // M`.
-        """
-        row_cell, column_cell = self._cells(rows, columns)
-        device, dtype = self.query.device, at_least_float32(self.query).dtype
-        mass = self @ torch.nn.functional.one_hot(column_cell, columns).to(dtype)
-        total = torch.zeros(*self.shape[:-2], rows, columns, dtype=dtype, device=device).index_add(-2, row_cell, mass)
-        return total / torch.bincount(row_cell, minlength=rows)[:, None]
-
     def __getitem__(self, index: Any) -> Tensor:
         """Any window of A, exactly: `A[..., rows, columns]`, indexed by integers, slices, lists and tensors as a tensor is.
 
         Rows and columns are chosen independently of each other (a window, not a list of pairs).
         """
-        lead_index, row_index, column_index = self._split_index(index)
-        rows, drop_row = self._positions(row_index, -2)
-        columns, drop_column = self._positions(column_index, -1)
-        if self._fused:
-            lse = self._lse_of(rows)
-            scores = self._scores(rows, columns)
-            weights = (scores - lse.masked_fill(lse == -math.inf, 0)[..., None]).exp()
-        else:
-            source, step = self.source(), self._tile_height()
-            parts = [weights_of(source, self.shape, some).index_select(-1, columns) for some in rows.split(step)]
-            weights = torch.cat(parts, dim=-2) if parts else self.query.new_zeros(*self.shape[:-2], 0, len(columns))
-        weights = weights[(*lead_index, slice(None), slice(None))]
-        weights = weights[..., 0] if drop_column else weights
-        return weights.select(-1 if drop_column else -2, 0) if drop_row else weights
+        return window(self, index)
 
-    def source(self) -> Source:
+    def reduce(self, *asked: Statistic) -> tuple[Tensor, ...]:
+        """Statistics of the weights, all in one pass in which the matrix is never stored; each with its gradient.
+
+        What is asked of a tile of weights is a function in `heedful.ops.statistics`, or one of your own: a `Statistic` of
+        a function of a `WeightTile`, of PyTorch's operations and, so that there is a gradient, not in place.
+
+        Args:
+            asked: made for `A.shape`.
+
+        Returns:
+            For each of them `[..., H, *sizes]`: of rows `[..., H, N, c]`, of columns `[..., H, M, c]`. A row that is in no
+            tile sees nothing and has zeros.
+
+        Raises:
+            ValueError: a statistic is made for a matrix of another shape.
+
+        Example:
+            >>> from heedful.ops import statistics
+            >>> A = AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal())
+            >>> def odd(tile):
+            ...     return tile.weights[..., tile.columns % 2 == 1].sum(-1, keepdim=True)
+            >>> entropy, of_odd = A.reduce(statistics.entropy(A.shape), statistics.Statistic("row", (3, 1), odd))
+            >>> entropy[:, 0], of_odd[:, 0]
+            (tensor([0.0000, 0.6931, 1.0986]), tensor([0.0000, 0.5000, 0.3333]))
+        """
+        for statistic in asked:
+            expected = {"row": self.shape[-2], "column": self.shape[-1]}.get(statistic.kind, statistic.sizes[0])
+            if statistic.sizes[0] != expected:
+                raise ValueError(
+                    f"a statistic of each {statistic.kind} of a matrix of shape {list(self.shape)} must have `sizes` "
+                    f"({expected}, c): got {statistic.sizes}."
+                )
+        return reduced(self.source(), self.shape, asked) if asked else ()
+
+    def plan(self, width: int = 1) -> Plan:
+        """How `A @ X` is computed for X of so many columns, and its cost; `print` it for an account."""
+        value = self.key.new_empty(*self.key.shape[:-1], width)
+        return choose(self.query, self.key, value, self.mechanism, self.shape, None, False)
+
+    def source(self) -> WeightSource:
         """What the weights are made of."""
-        query, key, _, poison = mask_nonfinite(
+        query, key, _, nonfinite = mask_nonfinite(
             self.query, self.key, self.key[..., :0], self.mechanism, self.shape, rows=True
         )
-        return Source(at_least_float32(query), at_least_float32(key), self.mechanism, poison)
-
-    def _product(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """`A @ values` and lse, in at least float32."""
-        query, key, values = (at_least_float32(t) for t in (self.query, self.key, values))
-        values = values.to(query.dtype)
-        if values.dim() < 2 or values.shape[-2] != self.shape[-1]:
-            raise ValueError(
-                f"`X` must be [..., {self.shape[-1]}, E] for a matrix of shape {list(self.shape)}: got {list(values.shape)}."
-            )
-        if values.dim() > 2 and values.shape[-3] != key.shape[-3]:
-            key = all_heads(key, self.query)
-            values = values.expand(*self.shape[:-2], *values.shape[-2:])
-        values = values.expand(*key.shape[: max(key.dim() - values.dim(), 0)], *values.shape)
-        product, lse = _product_and_lse(query, key, values, self.mechanism)
-        if not self._differentiable():
-            self._known_lse = lse
-        return product, lse
+        return WeightSource(at_least_float32(query), at_least_float32(key), self.mechanism, nonfinite)
 
     def inner_product(self) -> tuple[Float[Tensor, "... N F"], Float[Tensor, "... M F"], float]:
         """Features f, g and a factor with `s_ij = factor * f_i . g_j`, in at least float32.
@@ -259,141 +384,7 @@ class AttentionMatrix(Summaries):
             raise ValueError(f"the scores must be inner products with a number as `scale`: got {self.score!r}.")
         return *features, float(factor)
 
-    def _scores(self, rows: Int[Tensor, "n"], columns: Int[Tensor, "m"]) -> Float[Tensor, "... n m"]:
-        """The scores of a window, -inf where hidden."""
-        key = all_heads(at_least_float32(self.key), self.query)
-        query = at_least_float32(self.query).index_select(-2, rows)
-        scores = reference.scores(query, key.index_select(-2, columns), self.mechanism, self.shape, rows, columns)
-        if self.pattern.masks_any(self.shape):
-            scores = scores.masked_fill(~self.pattern.allowed(rows[:, None], columns[None], self.shape), -math.inf)
-        return scores
-
-    def _lse_of(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
-        """Lse of some rows: a few are computed by themselves, many with all the others in one fused pass."""
-        if (self._known_lse is not None and not self._differentiable()) or 4 * len(rows) > self.shape[-2]:
-            return self.lse().index_select(-1, rows)
-        columns = torch.arange(self.shape[-1], device=rows.device)
-        step = self._tile_height()
-        parts = [self._scores(part, columns) for part in rows.split(step)]
-        return torch.cat([_logsumexp(part) for part in parts], dim=-1)
-
     def _differentiable(self) -> bool:
         """Whether a gradient may be asked for: then lse is not kept, since a graph serves once."""
         operands = (self.query, self.key, *tensors(self.mechanism))
         return torch.is_grad_enabled() and any(t.requires_grad for t in operands)
-
-    def _tile_height(self) -> int:
-        return max(_STREAMED // max(math.prod(self.shape[:-2]) * self.shape[-1], 1), 1)
-
-    def _split_index(self, index: Any) -> tuple[tuple[Any, ...], Any, Any]:
-        """An index as (leading axes, rows, columns)."""
-        items = index if isinstance(index, tuple) else (index,)
-        axes, dots = len(self.shape), sum(item is Ellipsis for item in items)
-        if any(item is None for item in items) or dots > 1 or len(items) - dots > axes:
-            raise IndexError(
-                f"an index of a matrix of shape {list(self.shape)} must have at most {axes} items and one `...`: got {index!r}."
-            )
-        at = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
-        items = (*items[:at], *[slice(None)] * (axes - len(items) + dots), *items[at + dots :])
-        return items[:-2], items[-2], items[-1]
-
-    def _positions(self, index: Any, axis: int) -> tuple[Int[Tensor, "n"], bool]:
-        """The positions that an index of one axis chooses, and whether the axis is dropped."""
-        positions = torch.arange(self.shape[axis], device=self.query.device)
-        chosen = positions[index]
-        if chosen.dim() > 1:
-            raise IndexError(
-                f"rows and columns must be chosen by an integer, a slice or one list: got {list(chosen.shape)} indices."
-            )
-        return chosen.reshape(-1), chosen.dim() == 0
-
-
-class Transposed:
-    """`A.T` of an `AttentionMatrix`; only products are asked of it."""
-
-    def __init__(self, matrix: AttentionMatrix) -> None:
-        self.matrix = matrix
-        self.shape = (*matrix.shape[:-2], matrix.shape[-1], matrix.shape[-2])
-
-    def __matmul__(self, other: Float[Tensor, "... N E"]) -> Float[Tensor, "... M E"]:
-        """`A.T @ X` with X `[..., N, E]`.
-
-        Attention again, with the roles of query and key exchanged: `A_ij = exp(s_ij - lse_i)`, so -lse_i is one more feature
-        of the new keys, and the sum of the exponentials is not divided away but multiplied back. Both axes are read
-        backwards: a causal pattern is then causal again.
-        """
-        A = self.matrix
-        if other.dim() < 2 or other.shape[-2] != A.shape[-2]:
-            raise ValueError(
-                f"`X` must be [..., {A.shape[-2]}, E] for the transpose of a matrix of shape {list(A.shape)}: got {list(other.shape)}."
-            )
-        if not A._fused:
-            return self._by_gradient(other)
-        lse = A.lse()
-        query, key, factor = A.inner_product()
-        lead, key = A.shape[:-2], all_heads(key, A.query)
-        query, key = query.expand(*lead, *query.shape[-2:]), key.expand(*lead, *key.shape[-2:])
-        other = at_least_float32(other).to(query.dtype).expand(*lead, *other.shape[-2:])
-        empty = lse == -math.inf
-        keys = torch.cat([query * factor, -lse.masked_fill(empty, 0)[..., None]], dim=-1)
-        queries = torch.cat([key, torch.ones_like(key[..., :1])], dim=-1)
-        other = other.masked_fill(empty[..., None], 0)
-        bias = None if A.bias is None else _Backwards(A.bias)
-        queries, keys, other = queries.flip(-2), keys.flip(-2), other.flip(-2)
-        turned = Mechanism(Dot(), pattern=A.pattern.transposed(), bias=bias)
-        product, mass = _product_and_lse(queries, keys, other, turned)
-        return (product * mass[..., None].exp()).flip(-2)
-
-    def _by_gradient(self, other: Tensor) -> Tensor:
-        """`A X` is linear in X: the gradient that it gives X is `A.T` times the gradient that it is given."""
-        A = self.matrix
-        dtype = at_least_float32(A.query).dtype
-        values = torch.zeros(*A.shape[:-2], A.shape[-1], other.shape[-1], dtype=dtype, device=other.device)
-        if transformed():
-            out, pull, *_ = torch.func.vjp(lambda x: A @ x, values)
-            return pull(other.to(dtype).expand(out.shape))[0]  # type: ignore[no-any-return]
-        with torch.enable_grad():
-            out = A @ values.requires_grad_()
-        (product,) = torch.autograd.grad(
-            out, values, other.to(dtype).expand(out.shape), create_graph=A._differentiable() or other.requires_grad
-        )
-        return product
-
-
-@dataclass(frozen=True, eq=False)
-class _Backwards(Bias):
-    """The bias of the transposed matrix, read backwards on both axes."""
-
-    inner: Bias
-
-    def at(self, rows: Int[Tensor, "n 1"], columns: Int[Tensor, "1 m"], shape: Shape) -> Float[Tensor, "..."]:
-        inside = (*shape[:-2], shape[-1], shape[-2])
-        return self.inner.at(inside[-2] - 1 - columns.mT, inside[-1] - 1 - rows.mT, inside).mT
-
-    def depends(self, shape: Shape) -> tuple[bool, bool]:
-        by_row, by_column = self.inner.depends((*shape[:-2], shape[-1], shape[-2]))
-        return by_column, by_row
-
-    def check(self, query: Tensor, shape: Shape) -> None:
-        pass
-
-
-def _product_and_lse(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism) -> tuple[Tensor, Tensor]:
-    """The fused product; NaN and infinities reach only the rows that may see them."""
-    shape, pattern = check(query, key, value, mechanism), mechanism.pattern
-    given = query, key
-    query, key, value, poison = mask_nonfinite(query, key, value, mechanism, shape)
-    factor, pair = mechanism.factor(query.shape[-1]), mechanism.score.features(query, key)
-    assert pair is not None
-    assert not torch.is_tensor(factor)
-    product, lse = fused.product_and_lse(*pair, value, factor, pattern, mechanism.bias, shape)
-    if poison is None:
-        return product, lse
-    of_rows = mask_nonfinite(*given, given[1][..., :0], mechanism, shape, rows=True)[3]  # a bad value is none of lse's
-    lse = lse if of_rows is None else lse + of_rows[..., 0].to(lse.dtype)
-    return product + poison.to(product.dtype), lse
-
-
-def _logsumexp(scores: Tensor) -> Tensor:
-    empty = (scores == -math.inf).all(-1, keepdim=True)
-    return scores.masked_fill(empty, 0).logsumexp(-1).masked_fill(empty[..., 0], -math.inf)

@@ -6,6 +6,7 @@ import torch
 
 from heedful._checks import (
     Shape,
+    as_integer,
     check_cap,
     check_finite,
     check_fraction,
@@ -85,14 +86,14 @@ def mechanism_of(
     if isinstance(select, Sampled) and normalize.signed:
         raise ValueError(f"`Sampled` needs weights that are not negative: got `normalize` {normalize!r}.")
     if scale is not None and not torch.is_tensor(scale):
-        check_finite("scale", scale, "a number or a tensor")
+        scale = check_finite("scale", scale, "a number or a tensor")
     if softcap is not None:
-        check_cap("softcap", softcap)
+        softcap = check_cap("softcap", softcap)
     if sinks is not None and not normalize.adds_up:
         raise ValueError(f"`sinks` need a normaliser whose rows add up to 1: got {normalize!r}.")
-    check_fraction("dropout", dropout)
-    if seed is not None and not isinstance(seed, int):
-        raise TypeError(f"`seed` must be an integer or None: got {seed!r}.")
+    dropout = check_fraction("dropout", dropout)
+    if seed is not None:
+        seed = as_integer("seed", seed, rule="an integer or None")
     if not (dropout or isinstance(select, Sampled)):
         seed = 0
     elif seed is None:

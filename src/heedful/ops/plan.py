@@ -10,9 +10,9 @@ from heedful._types import Tensor
 from heedful.ops.engines import softmax
 from heedful.ops.engines.banded import Banded
 from heedful.ops.engines.base import Call, Engine, EngineName, Result
+from heedful.ops.engines.features import learns
 from heedful.ops.engines.flex import Flex
 from heedful.ops.engines.fused import Fused
-from heedful.ops.engines.products import learns
 from heedful.ops.engines.reference import Reference
 from heedful.ops.engines.tiled import Tiled
 from heedful.ops.mechanism import Mechanism

@@ -293,7 +293,7 @@ class Gaussian(Score):
         least, given = torch.finfo(query.dtype).max ** -0.25, self.bandwidth
         if not isinstance(given, Tensor):
             if not isinstance(unit, Tensor):
-                return max(given / unit, least) ** -2
+                return float(max(given / unit, least) ** -2)
             return (given / unit.double()).clamp(min=least).pow(-2).to(query.dtype)
         precision = (given.to(query.dtype) / unit).clamp(min=least).reciprocal().square()
         return precision[:, None, None] if precision.dim() else precision

@@ -1,67 +1,235 @@
 """What is asked of the weights of a matrix, a tile at a time: each statistic says what a tile adds to it.
 
-Weights are what the matrix holds: a hidden pair is 0. `ops/engines/reduce.py` computes any number of them in one pass.
+Weights are what the matrix holds: a hidden pair is 0. `AttentionMatrix.reduce` computes any number of them in one pass; a
+function here makes one, and a new one is a `Statistic` of a function of a `WeightTile`.
 """
 
+import dataclasses
+import functools
 import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
-from heedful.ops.engines.reduce import Part, Statistic
+
+__all__ = [
+    "Statistic",
+    "WeightTile",
+    "above",
+    "at",
+    "cosine",
+    "distance",
+    "divergence",
+    "effective_keys",
+    "entropy",
+    "largest",
+    "largest_of_cells",
+    "lse",
+    "overlap",
+    "pooled",
+    "received",
+    "share",
+    "spread",
+    "top",
+]
 
 _STRETCH = 64  # weights of a row among which one maximum is found first
 
 
+@dataclasses.dataclass(eq=False)
+class WeightTile:
+    """Some rows of the matrix, with columns among which are all that they may see.
+
+    A sink may leave so little that the weights are 0 in their dtype: what does not depend on a factor of the row is
+    therefore computed from `shares`.
+
+    Attributes:
+        before_sink: the weights `[..., n, m]`, without what a sink of softmax takes; `weights` are with it.
+        rows: the numbers of the rows.
+        columns: those of the columns.
+        heads: which heads, of all heads and batches as one axis; None: all, with axes of their own.
+        normalized: whether a row of weights adds up to 1, or to less.
+        scores: of softmax, where a gradient may be asked for: what is normalised, -inf where hidden.
+        largest: of softmax, where no gradient is: the largest score of each row, if asked for.
+        sinks: of softmax: the score of what takes a part of each row.
+        other: the same tile of a second matrix.
+        scratch: a buffer of at least as many numbers, where no gradient is: a new one each time would cost more than what
+            is computed in it.
+
+    Example:
+        >>> tile = WeightTile(torch.tensor([[0.5, 0.25, 0.0]]), torch.tensor([0]), torch.arange(3), None, False)
+        >>> tile.mass, tile.top, tile.shares
+        (tensor([[0.7500]]), tensor([[0.5000]]), tensor([[1.0000, 0.5000, 0.0000]]))
+    """
+
+    before_sink: Float[Tensor, "... n m"]
+    rows: Int[Tensor, " n"]
+    columns: Int[Tensor, " m"]
+    heads: slice | None
+    normalized: bool
+    scores: Float[Tensor, "... n m"] | None = None
+    largest: Float[Tensor, "... n"] | None = None
+    sinks: Float[Tensor, "... 1 1"] | None = None
+    other: "WeightTile | None" = None
+    scratch: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self._cells: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @functools.cached_property
+    def weights(self) -> Float[Tensor, "... n m"]:
+        """The weights of the rows and columns; 0 where hidden."""
+        return self.before_sink if self.sinks is None else self.before_sink * self.mass
+
+    @functools.cached_property
+    def shares(self) -> Float[Tensor, "... n m"]:
+        """The weights up to a positive factor of each row, which makes the largest of them neither tiny nor huge."""
+        return self.before_sink if self.normalized else self.weights / _positive(self.weights.abs().amax(-1, True))
+
+    @functools.cached_property
+    def total(self) -> Float[Tensor, "... n 1"]:
+        """The sum of each row's shares."""
+        return self.shares.sum(-1, keepdim=True)
+
+    @functools.cached_property
+    def mass(self) -> Float[Tensor, "... n 1"]:
+        """The sum of each row's weights."""
+        if self.log_mass is not None:
+            return self.log_mass.exp()
+        return self.total if self.normalized else self.weights.sum(-1, keepdim=True)
+
+    @functools.cached_property
+    def log_mass(self) -> Float[Tensor, "... n 1"] | None:
+        """The logarithm of what a sink of softmax leaves to the keys, -inf for an empty row; None where there is no sink."""
+        if self.sinks is None:
+            return None
+        empty = self._lse == -math.inf
+        return F.logsigmoid(self._lse.masked_fill(empty, 0) - self.sinks).masked_fill(empty, -math.inf)
+
+    @functools.cached_property
+    def top(self) -> Float[Tensor, "... n 1"]:
+        """The largest weight of each row."""
+        top = self.before_sink.amax(-1, keepdim=True)
+        return top if self.sinks is None else top * self.mass
+
+    @property
+    def lse(self) -> Float[Tensor, "... n 1"]:
+        """Of softmax: the log-sum-exp of each row, with what its sink adds; -inf for an empty row."""
+        if self.sinks is None:
+            return self._lse
+        return torch.where(self._lse == -math.inf, -math.inf, torch.logaddexp(self._lse, self.sinks))
+
+    @functools.cached_property
+    def _lse(self) -> Float[Tensor, "... n 1"]:
+        """The log-sum-exp over the keys alone."""
+        top = self.before_sink.amax(-1, keepdim=True)  # at least 1 / M, unless the row is empty
+        if self.scores is not None:
+            scores = self.scores.masked_fill(top == 0, 0)
+            most = scores.detach().amax(
+                -1, keepdim=True
+            )  # with `logsumexp`, slopes of scores of -1e30 would not add up to 1
+            return (most + (scores - most).exp().sum(-1, keepdim=True).log()).masked_fill(top == 0, -math.inf)
+        if self.largest is None:
+            raise ValueError("`lse` must be asked for by `Statistic(..., lse=True)`, of a matrix of softmax.")
+        return (self.largest[..., None] - _positive(top).log()).masked_fill(top == 0, -math.inf)
+
+    def log_weights(self) -> Float[Tensor, "... n m"]:
+        """The logarithms of the weights, of softmax also of those that are 0 in their dtype; -inf where hidden."""
+        if self.scores is None:
+            return _log(self.weights).masked_fill(self.weights == 0, -math.inf)
+        hidden = self.scores == -math.inf
+        found = self.scores.masked_fill(hidden.all(-1, keepdim=True), 0).log_softmax(-1).masked_fill(hidden, -math.inf)
+        return found if self.log_mass is None else found + self.log_mass.masked_fill(hidden.all(-1, keepdim=True), 0)
+
+    def by_cells(self, cells: Int[Tensor, " N"]) -> tuple[Int[Tensor, " c"], Float[Tensor, "... c m"]]:
+        """The cells to which rows belong, given in rising order for all rows of the matrix, and the sums over their rows."""
+        if id(cells) not in self._cells:
+            row = cells[self.rows]
+            here = torch.arange(int(row[0]), int(row[-1]) + 1, device=row.device)
+            sums = self.weights.new_zeros(*self.weights.shape[:-2], len(here), self.weights.shape[-1])
+            self._cells[id(cells)] = here, sums.index_add(-2, row - row[0], self.weights)
+        return self._cells[id(cells)]
+
+    def buffer(self) -> Float[Tensor, "... n m"] | None:
+        """The buffer, in the shape of the weights; None where a gradient may be asked for."""
+        given = self.before_sink
+        return None if self.scratch is None else self.scratch[: given.numel()].view(given.shape)
+
+
+class Statistic(NamedTuple):
+    """What is asked of the weights.
+
+    Attributes:
+        kind: "row": numbers for each row, "column": for each column; these, and "whole", are summed over the tiles.
+        sizes: the last two axes of the whole result: (N, c), (M, c), or any.
+        of: what a tile adds to it, `[..., n, c]`, `[..., m, c]` or the whole.
+        lse: whether it reads `tile.lse`.
+
+    Example:
+        >>> A = AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal())
+        >>> A.reduce(Statistic("row", (3, 1), lambda tile: tile.weights.square().sum(-1, keepdim=True)))[0][:, 0]
+        tensor([1.0000, 0.5000, 0.3333])
+    """
+
+    kind: Literal["row", "column", "whole"]
+    sizes: tuple[int, int]
+    of: Callable[[WeightTile], Tensor]
+    lse: bool = False
+
+
 def lse(shape: Shape) -> Statistic:
-    """The log-sum-exp of a row: its largest score less the logarithm of its largest weight; behind it a 1 if it sees a key."""
+    """The log-sum-exp of a row of softmax, with its sink's, 0 if it sees no key; behind it a 1 if it sees one."""
 
-    def of(part: Part) -> Tensor:
-        weight = part.top[..., 0]
-        empty = weight == 0
-        found = part.largest().masked_fill(empty, 0) - weight.masked_fill(empty, 1).log()
-        return torch.stack([found.masked_fill(empty, 0), (~empty).to(found.dtype)], dim=-1)
+    def of(tile: WeightTile) -> Tensor:
+        seen = tile.lse > -math.inf
+        seen = seen | tile.lse.isnan()
+        return torch.cat([tile.lse.masked_fill(~seen, 0), seen.to(tile.lse.dtype)], dim=-1)
 
-    return Statistic("row", (shape[-2], 2), of, scores=True)
+    return Statistic("row", (shape[-2], 2), of, lse=True)
 
 
 def entropy(shape: Shape) -> Statistic:
-    """`-sum_j p log p`, in nats."""
-    return Statistic("row", (shape[-2], 1), lambda part: dot(part.weights, _log(part.weights, part.scratch())).neg())
+    """`-sum_j p log p`, in nats, of weights that add up to 1 or less."""
+
+    def of(tile: WeightTile) -> Tensor:
+        found = dot(tile.shares, _log(tile.shares, tile.buffer())).neg()
+        if tile.log_mass is None:
+            return found
+        return tile.mass * (found - tile.log_mass.masked_fill(tile.mass == 0, 0))
+
+    return Statistic("row", (shape[-2], 1), of)
 
 
 def largest(shape: Shape) -> Statistic:
     """The largest weight of a row."""
-    return Statistic("row", (shape[-2], 1), lambda part: part.top)
+    return Statistic("row", (shape[-2], 1), lambda tile: tile.top)
 
 
 def effective_keys(shape: Shape) -> Statistic:
     """`(sum_j p)^2 / sum_j p^2`."""
-
-    def of(part: Part) -> Tensor:
-        squares = dot(part.weights, part.weights)
-        return part.mass.square() / squares.masked_fill(squares == 0, 1)
-
-    return Statistic("row", (shape[-2], 1), of)
+    return Statistic("row", (shape[-2], 1), lambda tile: tile.total.square() / _positive(dot(tile.shares, tile.shares)))
 
 
 def at(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
     """The weights of chosen columns of each row; 0 for a target of -1."""
     every = targets.expand(*shape[:-2], *targets.shape[-2:])
-    flat = every.reshape(-1, *targets.shape[-2:])
+    flat = every.reshape(math.prod(shape[:-2]), *targets.shape[-2:])
 
-    def of(part: Part) -> Tensor:
-        chosen = (every if part.heads is None else flat[part.heads]).index_select(-2, part.rows)
-        first, count = part.columns[0], len(part.columns)
-        if bool(part.columns[-1] - first + 1 == count):
+    def of(tile: WeightTile) -> Tensor:
+        chosen = (every if tile.heads is None else flat[tile.heads]).to(tile.rows.device).index_select(-2, tile.rows)
+        first, count = tile.columns[0], len(tile.columns)
+        if bool(tile.columns[-1] - first + 1 == count):
             place = chosen - first
         else:
-            place = torch.searchsorted(part.columns, chosen.contiguous()).clamp(max=count - 1)
+            place = torch.searchsorted(tile.columns, chosen.contiguous()).clamp(max=count - 1)
         there = (place >= 0) & (place < count)
         place = place.clamp(0, count - 1)
-        there = there & (part.columns[place] == chosen)
-        return part.weights.gather(-1, place).masked_fill(~there, 0)
+        there = there & (tile.columns[place] == chosen)
+        return tile.weights.gather(-1, place).masked_fill(~there, 0)
 
     return Statistic("row", (shape[-2], targets.shape[-1]), of)
 
@@ -69,11 +237,11 @@ def at(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
 def received(shape: Shape, cells: Int[Tensor, " N"] | None = None) -> Statistic:
     """The weights that a column gets, summed over the rows; `cells` are those of `pooled`, whose sums then serve both."""
 
-    def of(part: Part) -> Tensor:
+    def of(tile: WeightTile) -> Tensor:
         if cells is not None:
-            return part.by_cells(cells)[1].sum(-2)[..., None]
-        ones = part.weights.new_ones(1, len(part.rows))
-        return (ones @ part.weights).mT
+            return tile.by_cells(cells)[1].sum(-2)[..., None]
+        ones = tile.weights.new_ones(1, len(tile.rows))
+        return (ones @ tile.weights).mT
 
     return Statistic("column", (shape[-1], 1), of)
 
@@ -82,15 +250,15 @@ def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M
     """The mean distance of a row's position to those that it attends to: `sum_j p |x_i - y_j| / sum_j p`."""
     kept: list[Tensor] = []  # the same distances serve all heads of a tile
 
-    def of(part: Part) -> Tensor:
-        if not kept or kept[0] is not part.rows:
-            x, y = queries[part.rows].to(part.weights.dtype), keys[part.columns].to(part.weights.dtype)
+    def of(tile: WeightTile) -> Tensor:
+        if not kept or kept[0] is not tile.rows:
+            x, y = queries[tile.rows].to(tile.shares.dtype), keys[tile.columns].to(tile.shares.dtype)
             flat = x.shape[-1] == 1
             kept[:] = (
-                part.rows,
+                tile.rows,
                 (x - y.mT).abs_() if flat else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist"),
             )
-        return dot(part.weights, kept[1].expand_as(part.weights)) / _positive(part.mass)
+        return dot(tile.shares, kept[1].expand_as(tile.shares)) / _positive(tile.total)
 
     return Statistic("row", (shape[-2], 1), of)
 
@@ -98,13 +266,13 @@ def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M
 def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
     """The standard deviation of the positions that a row attends to, of which the mean is subtracted first."""
 
-    def of(part: Part) -> Tensor:
-        p, mass = part.weights, _positive(part.mass)
+    def of(tile: WeightTile) -> Tensor:
+        p, mass = tile.shares, _positive(tile.total)
         total = torch.zeros_like(mass)
-        for position in keys[part.columns].to(part.weights.dtype).unbind(-1):
+        for position in keys[tile.columns].to(tile.shares.dtype).unbind(-1):
             mean = (p @ position[:, None]) / mass
-            room = part.scratch()
-            apart = (position - mean).square() if room is None else torch.sub(position, mean, out=room).square_()
+            buffer = tile.buffer()
+            apart = (position - mean).square() if buffer is None else torch.sub(position, mean, out=buffer).square_()
             total = total + dot(p, apart) / mass
         exact = total == 0  # the root has no slope there
         return total.masked_fill(exact, 1).sqrt().masked_fill(exact, 0)
@@ -113,13 +281,14 @@ def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
 
 
 def top(shape: Shape, k: int) -> Statistic:
-    """The k largest weights of a row, then of which columns they are; a weight of 0 is of none."""
+    """The k largest weights of a row, then of which columns they are, counted from 1; what the row does not see is of 0."""
 
-    def of(part: Part) -> Tensor:
-        values, place = _largest(part.weights, min(k, part.weights.shape[-1]))
-        column = part.columns[place].to(values.dtype)  # whole numbers below 2^24 are exact
-        room = (0, k - values.shape[-1])
-        return torch.cat([torch.nn.functional.pad(t, room) for t in (values, column)], dim=-1)
+    def of(tile: WeightTile) -> Tensor:
+        values, place = _largest(tile.before_sink, min(k, tile.before_sink.shape[-1]))
+        column = (tile.columns[place] + 1).masked_fill(values == 0, 0).to(values.dtype)  # exact below 2^24
+        values = values if tile.sinks is None else values * tile.mass
+        missing = (0, k - values.shape[-1])
+        return torch.cat([F.pad(t, missing) for t in (values, column)], dim=-1)
 
     return Statistic("row", (shape[-2], 2 * k), of)
 
@@ -132,8 +301,8 @@ def share(shape: Shape, column: int) -> Statistic:
 def pooled(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], cells: tuple[int, int]) -> Statistic:
     """The sum of the weights of each cell; `rows` and `columns` say to which cells they belong, in rising order."""
 
-    def of(part: Part) -> Tensor:
-        (here, mass), column = part.by_cells(rows), columns[part.columns]
+    def of(tile: WeightTile) -> Tensor:
+        (here, mass), column = tile.by_cells(rows), columns[tile.columns]
         by_column = mass.new_zeros(*mass.shape[:-1], cells[1]).index_add(-1, column, mass)
         return mass.new_zeros(*mass.shape[:-2], *cells).index_add(-2, here, by_column)
 
@@ -143,8 +312,8 @@ def pooled(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], ce
 def largest_of_cells(shape: Shape, columns: Int[Tensor, " M"], cells: int) -> Statistic:
     """The largest weight of a row in each cell of columns, which stand in rising order."""
 
-    def of(part: Part) -> Tensor:
-        column, p = columns[part.columns], part.weights
+    def of(tile: WeightTile) -> Tensor:
+        column, p = columns[tile.columns], tile.weights
         cell, counts = column.unique_consecutive(return_counts=True)
         found = torch.stack([piece.amax(-1) for piece in p.split(counts.tolist(), -1)], dim=-1)
         return p.new_zeros(*p.shape[:-1], cells).index_copy(-1, cell, found)
@@ -152,37 +321,47 @@ def largest_of_cells(shape: Shape, columns: Int[Tensor, " M"], cells: int) -> St
     return Statistic("row", (shape[-2], cells), of)
 
 
+def above(shape: Shape, edges: Float[Tensor, " e"]) -> Statistic:
+    """How many weights of a row reach each edge (exceed the last one), then how many were looked at: the others are 0."""
+
+    def of(tile: WeightTile) -> Tensor:
+        p = tile.weights
+        counts = [(p > edge if i == len(edges) - 1 else p >= edge).sum(-1) for i, edge in enumerate(edges)]
+        return torch.stack([*counts, torch.full_like(counts[0], p.shape[-1])], dim=-1).to(p.dtype)
+
+    return Statistic("row", (shape[-2], len(edges) + 1), of)
+
+
 def divergence(shape: Shape) -> Statistic:
     """`sum_j p log(p / q)`, in nats, of two matrices; infinite where only q is 0."""
 
-    def of(part: Part) -> Tensor:
-        p, q = part.weights, part.other
-        assert q is not None
-        terms = p * (_log(p) - _log(q))
-        return terms.masked_fill((p > 0) & (q == 0), math.inf).sum(-1, keepdim=True)
+    def of(tile: WeightTile) -> Tensor:
+        p, q = tile.log_weights(), _other(tile).log_weights()
+        apart = p.masked_fill(p == -math.inf, 0) - q.masked_fill(q == -math.inf, 0)
+        missed = (p > -math.inf) & (q == -math.inf)
+        return (tile.weights * apart).masked_fill(missed, math.inf).sum(-1, keepdim=True)
 
     return Statistic("row", (shape[-2], 1), of)
 
 
 def overlap(shape: Shape) -> Statistic:
     """`sum_j p q` of two matrices."""
-
-    def of(part: Part) -> Tensor:
-        assert part.other is not None
-        return dot(part.weights, part.other)
-
-    return Statistic("row", (shape[-2], 1), of)
+    return Statistic("row", (shape[-2], 1), lambda tile: dot(tile.weights, _other(tile).weights))
 
 
-def squares(shape: Shape, *, other: bool = False) -> Statistic:
-    """`sum_j p^2`, of the first matrix or of the other."""
+def cosine(shape: Shape) -> Statistic:
+    """`sum_j p q / sqrt(sum_j p^2 sum_j q^2)` of two matrices; 0 where one of them is empty."""
 
-    def of(part: Part) -> Tensor:
-        p = part.other if other else part.weights
-        assert p is not None
-        return dot(p, p)
+    def of(tile: WeightTile) -> Tensor:
+        p, q = tile.shares, _other(tile).shares
+        return dot(p, q) / _positive(dot(p, p) * dot(q, q)).sqrt()
 
     return Statistic("row", (shape[-2], 1), of)
+
+
+def _other(tile: WeightTile) -> WeightTile:
+    assert tile.other is not None
+    return tile.other
 
 
 def _largest(weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -214,14 +393,14 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat(each)[..., None]
 
 
-def _log(weights: Tensor, room: Tensor | None = None) -> Tensor:
-    """The logarithm, of a 0 a number that 0 times it is 0; in `room`, if there is some."""
+def _log(weights: Tensor, buffer: Tensor | None = None) -> Tensor:
+    """The logarithm, of a 0 a number that 0 times it is 0; in a buffer, if there is one."""
     least = torch.finfo(weights.dtype).tiny
-    if room is None:
+    if buffer is None:
         return weights.clamp_min(least).log()
-    return torch.log(torch.clamp(weights, min=least, out=room), out=room)
+    return torch.log(torch.clamp(weights, min=least, out=buffer), out=buffer)
 
 
-def _positive(mass: Tensor) -> Tensor:
-    """The same, 1 where it is 0."""
-    return mass.masked_fill(mass == 0, 1)
+def _positive(numbers: Tensor) -> Tensor:
+    """The same, 1 where they are 0."""
+    return numbers.masked_fill(numbers == 0, 1)

@@ -1,22 +1,22 @@
 """What people ask of an attention matrix: each a number for a row, a column or a cell, exact, and never N x M of them.
 
-All of it comes from the weights, a tile at a time (`statistics.py` says what a tile adds), for any mechanism; several
-questions are answered in one pass by `summary`.
+Functions of a matrix, which `AttentionMatrix` has as methods (with what there is to say about them). Most come from the
+weights, a tile at a time (`statistics.py` says what a tile adds), for any mechanism; some are products where that is faster.
 """
 
-import abc
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
 from heedful.ops import statistics
-from heedful.ops.engines.reduce import Source, Statistic, parts, reduced, reduced_pair
-from heedful.ops.mechanism import Mechanism
+from heedful.ops.engines.reference import at_least_float32
 from heedful.ops.normalizers import Softmax, Softmax1
+from heedful.ops.products import Matrix, Transposed, product, rounded
+from heedful.ops.reduce import reduced_pair
+from heedful.ops.statistics import Statistic
 
 _EDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1 + 1e-6)  # a weight may be rounded to more than 1
 
@@ -60,325 +60,282 @@ class Summary(NamedTuple):
     map: Float[Tensor, "... r c"]
 
 
-class Summaries(abc.ABC):
-    """The questions that need nothing but the weights as they pass by."""
+def lse(A: Matrix) -> Float[Tensor, "... N"]:
+    """The log-sum-exp of each row."""
+    if A._known_lse is not None and not A._differentiable():
+        return A._known_lse
+    if A._fused:
+        found = product(A, torch.zeros_like(A.key[..., :1]))[1]
+        if not (A._differentiable() and rounded(found)):
+            return found
+    if not _has_lse(A):
+        raise ValueError(f"`lse` is of softmax: got `normalize` {A.mechanism.normalize!r}.")
+    return _seen_lse(A.reduce(statistics.lse(A.shape))[0])
 
-    shape: Shape
-    query: Tensor
-    mechanism: Mechanism
 
-    @abc.abstractmethod
-    def source(self) -> Source:
-        """What the weights are made of."""
+def entropy(A: Matrix) -> Float[Tensor, "... N"]:
+    """The entropy of each row: of softmax, `lse_i - sum_j p_ij s_ij`, and the sum is a product, too."""
+    _check_adds_up(A, "entropy")
+    if A._fused and A.mechanism.bias is None:
+        features, others, factor = A.inner_product()
+        expected, lse = product(A, others)
+        if not rounded(lse):
+            expected = factor * (features * expected).sum(-1)
+            return torch.where(lse == -math.inf, 0.0, lse.masked_fill(lse == -math.inf, 0) - expected)
+    return A.reduce(statistics.entropy(A.shape))[0][..., 0]
 
-    @abc.abstractmethod
-    def _differentiable(self) -> bool: ...
 
-    def max(self) -> Float[Tensor, "... N"]:
-        """The largest weight of each row `[..., H, N]`.
+def largest(A: Matrix) -> Float[Tensor, "... N"]:
+    """The largest weight of each row."""
+    return A.reduce(statistics.largest(A.shape))[0][..., 0]
 
-        Example:
-            >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(4, 8), pattern=Causal("start")).max()
-            tensor([1.0000, 0.5000])
-        """
-        return self._reduce(statistics.largest(self.shape))[0][..., 0]
 
-    def argmax(self) -> Int[Tensor, "... N"]:
-        """The key of the largest weight of each row `[..., H, N]`; -1 for a row of nothing but 0."""
-        return self.topk(1).indices[..., 0] if self.shape[-1] else self._numbers(-1)
+def argmax(A: Matrix) -> Int[Tensor, "... N"]:
+    """The key of the largest weight of each row."""
+    if not A.shape[-1]:
+        return torch.full(A.shape[:-1], -1, device=A.query.device)
+    return topk(A, 1).indices[..., 0]
 
-    def effective_keys(self) -> Float[Tensor, "... N"]:
-        """Among how many keys a row is spread, `(sum_j p)^2 / sum_j p^2`: from 1, all on one, to M, all alike; 0 if empty.
 
-        Raises:
-            ValueError: the weights may be negative.
-        """
-        self._check_not_signed("effective_keys")
-        return self._reduce(statistics.effective_keys(self.shape))[0][..., 0]
+def effective_keys(A: Matrix) -> Float[Tensor, "... N"]:
+    """Among how many keys each row is spread."""
+    _check_not_signed(A, "effective_keys")
+    return A.reduce(statistics.effective_keys(A.shape))[0][..., 0]
 
-    def distance(
-        self, queries: Float[Tensor, "N *d"] | None = None, keys: Float[Tensor, "M *e"] | None = None
-    ) -> Float[Tensor, "... N"]:
-        """The mean distance of each query to what it attends to `[..., H, N]`: `sum_j p |x_i - y_j| / sum_j p`.
 
-        Args:
-            queries: where the queries stand, `[N]` or, as on a grid, `[N, d]`; by default 0, 1, 2, ...
-            keys: where the keys stand; by default where the queries do.
+def received(A: Matrix) -> Float[Tensor, "... M"]:
+    """How much attention each key gets."""
+    known = A._known_lse is not None and not rounded(A._known_lse)
+    if A._fused and (A._differentiable() or known):  # then a product is faster
+        return (Transposed(A) @ torch.ones_like(A.query[..., :1]))[..., 0]
+    return A.reduce(statistics.received(A.shape))[0][..., 0]
 
-        Raises:
-            ValueError: positions do not fit, or are missing where there are more queries than keys or fewer; the weights
-                may be negative.
 
-        Source: Dosovitskiy et al. 2021, figure 7.
-        """
-        self._check_not_signed("distance")
-        if queries is None and keys is None and self.shape[-1] != self.shape[-2]:
-            raise ValueError(
-                f"`queries` and `keys` must say where they stand unless there are as many: got {self.shape[-2]} and {self.shape[-1]}."
-            )
-        x = self._positions_of("queries", queries if queries is not None else keys, self.shape[-2])
-        y = self._positions_of("keys", keys if keys is not None else queries, self.shape[-1])
-        if x.shape[-1] != y.shape[-1]:
-            raise ValueError(
-                f"`queries` and `keys` must stand in one space: got {x.shape[-1]} and {y.shape[-1]} coordinates."
-            )
-        return self._reduce(statistics.distance(self.shape, x, y))[0][..., 0]
-
-    def spread(self, keys: Float[Tensor, "M *d"] | None = None) -> Float[Tensor, "... N"]:
-        """The standard deviation of the positions that each row attends to `[..., H, N]`.
-
-        Args:
-            keys: where the keys stand, `[M]` or `[M, d]`; by default 0, 1, 2, ...
-
-        Raises:
-            ValueError: positions do not fit; the weights may be negative.
-        """
-        self._check_not_signed("spread")
-        return self._reduce(statistics.spread(self.shape, self._positions_of("keys", keys, self.shape[-1])))[0][..., 0]
-
-    def at(self, targets: Tensor) -> Float[Tensor, "..."]:
-        """The weights of chosen keys: `[..., H, N]` for one target a row, `[..., H, N, K]` for K of them.
-
-        Args:
-            targets: `[N]` or `[..., H, N]`, with one more axis for several; -1 is nobody and gives 0.
-
-        Raises:
-            ValueError: a target is no key, or their sizes do not fit.
-            TypeError: targets are not integers.
-
-        Example:
-            >>> A = AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal())
-            >>> A.at(torch.tensor([-1, 0, 1]))  # the token before
-            tensor([0.0000, 0.5000, 0.3333])
-        """
-        targets = torch.as_tensor(targets, device=self.query.device)
-        if targets.is_floating_point() or targets.dtype == torch.bool:
-            raise TypeError(f"`targets` must be integers: got {targets.dtype}.")
-        rows = self.shape[:-1]
-        single = targets.dim() == 1 or (targets.shape[-1:] == rows[-1:] and targets.dim() == len(rows))
-        chosen = targets[..., None] if single else targets
-        try:
-            chosen = chosen.expand(*rows, chosen.shape[-1])
-        except RuntimeError:
-            raise ValueError(
-                f"`targets` must broadcast to {list(rows)}, or to that and one more axis: got {list(targets.shape)}."
-            ) from None
-        if chosen.numel() and not -1 <= int(chosen.min()) <= int(chosen.max()) < self.shape[-1]:
-            raise ValueError(
-                f"`targets` must be from -1 to {self.shape[-1] - 1}: got {int(chosen.min())} to {int(chosen.max())}."
-            )
-        found = self._reduce(statistics.at(self.shape, chosen))[0]
-        return found[..., 0] if single else found
-
-    def diagonal(self, offset: int = 0) -> Float[Tensor, "... L"]:
-        """The weights of keys j = i + offset, as `torch.diagonal` gives them: `offset` -1 is the token before.
-
-        Example:
-            >>> AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal()).diagonal(-1)
-            tensor([0.5000, 0.3333])
-        """
-        rows, columns = self.shape[-2:]
-        start, stop = max(-offset, 0), min(rows, columns - offset)
-        if start >= max(stop, start):
-            return self._numbers(0.0)[..., :0]
-        target = torch.arange(rows, device=self.query.device) + offset
-        return self.at(target.masked_fill((target < 0) | (target >= columns), -1))[..., start:stop]
-
-    def topk(self, k: int) -> TopK:
-        """The k largest weights of each row, which keys they are of, and the mass that they cover.
-
-        Raises:
-            ValueError: k is not from 1 to M.
-
-        Example:
-            >>> A = AttentionMatrix(torch.ones(1, 1), torch.tensor([[0.0], [2.0], [1.0]]))
-            >>> A.topk(2)
-            TopK(values=tensor([[0.6652, 0.2447]]), indices=tensor([[1, 2]]), mass=tensor([0.9100]))
-        """
-        if not 1 <= k <= self.shape[-1]:
-            raise ValueError(f"`k` must be from 1 to the {self.shape[-1]} keys: got {k}.")
-        with torch.no_grad():
-            found = top_of(self._reduce(statistics.top(self.shape, k))[0])
-        values = self.at(found.indices) if self._differentiable() else found.values
-        return TopK(values, found.indices, values.sum(-1))
-
-    def pool_max(self, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
-        """The largest weight of each cell of a coarse grid `[..., H, rows, columns]`, whose cells are those of `pool`.
-
-        Raises:
-            ValueError: there are more cells than positions.
-        """
-        row_cell, column_cell = self._cells(rows, columns)
-        by_row = self._reduce(statistics.largest_of_cells(self.shape, column_cell, columns))[0]
-        return torch.stack([piece.amax(-2) for piece in by_row.split(torch.bincount(row_cell).tolist(), -2)], dim=-2)
-
-    def histogram(self, edges: Sequence[float] | Float[Tensor, " E"] | None = None) -> Int[Tensor, "... bins"]:
-        """How many of a head's N x M weights lie between two edges `[..., H, E - 1]`; the last edge counts, too.
-
-        Args:
-            edges: in rising order; by default 0, powers of ten from 1e-6 to 0.1, 0.5 and 1 (and what rounding adds to it).
-
-        Example:
-            >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(2, 8), pattern=Causal()).histogram([0.0, 0.4, 0.9, 1.0])
-            tensor([1, 2, 1])
-        """
-        source = self.source()
-        dtype, heads = source.query.dtype, math.prod(self.shape[:-2])
-        given = torch.as_tensor(_EDGES if edges is None else edges, device=self.query.device).to(dtype)
-        if given.dim() != 1 or len(given) < 2 or bool((given.diff() <= 0).any()):
-            raise ValueError(f"`edges` must be two or more numbers in rising order: got {given.tolist()}.")
-        above = torch.zeros(heads, len(given), dtype=torch.long, device=self.query.device)
-        seen = torch.zeros(heads, dtype=torch.long, device=self.query.device)
-        with torch.no_grad():
-            for part in parts(source, self.shape):
-                for i, edge in enumerate(given):
-                    beyond = part.weights > edge if i == len(given) - 1 else part.weights >= edge
-                    above[part.heads, i] += beyond.sum((-2, -1))
-                seen[part.heads] += math.prod(part.weights.shape[-2:])
-        unseen = math.prod(self.shape[-2:]) - seen  # they are 0
-        above += unseen[:, None] * torch.cat([given[:-1] <= 0, given[-1:] < 0])
-        return -above.diff(dim=-1).view(*self.shape[:-2], len(given) - 1)
-
-    def kl(self, other: "Summaries") -> Float[Tensor, "... N"]:
-        """The divergence of each row from that of another matrix, `sum_j p log(p / q)` in nats `[..., H, N]`.
-
-        Infinite where the other one gives nothing to a key that this one attends to.
-
-        Raises:
-            ValueError: the shapes differ, or weights do not add up to 1.
-        """
-        for matrix in (self, other):
-            if isinstance(matrix, Summaries):
-                matrix._check_adds_up("kl")
-        return self._between(other, statistics.divergence(self.shape))[0][..., 0]
-
-    def overlap(self, other: "Summaries") -> Float[Tensor, "... N"]:
-        """The inner product of each row with that of another matrix, `sum_j p q` `[..., H, N]`.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
-        return self._between(other, statistics.overlap(self.shape))[0][..., 0]
-
-    def cosine(self, other: "Summaries") -> Float[Tensor, "... N"]:
-        """The cosine between each row and that of another matrix `[..., H, N]`; 0 where one of them is empty.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
-        both, mine, theirs = self._between(
-            other,
-            statistics.overlap(self.shape),
-            statistics.squares(self.shape),
-            statistics.squares(self.shape, other=True),
+def mass(A: Matrix, groups: Any, count: int | None) -> Float[Tensor, "..."]:
+    """How much of its attention each query gives to groups of keys."""
+    groups, leading = torch.as_tensor(groups, device=A.query.device), A.shape[:-2]
+    own = leading if groups.dim() > len(leading) else leading[:-1]  # with an axis of heads, or the same for all of them
+    sizes = tuple(reversed(groups.shape[:-1]))
+    fits = len(sizes) <= len(own) and all(a in (1, b) for a, b in zip(sizes, reversed(own), strict=False))
+    if groups.shape[-1:] != A.shape[-1:] or not fits:
+        raise ValueError(
+            f"`groups` must be [M], [batch, M] or [batch, heads, M] of a matrix of shape {list(A.shape)}: got {list(groups.shape)}."
         )
-        product = (mine * theirs)[..., 0]
-        empty = product == 0
-        return both[..., 0] / product.masked_fill(empty, 1).sqrt()
+    columns = _columns_of(groups, count).to(at_least_float32(A.query).dtype)
+    if own is not leading and groups.dim() > 1:
+        columns = columns.unsqueeze(-3)
+    found = A @ columns
+    return found[..., 0] if groups.dtype == torch.bool else found
 
-    def summary(self, rows: int = 64, columns: int = 64) -> Summary:
-        """All that is worth knowing, from one pass; the map has at most so many cells.
 
-        Raises:
-            ValueError: the weights may be negative.
-        """
-        self._check_not_signed("summary")
-        shape = self.shape
-        rows, columns = min(rows, shape[-2]), min(columns, shape[-1])
-        row_cell, column_cell = self._cells(rows, columns)
-        asked = {
-            "largest": statistics.largest(shape),
-            "effective_keys": statistics.effective_keys(shape),
-            "first": statistics.share(shape, 0),
-            "received": statistics.received(shape, row_cell),
-            "map": statistics.pooled(shape, row_cell, column_cell, (rows, columns)),
-        }
-        if self._has_lse():
-            asked["lse"] = statistics.lse(shape)
-        if self.mechanism.normalize.adds_up:
-            asked["entropy"] = statistics.entropy(shape)
-        if shape[-1] == shape[-2]:
-            positions = self._positions_of("keys", None, shape[-1])
-            asked["distance"] = statistics.distance(shape, positions, positions)
-        found = dict(zip(asked, self._reduce(*asked.values()), strict=True))
-        of_rows = {name: t[..., 0] for name, t in found.items() if name not in ("lse", "map")}
-        return Summary(
-            lse=seen_lse(found["lse"]) if "lse" in found else None,
-            entropy=of_rows.get("entropy"),
-            largest=of_rows["largest"],
-            effective_keys=of_rows["effective_keys"],
-            distance=of_rows.get("distance"),
-            first=of_rows["first"],
-            received=of_rows["received"],
-            map=found["map"] / torch.bincount(row_cell, minlength=rows)[:, None],
+def distance(A: Matrix, queries: Any, keys: Any) -> Float[Tensor, "... N"]:
+    """The mean distance of each query to what it attends to."""
+    _check_not_signed(A, "distance")
+    if queries is None and keys is None and A.shape[-1] != A.shape[-2]:
+        raise ValueError(
+            f"`queries` and `keys` must say where they stand unless there are as many: got {A.shape[-2]} and {A.shape[-1]}."
         )
-
-    def _reduce(self, *asked: Statistic) -> tuple[Tensor, ...]:
-        return reduced(self.source(), self.shape, asked)
-
-    def _between(self, other: "Summaries", *asked: Statistic) -> tuple[Tensor, ...]:
-        if not isinstance(other, Summaries):
-            raise TypeError(f"`other` must be an AttentionMatrix: got {type(other).__name__}.")
-        if other.shape != self.shape:
-            raise ValueError(f"both matrices must have one shape: got {list(self.shape)} and {list(other.shape)}.")
-        return reduced_pair(self.source(), other.source(), self.shape, asked)
-
-    def _numbers(self, value: float) -> Tensor:
-        """One number for each row."""
-        return torch.full(self.shape[:-1], value, device=self.query.device)
-
-    def _cells(self, rows: int, columns: int) -> tuple[Int[Tensor, " N"], Int[Tensor, " M"]]:
-        """The cell of each row and of each column."""
-        for name, cells, positions in (("rows", rows, self.shape[-2]), ("columns", columns, self.shape[-1])):
-            if not 1 <= cells <= positions:
-                raise ValueError(f"`{name}` must be between 1 and the {positions} positions: got {cells}.")
-        row, column = (torch.arange(n, device=self.query.device) for n in self.shape[-2:])
-        return row * rows // self.shape[-2], column * columns // self.shape[-1]
-
-    def _positions_of(self, name: str, given: Tensor | None, count: int) -> Float[Tensor, "n d"]:
-        if given is None:
-            return torch.arange(count, device=self.query.device, dtype=torch.float64)[:, None]
-        given = torch.as_tensor(given, device=self.query.device)
-        if given.dim() not in (1, 2) or len(given) != count:
-            raise ValueError(f"`{name}` must be [{count}] or [{count}, d] numbers: got {list(given.shape)}.")
-        return (given if given.dim() == 2 else given[:, None]).double()
-
-    def _has_lse(self) -> bool:
-        return isinstance(self.mechanism.normalize, (Softmax, Softmax1))
-
-    def _check_adds_up(self, name: str) -> None:
-        if not self.mechanism.normalize.adds_up:
-            raise ValueError(f"`{name}` is of weights that add up to 1: got `normalize` {self.mechanism.normalize!r}.")
-
-    def _check_not_signed(self, name: str) -> None:
-        if self.mechanism.normalize.signed:
-            raise ValueError(
-                f"`{name}` is of weights that are not negative: got `normalize` {self.mechanism.normalize!r}."
-            )
+    x = _positions_of(A, "queries", queries if queries is not None else keys, A.shape[-2])
+    y = _positions_of(A, "keys", keys if keys is not None else queries, A.shape[-1])
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(
+            f"`queries` and `keys` must stand in one space: got {x.shape[-1]} and {y.shape[-1]} coordinates."
+        )
+    return A.reduce(statistics.distance(A.shape, x, y))[0][..., 0]
 
 
-def groups_of(groups: Tensor, count: int | None = None) -> Float[Tensor, "... M g"]:
+def spread(A: Matrix, keys: Any) -> Float[Tensor, "... N"]:
+    """The standard deviation of the positions that each row attends to."""
+    _check_not_signed(A, "spread")
+    return A.reduce(statistics.spread(A.shape, _positions_of(A, "keys", keys, A.shape[-1])))[0][..., 0]
+
+
+def at(A: Matrix, targets: Any) -> Float[Tensor, "..."]:
+    """The weights of chosen keys."""
+    targets, rows, keys = torch.as_tensor(targets, device=A.query.device), A.shape[:-1], A.shape[-1]
+    if targets.is_floating_point() or targets.dtype == torch.bool:
+        raise TypeError(f"`targets` must be integers: got {targets.dtype}.")
+    single = targets.dim() == 1 or (targets.shape[-1:] == rows[-1:] and targets.dim() == len(rows))
+    chosen = targets[..., None] if single else targets
+    try:
+        chosen = chosen.expand(*rows, chosen.shape[-1])
+    except RuntimeError:
+        raise ValueError(
+            f"`targets` must broadcast to {list(rows)}, or to that and one more axis: got {list(targets.shape)}."
+        ) from None
+    if chosen.numel() and not -1 <= int(chosen.min()) <= int(chosen.max()) < keys:
+        raise ValueError(f"`targets` must be from -1 to {keys - 1}: got {int(chosen.min())} to {int(chosen.max())}.")
+    found = A.reduce(statistics.at(A.shape, chosen))[0]
+    return found[..., 0] if single else found
+
+
+def diagonal(A: Matrix, offset: int) -> Float[Tensor, "... L"]:
+    """The weights of keys j = i + offset."""
+    rows, columns = A.shape[-2:]
+    start, stop = max(-offset, 0), min(rows, columns - offset)
+    target = torch.arange(rows, device=A.query.device) + offset
+    return at(A, target.masked_fill((target < 0) | (target >= columns), -1))[..., start : max(start, stop)]
+
+
+def topk(A: Matrix, k: int) -> TopK:
+    """The k largest weights of each row."""
+    if not 1 <= k <= A.shape[-1]:
+        raise ValueError(f"`k` must be from 1 to the {A.shape[-1]} keys: got {k}.")
+    with torch.no_grad():
+        found = top_of(A.reduce(statistics.top(A.shape, k))[0])
+    values = at(A, found.indices) if A._differentiable() else found.values
+    return TopK(values, found.indices, values.sum(-1))
+
+
+def pool(A: Matrix, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
+    """The matrix on a coarse grid."""
+    row_cell, column_cell = _cells(A, rows, columns)
+    by_column = A @ _columns_of(column_cell, columns).to(at_least_float32(A.query).dtype)
+    total = by_column.new_zeros(*A.shape[:-2], rows, columns).index_add(-2, row_cell, by_column)
+    return total / _sizes(row_cell, rows)
+
+
+def pool_max(A: Matrix, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
+    """The largest weight of each cell of a coarse grid."""
+    row_cell, column_cell = _cells(A, rows, columns)
+    by_row = A.reduce(statistics.largest_of_cells(A.shape, column_cell, columns))[0]
+    if not len(row_cell):
+        return by_row.new_zeros(*A.shape[:-2], rows, columns)
+    return torch.stack([piece.amax(-2) for piece in by_row.split(torch.bincount(row_cell).tolist(), -2)], dim=-2)
+
+
+def histogram(A: Matrix, edges: Sequence[float] | Tensor | None) -> Int[Tensor, "... bins"]:
+    """How many weights lie between two edges."""
+    dtype = at_least_float32(A.query).dtype
+    given = torch.as_tensor(_EDGES if edges is None else edges, device=A.query.device).to(dtype)
+    if given.dim() != 1 or len(given) < 2 or bool((given.diff() <= 0).any()):
+        raise ValueError(f"`edges` must be two or more numbers in rising order: got {given.tolist()}.")
+    with torch.no_grad():
+        found = A.reduce(statistics.above(A.shape, given))[0].long().sum(-2)
+    unseen = math.prod(A.shape[-2:]) - found[..., -1:]  # they are 0
+    reached = found[..., :-1] + unseen * torch.cat([given[:-1] <= 0, given[-1:] < 0])
+    return -reached.diff(dim=-1)
+
+
+def kl(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
+    """The divergence of each row from that of another matrix."""
+    for matrix in (A, other):
+        if isinstance(matrix, type(A)):
+            _check_adds_up(matrix, "kl")
+    return _between(A, other, statistics.divergence(A.shape))
+
+
+def overlap(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
+    """The inner product of each row with that of another matrix."""
+    return _between(A, other, statistics.overlap(A.shape))
+
+
+def cosine(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
+    """The cosine between each row and that of another matrix."""
+    return _between(A, other, statistics.cosine(A.shape))
+
+
+def summary(A: Matrix, rows: int, columns: int) -> Summary:
+    """All that is worth knowing, from one pass."""
+    _check_not_signed(A, "summary")
+    shape = A.shape
+    rows, columns = min(rows, shape[-2]), min(columns, shape[-1])
+    row_cell, column_cell = _cells(A, rows, columns)
+    asked = {
+        "largest": statistics.largest(shape),
+        "effective_keys": statistics.effective_keys(shape),
+        "first": statistics.share(shape, 0),
+        "received": statistics.received(shape, row_cell),
+        "map": statistics.pooled(shape, row_cell, column_cell, (rows, columns)),
+    }
+    if _has_lse(A):
+        asked["lse"] = statistics.lse(shape)
+    if A.mechanism.normalize.adds_up:
+        asked["entropy"] = statistics.entropy(shape)
+    if shape[-1] == shape[-2]:
+        positions = _positions_of(A, "keys", None, shape[-1])
+        asked["distance"] = statistics.distance(shape, positions, positions)
+    found = dict(zip(asked, A.reduce(*asked.values()), strict=True))
+    of_rows = {name: t[..., 0] for name, t in found.items() if name not in ("lse", "map")}
+    return Summary(
+        lse=_seen_lse(found["lse"]) if "lse" in found else None,
+        entropy=of_rows.get("entropy"),
+        largest=of_rows["largest"],
+        effective_keys=of_rows["effective_keys"],
+        distance=of_rows.get("distance"),
+        first=of_rows["first"],
+        received=of_rows["received"],
+        map=found["map"] / _sizes(row_cell, rows),
+    )
+
+
+def top_of(found: Float[Tensor, "... N kk"]) -> TopK:
+    """What `statistics.top` found."""
+    values, indices = found.detach().chunk(2, -1)
+    return TopK(values, indices.long() - 1, values.sum(-1))
+
+
+def _seen_lse(found: Float[Tensor, "... N 2"]) -> Float[Tensor, "... N"]:
+    """What `statistics.lse` found, -inf for a row that sees nothing."""
+    value, seen = found.unbind(-1)
+    return value.masked_fill(seen == 0, -math.inf)
+
+
+def _between(A: Matrix, other: Any, asked: Statistic) -> Float[Tensor, "... N"]:
+    if not isinstance(other, type(A)):
+        raise TypeError(f"`other` must be an AttentionMatrix: got {type(other).__name__}.")
+    if other.shape != A.shape:
+        raise ValueError(f"both matrices must have one shape: got {list(A.shape)} and {list(other.shape)}.")
+    return reduced_pair(A.source(), other.source(), A.shape, [asked])[0][..., 0]
+
+
+def _columns_of(groups: Tensor, count: int | None) -> Float[Tensor, "... M g"]:
     """Columns of 0 and 1 that say which key belongs to which group; -1 to none."""
     if groups.dtype == torch.bool:
         return groups[..., None].float()
-    if groups.is_floating_point():
+    if groups.is_floating_point() and groups.numel():  # an empty list has the dtype of numbers
         raise TypeError(f"`groups` must be integers or booleans: got {groups.dtype}.")
-    if groups.numel() and int(groups.min()) < -1:
-        raise ValueError(f"`groups` must be -1 or more: got {int(groups.min())}.")
-    highest = int(groups.max()) + 1 if groups.numel() else 0
+    low, highest = (int(groups.min()), int(groups.max()) + 1) if groups.numel() else (0, 0)
+    if low < -1:
+        raise ValueError(f"`groups` must be -1 or more: got {low}.")
     count = highest if count is None else count
     if highest > count:
         raise ValueError(f"`groups` must be less than `count`, {count}: got {highest - 1}.")
     return (groups[..., None] == torch.arange(count, device=groups.device)).float()
 
 
-def top_of(found: Float[Tensor, "... N kk"]) -> TopK:
-    """What `statistics.top` found."""
-    values, indices = found.detach().chunk(2, -1)
-    return TopK(values, indices.long().masked_fill(values == 0, -1), values.sum(-1))
+def _cells(A: Matrix, rows: int, columns: int) -> tuple[Int[Tensor, " N"], Int[Tensor, " M"]]:
+    """The cell of each row and of each column; where there are no positions, any number of cells has none."""
+    for name, cells, positions in (("rows", rows, A.shape[-2]), ("columns", columns, A.shape[-1])):
+        if not 1 <= cells <= positions and (positions or cells < 0):
+            raise ValueError(f"`{name}` must be between 1 and the {positions} positions: got {cells}.")
+    row, column = (torch.arange(n, device=A.query.device) for n in A.shape[-2:])
+    return row * rows // max(A.shape[-2], 1), column * columns // max(A.shape[-1], 1)
 
 
-def seen_lse(found: Float[Tensor, "... N 2"]) -> Float[Tensor, "... N"]:
-    """What `statistics.lse` found, -inf for a row that sees nothing."""
-    value, seen = found.unbind(-1)
-    return value.masked_fill(seen == 0, -math.inf)
+def _sizes(cell: Int[Tensor, " N"], count: int) -> Int[Tensor, "count 1"]:
+    """How many rows each cell has, at least 1."""
+    return torch.bincount(cell, minlength=count).clamp(min=1)[:, None]
+
+
+def _positions_of(A: Matrix, name: str, given: Any, count: int) -> Float[Tensor, "n d"]:
+    if given is None:
+        return torch.arange(count, device=A.query.device, dtype=torch.float64)[:, None]
+    places: Tensor = torch.as_tensor(given, device=A.query.device)
+    if places.dim() not in (1, 2) or len(places) != count:
+        raise ValueError(f"`{name}` must be [{count}] or [{count}, d] numbers: got {list(places.shape)}.")
+    return (places if places.dim() == 2 else places[:, None]).double()
+
+
+def _has_lse(A: Matrix) -> bool:
+    return isinstance(A.mechanism.normalize, (Softmax, Softmax1))
+
+
+def _check_adds_up(A: Matrix, name: str) -> None:
+    if not A.mechanism.normalize.adds_up:
+        raise ValueError(f"`{name}` is of weights that add up to 1: got `normalize` {A.mechanism.normalize!r}.")
+
+
+def _check_not_signed(A: Matrix, name: str) -> None:
+    if A.mechanism.normalize.signed:
+        raise ValueError(f"`{name}` is of weights that are not negative: got `normalize` {A.mechanism.normalize!r}.")

@@ -14,8 +14,7 @@ from heedful.inspection.heads import THRESHOLDS, HeadKind, Questions, ask, quest
 from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
 from heedful.inspection.report.sides import Positions, Side
 from heedful.inspection.seen import Seen, SeenAttention
-from heedful.ops import AttentionMatrix, Causal, Global, ScaledDot, softmax, statistics
-from heedful.ops.engines.reduce import Statistic
+from heedful.ops import AttentionMatrix, Causal, Global, ScaledDot, Statistic, softmax, statistics
 from heedful.ops.summaries import top_of
 
 ROOM = 8_000_000  # bytes of numbers in a file, before they are written as text

@@ -19,7 +19,7 @@ from heedful.ops.biases import Bias, Sum, TensorBias
 from heedful.ops.engines import reference
 from heedful.ops.engines.base import EngineName, Kernel, Result
 from heedful.ops.engines.derivatives import Kind, Tile, TiledFunction
-from heedful.ops.engines.products import Operands
+from heedful.ops.engines.features import Operands
 from heedful.ops.engines.tiles import positions_of, tiles
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.scores import Additive

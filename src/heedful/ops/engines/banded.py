@@ -18,7 +18,7 @@ from heedful.ops._tree import key_of
 from heedful.ops.engines import assemble, bands, kernel, softmax
 from heedful.ops.engines.bands import Bands, Blocks, mask_numbers
 from heedful.ops.engines.base import Call, Engine, Result
-from heedful.ops.engines.products import as_columns, operands
+from heedful.ops.engines.features import as_columns, operands
 from heedful.ops.engines.reference import all_heads
 from heedful.ops.mechanism import Mechanism
 

@@ -15,7 +15,7 @@ from heedful._checks import Shape
 from heedful._types import Tensor
 from heedful.ops.biases import ALiBi, Bias, PerKey, PerQuery, Sum, TensorBias, alibi_slopes
 from heedful.ops.engines.base import Call, Engine, Result
-from heedful.ops.engines.products import operands
+from heedful.ops.engines.features import operands
 from heedful.ops.engines.reference import all_heads
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax

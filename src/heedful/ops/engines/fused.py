@@ -19,7 +19,7 @@ from heedful.ops.biases import Bias
 from heedful.ops.engines import assemble, kernel, softmax
 from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.engines.derivatives import TiledFunction, traced
-from heedful.ops.engines.products import learns, operands
+from heedful.ops.engines.features import learns, operands
 from heedful.ops.patterns import And, Global, Pattern
 
 TILE = 2**22  # pairs of one mask that is held at a time

@@ -10,7 +10,7 @@ from heedful._types import Tensor
 from heedful.ops._readable import transformed
 from heedful.ops.engines import kernel
 from heedful.ops.engines.base import Call, Gradients, Kernel
-from heedful.ops.engines.products import as_columns, learns
+from heedful.ops.engines.features import as_columns, learns
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax, Softmax1
 from heedful.ops.selection import Soft

@@ -18,7 +18,7 @@ from heedful.ops.biases import Bias, Sum, TensorBias
 from heedful.ops.engines import assemble
 from heedful.ops.engines.base import Call, Engine, Gradients, Kernel, Result
 from heedful.ops.engines.derivatives import Tile, put, take
-from heedful.ops.engines.products import operands
+from heedful.ops.engines.features import operands
 from heedful.ops.engines.reference import at_least_float32
 from heedful.ops.engines.tiles import positions_of, tile_size, tiles
 from heedful.ops.mechanism import Mechanism
@@ -27,7 +27,7 @@ from heedful.ops.selection import Sampled, Soft
 
 CACHED = 2**20  # scores that are held at a time: 4 MB, so that they stay in the processor's cache
 _GLANCE = 2**14  # additive scores whose sizes are looked at together: what is written is still at hand
-_FAR = 20  # e^80 is a number in float32
+_FAR = 20.0  # e^80 is a number in float32
 _NEAR = 1 / 2  # sums of more keep enough of the digits of 1 - 2 r
 CACHED_TERMS = 2**19  # terms of additive scores, one for each pair and feature, that are held at a time
 
@@ -429,7 +429,7 @@ class _Additive:
                     torch.addcmul(self.one, some[:, None], columns, out=r).reciprocal_()
                 else:
                     torch.add(some[:, None], columns, out=r).mul_(-2).sigmoid_()
-                scores[start : start + step] = (r.view(-1, width) @ weight).view(-1, m)
+                scores[start : start + step] = (r.view(r.shape[0] * m, width) @ weight).view(-1, m)
         if not self.small:
             out.mul_(-2).add_(self.weight[heads].sum(-1)[:, None, None])
         out.mul_(self.factor)
