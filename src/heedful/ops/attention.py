@@ -8,7 +8,7 @@ select       ops/selection.py     all of them, the largest, or one that is drawn
 @ value      ops/engines/         computed without storing A; the definition: reference.py; which engine and why: plan.py
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import handle_torch_function, has_torch_function_variadic
@@ -29,14 +29,12 @@ from heedful.ops.scores import Dot, ScaledDot, Score
 from heedful.ops.selection import Sampled, Selection, Soft
 
 
-def _compute(
-    query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, engine: EngineName | None, strict: bool
-) -> Result:
-    """The pipeline, from the arguments to the output; for a key that is drawn, also the logarithm of its probability."""
-    shape, dtype = check(query, key, value, mechanism), query.dtype
+def _compute(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, shape: Shape, **options: Any) -> Result:
+    """The pipeline, from operands that fit to the output; for keys that are drawn, also the logarithm of their probability."""
+    dtype = query.dtype
     query, key, value, nonfinite = mask_nonfinite(query, key, value, mechanism, shape)
     query, key, value = _wide_enough(query, key, value, mechanism)
-    plan = choose(query, key, value, mechanism, shape, engine, strict)
+    plan = choose(query, key, value, mechanism, shape, **options)
     out, log_probability = plan.run()  # scores -> + bias, where the pattern allows -> normalise -> select -> @ value
     out = out.to(dtype)
     return out if nonfinite is None else out + nonfinite.to(dtype), log_probability
@@ -273,12 +271,12 @@ def attend(
                 f"`engine` must be None, 'fused' or 'reference' where a graph is exported: got {engine!r}."
             )
         engine = "reference"  # the others look at numbers, which a graph cannot
+    shape = check(query, key, value, mechanism)
     if autocasts(query):
         with torch.autocast(query.device.type, enabled=False):
-            check(query, key, value, mechanism)
             query, key, value = _autocast(query, key, value)
-            return _compute(query, key, value, mechanism, engine, strict)
-    return _compute(query, key, value, mechanism, engine, strict)
+            return _compute(query, key, value, mechanism, shape, engine=engine, strict=strict)
+    return _compute(query, key, value, mechanism, shape, engine=engine, strict=strict)
 
 
 def _autocast(*tensors: Tensor) -> list[Tensor]:
