@@ -22,7 +22,7 @@ from heedful.ops.selection import Sampled, Soft
 
 CACHED = 2**20  # scores that are held at a time: 4 MB, so that they stay in the processor's cache
 _GLANCE = 2**14  # additive scores whose sizes are looked at together: what is written is still at hand
-_FAR = 20  # e^80 is a number in float32
+_FAR = 20.0  # e^80 is a number in float32
 _NEAR = 1 / 2  # sums of more keep enough of the digits of 1 - 2 r
 CACHED_TERMS = 2**19  # terms of additive scores, one for each pair and feature, that are held at a time
 
