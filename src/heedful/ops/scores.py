@@ -320,7 +320,8 @@ def _spread(query: Tensor, key: Tensor) -> Tensor | float:
     sizes = torch.stack([p.abs().amax() for p in points] or [query.new_ones(())]).amax()
     limits = torch.finfo(query.dtype)
     exponent = torch.where(sizes.isfinite() & (sizes > 0), sizes, 1).log2().floor()
-    return torch.exp2(exponent.clamp(math.log2(limits.tiny), math.floor(math.log2(limits.max)) - 1))
+    unit: Tensor = torch.exp2(exponent.clamp(math.log2(limits.tiny), math.floor(math.log2(limits.max)) - 1))
+    return unit
 
 
 def _check_same_width(score: Score, query: Tensor, key: Tensor) -> None:
