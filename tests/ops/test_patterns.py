@@ -1,5 +1,6 @@
 """Patterns combine as sets do, on every path, and what they say of themselves is so."""
 
+import functools
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import heedful
 from heedful import ops
 from heedful.ops._readable import readable
 from heedful.ops.patterns import marks
+from heedful.ops.patterns.orders import numbers_of
 from tests.reference import naive
 
 B, H = 2, 3
@@ -134,20 +136,68 @@ def test_any_combination_is_what_it_says(case, seed):
     mask = seen(rule, shape)
     pattern.check(shape)
     assert torch.equal(visible(pattern, shape), mask)
-    assert pattern.hides(shape) or mask.all()
-    assert pattern.empties(shape) or mask.any(-1).all()
+    assert pattern.masks_any(shape) or mask.all()
+    assert pattern.may_be_empty(shape) or mask.any(-1).all()
     by_row, by_column = pattern.depends(shape)
     assert by_row or torch.equal(mask, mask[..., :1, :].expand(shape))
     assert by_column or torch.equal(mask, mask[..., :1].expand(shape))
-    if pattern.shifts():
-        assert torch.equal(mask[..., 1:, 1:], mask[..., :-1, :-1])
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(N, (2, 4, 3, 1), generator=generator)
     columns = torch.randint(M, (2, 4, 1, 5), generator=generator)
     tiles = pattern.allowed(rows, columns, shape).expand(B, H, 2, 4, 3, 5)
     assert torch.equal(tiles, mask[..., rows, columns])
-    for part in pattern.parts():
+    for part in pattern.conjuncts():
         assert not (mask & ~visible(part, shape)).any()
+
+
+GRIDS = [(2, 3), (3, 2), (6, 1), (1, 6)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(CASES)
+def test_what_a_pattern_claims_for_engines_is_so(case):
+    """Each claim against what is visible: an engine asks for it, and does not look again."""
+    (make, rule), shape = case
+    pattern, mask = make(), seen(rule, shape)
+    N, M = shape[-2:]
+    index = torch.arange(N)
+    if pattern.translation_invariant():
+        assert torch.equal(mask[..., 1:, 1:], mask[..., :-1, :-1])
+    if pattern.is_diagonal(shape):
+        assert torch.equal(mask, (torch.arange(M) <= index[:, None]).expand(shape))
+    for height, width in GRIDS:
+        if N == M == 6 and pattern.translation_invariant((height, width)):
+            cells = mask.view(B, H, height, width, height, width)
+            assert torch.equal(cells[:, :, 1:, :, 1:], cells[:, :, :-1, :, :-1])
+            assert torch.equal(cells[..., 1:, :, 1:], cells[..., :-1, :, :-1])
+    for rows in (index[:1], index[1:4], index[::2], index):
+        columns = numbers_of(pattern.visible_columns(rows, shape))
+        beyond = torch.ones(M, dtype=torch.bool)
+        beyond[columns] = False
+        assert not mask[:, :, rows][..., beyond].any()
+
+
+@settings(max_examples=150, deadline=None)
+@given(CASES)
+def test_the_lanes_of_each_order_hold_all_that_is_visible(case):
+    (make, _), shape = case
+    for one in make().disjuncts():
+        mask = visible(one, shape)
+        for order in one.orders(shape):
+            held, rows_of_lanes = torch.zeros(shape[-2:], dtype=torch.bool), []
+            for lane in order.lanes(functools.partial(one.columns, shape=shape), shape):
+                rows, columns = lane.rows.positions(), lane.columns.positions()
+                rows_of_lanes += rows.tolist()
+                start = torch.arange(lane.rows.length // lane.height)
+                first, last = lane.runs(start, start + 1)
+                for cell, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+                    assert 0 <= a <= b <= lane.columns.length // lane.width
+                    some = rows[cell * lane.height : (cell + 1) * lane.height]
+                    held[some[:, None], columns[a * lane.width : b * lane.width]] = True
+            assert len(set(rows_of_lanes)) == len(rows_of_lanes)
+            assert not (mask & ~held).any(), (one, order)
+            tiles = torch.cat([numbers_of(rows) for rows in order.chunks(shape, 2)])
+            assert tiles.sort().values.tolist() == list(range(shape[-2]))
 
 
 @settings(max_examples=150, deadline=None)
@@ -162,7 +212,7 @@ def test_columns_hold_all_that_is_visible(case):
 
 @settings(max_examples=150, deadline=None)
 @given(CASES)
-def test_alternatives_unite_to_the_pattern(case):
+def test_disjuncts_unite_to_the_pattern(case):
     (make, rule), shape = case
     pattern = make()
     for whole, mask in (
@@ -170,7 +220,7 @@ def test_alternatives_unite_to_the_pattern(case):
         (pattern.transposed(), seen(rule, shape).mT.flip(-1, -2)),
     ):
         union = torch.zeros(mask.shape, dtype=torch.bool)
-        for one in whole.alternatives():
+        for one in whole.disjuncts():
             assert not isinstance(one, ops.Or)
             union |= visible(one, tuple(mask.shape))
         assert torch.equal(union, mask)
@@ -232,11 +282,11 @@ def test_whether_anything_is_hidden_and_a_row_is_empty(size):
             continue
         mask = visible(pattern, size)
         hidden, empty = not mask.all(), not mask.any(-1).all()
-        assert pattern.hides(size) >= hidden, pattern
-        assert pattern.empties(size) >= empty, pattern
+        assert pattern.masks_any(size) >= hidden, pattern
+        assert pattern.may_be_empty(size) >= empty, pattern
         if not isinstance(pattern, ops.Dilated):
-            assert pattern.hides(size) == hidden, pattern
-            assert pattern.empties(size) == empty, pattern
+            assert pattern.masks_any(size) == hidden, pattern
+            assert pattern.may_be_empty(size) == empty, pattern
         start, stop = torch.arange(size[0]), torch.arange(size[0]) + 1
         first, last = pattern.columns(start, stop, size)
         inside = (torch.arange(size[1]) >= first[:, None]) & (torch.arange(size[1]) < last[:, None])
@@ -253,11 +303,11 @@ def test_patterns_on_grids(grid, size):
     for pattern, rule in ((near, naive.neighborhood2d(height, width, grid[1])), (axial, naive.axial(grid[1]))):
         mask = seen(rule, (1, 1, n, n))[0, 0]
         assert torch.equal(visible(pattern, shape), mask)
-        assert pattern.hides(shape) != mask.all()
-        assert not pattern.empties(shape)
-        for one in (pattern, *pattern.alternatives()):
+        assert pattern.masks_any(shape) != mask.all()
+        assert not pattern.may_be_empty(shape)
+        for one in (pattern, *pattern.disjuncts()):
             inner = visible(one, shape)
-            assert one.hides(shape) != inner.all()
+            assert one.masks_any(shape) != inner.all()
             first, last, hull = hulls(one, inner[None, None])
             assert ((hull[0] >= first) & (hull[1] <= last)).all()
 
@@ -344,24 +394,28 @@ def test_hulls_of_many_documents_take_linear_memory():
     assert torch.equal(last, (((stop - 1) // 7 + 1) * 7).clamp(max=200_000))
 
 
-def test_alternatives_are_a_normal_form():
+def test_disjuncts_are_a_normal_form():
     a, b, c = ops.Causal(), ops.Local(1), ops.Axial((2, 3))
-    row, column = c.alternatives()
-    assert ((a | b) & c).alternatives() == (a & row, a & column, b & row, b & column)
-    assert (a & ops.Global()).alternatives() == (a,)
-    assert (ops.Global() & a).alternatives() == (a,)
-    assert (a | ops.Global()).alternatives() == (ops.Global(),)
-    assert (b & (a | ops.Global())).alternatives() == (b,)
-    keys, queries = ops.Tokens([1, 0]).alternatives()
+    row, column = c.disjuncts()
+    assert ((a | b) & c).disjuncts() == (a & row, a & column, b & row, b & column)
+    assert (a & ops.Global()).disjuncts() == (a,)
+    assert (ops.Global() & a).disjuncts() == (a,)
+    assert (a | ops.Global()).disjuncts() == (ops.Global(),)
+    assert (b & (a | ops.Global())).disjuncts() == (b,)
+    keys, queries = ops.Tokens([1, 0]).disjuncts()
     assert keys.index.tolist() == queries.index.tolist() == [1, 0]
     assert isinstance(keys, marks._TokenKeys)
     assert isinstance(queries, marks._TokenQueries)
 
 
-def test_what_shifts_and_what_differs_by_sample():
+def test_what_is_invariant_and_what_differs_by_sample():
     lengths = ops.Lengths(torch.tensor([1, 2]))
-    assert (ops.Causal() & ~ops.Local(2) | ops.Dilated(1)).shifts()
-    assert not (ops.Causal() & lengths).shifts()
+    assert (ops.Causal() & ~ops.Local(2) | ops.Dilated(1)).translation_invariant()
+    assert not (ops.Causal() & lengths).translation_invariant()
+    near = ops.Neighborhood2d(3, (2, 3))
+    assert (near & ops.Causal() | ops.Axial((2, 3))).translation_invariant((2, 3))
+    assert not near.translation_invariant((3, 2))
+    assert not near.translation_invariant()
     assert (ops.Causal() & ~lengths).batched((2, 3, 5, 5))
     assert not ops.Lengths(torch.tensor([1])).batched((2, 3, 5, 5))
     assert not ops.Mask(torch.ones(3, 5, 5).bool()).batched((2, 3, 5, 5))

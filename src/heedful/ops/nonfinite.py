@@ -12,6 +12,7 @@ from heedful._checks import Shape
 from heedful._types import Bool, Float, Int, Tensor
 from heedful.ops._readable import under_vmap
 from heedful.ops.biases import Bias
+from heedful.ops.engines.base import EngineName
 from heedful.ops.mechanism import SOFT, Mechanism, mechanism_of
 from heedful.ops.normalizers import softmax
 from heedful.ops.patterns import Pattern
@@ -51,7 +52,8 @@ def mask_nonfinite(
         v = torch.cat(marks, dim=-1).float()
         shown = pattern if bias is None else _Visible(pattern, bias)
         uniform = mechanism_of(Dot(), softmax, shown, SOFT, None, None, None, None, 0.0, None)
-        found, _ = choose(q, k, v, uniform, shape, None, False).run()
+        engine: EngineName | None = "reference" if torch.compiler.is_exporting() else None
+        found, _ = choose(q, k, v, uniform, shape, engine, False).run()
         some, sees_key, nan, high, low = (found > 0).split([1, 1, *[value.shape[-1]] * 3], dim=-1)
         bad_row = sees_key | (some & bad_query)
         if rows:

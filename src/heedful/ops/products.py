@@ -85,7 +85,7 @@ class Transposed:
         other = at_least_float32(other).to(query.dtype).expand(*lead, *other.shape[-2:])
         empty = lse == -math.inf
         keys = torch.cat([query * factor, -lse.masked_fill(empty, 0)[..., None]], dim=-1)
-        queries = torch.cat([key, torch.ones_like(key[..., :1])], dim=-1)
+        queries = torch.cat([key, key.new_ones(*key.shape[:-1], 1)], dim=-1)
         other = other.masked_fill(empty[..., None], 0)
         queries, keys, other = queries.flip(-2), keys.flip(-2), other.flip(-2)
         turned = Mechanism(Dot(), pattern=pattern.transposed(), bias=None if bias is None else _Backwards(bias))
