@@ -29,7 +29,9 @@ def test_what_is_wrong_is_found(monkeypatch):
     import heedful
 
     cases = (case_of(seed) for seed in range(1000))
-    case = next(c for c in cases if c.dtype == "float64" and c.pattern[0] == "causal" and not c.bad and 0 not in c.query.sizes)
+    case = next(
+        c for c in cases if c.dtype == "float64" and c.pattern[0] == "causal" and not c.bad and 0 not in c.query.sizes
+    )
     assert not problems_of(case)
     attention = heedful.attention
     monkeypatch.setattr(heedful, "attention", lambda *operands, **options: attention(*operands, **options) * (1 + 1e-6))
