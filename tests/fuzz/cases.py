@@ -97,7 +97,7 @@ class _Maker:
     def case(self) -> Case:
         r = self.r
         self.grid = self.a_grid() if self.chance(0.3) else None
-        most = self.sizes if self.sizes > 100 or self.chance(0.92) else 3 * self.sizes
+        most = self.sizes if self.sizes > 100 or self.chance(0.88) else 3 * self.sizes
         self.N = self.size(most) if self.grid is None else math.prod(self.grid)
         self.M = self.N if self.grid or self.chance(0.6) else self.size(most)
         big = self.N * self.M > 3000
@@ -152,6 +152,10 @@ class _Maker:
         )  # fmt: skip
         small = math.prod(self.shape) <= 20_000
         engines = (None, r.choice((*ENGINES, "banded"))) if self.chance(0.4) else (None,)
+        if self.grid and self.N > 100 and self.chance(0.4):
+            engines = (None, "banded")
+        if small and self.chance(0.005):  # slow
+            engines = (None, "flex")
         usual = select == ("soft",) and not case.dropout and self.dtype in ("float64", "float32")
         bad = self.bad(case) if self.chance(0.06) else ()
         steps = usual and self.chance(0.05)
@@ -169,11 +173,10 @@ class _Maker:
 
     def values(self, normalize: tuple) -> str:
         kind = self.of(normal=80, whole=8, large=8, opposite=2, scattered=2)
-        sharp = self.half and normalize[0] not in (
-            "softmax",
-            "softmax1",
-            "sigmoid",
-        )  # thresholds that rounding passes over
+        if normalize[0] == "proportional" and self.chance(0.15):
+            kind = "opposite"
+        smooth = normalize[0] in ("softmax", "softmax1", "sigmoid")
+        sharp = self.half and not smooth  # thresholds that rounding passes over
         return "normal" if sharp and kind != "whole" else kind
 
     def a_grid(self) -> tuple[int, int]:
@@ -249,6 +252,7 @@ class _Maker:
                 ("or", ("and", a, b), ("and", c, d)),
                 ("or", ("or", a, b), c),
                 ("or", ("and", a, b), c),
+                ("and", self.leaf(documents=1), ("and", ("causal", "start"), ("causal", "end"))),
             )
         )
 
@@ -288,7 +292,7 @@ class _Maker:
             return (kind, Bits(self.fitting(self.shape), self.r.choice((0.1, 0.5, 0.9)), self.r.randrange(2**20)))
         if kind == "axial":
             return (kind, self.grid)
-        return (kind, (self.r.choice((1, 3, 3, 5, 9)), self.r.choice((1, 3, 3, 5, 9))), self.grid)
+        return (kind, (self.r.choice((1, 3, 3, 3, 5, 9)), self.r.choice((1, 3, 3, 3, 5, 9))), self.grid)
 
     def kinds(self, square: bool) -> dict[str, float]:
         kinds = {
@@ -421,7 +425,7 @@ class _Maker:
         return self.numbers(self.fitting((*self.shape[:-1], 1)), self.of(normal=6, positive=4, zero=1))
 
     def sinks(self) -> Numbers:
-        return self.numbers(self.fitting(self.shape[:-2]), self.of(normal=9, large=1))
+        return self.numbers(self.fitting(self.shape[:-2]), self.of(normal=8, large=1, huge=1))
 
     def layout(self) -> str:
         return self.of(plain=70, transposed=6, sliced=6, heads_last=9, expanded=5, stepped=4)

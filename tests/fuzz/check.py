@@ -169,6 +169,8 @@ class _Check:
             self.pull = self.pull * ~self.bad.any(-1, keepdim=True)
         self.right_grads = _grads(out, self.g64.leaves, self.pull)
         self.height = self.rough()
+        q, k, v = (_largest(t) if t.numel() else 0.0 for t in self.g64.operands)
+        self.high = v * max(q, k, 1.0)
         self.steepest = max(
             (g.abs().max().item() for g in self.right_grads if g is not None and g.numel()), default=0.0
         )
@@ -239,7 +241,7 @@ class _Check:
             apart = apart.masked_fill(~rows, 0)
         largest = right.detach().abs().max().item()
         # a sum that cancels is as rough as what it is a sum of
-        largest = max(largest, 0.1 * self.steepest, 1.0) if level else max(largest, 0.1)
+        largest = max(largest, 0.1 * self.steepest, 1.0, 0.1 * self.high) if level else max(largest, 0.1)
         error = apart.nan_to_num(math.inf).max().item()
         if not math.isfinite(largest):
             return
