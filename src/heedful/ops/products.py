@@ -134,7 +134,7 @@ def by_engine(
 ) -> Float[Tensor, "... N E"]:
     """`A @ values` by an engine of `attention`; None: the best one."""
     query, key, values = (at_least_float32(t) for t in (A.query, A.key, values))
-    values, m = values.to(query.dtype).expand(*A.shape[:-2], *values.shape[-2:]), A.mechanism
+    values, m = all_heads(values.to(query.dtype), query).expand(*A.shape[:-2], *values.shape[-2:]), A.mechanism
     return attention(
         query, all_heads(key, query), values, score=m.score, normalize=m.normalize, pattern=m.pattern, bias=m.bias,
         scale=m.scale, softcap=m.softcap, sinks=m.sinks, engine=engine,

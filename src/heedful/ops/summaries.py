@@ -65,7 +65,7 @@ def lse(A: Matrix) -> Float[Tensor, "... N"]:
     if A._known_lse is not None and not A._differentiable():
         return A._known_lse
     if A._fused:
-        found = product(A, torch.zeros_like(A.key[..., :1]))[1]
+        found = product(A, A.key.new_zeros(*A.key.shape[:-1], 1))[1]
         if not (A._differentiable() and rounded(found)):
             return found
     if not _has_lse(A):
@@ -107,7 +107,7 @@ def received(A: Matrix) -> Float[Tensor, "... M"]:
     """How much attention each key gets."""
     known = A._known_lse is not None and not rounded(A._known_lse)
     if A._fused and (A._differentiable() or known):  # then a product is faster
-        return (Transposed(A) @ torch.ones_like(A.query[..., :1]))[..., 0]
+        return (Transposed(A) @ A.query.new_ones(*A.query.shape[:-1], 1))[..., 0]
     return A.reduce(statistics.received(A.shape))[0][..., 0]
 
 

@@ -212,7 +212,7 @@ def product_and_lse(
     if not streamed:
         if differentiable or bias is not None or pattern.may_be_empty(shape):
             spare = width  # a value column of ones: its product is 0 in an empty row, 1 in all others
-            v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
+            v = torch.cat([v, v.new_ones(*v.shape[:-1], 1)], dim=-1)
         widest = max(q.shape[-1], v.shape[-1])
         q, k, v = _widen(q, widest), _widen(k, widest), _widen(v, widest)
     if (streamed or differentiable) and q.shape[1] != k.shape[1]:

@@ -464,7 +464,7 @@ class _Additive:
 
     def gradients(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
         weight = self.score.weight
-        dw = self.dw.sum(0) if weight.dim() == 1 else self.dw.view(-1, *weight.shape).sum(0)
+        dw = self.dw.sum(0) if weight.dim() == 1 else self.dw.view(len(self.dw) // len(weight), *weight.shape).sum(0)
         return self.dq, self.dk, {id(weight): dw.to(weight.dtype)}
 
     def _of(self, at: int, n: int, m: int) -> Tensor:
