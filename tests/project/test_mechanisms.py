@@ -12,7 +12,19 @@ from heedful import nn, ops
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mechanisms.md").read_text()
 NO_MECHANISM = {
-    *("AttentionMatrix", "Statistic", "WeightTile", "Cost", "Drawn", "Plan", "attention", "attention_weights", "draw", "plan", "reweight"),
+    *(
+        "AttentionMatrix",
+        "Statistic",
+        "WeightTile",
+        "Cost",
+        "Drawn",
+        "Plan",
+        "attention",
+        "attention_weights",
+        "draw",
+        "plan",
+        "reweight",
+    ),
     *("Bias", "Normalizer", "Pattern", "RotaryScaling", "Score", "Selection"),  # what they are kinds of
 }
 ARGUMENTS = {"scale", "softcap", "sinks", "dropout"}
