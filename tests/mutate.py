@@ -86,6 +86,10 @@ MUTATIONS = [
     Mutation("the gradient of lse is lost", "ops/engines/fused.py", "0, 1, -dlse", "0, 1, 0", "tests/contract/test_matrix.py"),
     Mutation("rows are multiplied back without lse", "ops/products.py", "mass[..., None].exp()", "mass[..., None]", "tests/contract/test_matrix.py"),
     Mutation("cells of the wrong columns", "ops/summaries.py", "* columns // max(A.shape[-1], 1)", "* columns // (A.shape[-1] + 1)", "tests/contract/test_matrix.py"),
+    Mutation("lse without its sink", "ops/statistics.py", "torch.logaddexp(self._lse, self.sinks))", "self._lse)", "tests/ops/test_matrix_extremes.py"),
+    Mutation("rows with a sink from what is left", "ops/statistics.py", "return self.before_sink if self.normalized else", "return self.weights if self.normalized else", "tests/ops/test_matrix_extremes.py"),
+    Mutation("large scores less lse", "ops/products.py", "if not lse.numel() or not readable(lse):", "if True:", "tests/ops/test_matrix_extremes.py"),
+    Mutation("groups of samples taken for those of heads", "ops/summaries.py", "columns = columns.unsqueeze(-3)", "pass", "tests/contract/test_matrix.py"),
     Mutation("entropy without lse", "ops/summaries.py", "lse.masked_fill(lse == -math.inf, 0) - expected", "0 - expected", "tests/contract/test_matrix.py"),
     # layers and what is built of them
     Mutation("heads are mixed up", "nn/multihead.py", "out.transpose(1, 2).flatten(2)", "out.flatten(1, 2).unflatten(-1, (-1, 1)).flatten(2)"

@@ -515,10 +515,13 @@ def test_the_plan_of_a_product():
 def test_transforms():
     """Each answer is a function of query and key that `torch.func` can look into."""
     query, key = torch.randn(3, 2, 4, 5, dtype=torch.float64), torch.randn(3, 2, 4, 5, dtype=torch.float64)
-    for ask in (lambda A: A.max(), lambda A: A.effective_keys(), lambda A: A.received(), lambda A: A.entropy()):
+    asked = [lambda A: A.max(), lambda A: A.effective_keys(), lambda A: A.received(), lambda A: A.entropy()]
+    asked += [lambda A: A.spread(), lambda A: A.distance(), lambda A: A.diagonal(-1), lambda A: A.pool(2, 2)]
+    asked += [lambda A: A.lse(), lambda A: A.cosine(A), lambda A: A.summary(2, 2).map, lambda A: A.pool_max(2, 2)]
+    for ask, options in itertools.product(asked, ({}, {"normalize": ops.softmax1})):
 
-        def one(q, k, ask=ask):
-            return ask(heedful.AttentionMatrix(q, k, pattern=ops.Causal())).square().sum()
+        def one(q, k, ask=ask, options=options):
+            return ask(heedful.AttentionMatrix(q, k, pattern=ops.Causal(), **options)).square().sum()
 
         together = torch.func.vmap(torch.func.grad(one))(query, key)
         alone = torch.stack([torch.func.grad(one)(q, k) for q, k in zip(query, key, strict=True)])

@@ -9,7 +9,7 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
-from heedful.ops._readable import transformed
+from heedful.ops._readable import readable, transformed
 from heedful.ops.attention import attention
 from heedful.ops.biases import Bias
 from heedful.ops.engines import fused
@@ -184,7 +184,9 @@ def rounded(lse: Float[Tensor, "... N"]) -> bool:
     tell how many there are: a row's own largest score has to be subtracted from scores that were computed with it. PyTorch's
     kernel does so, but not for the gradient.
     """
-    if lse.is_meta or not lse.numel():
+    if not lse.numel() or not readable(lse):
         return False
-    size = lse.detach().masked_fill(lse == -math.inf, 0).abs().amax()
-    return bool(size * torch.finfo(lse.dtype).eps > _ROUNDED * torch.finfo(torch.float32).eps)
+    low, high = (t.item() for t in lse.detach().aminmax())
+    if low == -math.inf:
+        low = lse.detach().masked_fill(lse == -math.inf, 0).amin().item()
+    return max(high, -low) * torch.finfo(lse.dtype).eps > _ROUNDED * torch.finfo(torch.float32).eps

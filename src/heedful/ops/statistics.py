@@ -216,8 +216,8 @@ def effective_keys(shape: Shape) -> Statistic:
 
 def at(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
     """The weights of chosen columns of each row; 0 for a target of -1."""
-    every = targets.expand(*shape[:-2], *targets.shape[-2:])
-    flat = every.reshape(math.prod(shape[:-2]), *targets.shape[-2:])
+    every = _unwrapped(targets.expand(*shape[:-2], *targets.shape[-2:]))
+    flat = _unwrapped(every.reshape(math.prod(shape[:-2]), *targets.shape[-2:]))
 
     def of(tile: WeightTile) -> Tensor:
         chosen = (every if tile.heads is None else flat[tile.heads]).to(tile.rows.device).index_select(-2, tile.rows)
@@ -236,6 +236,7 @@ def at(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
 
 def received(shape: Shape, cells: Int[Tensor, " N"] | None = None) -> Statistic:
     """The weights that a column gets, summed over the rows; `cells` are those of `pooled`, whose sums then serve both."""
+    cells = None if cells is None else _unwrapped(cells)
 
     def of(tile: WeightTile) -> Tensor:
         if cells is not None:
@@ -248,6 +249,7 @@ def received(shape: Shape, cells: Int[Tensor, " N"] | None = None) -> Statistic:
 
 def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M d"]) -> Statistic:
     """The mean distance of a row's position to those that it attends to: `sum_j p |x_i - y_j| / sum_j p`."""
+    queries, keys = _unwrapped(queries), _unwrapped(keys)
     kept: list[Tensor] = []  # the same distances serve all heads of a tile
 
     def of(tile: WeightTile) -> Tensor:
@@ -265,6 +267,7 @@ def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M
 
 def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
     """The standard deviation of the positions that a row attends to, of which the mean is subtracted first."""
+    keys = _unwrapped(keys)
 
     def of(tile: WeightTile) -> Tensor:
         p, mass = tile.shares, _positive(tile.total)
@@ -300,6 +303,7 @@ def share(shape: Shape, column: int) -> Statistic:
 
 def pooled(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], cells: tuple[int, int]) -> Statistic:
     """The sum of the weights of each cell; `rows` and `columns` say to which cells they belong, in rising order."""
+    rows, columns = _unwrapped(rows), _unwrapped(columns)
 
     def of(tile: WeightTile) -> Tensor:
         (here, mass), column = tile.by_cells(rows), columns[tile.columns]
@@ -311,6 +315,7 @@ def pooled(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], ce
 
 def largest_of_cells(shape: Shape, columns: Int[Tensor, " M"], cells: int) -> Statistic:
     """The largest weight of a row in each cell of columns, which stand in rising order."""
+    columns = _unwrapped(columns)
 
     def of(tile: WeightTile) -> Tensor:
         column, p = columns[tile.columns], tile.weights
@@ -399,6 +404,13 @@ def _log(weights: Tensor, buffer: Tensor | None = None) -> Tensor:
     if buffer is None:
         return weights.clamp_min(least).log()
     return torch.log(torch.clamp(weights, min=least, out=buffer), out=buffer)
+
+
+def _unwrapped(constant: Tensor) -> Tensor:
+    """Without the wrapper of `torch.func.grad`, which does not live as long as the gradient that is computed with it."""
+    while torch._C._functorch.is_gradtrackingtensor(constant):
+        constant = torch._C._functorch.get_unwrapped(constant)
+    return constant
 
 
 def _positive(numbers: Tensor) -> Tensor:
