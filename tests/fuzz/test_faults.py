@@ -219,6 +219,15 @@ def test_a_query_that_is_nan(M, dtype, pattern):
     assert_fine(case(3, M, pattern=pattern, dtype=dtype, bad=(("query", 11, "nan"),)))
 
 
+@pytest.mark.parametrize("engine", [None, "tiled", "reference"])
+@pytest.mark.parametrize("normalize", ["softmax", "softmax1", "sparsemax", "entmax15"])
+@pytest.mark.parametrize("where", ["query", "key"])
+def test_nan_beside_sinks(normalize, engine, where):
+    """A score that is NaN is not more than -inf, and so it counted as hidden."""
+    some = case(5, 20, normalize=(normalize,), sinks=learned(2), bad=((where, 11, "nan"),), engines=(engine,))
+    assert_fine(some)
+
+
 @pytest.mark.parametrize("kind", ["tensor", "matrix", "per key", "low rank"])
 @pytest.mark.parametrize("engine", [None, "reference", "tiled"])
 @pytest.mark.parametrize("where", ["key", "value"])
