@@ -133,7 +133,8 @@ class _Maker:
         if self.chance(0.22):
             pattern = self.usual()
         if self.grid and self.N > 100 and self.chance(0.4):  # what is seen on a grid, and something else
-            pair = [self.leaf(neighborhood=1), self.pattern(r.choice((0, 0, 1)))]
+            other = self.leaf(local=4, tokens=2, dilated=2, causal=1, axial=1) if self.chance(0.7) else self.pattern(1)
+            pair = [self.leaf(neighborhood=1), other]
             r.shuffle(pair)
             pattern = (r.choice(("or", "or", "and")), *pair)
         normalize = self.normalizer()
@@ -161,6 +162,10 @@ class _Maker:
         steps = usual and self.chance(0.05)
         if steps:
             case = dataclasses.replace(case, **self.of_a_cache())
+        if self.chance(0.3) and not steps:  # the pattern alone, by the engine that knows most of it
+            plain = {"normalize": ("softmax",), "bias": None, "select": ("soft",), "dropout": 0.0, "softcap": None}
+            case = dataclasses.replace(case, **plain)
+            engines = (None, "banded")
         return dataclasses.replace(
             case,
             engines=engines,

@@ -219,6 +219,15 @@ def test_a_query_that_is_nan(M, dtype, pattern):
     assert_fine(case(3, M, pattern=pattern, dtype=dtype, bad=(("query", 11, "nan"),)))
 
 
+@pytest.mark.parametrize("engine", [None, "tiled", "reference"])
+@pytest.mark.parametrize("normalize", ["softmax", "softmax1", "sparsemax", "entmax15"])
+@pytest.mark.parametrize("where", ["query", "key"])
+def test_nan_beside_sinks(normalize, engine, where):
+    """A score that is NaN is not more than -inf, and so it counted as hidden."""
+    some = case(5, 20, normalize=(normalize,), sinks=learned(2), bad=((where, 11, "nan"),), engines=(engine,))
+    assert_fine(some)
+
+
 @pytest.mark.parametrize("kind", ["tensor", "matrix", "per key", "low rank"])
 @pytest.mark.parametrize("engine", [None, "reference", "tiled"])
 @pytest.mark.parametrize("where", ["key", "value"])
@@ -252,13 +261,18 @@ def test_additive_scores_that_are_exactly_zero(engine, dtype):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_alpha_that_is_pushed_below_one():
-    alpha = torch.tensor(1.02, dtype=torch.float64)
-    normalize, rows = heedful.entmax(alpha), torch.randn(3, 5, 4, dtype=torch.float64)
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("engine", [None, "reference"])
+def test_an_alpha_that_is_pushed_below_one(engine, learns):
+    """It counts as 1, where entmax is softmax."""
+    torch.manual_seed(0)
+    alpha = torch.tensor(1.02, dtype=torch.float64, requires_grad=learns)
+    normalize = heedful.entmax(alpha)
+    q, k, v = (torch.randn(3, 40, 4, dtype=torch.float64) for _ in range(3))
     with torch.no_grad():
-        alpha.sub_(0.1)
-    out = heedful.attention(rows, rows, torch.ones_like(rows), normalize=normalize)
-    torch.testing.assert_close(out, torch.ones_like(rows))
+        alpha.sub_(0.3)
+    out = heedful.attention(q, k, v, normalize=normalize, engine=engine)
+    torch.testing.assert_close(out, heedful.attention(q, k, v))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
