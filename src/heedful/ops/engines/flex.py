@@ -13,6 +13,7 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Tensor
+from heedful.ops._tree import tensors
 from heedful.ops.biases import ALiBi, Bias, PerKey, PerQuery, Sum, TensorBias, alibi_slopes
 from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.engines.features import operands
@@ -54,17 +55,15 @@ class Flex(Engine):
 
     def obstacle(self, call: Call) -> str | None:
         mechanism, shape = call.mechanism, call.shape
-        tensors = (call.query, call.key, call.value)
+        given = (call.query, call.key, call.value, *tensors(mechanism))
         if len(shape) != 4:
             return "it needs four axes"
-        if 0 in (*shape, call.query.shape[-1], call.value.shape[-1]):
-            return "there are no pairs"
         softmax = isinstance(mechanism.normalize, Softmax) and isinstance(mechanism.select, Soft)
         if not (mechanism.score.inner and softmax):
             return "it is softmax of inner products only"
         if mechanism.dropout:
             return "it has no dropout"
-        if call.query.device.type == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        if call.query.device.type == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in given):
             return "on a CPU it has no gradient"
         try:
             visible(mechanism.pattern, shape)
@@ -74,6 +73,8 @@ class Flex(Engine):
         return None
 
     def run(self, call: Call) -> Result:
+        if 0 in (*call.shape, call.query.shape[-1], call.value.shape[-1]):
+            return call.value.new_zeros(*call.shape[:-1], call.value.shape[-1]), None
         q, k, v, mechanism = operands(call.query, call.key, call.value, call.mechanism, call.shape)
         if not torch.is_grad_enabled():  # on a CPU it refuses what could have a gradient
             q, k, v = q.detach(), k.detach(), v.detach()

@@ -20,9 +20,11 @@ from heedful.ops.engines import assemble, kernel, softmax
 from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.engines.derivatives import TiledFunction, traced
 from heedful.ops.engines.features import learns, operands
+from heedful.ops.engines.tiled import TiledKernel
 from heedful.ops.patterns import And, Global, Pattern
 
 TILE = 2**22  # pairs of one mask that is held at a time
+ROUNDED = 1e-4  # by how much a weight may be off that is made from the log-sum-exp of its row
 
 
 class Fused(Engine):
@@ -79,7 +81,9 @@ class FusedKernel(softmax.SoftmaxKernel):
     def gradients(
         self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradients of q, k and v."""
+        """The gradients of q, k and v; the kernel makes weights again as `exp(score - lse)`, which large numbers round off."""
+        if self.mechanism.bias is not None and float(lse.abs().amax()) * torch.finfo(lse.dtype).eps > ROUNDED:
+            return TiledKernel(self.mechanism, self.shape, q.shape[-1]).backward(dout, q, k, v, ())[:3]
         return backward(dout, q, k, v, out, lse, self.scale, self.mechanism.pattern, self.mechanism.bias, self.shape)
 
 
