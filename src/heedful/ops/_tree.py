@@ -34,6 +34,8 @@ def key_of(value: Any) -> Hashable | None:
 
     Equal keys stand for equal values, so that what is made of a value can be kept under its key.
     """
+    if value is None or type(value) in _PLAIN:
+        return type(value), value  # 1, 1.0 and True are equal, and None stands for "no key"
     if isinstance(value, Value):
         known: Hashable | None = vars(value).get("_key", value)
         if known is value:
@@ -44,8 +46,10 @@ def key_of(value: Any) -> Hashable | None:
     if isinstance(value, tuple):
         parts = tuple(map(key_of, value))
         return None if None in parts else parts
-    # 1, 1.0 and True are equal, and None stands for "no key"
-    return (type(value), value) if value is None or isinstance(value, (int, float, str)) else None
+    return None
+
+
+_PLAIN = (int, float, bool, str)
 
 
 def tensors(value: Any) -> list[Tensor]:

@@ -25,9 +25,7 @@ class FastPath(NamedTuple):
     """What is known of a plain call by its sizes."""
 
     masks_any: bool
-    causal: bool
-    few: bool
-    scale: float
+    plain: kernel.Plain
     function: TiledFunction
 
 
@@ -50,9 +48,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tenso
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
         if not query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
             return None
-        return fused.Plain.apply(path.function, path.causal, path.scale, query, key, value)  # type: ignore[no-any-return]
-    few = query.new_zeros(1, 1, 1, 1) if path.few else None  # without a mask, NaN may count as seeing nothing
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=few, is_causal=path.causal)
+        return fused.Plain.apply(path.function, path.plain, query, key, value)  # type: ignore[no-any-return]
+    mask = kernel.nothing(dtype) if path.plain.few else None
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=path.plain.causal)
 
 
 @functools.lru_cache(maxsize=256)
@@ -68,4 +66,4 @@ def _fast_path(pattern: Pattern, query: torch.Size, key: torch.Size, value: torc
     mechanism = mechanism_of(Dot(), softmax, pattern, SOFT, None, scale, None, None, 0.0, None)
     function, _ = assemble.assembled(mechanism, shape, width, width, fused.FusedKernel(mechanism, shape))
     few = (min(shape[-2:]) if causal else shape[-1]) < kernel.FEW
-    return FastPath(pattern.masks_any(shape), causal, few, scale, function)
+    return FastPath(pattern.masks_any(shape), kernel.Plain(causal, few, scale), function)

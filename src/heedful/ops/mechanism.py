@@ -100,21 +100,9 @@ def mechanism_of(
         if under_vmap():
             raise ValueError("`seed` must be given under `torch.func.vmap`: got None.")
         seed = int(torch.randint(2**31, ()))
-    parts = (
-        score,
-        normalize,
-        pattern,
-        select,
-        None if bias is None else as_bias(bias),
-        scale,
-        softcap,
-        sinks,
-        dropout,
-        seed,
-    )
-    if torch.compiler.is_compiling():
-        return Mechanism(*parts)
-    key = key_of(parts)
+    numbers = None if bias is None else as_bias(bias)
+    parts = score, normalize, pattern, select, numbers, scale, softcap, sinks, dropout, seed
+    key = None if torch.compiler.is_compiling() else key_of(parts)
     return Mechanism(*parts) if key is None else _MECHANISMS.get(key, lambda: Mechanism(*parts))
 
 

@@ -109,7 +109,7 @@ def forward(
         queries, band_out, band_lse = (rows.of(t[h]) for t in (q, out, lse))
         keys, values = columns.of(k[h]), columns.of(v[h])
         for blocks in band.blocks:
-            for heads, first, count in _chunks(len(queries), blocks, blocks.rows.size * q.shape[2]):
+            for heads, first, count in _chunks(queries.shape[0], blocks, blocks.rows.size * q.shape[2]):
                 mask, empty = (_of_blocks(t, first, count) for t in (blocks.mask, blocks.empty))
                 part, part_lse = kernel.forward(
                     blocks.rows.of(queries[heads], first, count),
@@ -158,7 +158,7 @@ def backward(
         band_dk, band_dv = (columns.of(t[h]) if columns.is_view else torch.zeros_like(keys) for t in (dk, dv))
         for blocks in band.blocks:
             widest = max(blocks.columns.size, blocks.rows.size) * q.shape[2]
-            for heads, first, count in _chunks(len(keys), blocks, widest):
+            for heads, first, count in _chunks(keys.shape[0], blocks, widest):
                 queries, o, g, row_lse = (blocks.rows.of(t[heads], first, count) for t in row_wise)
                 part_dq, part_dk, part_dv = kernel.backward(
                     g, queries,
@@ -188,14 +188,14 @@ def _chunks(heads: int, blocks: Blocks, numbers: int) -> Iterator[tuple[slice, i
 
 def _cover(found: Bands, q: Tensor) -> bool:
     """Whether every row is in a block of a band that is not merged."""
-    return sum(band.covered for band in found if not band.merge) == len(q) * q.shape[1]
+    return sum(band.covered for band in found if not band.merge) == q.shape[0] * q.shape[1]
 
 
 def _of_blocks(tensor: Tensor | None, first: int, count: int) -> Tensor | None:
     """What some of the blocks have, `[1, 1 or count, ...]`."""
     if tensor is None:
         return None
-    return tensor[None] if len(tensor) == 1 else tensor[None, first : first + count]
+    return tensor[None] if tensor.shape[0] == 1 else tensor[None, first : first + count]
 
 
 def _three_axes(t: Tensor, width: int) -> Tensor:

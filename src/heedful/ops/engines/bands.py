@@ -4,6 +4,7 @@ A pattern is a union of conjunctions. What a conjunction shows to a block of row
 its parts suggest, and the order is taken in which the fewest pairs are computed.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -236,7 +237,8 @@ class _Conjunction:
         groups: list[Group] = []
         loose = 0  # the first cell of those that wait for a block
         for begin, end in itertools.pairwise([0, *changes.tolist(), cells]):
-            if (end - begin) * lane.height < _LEAST and not (begin == 0 and end == cells):
+            alone = end - begin == 1 or (end - begin) * lane.height < _LEAST
+            if alone and not (begin == 0 and end == cells):
                 continue
             groups += _even(loose, begin, size, hull)
             loose = end
@@ -248,7 +250,7 @@ class _Conjunction:
                 groups += _even(begin, end, self._size(b - a), hull)
             else:
                 groups += _whole(begin, end, a, b, _MASK // (lane.height * lane.width))
-        groups += _even(loose, cells, size, hull)
+        groups = _merged([*groups, *_even(loose, cells, size, hull)])
         return [
             _in_rows(group, lane.height, lane.width)
             for group in groups
@@ -270,9 +272,14 @@ class _Conjunction:
             self._visible(parts, _of(rows, row, some)[..., None], _of(columns, column, some)[:, None])
             for some in shown.split(step)
         ]
-        allowed = torch.cat([piece.expand(-1, rows.size, columns.size) for piece in pieces])
-        if allowed.all():
+        if all(bool(piece.all()) for piece in pieces):
             return Blocks(rows, columns, count, causal, None, None)
+        allowed = torch.cat(
+            [
+                piece.expand(len(some), rows.size, columns.size)
+                for piece, some in zip(pieces, shown.split(step), strict=True)
+            ]
+        )
         if not allowed.any():
             return None
         if len(allowed) > 1 and bool((allowed == allowed[:1]).all()):
@@ -291,12 +298,8 @@ class _Conjunction:
 
     def _visible(self, parts: list[Pattern] | tuple[Pattern, ...], r: Tensor, c: Tensor) -> Tensor:
         """What all parts show of blocks, and no earlier disjunct, `[blocks, rows or 1, columns or 1]`."""
-        allowed = torch.ones(len(r), 1, 1, dtype=torch.bool)
-        for part in parts:
-            allowed = allowed & self._at(part, r, c)
-        for other in self.earlier:
-            allowed = allowed & ~self._at(other, r, c)
-        return allowed
+        shown = [self._at(part, r, c) for part in parts] + [~self._at(other, r, c) for other in self.earlier]
+        return functools.reduce(torch.logical_and, shown)
 
     def _at(self, pattern: Pattern, r: Tensor, c: Tensor) -> Tensor:
         allowed = pattern.allowed(r, c, self.shape)
@@ -368,6 +371,27 @@ def _joined(groups: list[Group], most: int) -> list[Group]:
                 first = min(left.start, columns.start)
                 last = max(left.start + left.size, last)
                 done[-1] = Group(Span(above.start, 0, stop - above.start), Span(first, 0, last - first), 1)
+                continue
+        done.append(group)
+    return done
+
+
+def _merged(groups: list[Group]) -> list[Group]:
+    """Single blocks in a row of one shape that move on by one step, as for documents of one length, become one group."""
+    done: list[Group] = []
+    for group in groups:
+        before = done[-1] if done else None
+        if before and group.blocks == 1 and before.causal == group.causal:
+            (rows, columns, count, causal), step = (
+                before,
+                group.rows.start - before.rows.start - before.rows.step * (before.blocks - 1),
+            )
+            same = (rows.size, columns.size) == (group.rows.size, group.columns.size)
+            even = count == 1 or step == rows.step
+            if same and even and group.columns.start == columns.start + count * step:
+                done[-1] = Group(
+                    Span(rows.start, step, rows.size), Span(columns.start, step, columns.size), count + 1, causal
+                )
                 continue
         done.append(group)
     return done

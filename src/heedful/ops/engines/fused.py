@@ -95,23 +95,22 @@ class Plain(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, function: TiledFunction, causal: bool, scale: float, query: Tensor, key: Tensor, value: Tensor
+        ctx: Any, function: TiledFunction, plain: kernel.Plain, query: Tensor, key: Tensor, value: Tensor
     ) -> Tensor:
-        out, lse = kernel.forward(query, key, value, scale=scale, causal=causal)
-        ctx.options = function, causal, scale
+        out, lse = plain.forward(query, key, value)
+        ctx.function, ctx.plain = function, plain
         ctx.save_for_backward(query, key, value, out, lse)
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
-        function, causal, scale = ctx.options
         if not torch.is_grad_enabled() and not traced((dout,)):
-            return None, None, None, *kernel.backward(dout, query, key, value, out, lse, scale=scale, causal=causal)
-        wanted, operands = ctx.needs_input_grad[3:], (query, key, value)
-        gradients = function.vjp(wanted, [t.shape for t in operands], (out.detach(), lse))(*operands, dout)
+            return None, None, *ctx.plain.backward(dout, query, key, value, out, lse)
+        wanted, operands = ctx.needs_input_grad[2:], (query, key, value)
+        gradients = ctx.function.vjp(wanted, [t.shape for t in operands], (out.detach(), lse))(*operands, dout)
         results = iter(gradients)
-        return None, None, None, *(next(results) if want else None for want in wanted)
+        return None, None, *(next(results) if want else None for want in wanted)
 
 
 def attention(
@@ -273,7 +272,9 @@ def _call(
     grouped = q.shape[1] != k.shape[1]
     if causal and scale <= 0:  # the kernel multiplies -inf by the scale
         q, scale = q * math.copysign(float(scale != 0), scale), abs(scale) or 1.0
-    if mask is None and min(q.shape[-2], k.shape[-2]) < kernel.FEW:  # without a mask, NaN may count as seeing nothing
+    if (
+        mask is None and q.device.type == "cpu" and min(q.shape[-2], k.shape[-2]) < kernel.FEW
+    ):  # without a mask, NaN may count as seeing nothing
         mask = q.new_zeros(1, 1, 1, 1)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped)
 

@@ -5,6 +5,9 @@ with the causal flag it multiplies -inf by the scale; over few keys it takes a r
 unless there is a mask; and its gradient over few keys is slow in half precision.
 """
 
+import functools
+from typing import Any
+
 import torch
 
 from heedful._types import Float, Tensor
@@ -34,10 +37,8 @@ def forward(
     if scale <= 0:
         q, scale = _signed(q, scale)
     if mask is None and (min(q.shape[-2], k.shape[-2]) if causal else k.shape[-2]) < FEW:
-        mask = q.new_zeros(1, 1, 1, 1)
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # type: ignore[no-any-return]
-        q, k, v, 0.0, causal, attn_mask=mask, scale=scale
-    )
+        mask = nothing(q.dtype)
+    return _forward(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
 
 
 def backward(
@@ -65,11 +66,44 @@ def backward(
     if dtype.itemsize < 4 and k.shape[-2] < _SHORT:
         dout, q, k, v, out = (t.float() for t in (dout, q, k, v, out))
         mask = None if mask is None else mask.float()
-    dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        dout, q, k, v, out, lse.contiguous(), 0.0, causal, attn_mask=mask, scale=scale
-    )
+    dq, dk, dv = _backward(dout, q, k, v, out, lse.contiguous(), 0.0, causal, attn_mask=mask, scale=scale)
     dq = dq if factor == 1 else dq * factor
     return (dq, dk, dv) if dq.dtype == dtype else (dq.to(dtype), dk.to(dtype), dv.to(dtype))
+
+
+def _forward(*operands: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*operands, **options)  # type: ignore[no-any-return]
+
+
+def _backward(*operands: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    return gradients(*operands, **options)  # type: ignore[no-any-return]
+
+
+class Plain:
+    """The kernel for operands of one size whose sizes, dtypes and strides were checked, as `fast_path.py` does.
+
+    Args:
+        causal: whether the kernel's flag is set.
+        few: whether there are so few keys that NaN needs a mask to be seen.
+        scale: positive.
+    """
+
+    def __init__(self, causal: bool, few: bool, scale: float) -> None:
+        self.causal, self.few, self.scale = causal, few, scale
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The output and the log-sum-exp."""
+        mask = nothing(q.dtype) if self.few else None
+        return _forward(q, k, v, 0.0, self.causal, attn_mask=mask, scale=self.scale)
+
+    def backward(
+        self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients of q, k and v; autograd sees to it that `dout` is as large as the output."""
+        if q.dtype.itemsize < 4 or dout.stride(-1) != 1:
+            return backward(dout, q, k, v, out, lse, scale=self.scale, causal=self.causal)
+        return _backward(dout, q, k, v, out, lse, 0.0, self.causal, scale=self.scale)
 
 
 def _signed(q: Tensor, scale: float) -> tuple[Tensor, float]:
@@ -78,27 +112,28 @@ def _signed(q: Tensor, scale: float) -> tuple[Tensor, float]:
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:
-    batch, heads, n, width = q.shape
-    groups, m = k.shape[1:3]
-    if (
-        k.shape != v.shape
-        or k.shape[0] != batch
-        or k.shape[3] != width
-        or not batch * n * m * width * groups
-        or heads % groups
-        or not q.dtype == k.dtype == v.dtype
-    ):
-        raise RuntimeError(f"operands of {_sizes(q, k, v)} would be read out of bounds.")
+    if not _fit(q.shape, k.shape, v.shape, None if mask is None else mask.shape) or not q.dtype == k.dtype == v.dtype:
+        of_mask = "" if mask is None else f" with a mask of {_sizes(mask)}"
+        raise RuntimeError(f"operands of {_sizes(q, k, v)}{of_mask} would be read out of bounds.")
     if not q.stride(-1) == k.stride(-1) == v.stride(-1) == 1:
         raise RuntimeError(
             f"the numbers of a row must lie side by side: got strides {[t.stride() for t in (q, k, v)]}."
         )
-    if mask is not None and not (
-        mask.dim() == 4
-        and mask.is_floating_point()
-        and all(size in (1, whole) for size, whole in zip(mask.shape, (batch, heads, n, m), strict=True))
-    ):
-        raise RuntimeError(f"a mask of {_sizes(mask)} would be read out of bounds for {_sizes(q, k)}.")
+
+
+@functools.lru_cache(maxsize=4096)
+def _fit(q: torch.Size, k: torch.Size, v: torch.Size, mask: torch.Size | None) -> bool:
+    """Whether the sizes of operands and of a mask are those that the kernel takes for granted."""
+    if not len(q) == len(k) == len(v) == 4 or k != v or (q[0], q[3]) != (k[0], k[3]) or 0 in (*q, *k) or q[1] % k[1]:
+        return False
+    whole = (*q[:3], k[2])
+    return mask is None or (len(mask) == 4 and all(n in (1, m) for n, m in zip(mask, whole, strict=True)))
+
+
+@functools.cache
+def nothing(dtype: torch.dtype) -> Tensor:
+    """A mask that adds 0 to each score."""
+    return torch.zeros(1, 1, 1, 1, dtype=dtype)
 
 
 def _sizes(*tensors: Tensor) -> str:

@@ -371,7 +371,9 @@ class _Inner:
 def _scores(mechanism: Mechanism, q: Tensor, k: Tensor) -> Any:
     factor = mechanism.factor(q.shape[-1])
     assert isinstance(factor, (int, float))
-    return _Additive(q, k, mechanism.score, factor) if isinstance(mechanism.score, Additive) else _Inner(q, k, factor)
+    if not isinstance(mechanism.score, Additive):
+        return _Inner(q, k, factor)
+    return _Additive(q, k, mechanism.score, factor, exact=mechanism.normalize.kinked_at_zero)
 
 
 class _Additive:
@@ -379,11 +381,11 @@ class _Additive:
 
     The exponentials are made once for each query and each key. Where they could overflow, r is a sigmoid of the sum. Where all sums
     are small, so that 1 - 2 r would keep few of their digits, `tanh = u / (u + 2)` with `u = e^2q e^2k - 1` from `e^2q - 1` and
-    `e^2k - 1`. A score that is not larger than the rounding of either is computed by its definition: one that is 0 is exactly 0.
+    `e^2k - 1`. If they have to be `exact`, scores not larger than the rounding are computed by their definition: one that is 0 is exactly 0.
     """
 
-    def __init__(self, q: Tensor, k: Tensor, score: Additive, factor: float) -> None:
-        self.q, self.k, self.factor, self.score = q, k, factor, score
+    def __init__(self, q: Tensor, k: Tensor, score: Additive, factor: float, *, exact: bool) -> None:
+        self.q, self.k, self.factor, self.score, self.exact = q, k, factor, score, exact
         weight = score.weight.detach().to(q.dtype)
         self.weight = weight.expand(len(q), -1) if weight.dim() == 1 else weight.repeat(len(q) // len(weight), 1)
         self.r, self.one, self.kept = q.new_empty(0), q.new_ones(()), False
@@ -395,7 +397,7 @@ class _Additive:
             self.safe = max(largest) < _FAR
             if self.safe:
                 reach = largest[0] + largest[1]
-                self.small = reach < _NEAR
+                self.small = exact and reach < _NEAR
                 a, b = a.mul_(2), b.mul_(2)
                 if self.small:
                     self.a1, self.b1 = a.expm1(), b.expm1()
@@ -433,7 +435,7 @@ class _Additive:
         if not self.small:
             out.mul_(-2).add_(self.weight[heads].sum(-1)[:, None, None])
         out.mul_(self.factor)
-        if out.numel() and not out.is_meta:
+        if self.exact and out.numel() and not out.is_meta:
             self._define_small(out, heads, keys, tile)
 
     def _define_small(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:

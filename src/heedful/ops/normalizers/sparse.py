@@ -30,6 +30,7 @@ class Sparsemax(Normalizer):
     """
 
     adds_up: ClassVar[bool] = True
+    kinked_at_zero: ClassVar[bool] = False
     searches: ClassVar[bool] = True
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
@@ -70,6 +71,7 @@ class Entmax15(Normalizer):
     """
 
     adds_up: ClassVar[bool] = True
+    kinked_at_zero: ClassVar[bool] = False
     searches: ClassVar[bool] = True
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:

@@ -48,6 +48,8 @@ class StridedRows(NamedTuple):
 
     def of(self, tensor: Float[Tensor, "x N F"]) -> Float[Tensor, "x n F"]:
         """The rows of a tensor at these positions: a view where there is one stride, a copy otherwise."""
+        if self.strides == (1,):
+            return tensor.narrow(1, self.offset, self.sizes[0])
         view = self._view(tensor)
         return view if self.is_view else view.reshape(len(tensor), self.length, tensor.shape[2])
 
