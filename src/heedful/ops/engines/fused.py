@@ -16,7 +16,7 @@ from heedful._checks import Shape
 from heedful._types import Float, Tensor
 from heedful.ops._tree import tensors
 from heedful.ops.biases import Bias
-from heedful.ops.engines import assemble, kernel, softmax
+from heedful.ops.engines import assemble, kernel, softmax, verify
 from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.engines.derivatives import TiledFunction, traced
 from heedful.ops.engines.features import learns, operands
@@ -66,6 +66,8 @@ class Fused(Engine):
             return False
         if torch.compiler.is_compiling() or not kernel.is_there(call.query):
             return True
+        if verify.on:
+            return False
         moved = torch.autograd.forward_ad._current_level >= 0
         given = (call.query, call.key, call.value, *tensors(call.mechanism))
         return not moved and not (torch.is_grad_enabled() and any(t.requires_grad for t in given))
