@@ -155,7 +155,7 @@ class _Check:
             near = max(near, 1e-3) * 3
         known = self.right.choice > near
         smooth = known & (self.right.kink > near)
-        if kind == "proportional":  # a row may be nearly empty
+        if kind == "proportional" or (kind == "relu" and self.case.select[0] != "soft"):  # a row may be nearly empty
             known = known & (self.right.kink > near)
         if self.case.values == "opposite" and self.case.score[0] == "additive":
             known = torch.ones_like(known)  # exact zeros
@@ -251,8 +251,6 @@ class _Check:
             room = max(ROOM[self.dtype][level], 16 * torch.finfo(self.dtype).eps * self.height) * largest
             if error > room and self.dtype == torch.float32 and math.isfinite(error):
                 room = max(room, self.half_room(name, level, largest))
-        if self.case.score[0] == "gaussian" and name == "gradient of score":
-            room *= 4  # one number, of the squared distances of all pairs
         if not error <= room:
             self.wrong(where, f"{name} is off by {error:.2g} where {room:.2g} is allowed; the largest is {largest:.3g}")
 
@@ -390,6 +388,7 @@ class _Check:
         }
         if kind != "linear":
             lost = total < 1e-140  # to a sink: what is left of the row has lost its digits, here but not there
+            lost = lost | ~self.smooth[..., 0]
             asked["effective keys"] = (
                 lambda: A.effective_keys().masked_fill(lost, 0),
                 lambda: (total.square() / squares.masked_fill(squares == 0, 1)).masked_fill(lost, 0),
