@@ -68,17 +68,17 @@ def assembled(mechanism: Mechanism, shape: Shape, width: int, value_width: int, 
 
     whole, checks = Tile(slice(0, shape[-2]), slice(0, shape[-1])), isinstance(kernel, SoftmaxKernel)
     checks = checks and math.prod(shape) <= verify.LARGEST
-    forward, vjp = None, None
+    fast, fast_vjp = None, None
     # a kernel reads the mechanism's own tensors, and under a transform what it is given is unwrapped
     if kernel is not None and not any(map(torch._C._functorch.is_functorch_wrapped_tensor, learned)):
 
-        def forward(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        def fast(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
             found = kernel.forward(q, k, v)
             if verify.on and checks:
                 verify.compare("the output", found[0], body(whole, q, k, v, *rest)[0], verify.largest(v))
             return found
 
-        def vjp(wanted: tuple[bool, ...], kept: tuple[Tensor, ...], *tensors: Tensor) -> tuple[Tensor, ...] | None:
+        def fast_vjp(wanted: tuple[bool, ...], kept: tuple[Tensor, ...], *tensors: Tensor) -> tuple[Tensor, ...] | None:
             q, k, v, *rest, dout = tensors
             found = kernel.backward(dout, q, k, v, kept)
             if found is None:
@@ -93,7 +93,7 @@ def assembled(mechanism: Mechanism, shape: Shape, width: int, value_width: int, 
 
     found = functools.partial(tiles, mechanism.pattern, shape, pairs_of_definition(mechanism, shape, width))
     inputs: tuple[Kind, ...] = ("row", "column", "column", *kinds)
-    return TiledFunction(body, found, inputs, tuple(outputs), forward, vjp), tensors
+    return TiledFunction(body, found, inputs, tuple(outputs), fast, fast_vjp), tensors
 
 
 def pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:

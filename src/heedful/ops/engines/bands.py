@@ -17,7 +17,7 @@ from heedful._checks import Shape
 from heedful._types import Bool, Float, Tensor
 from heedful.ops._cache import Cache
 from heedful.ops._tree import key_of
-from heedful.ops.patterns import And, Global, Pattern
+from heedful.ops.patterns import Pattern, all_of
 from heedful.ops.patterns.orders import ColumnRange, Indices, Lane, Order, StridedRows
 
 CALL = 2**14  # pairs that could be computed in the time that a call of the kernel takes by itself
@@ -210,7 +210,7 @@ class _Conjunction:
     def bands(self, heads: slice, dtype: torch.dtype) -> Iterator[Band]:
         """What has to be computed."""
         orders = self.pattern.orders(self.shape)
-        order, lanes = min(((order, self._lanes(order)) for order in orders), key=lambda found: _pairs(found[1]))
+        order, lanes = min(((order, self._lanes(order)) for order in orders), key=lambda found: self._cost(found[1]))
         even = all(p.translation_invariant(order.steps_on()) for p in (*self.conjuncts, *self.earlier))
         for lane, groups in lanes:
             positions = lane.rows.positions(), lane.columns.positions()
@@ -224,6 +224,11 @@ class _Conjunction:
     def _columns(self, start: Tensor, stop: Tensor) -> ColumnRange:
         return self.pattern.columns(start, stop, self.shape)
 
+    def _cost(self, lanes: list[tuple[Lane, list[Group]]]) -> int:
+        """What an order costs, in pairs."""
+        heads = math.prod(self.shape[:-2])
+        return sum(heads * group.pairs + CALL for _, groups in lanes for group in groups)
+
     def _groups(self, lane: Lane) -> list[Group]:
         """Rows that see the same run of columns together, all others in even blocks."""
         cells = lane.rows.length // lane.height
@@ -231,7 +236,7 @@ class _Conjunction:
         hull = first, last = lane.runs(start, start + 1)
         flag = self.flag and lane.natural
         if flag:
-            first, last = _all_of(self.beside_flag).columns(start, start + 1, self.shape)
+            first, last = all_of(self.beside_flag).columns(start, start + 1, self.shape)
         changes = ((first[1:] != first[:-1]) | (last[1:] != last[:-1])).nonzero()[:, 0] + 1
         size = lane.block or self._size(int((last - first).float().median()))
         groups: list[Group] = []
@@ -308,11 +313,6 @@ class _Conjunction:
         return allowed.reshape(allowed.shape[-3:])
 
 
-def _pairs(lanes: list[tuple[Lane, list[Group]]]) -> int:
-    """What an order costs, in pairs."""
-    return sum(group.pairs for _, groups in lanes for group in groups) + CALL * len(lanes)
-
-
 def _even(start: int, stop: int, size: int, hull: ColumnRange) -> list[Group]:
     """Cells in blocks of `size`, each with the run of all that its cells see."""
     if start >= stop:
@@ -381,10 +381,3 @@ def _in_rows(group: Group, height: int, width: int) -> Group:
 def _of(span: Span, positions: Tensor, blocks: Tensor) -> Tensor:
     """The positions `[blocks, size]` that a span takes in some blocks."""
     return positions[span.start + blocks[:, None] * span.step + torch.arange(span.size)]
-
-
-def _all_of(patterns: list[Pattern]) -> Pattern:
-    whole: Pattern = Global()
-    for pattern in patterns:
-        whole = pattern if isinstance(whole, Global) else And(whole, pattern)
-    return whole

@@ -1,5 +1,7 @@
 """Patterns of positions in a row."""
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +12,7 @@ from heedful._types import Bool, Int, Tensor
 from heedful.ops._pairs import PairRule, of_batch
 from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
+    And,
     Pattern,
     check_lines_up,
     lined_up,
@@ -50,6 +53,11 @@ class Global(Pattern):
 
     def transposed(self) -> Pattern:
         return self
+
+
+def all_of(patterns: Sequence[Pattern]) -> Pattern:
+    """Pairs that all of some patterns allow."""
+    return functools.reduce(And, patterns) if patterns else Global()
 
 
 class _Aligned(Pattern):
