@@ -34,8 +34,8 @@ class Banded(Engine):
     def obstacle(self, call: Call) -> str | None:
         if found := softmax.obstacle_of_call(call):
             return found
-        if not kernel.is_there(call.query):
-            return "the device has no kernel for it"
+        if not kernel.is_there(call.query) or torch.compiler.is_compiling():
+            return "the device has no kernel for it, or a graph is made, which cannot look for blocks"
         if call.bands is None:
             return "the pattern differs between heads" if call.asked else "the pattern shows each row most of the keys"
         bias = call.mechanism.bias
