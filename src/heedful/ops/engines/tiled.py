@@ -373,7 +373,7 @@ def _scores(mechanism: Mechanism, q: Tensor, k: Tensor) -> Any:
     assert isinstance(factor, (int, float))
     if not isinstance(mechanism.score, Additive):
         return _Inner(q, k, factor)
-    exact = mechanism.normalize.kinked_at_zero or not isinstance(mechanism.select, Soft)  # equal scores are a tie
+    exact = mechanism.normalize.exact_zeros or not isinstance(mechanism.select, Soft)  # equal scores are a tie
     return _Additive(q, k, mechanism.score, factor, exact=exact)
 
 
