@@ -31,9 +31,8 @@ def mask_nonfinite(
 ) -> tuple[Float[Tensor, "... N D"], Float[Tensor, "... M K"], Float[Tensor, "... M E"], Float[Tensor, "..."] | None]:
     """Takes NaN and infinities out of the operands, and gives what has to be added to the rows that may see them.
 
-    One number finds the rare case. In it (and where no
-    number can be read, under `torch.func.vmap` and `torch.compile`), one uniform attention over marks tells which rows see
-    a bad key or value. With `rows`, what is to be added has one column.
+    One number finds the rare case. In it (and where no number can be read, under `torch.func.vmap` and `torch.compile`), one
+    uniform attention over marks tells which rows see a bad key or value. With `rows`, what is to be added has one column.
     """
     pattern, bias = mechanism.pattern, mechanism.bias
     if (not pattern.masks_any(shape) and bias is None) or query.is_meta:
