@@ -155,7 +155,7 @@ class _Check:
             near = max(near, 1e-3) * 3
         known = self.right.choice > near
         smooth = known & (self.right.kink > near)
-        if kind == "proportional":  # a row may be nearly empty
+        if kind == "proportional" or (kind == "relu" and self.case.select[0] != "soft"):  # a row may be nearly empty
             known = known & (self.right.kink > near)
         if self.case.values == "opposite" and self.case.score[0] == "additive":
             known = torch.ones_like(known)  # exact zeros
@@ -243,7 +243,7 @@ class _Check:
         # a sum that cancels is as rough as what it is a sum of
         largest = max(largest, 0.1 * self.steepest, 1.0, 0.1 * self.high) if level else max(largest, 0.1)
         error = apart.nan_to_num(math.inf).max().item()
-        if not math.isfinite(largest):
+        if not largest <= torch.finfo(self.dtype).max:
             return
         if self.half:
             room = self.half_room(name, level, largest)
@@ -388,6 +388,7 @@ class _Check:
         }
         if kind != "linear":
             lost = total < 1e-140  # to a sink: what is left of the row has lost its digits, here but not there
+            lost = lost | ~self.smooth[..., 0]
             asked["effective keys"] = (
                 lambda: A.effective_keys().masked_fill(lost, 0),
                 lambda: (total.square() / squares.masked_fill(squares == 0, 1)).masked_fill(lost, 0),

@@ -252,6 +252,17 @@ def test_nan_beside_sinks(normalize, engine, where):
     assert_fine(some)
 
 
+@pytest.mark.parametrize("engine", [None, "tiled", "banded", "fused", "reference"])
+@pytest.mark.parametrize("normalize", ["softmax", "sparsemax", "relu", "linear"])
+@pytest.mark.parametrize("pattern", [("global",), ("causal", "end"), ("local", 2, 0, "start")])
+def test_a_query_that_is_nan_times_a_scale_of_zero(pattern, normalize, engine):
+    """A product that is to be multiplied by 0 is not computed, and 0 x NaN is NaN."""
+    for dtype in ("float32", "float64"):
+        bad = (("query", 11, "nan"),)
+        some = case(5, 20, pattern=pattern, normalize=(normalize,), scale=0.0, bad=bad, engines=(engine,), dtype=dtype)
+        assert_fine(some)
+
+
 @pytest.mark.parametrize("kind", ["tensor", "matrix", "per key", "low rank"])
 @pytest.mark.parametrize("engine", [None, "reference", "tiled"])
 @pytest.mark.parametrize("where", ["key", "value"])

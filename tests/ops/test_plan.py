@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -49,6 +50,50 @@ def test_the_engine_and_why(options, engine, reason):
     assert f"{engine}: {plan.reason}" in str(plan)
 
 
+@dataclass(frozen=True)
+class Chunks(ops.Pattern):
+    """A pattern of a user: each position sees its own chunk and the one before."""
+
+    size: int
+
+    def allowed(self, rows, columns, shape):
+        behind = rows // self.size - columns // self.size
+        return (behind >= 0) & (behind <= 1)
+
+    def check(self, shape):
+        pass
+
+    def depends(self, shape):
+        return True, True
+
+    def columns(self, start, stop, shape):
+        first = ((start // self.size - 1) * self.size).clamp(0, shape[-1])
+        return first, (((stop - 1) // self.size + 1) * self.size).clamp(0, shape[-1]).maximum(first)
+
+
+def test_a_pattern_of_a_user_takes_bands_by_its_columns():
+    query = torch.randn(1, 2, 1000, 8, dtype=torch.float64, requires_grad=True)
+    plan = heedful.plan(query, query, query, pattern=Chunks(64))
+    assert plan.engine == "banded"
+    assert plan.pairs < 0.2 * 2 * 1000**2
+    slopes = [
+        torch.autograd.grad(
+            heedful.attention(query, query, query, pattern=Chunks(64) & ops.Causal(), engine=engine).square().sum(),
+            query,
+        )
+        for engine in (None, "reference")
+    ]
+    torch.testing.assert_close(*slopes)
+
+
+def test_many_small_samples_that_differ_are_one_call():
+    """Each would need bands of its own, and calls of its own."""
+    query = torch.zeros(1024, 4, 64, 16)
+    pattern = ops.Local(4) & ops.Lengths(torch.arange(1024) % 64 + 1)
+    assert heedful.plan(query, query, query, pattern=pattern).engine == "fused"
+    assert heedful.plan(query, query, query, pattern=ops.Local(4)).engine == "banded"
+
+
 def test_a_transform_takes_tiles():
     engines = []
 
@@ -79,12 +124,13 @@ def test_pairs_follow_the_pattern():
 
 def test_bands_of_many_samples_are_not_looked_for():
     """One pattern for each of 1,024 samples takes longer to find than the whole matrices to compute."""
-    query = torch.zeros(1024, 1, 64, 8)
     pattern = ops.Local(4) & ops.Lengths(torch.arange(1024) % 65)
     assert not bands.worth_a_look(pattern, (1024, 1, 64, 64))
-    assert heedful.plan(query, query, query, pattern=pattern).engine == "fused"
-    few = query[:2].repeat(1, 1, 64, 1)
-    assert heedful.plan(few, few, few, pattern=ops.Local(4) & ops.Lengths(torch.tensor([4096, 3]))).engine == "banded"
+    query = torch.zeros(2, 1, 4096, 8)
+    assert (
+        heedful.plan(query, query, query, pattern=ops.Local(4) & ops.Lengths(torch.tensor([4096, 3]))).engine
+        == "banded"
+    )
 
 
 def test_bands_of_many_samples_pay_for_their_calls():

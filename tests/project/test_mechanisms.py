@@ -29,7 +29,7 @@ NO_MECHANISM = {
 }
 ARGUMENTS = {"scale", "softcap", "sinks", "dropout"}
 POSITIONS = {name for name in nn.__all__ if name.endswith("Positions") or name.startswith("Learned")}
-N, GRID, HEADS, WIDTH = 1024, (32, 32), 2, 8
+N, GRID, HEADS, WIDTH = 1024, (32, 32), 8, 8
 PAIRS = {"all": lambda pairs, seen: pairs == N * N, "half": lambda pairs, seen: pairs == N * N // 2,
          "visible": lambda pairs, seen: seen <= pairs < 2 * seen + N * 64}  # fmt: skip
 

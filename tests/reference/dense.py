@@ -308,7 +308,8 @@ def selection(weights, select, uniform):
         hot = torch.zeros_like(p).scatter(-1, place, 1.0) * (best > 0)
         two = p.topk(min(2, p.shape[-1]), -1).values
         gap = (two[..., 0] - two[..., 1]) if p.shape[-1] > 1 else far
-        return hot + (weights - p), torch.where(best[..., 0] > 0, torch.minimum(gap, best[..., 0]), far).double()
+        none = torch.where((p != 0).any(-1), -best[..., 0], far.to(p.dtype))  # how far a row is from taking a key
+        return hot + (weights - p), torch.where(best[..., 0] > 0, torch.minimum(gap, best[..., 0]), none).double()
     heights = p.double().cumsum(-1)
     total = heights[..., -1:]
     full = total > 1 - 1e-5

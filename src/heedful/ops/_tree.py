@@ -37,6 +37,8 @@ def key_of(value: Any) -> Hashable | None:
     if value is None or type(value) in _PLAIN:
         return type(value), value  # 1, 1.0 and True are equal, and None stands for "no key"
     if isinstance(value, Value):
+        if torch.compiler.is_compiling():  # a graph can neither keep nor find anything
+            return None
         known: Hashable | None = vars(value).get("_key", value)
         if known is value:
             parts = tuple(key_of(part) for name, part in vars(value).items() if name != "_leaves")

@@ -265,7 +265,7 @@ def attend(
     if torch.compiler.is_compiling() and not compiles(query, mechanism, engine):
         if not torch.compiler.is_exporting():
             # One break of the graph; as a decorator, `disable` would import the compiler with this file.
-            return torch.compiler.disable(attend)(query, key, value, mechanism, engine, strict)  # type: ignore[no-any-return]
+            return torch.compiler.disable(_eagerly)(query, key, value, mechanism, engine, strict)  # type: ignore[no-any-return]
         if engine is not None:
             raise ValueError(
                 f"`engine` must be None, 'fused' or 'reference' where a graph is exported: got {engine!r}."
@@ -277,6 +277,13 @@ def attend(
             query, key, value = _autocast(query, key, value)
             return _compute(query, key, value, mechanism, shape, engine=engine, strict=strict)
     return _compute(query, key, value, mechanism, shape, engine=engine, strict=strict)
+
+
+def _eagerly(
+    query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, engine: EngineName | None, strict: bool
+) -> Result:
+    """What a graph leaves to Python."""
+    return attend(query, key, value, mechanism, engine, strict)
 
 
 def _autocast(*tensors: Tensor) -> list[Tensor]:

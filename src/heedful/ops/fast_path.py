@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from heedful._checks import autocasts
 from heedful._types import Tensor
 from heedful.ops._readable import transformed
-from heedful.ops.engines import assemble, fused, kernel
+from heedful.ops.engines import assemble, fused, kernel, verify
 from heedful.ops.engines.derivatives import TiledFunction
 from heedful.ops.mechanism import SOFT, mechanism_of
 from heedful.ops.nonfinite import total_of
@@ -31,7 +31,7 @@ class FastPath(NamedTuple):
 
 def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor | None:
     """Scaled dot products, softmax, `Global()` or `Causal()` and nothing else; None where something is not plain."""
-    if torch.compiler.is_compiling() or transformed() or torch.autograd.forward_ad._current_level >= 0:
+    if verify.on or torch.compiler.is_compiling() or transformed() or torch.autograd.forward_ad._current_level >= 0:
         return None
     if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
         return None

@@ -102,7 +102,7 @@ def mechanism_of(
         seed = int(torch.randint(2**31, ()))
     numbers = None if bias is None else as_bias(bias)
     parts = score, normalize, pattern, select, numbers, scale, softcap, sinks, dropout, seed
-    key = None if torch.compiler.is_compiling() else key_of(parts)
+    key = key_of(parts)
     return Mechanism(*parts) if key is None else _MECHANISMS.get(key, lambda: Mechanism(*parts))
 
 

@@ -52,7 +52,7 @@ def mask_nonfinite(
         v = torch.cat(marks, dim=-1).float()
         shown = pattern if bias is None else _Visible(pattern, bias)
         uniform = mechanism_of(Dot(), softmax, shown, SOFT, None, None, None, None, 0.0, None)
-        engine: EngineName | None = "reference" if torch.compiler.is_exporting() else None
+        engine: EngineName | None = "fused" if torch.compiler.is_exporting() else None  # one that a graph can hold
         found, _ = choose(q, k, v, uniform, shape, engine, False).run()
         some, sees_key, nan, high, low = (found > 0).split([1, 1, *[value.shape[-1]] * 3], dim=-1)
         bad_row = sees_key | (some & bad_query)

@@ -5,6 +5,7 @@ which is given them): each says what is added at the places that it is asked abo
 """
 
 import abc
+import functools
 from dataclasses import dataclass
 from typing import Union
 
@@ -12,6 +13,7 @@ import torch
 
 from heedful._checks import Shape, check_bias, check_broadcasts
 from heedful._types import Float, Int, Tensor
+from heedful.ops._pairs import PairRule, no_rule
 from heedful.ops._readable import readable
 from heedful.ops._tree import Value
 
@@ -46,6 +48,10 @@ class Bias(Value):
     ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
         """Features u, v with `bias_ij = u_i . v_j`, where there are few that say it exactly; otherwise None."""
         return None
+
+    def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
+        """The numbers for one pair at a time, for a matrix of four axes; raises `Unsupported` where there is no such rule."""
+        return no_rule(self)
 
     def __add__(self, other: Union["Bias", Tensor]) -> "Bias":
         """Both, added."""
@@ -103,6 +109,10 @@ class Sum(Bias):
         for part in self.parts:
             part.check(query, shape)
 
+    def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
+        rules = [part.pair_rule(shape, device) for part in self.parts]
+        return lambda b, h, i, j: functools.reduce(torch.add, (rule(b, h, i, j) for rule in rules))
+
     def features(
         self, shape: Shape, device: torch.device, dtype: torch.dtype
     ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
@@ -142,6 +152,10 @@ class TensorBias(Bias):
 
     def check(self, query: Float[Tensor, "..."], shape: Shape) -> None:
         check_bias(self.tensor, query, shape)
+
+    def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
+        numbers = self.tensor.expand(shape)
+        return lambda b, h, i, j: numbers[b, h, i, j]
 
     def features(
         self, shape: Shape, device: torch.device, dtype: torch.dtype
@@ -189,6 +203,10 @@ class PerKey(Bias):
         check_device("the bias per key", self.tensor, query)
         check_broadcasts("the bias per key", self.tensor, (*shape[:-2], shape[-1]), "[..., H, M]")
 
+    def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
+        numbers = self.tensor.expand(*shape[:-2], shape[-1])
+        return lambda b, h, i, j: numbers[b, h, j]
+
     def features(
         self, shape: Shape, device: torch.device, dtype: torch.dtype
     ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
@@ -231,6 +249,10 @@ class PerQuery(Bias):
     def check(self, query: Float[Tensor, "..."], shape: Shape) -> None:
         check_device("the bias per query", self.tensor, query)
         check_broadcasts("the bias per query", self.tensor, shape[:-1], "[..., H, N]")
+
+    def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
+        numbers = self.tensor.expand(shape[:-1])
+        return lambda b, h, i, j: numbers[b, h, i]
 
     def features(
         self, shape: Shape, device: torch.device, dtype: torch.dtype

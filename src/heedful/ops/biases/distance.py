@@ -8,6 +8,7 @@ import torch
 
 from heedful._checks import Shape, as_grid, as_integer, check_broadcasts, check_positive
 from heedful._types import Float, Int, Tensor
+from heedful.ops._pairs import PairRule
 from heedful.ops.biases.base import Bias, check_device, check_numbers, wide
 
 Align = Literal["start", "end"] | None
@@ -51,6 +52,12 @@ class ALiBi(Bias):
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:
         return _fall(self.slopes, (columns - rows - self.offset(shape)).abs())
+
+    def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
+        offset, slopes = self.offset(shape), self.slopes
+        slopes = torch.tensor(alibi_slopes(slopes)) if isinstance(slopes, int) else slopes
+        each = slopes.to(device).expand(shape[:-2])
+        return lambda b, h, i, j: -each[b, h] * (i + offset - j).abs()
 
     def offset(self, shape: Shape) -> int:
         """The position of query 0 among the keys."""

@@ -16,10 +16,11 @@ from heedful._types import Float, Int, Tensor
 from heedful.ops._cache import Cache
 from heedful.ops._tree import flatten, key_of
 from heedful.ops.biases import Bias, Sum, TensorBias
-from heedful.ops.engines import reference
+from heedful.ops.engines import reference, verify
 from heedful.ops.engines.base import EngineName, Kernel, Result
 from heedful.ops.engines.derivatives import Kind, Tile, TiledFunction
 from heedful.ops.engines.features import Operands
+from heedful.ops.engines.softmax import SoftmaxKernel
 from heedful.ops.engines.tiles import positions_of, tiles
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.scores import Additive
@@ -65,24 +66,34 @@ def assembled(mechanism: Mechanism, shape: Shape, width: int, value_width: int, 
         out, log_probability = reference.rows_of(q32, k32, v32, build(iter(rest)), shape, rows, columns)
         return (out.to(v.dtype),) if log_probability is None else (out.to(v.dtype), log_probability[..., None])
 
-    forward, vjp = None, None
+    whole, checks = Tile(slice(0, shape[-2]), slice(0, shape[-1])), isinstance(kernel, SoftmaxKernel)
+    checks = checks and math.prod(shape) <= verify.LARGEST
+    fast, fast_vjp = None, None
     # a kernel reads the mechanism's own tensors, and under a transform what it is given is unwrapped
     if kernel is not None and not any(map(torch._C._functorch.is_functorch_wrapped_tensor, learned)):
 
-        def forward(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-            return kernel.forward(q, k, v)
+        def fast(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            found = kernel.forward(q, k, v)
+            if verify.on and checks:
+                verify.compare("the output", found[0], body(whole, q, k, v, *rest)[0], verify.largest(v))
+            return found
 
-        def vjp(wanted: tuple[bool, ...], kept: tuple[Tensor, ...], *tensors: Tensor) -> tuple[Tensor, ...] | None:
-            q, k, v, *_, dout = tensors
+        def fast_vjp(wanted: tuple[bool, ...], kept: tuple[Tensor, ...], *tensors: Tensor) -> tuple[Tensor, ...] | None:
+            q, k, v, *rest, dout = tensors
             found = kernel.backward(dout, q, k, v, kept)
             if found is None:
                 return None
+            if verify.on and checks and verify.finite(q, k, v, dout):
+                expected = torch.func.vjp(lambda *x: body(whole, *x, *rest)[0], q, k, v)[1](dout)
+                height = verify.largest(dout) * max(verify.largest(v), 1) * max(verify.largest(q), verify.largest(k), 1)
+                for name, mine, right in zip(("query", "key", "value"), found[:3], expected, strict=True):
+                    verify.compare(f"the gradient of `{name}`", mine, right, height)
             gradients = (*found[:3], *(found[3].get(id(t)) for t in learned))
             return tuple(t for t, want in zip(gradients, wanted, strict=True) if want)  # type: ignore[misc]
 
     found = functools.partial(tiles, mechanism.pattern, shape, pairs_of_definition(mechanism, shape, width))
     inputs: tuple[Kind, ...] = ("row", "column", "column", *kinds)
-    return TiledFunction(body, found, inputs, tuple(outputs), forward, vjp), tensors
+    return TiledFunction(body, found, inputs, tuple(outputs), fast, fast_vjp), tensors
 
 
 def pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:

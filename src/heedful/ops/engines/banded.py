@@ -34,8 +34,8 @@ class Banded(Engine):
     def obstacle(self, call: Call) -> str | None:
         if found := softmax.obstacle_of_call(call):
             return found
-        if not kernel.is_there(call.query):
-            return "the device has no kernel for it"
+        if not kernel.is_there(call.query) or torch.compiler.is_compiling():
+            return "the device has no kernel for it, or a graph is made, which cannot look for blocks"
         if call.bands is None:
             return "the pattern differs between heads" if call.asked else "the pattern shows each row most of the keys"
         bias = call.mechanism.bias
@@ -123,10 +123,10 @@ def forward(
                 out_view = blocks.rows.of(band_out[heads], first, count)
                 lse_view = blocks.rows.of(band_lse[heads], first, count)
                 if band.merge:
-                    both = torch.logaddexp(lse_view, part_lse)
-                    kept = both.masked_fill(both == -math.inf, 0)
-                    out_view.mul_((lse_view - kept).exp()).addcmul_(part, (part_lse - kept).exp().to(part.dtype))
-                    lse_view.copy_(both)
+                    # of the difference, which large scores do not round off; where both see nothing it is NaN
+                    share = (part_lse - lse_view).sigmoid().masked_fill(part_lse == -math.inf, 0)
+                    out_view.lerp_(part, share.to(part.dtype))
+                    lse_view.copy_(torch.logaddexp(lse_view, part_lse))
                 else:
                     out_view.copy_(part)
                     lse_view.copy_(part_lse)

@@ -17,7 +17,7 @@ from heedful._checks import Shape
 from heedful._types import Bool, Float, Tensor
 from heedful.ops._cache import Cache
 from heedful.ops._tree import key_of
-from heedful.ops.patterns import And, Global, Pattern
+from heedful.ops.patterns import Pattern, all_of
 from heedful.ops.patterns.orders import ColumnRange, Indices, Lane, Order, StridedRows
 
 CALL = 2**14  # pairs that could be computed in the time that a call of the kernel takes by itself
@@ -210,7 +210,7 @@ class _Conjunction:
     def bands(self, heads: slice, dtype: torch.dtype) -> Iterator[Band]:
         """What has to be computed."""
         orders = self.pattern.orders(self.shape)
-        order, lanes = min(((order, self._lanes(order)) for order in orders), key=lambda found: _pairs(found[1]))
+        order, lanes = min(((order, self._lanes(order)) for order in orders), key=lambda found: self._cost(found[1]))
         even = all(p.translation_invariant(order.steps_on()) for p in (*self.conjuncts, *self.earlier))
         for lane, groups in lanes:
             positions = lane.rows.positions(), lane.columns.positions()
@@ -224,6 +224,11 @@ class _Conjunction:
     def _columns(self, start: Tensor, stop: Tensor) -> ColumnRange:
         return self.pattern.columns(start, stop, self.shape)
 
+    def _cost(self, lanes: list[tuple[Lane, list[Group]]]) -> int:
+        """What an order costs, in pairs."""
+        heads = math.prod(self.shape[:-2])
+        return sum(heads * group.pairs + CALL for _, groups in lanes for group in groups)
+
     def _groups(self, lane: Lane) -> list[Group]:
         """Rows that see the same run of columns together, all others in even blocks."""
         cells = lane.rows.length // lane.height
@@ -231,7 +236,7 @@ class _Conjunction:
         hull = first, last = lane.runs(start, start + 1)
         flag = self.flag and lane.natural
         if flag:
-            first, last = _all_of(self.beside_flag).columns(start, start + 1, self.shape)
+            first, last = all_of(self.beside_flag).columns(start, start + 1, self.shape)
         changes = ((first[1:] != first[:-1]) | (last[1:] != last[:-1])).nonzero()[:, 0] + 1
         size = lane.block or self._size(int((last - first).float().median()))
         groups: list[Group] = []
@@ -308,25 +313,22 @@ class _Conjunction:
         return allowed.reshape(allowed.shape[-3:])
 
 
-def _pairs(lanes: list[tuple[Lane, list[Group]]]) -> int:
-    """What an order costs, in pairs."""
-    return sum(group.pairs for _, groups in lanes for group in groups) + CALL * len(lanes)
-
-
-def _even(start: int, stop: int, size: int, hull: tuple[Tensor, Tensor]) -> list[Group]:
-    """Cells in blocks of `size`, grouped where they move on evenly."""
+def _even(start: int, stop: int, size: int, hull: ColumnRange) -> list[Group]:
+    """Cells in blocks of `size`, each with the run of all that its cells see."""
     if start >= stop:
         return []
     first, last = (h[start:stop] for h in hull)
-    sees, filler = first < last, -len(first) % size
-    most = int(last.max()) if len(last) else 0
+    sees, filler, most = first < last, -len(first) % size, int(last.max())
     lowest = torch.nn.functional.pad(torch.where(sees, first, most), (0, filler), value=most)
     highest = torch.nn.functional.pad(torch.where(sees, last, 0), (0, filler))
-    lows, highs = lowest.view(-1, size).amin(1), highest.view(-1, size).amax(1)
-    starts = range(start, stop, size)
-    stops = [min(at + size, stop) for at in starts]
-    groups = _grouped(list(starts), stops, lows.tolist(), highs.maximum(lows).tolist())
-    return _joined([group for group in groups if group.columns.size], 4 * size)
+    runs = zip(lowest.view(-1, size).amin(1).tolist(), highest.view(-1, size).amax(1).tolist(), strict=True)
+    blocks = zip(range(start, stop, size), runs, strict=True)
+    groups = [
+        Group(Span(at, 0, min(size, stop - at)), Span(low, 0, high - low), 1)
+        for at, (low, high) in blocks
+        if low < high
+    ]
+    return _joined(_merged(groups), 4 * size)
 
 
 def _whole(start: int, stop: int, first: int, last: int, most: int) -> list[Group]:
@@ -334,28 +336,6 @@ def _whole(start: int, stop: int, first: int, last: int, most: int) -> list[Grou
     size = max(most // max(last - first, 1), 1)
     columns = Span(first, 0, last - first)
     return [Group(Span(at, 0, min(size, stop - at)), columns, 1) for at in range(start, stop, size)]
-
-
-def _grouped(starts: list[int], stops: list[int], first: list[int], last: list[int]) -> list[Group]:
-    """Blocks of rows and of the columns that they see; neighbours of one shape that move on by one step become one group."""
-    groups: list[Group] = []
-    at = 0
-    while at < len(starts):
-        size, width = stops[at] - starts[at], last[at] - first[at]
-        step = starts[at + 1] - starts[at] if at + 1 < len(starts) else 0
-        end = at + 1
-        while (
-            end < len(starts)
-            and stops[end] - starts[end] == size
-            and last[end] - first[end] == width
-            and first[end] - first[end - 1] == step
-            and starts[end] - starts[end - 1] == step
-        ):
-            end += 1
-        step = step if end - at > 1 else 0
-        groups.append(Group(Span(starts[at], step, size), Span(first[at], step, width), end - at))
-        at = end
-    return groups
 
 
 def _joined(groups: list[Group], most: int) -> list[Group]:
@@ -377,21 +357,16 @@ def _joined(groups: list[Group], most: int) -> list[Group]:
 
 
 def _merged(groups: list[Group]) -> list[Group]:
-    """Single blocks in a row of one shape that move on by one step, as for documents of one length, become one group."""
+    """Neighbours of one shape that move on by one step become one group."""
     done: list[Group] = []
     for group in groups:
-        before = done[-1] if done else None
-        if before and group.blocks == 1 and before.causal == group.causal:
-            (rows, columns, count, causal), step = (
-                before,
-                group.rows.start - before.rows.start - before.rows.step * (before.blocks - 1),
-            )
-            same = (rows.size, columns.size) == (group.rows.size, group.columns.size)
-            even = count == 1 or step == rows.step
-            if same and even and group.columns.start == columns.start + count * step:
-                done[-1] = Group(
-                    Span(rows.start, step, rows.size), Span(columns.start, step, columns.size), count + 1, causal
-                )
+        if done and group.blocks == 1:
+            rows, columns, count, causal = done[-1]
+            step = rows.step if count > 1 else group.rows.start - rows.start
+            follows = group.rows.start - rows.start == group.columns.start - columns.start == count * step
+            if follows and (rows.size, columns.size, causal) == (group.rows.size, group.columns.size, group.causal):
+                spans = Span(rows.start, step, rows.size), Span(columns.start, step, columns.size)
+                done[-1] = Group(*spans, count + 1, causal)
                 continue
         done.append(group)
     return done
@@ -406,10 +381,3 @@ def _in_rows(group: Group, height: int, width: int) -> Group:
 def _of(span: Span, positions: Tensor, blocks: Tensor) -> Tensor:
     """The positions `[blocks, size]` that a span takes in some blocks."""
     return positions[span.start + blocks[:, None] * span.step + torch.arange(span.size)]
-
-
-def _all_of(patterns: list[Pattern]) -> Pattern:
-    whole: Pattern = Global()
-    for pattern in patterns:
-        whole = pattern if isinstance(whole, Global) else And(whole, pattern)
-    return whole

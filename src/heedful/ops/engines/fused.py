@@ -16,12 +16,12 @@ from heedful._checks import Shape
 from heedful._types import Float, Tensor
 from heedful.ops._tree import tensors
 from heedful.ops.biases import Bias
-from heedful.ops.engines import assemble, kernel, softmax
+from heedful.ops.engines import assemble, kernel, softmax, verify
 from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.engines.derivatives import TiledFunction, traced
 from heedful.ops.engines.features import learns, operands
 from heedful.ops.engines.tiled import TiledKernel
-from heedful.ops.patterns import And, Global, Pattern
+from heedful.ops.patterns import Pattern, all_of
 
 TILE = 2**22  # pairs of one mask that is held at a time
 ROUNDED = 1e-4  # by how much a weight may be off that is made from the log-sum-exp of its row
@@ -66,6 +66,8 @@ class Fused(Engine):
             return False
         if torch.compiler.is_compiling() or not kernel.is_there(call.query):
             return True
+        if verify.on:
+            return False
         moved = torch.autograd.forward_ad._current_level >= 0
         given = (call.query, call.key, call.value, *tensors(call.mechanism))
         return not moved and not (torch.is_grad_enabled() and any(t.requires_grad for t in given))
@@ -126,7 +128,7 @@ def attention(
     width = value.shape[-1]
     plain = query.dim() == 4 and query.shape[-1] == width and query.shape[0] == key.shape[0] == value.shape[0]
     flag = pattern.is_diagonal(shape)
-    if plain and bias is None and (flag or isinstance(pattern, Global)):
+    if plain and bias is None and (flag or not pattern.masks_any(shape)):
         return _call(query, key, value, None, flag, scale)
     q, k, v = _operands(query, key, value, shape)
     tiles = [
@@ -149,7 +151,7 @@ def forward(
     width = value.shape[-1]
     q, k, v = _operands(query, key, value, shape)
     flag = pattern.is_diagonal(shape)
-    if q is query and bias is None and (flag or isinstance(pattern, Global)):
+    if q is query and bias is None and (flag or not pattern.masks_any(shape)):
         return kernel.forward(q, k, v, scale=scale, causal=flag)
     parts = [
         kernel.forward(q[:, :, rows], k, v, scale=scale, causal=causal, mask=_additive(mask, q))
@@ -308,7 +310,7 @@ def _tiles(
     conjuncts = pattern.conjuncts()
     rest = [part for part in conjuncts if not part.is_diagonal(shape)]
     flag = len(rest) < len(conjuncts) and query.device.type == "cpu" and not learns(bias)
-    pattern_beside_flag = _all_of(rest)
+    pattern_beside_flag = all_of(rest)
     by_row, by_column = pattern_beside_flag.depends(shape)
     wide = (by_row and by_column) or (bias is not None and bias.depends(shape)[0])
     lead = shape[:-2] if bias is not None else shape[:-3] if pattern.batched(shape) else ()
@@ -359,13 +361,6 @@ def _additive(mask: Tensor | None, like: Tensor) -> Tensor | None:
     if mask is None or mask.is_floating_point():
         return mask
     return torch.zeros(mask.shape, dtype=like.dtype, device=like.device).masked_fill_(~mask, -math.inf)
-
-
-def _all_of(parts: list[Pattern]) -> Pattern:
-    pattern: Pattern = Global()
-    for part in parts:
-        pattern = part if isinstance(pattern, Global) else And(pattern, part)
-    return pattern
 
 
 def _four_axes(tensor: Tensor, shape: Shape) -> Tensor:

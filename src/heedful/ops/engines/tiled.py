@@ -373,15 +373,16 @@ def _scores(mechanism: Mechanism, q: Tensor, k: Tensor) -> Any:
     assert isinstance(factor, (int, float))
     if not isinstance(mechanism.score, Additive):
         return _Inner(q, k, factor)
-    return _Additive(q, k, mechanism.score, factor, exact=mechanism.normalize.kinked_at_zero)
+    exact = mechanism.normalize.kinked_at_zero or not isinstance(mechanism.select, Soft)  # equal scores are a tie
+    return _Additive(q, k, mechanism.score, factor, exact=exact)
 
 
 class _Additive:
     """Additive scores without a transcendental function a pair: `tanh(q + k) = 1 - 2 r` with `r = 1 / (1 + e^2q e^2k)`.
 
-    The exponentials are made once for each query and each key. Where they could overflow, r is a sigmoid of the sum. Where all sums
-    are small, so that 1 - 2 r would keep few of their digits, `tanh = u / (u + 2)` with `u = e^2q e^2k - 1` from `e^2q - 1` and
-    `e^2k - 1`. If they have to be `exact`, scores not larger than the rounding are computed by their definition: one that is 0 is exactly 0.
+    The exponentials are made once for each query and each key. Where they could overflow, r is a sigmoid of the sum. If scores
+    have to be `exact`, those that are no larger than the rounding are computed by their definition, so that 0 is 0; and where all
+    sums are small, so that 1 - 2 r keeps few of their digits, `tanh = u / (u + 2)` with `u = e^2q e^2k - 1`.
     """
 
     def __init__(self, q: Tensor, k: Tensor, score: Additive, factor: float, *, exact: bool) -> None:
@@ -476,10 +477,13 @@ class _Additive:
 
 def _product(out: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
     """`out = factor * a @ b`, in place; one product by itself is faster than a batch of one."""
+    alpha = factor or 1.0  # times 0, a product is not even computed, and its NaN is lost
     if len(out) == 1:
-        out[0].addmm_(a[0], b[0], beta=0, alpha=factor)
+        out[0].addmm_(a[0], b[0], beta=0, alpha=alpha)
     else:
-        out.baddbmm_(a, b.expand(len(out), -1, -1), beta=0, alpha=factor)
+        out.baddbmm_(a, b.expand(len(out), -1, -1), beta=0, alpha=alpha)
+    if not factor:
+        out.mul_(factor)
 
 
 def _add_product(total: Tensor, keys: slice, tile: Tile, a: Tensor, b: Tensor, factor: float = 1.0) -> None:

@@ -7,7 +7,7 @@ them): each says what is visible at the places that it is asked about.
 from heedful.ops.patterns.base import And, Not, Or, Pattern
 from heedful.ops.patterns.grid import Axial, Neighborhood2d
 from heedful.ops.patterns.marks import Documents, Mask, Tokens
-from heedful.ops.patterns.sequence import Causal, Dilated, Global, Lengths, Local, Prefix
+from heedful.ops.patterns.sequence import Causal, Dilated, Global, Lengths, Local, Prefix, all_of
 
 __all__ = [
     "And",
@@ -25,4 +25,5 @@ __all__ = [
     "Pattern",
     "Prefix",
     "Tokens",
+    "all_of",
 ]

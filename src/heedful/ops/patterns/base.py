@@ -7,6 +7,7 @@ import torch
 
 from heedful._checks import Shape, check_broadcasts
 from heedful._types import Bool, Int, Tensor
+from heedful.ops._pairs import PairRule, no_rule
 from heedful.ops._tree import Value
 from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Order, common, union
 
@@ -76,6 +77,10 @@ class Pattern(Value):
         """Columns among which are all that some rows see, at least one row; the rows stand in rising order."""
         first, last = self.columns(rows[:1], rows[-1:] + 1, shape)
         return slice(int(first), int(last))
+
+    def pair_rule(self, shape: Shape) -> PairRule:
+        """The pattern for one pair at a time, for a matrix of four axes; raises `Unsupported` where it has none."""
+        return no_rule(self)
 
     def batched(self, shape: Shape) -> bool:
         """Whether the pattern differs along the axes before the heads; along the first axis if there are three."""
@@ -166,6 +171,10 @@ class And(_Pair):
     def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
         return common(self.first.visible_columns(rows, shape), self.second.visible_columns(rows, shape))
 
+    def pair_rule(self, shape: Shape) -> PairRule:
+        first, second = self.first.pair_rule(shape), self.second.pair_rule(shape)
+        return lambda b, h, i, j: first(b, h, i, j) & second(b, h, i, j)
+
     def sample(self, index: int, shape: Shape) -> Pattern:
         return And(self.first.sample(index, shape), self.second.sample(index, shape))
 
@@ -211,6 +220,10 @@ class Or(_Pair):
     def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
         return union(self.first.visible_columns(rows, shape), self.second.visible_columns(rows, shape))
 
+    def pair_rule(self, shape: Shape) -> PairRule:
+        first, second = self.first.pair_rule(shape), self.second.pair_rule(shape)
+        return lambda b, h, i, j: first(b, h, i, j) | second(b, h, i, j)
+
     def sample(self, index: int, shape: Shape) -> Pattern:
         return Or(self.first.sample(index, shape), self.second.sample(index, shape))
 
@@ -244,6 +257,10 @@ class Not(Pattern):
 
     def translation_invariant(self, grid: Grid | None = None) -> bool:
         return self.inner.translation_invariant(grid)
+
+    def pair_rule(self, shape: Shape) -> PairRule:
+        inner = self.inner.pair_rule(shape)
+        return lambda b, h, i, j: ~inner(b, h, i, j)
 
     def batched(self, shape: Shape) -> bool:
         return self.inner.batched(shape)

@@ -6,6 +6,7 @@ import torch
 
 from heedful._checks import Shape, as_grid, as_odd_sizes
 from heedful._types import Bool, Int, Tensor
+from heedful.ops._pairs import PairRule
 from heedful.ops.patterns.base import Pattern
 from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Lines, Order, Patches, as_run
 
@@ -92,6 +93,10 @@ class Neighborhood2d(_OnGrid):
         near = (columns // width - rows // width).abs() <= down
         return near & ((columns % width - rows % width).abs() <= aside)
 
+    def pair_rule(self, shape: Shape) -> PairRule:
+        (down, aside), width = self.reach(), self.grid[1]
+        return lambda b, h, i, j: ((i // width - j // width).abs() <= down) & ((i % width - j % width).abs() <= aside)
+
     def masks_any(self, shape: Shape) -> bool:
         down, aside = self.reach()
         return down < self.grid[0] - 1 or aside < self.grid[1] - 1
@@ -147,6 +152,10 @@ class Axial(_OnGrid):
     ) -> Bool[Tensor, "..."]:
         width = self.grid[1]
         return (rows // width == columns // width) | (rows % width == columns % width)
+
+    def pair_rule(self, shape: Shape) -> PairRule:
+        width = self.grid[1]
+        return lambda b, h, i, j: (i // width == j // width) | (i % width == j % width)
 
     def masks_any(self, shape: Shape) -> bool:
         return min(self.grid) > 1

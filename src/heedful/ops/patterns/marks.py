@@ -8,6 +8,7 @@ import torch
 
 from heedful._checks import Shape, as_integers, as_tensor, check_broadcasts
 from heedful._types import Bool, Int, Tensor
+from heedful.ops._pairs import PairRule
 from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
     Pattern,
@@ -104,6 +105,10 @@ class Documents(Pattern):
         nothing = first >= last
         return first.masked_fill(nothing, 0), last.masked_fill(nothing, 0)
 
+    def pair_rule(self, shape: Shape) -> PairRule:
+        ids, keys = (t.expand(shape[0], t.shape[-1]) for t in self._both())
+        return lambda b, h, i, j: (ids[b, i] == keys[b, j]) & (ids[b, i] >= 0)
+
     def batched(self, shape: Shape) -> bool:
         return any(max(ids.shape[:-1], default=1) > 1 for ids in self._both())
 
@@ -192,6 +197,11 @@ class Tokens(_OfTokens):
                 f"`Tokens()` needs as many queries as keys unless `align` is 'keys': got {shape[-2]} and {shape[-1]}."
             )
         _OfTokens.check(self, shape)
+
+    def pair_rule(self, shape: Shape) -> PairRule:
+        chosen = torch.zeros(shape[-1], dtype=torch.bool, device=self._index().device)
+        chosen[self._index()] = True
+        return (lambda b, h, i, j: chosen[j]) if self.align == "keys" else (lambda b, h, i, j: chosen[j] | chosen[i])
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return self.align is None, True
@@ -301,6 +311,10 @@ class Mask(Pattern):
 
     def check(self, shape: Shape) -> None:
         check_broadcasts("`mask`", self.mask, shape)
+
+    def pair_rule(self, shape: Shape) -> PairRule:
+        mask = self.mask.expand(shape)
+        return lambda b, h, i, j: mask[b, h, i, j]
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         rows, columns = (1, 1, *self.mask.shape)[-2:]

@@ -1,5 +1,7 @@
 """Patterns of positions in a row."""
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,8 +9,10 @@ import torch
 
 from heedful._checks import Shape, as_integer, as_integers
 from heedful._types import Bool, Int, Tensor
+from heedful.ops._pairs import PairRule, of_batch
 from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
+    And,
     Pattern,
     check_lines_up,
     lined_up,
@@ -32,6 +36,9 @@ class Global(Pattern):
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return False, False
 
+    def pair_rule(self, shape: Shape) -> PairRule:
+        return lambda b, h, i, j: j >= 0
+
     def masks_any(self, shape: Shape) -> bool:
         return False
 
@@ -46,6 +53,11 @@ class Global(Pattern):
 
     def transposed(self) -> Pattern:
         return self
+
+
+def all_of(patterns: Sequence[Pattern]) -> Pattern:
+    """Pairs that all of some patterns allow."""
+    return functools.reduce(And, patterns) if patterns else Global()
 
 
 class _Aligned(Pattern):
@@ -94,6 +106,10 @@ class Causal(_Aligned):
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Bool[Tensor, "..."]:
         return columns <= rows + self.offset(shape)
+
+    def pair_rule(self, shape: Shape) -> PairRule:
+        offset = self.offset(shape)
+        return lambda b, h, i, j: j <= i + offset
 
     def masks_any(self, shape: Shape) -> bool:
         return self.offset(shape) < shape[-1] - 1
@@ -164,6 +180,10 @@ class Local(_Aligned):
         position = rows + self.offset(shape)
         return (columns >= position - before) & (columns <= position + after)
 
+    def pair_rule(self, shape: Shape) -> PairRule:
+        (before, after), offset = self.reach(), self.offset(shape)
+        return lambda b, h, i, j: (j >= i + offset - before) & (j <= i + offset + after)
+
     def masks_any(self, shape: Shape) -> bool:
         return _window_hides(*self.reach(), self.offset(shape), shape)
 
@@ -230,6 +250,12 @@ class Dilated(_Aligned):
         away = columns - rows - self.offset(shape)
         near = (away >= -before * self.dilation) & (away <= after * self.dilation)
         return near & (away % self.dilation == 0)
+
+    def pair_rule(self, shape: Shape) -> PairRule:
+        (before, after), k, offset = self.reach(), self.dilation, self.offset(shape)
+        return lambda b, h, i, j: (
+            (j >= i + offset - before * k) & (j <= i + offset + after * k) & ((j - i - offset) % k == 0)
+        )
 
     def masks_any(self, shape: Shape) -> bool:
         before, after = self.reach()
@@ -299,6 +325,10 @@ class Prefix(_Aligned):
         _Aligned.check(self, shape)
         _check_counts("n", self.n, shape)
 
+    def pair_rule(self, shape: Shape) -> PairRule:
+        n, offset = of_batch(self.n, shape), self.offset(shape)
+        return lambda b, h, i, j: (j < n(b)) | (j <= i + offset)
+
     def masks_any(self, shape: Shape) -> bool:
         return self.offset(shape) < shape[-1] - 1 and not (isinstance(self.n, int) and self.n >= shape[-1])
 
@@ -346,6 +376,10 @@ class Lengths(Pattern):
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Bool[Tensor, "..."]:
         return columns < _first_keys(self.lengths, columns, shape)
+
+    def pair_rule(self, shape: Shape) -> PairRule:
+        lengths = of_batch(self.lengths, shape)
+        return lambda b, h, i, j: j < lengths(b)
 
     def check(self, shape: Shape) -> None:
         _check_counts("lengths", self.lengths, shape)
