@@ -143,7 +143,7 @@ MUTATIONS = [
     Mutation("nested tensors without positions", "nn/convert.py", "if any(part.numel() for part in parts):", "if True:", "tests/nn/test_convert.py -k without_positions"),
     Mutation("exports break the graph", "ops/attention.py", "if not torch.compiler.is_exporting():", "if True:", "tests/ops/test_export.py"),
     Mutation("exports look at numbers", "ops/attention.py", 'engine = "reference"  # the', "engine = None  # the", "tests/ops/test_export.py"),
-    Mutation("exports look for NaN by numbers", "ops/nonfinite.py", '"fused" if torch.compiler.is_exporting() else None', "None", "tests/ops/test_export.py"),
+    Mutation("exports look for NaN by numbers", "ops/nonfinite.py", "if not torch.compiler.is_compiling() and not under_vmap():", "if not under_vmap():", "tests/ops/test_export.py"),
     Mutation("integers of numpy", "_checks.py", "if isinstance(value, bool) or (isinstance(value, Tensor)", "if not isinstance(value, int) or (isinstance(value, Tensor)", FAULTS + "numpy"),
     Mutation("real numbers of numpy", "_checks.py", "number = float(scalar) if isinstance(scalar, numbers.Real) and not isinstance(scalar, bool) else None", "number = None", FAULTS + "numpy"),
     Mutation("bands of each of many samples", "ops/engines/bands.py", "return samples == 1 or samples * (CALL + _BUILD) < math.prod(shape)", "return True", "tests/ops/test_plan.py -k many_samples"),
