@@ -66,7 +66,7 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, n, d = x.shape
         q, k, v = (
             t.view(b, n, self.heads, d // self.heads).transpose(1, 2) for t in self.qkv(self.norm_1(x)).chunk(3, -1)
@@ -85,7 +85,7 @@ class PlainGPT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.tokens(x) + self.places.weight[: x.shape[1]]
         for block in self.blocks:
             x = block(x)
@@ -122,7 +122,7 @@ class ByTurns(Console):
         self.others = others
         self.rates: list[dict[str, float]] = []  # of each turn, tokens a second of each loop
 
-    def out(self, *objects: Any, **options: Any) -> None:  # noqa: D102
+    def out(self, *objects: Any, **options: Any) -> None:
         for rate in re.findall(r"([\d,]+) tokens/s", str(objects[0])):
             others = {name: next(loop) for name, loop in self.others.items()}
             self.rates.append({"heedful": float(rate.replace(",", "")), **others})

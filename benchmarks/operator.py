@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 
 import heedful
 from benchmarks._measure import RESULTS, keep, paired
-from heedful.ops import Additive, Documents, Local, Neighborhood2d
+from heedful.ops import Additive, Documents, Local, Neighborhood2d, Pattern
 
 HEADS, WIDTH = 8, 64
 SDPA = F.scaled_dot_product_attention
@@ -75,6 +76,36 @@ def windows(table: Table) -> None:
         run = lambda q, k, v: heedful.attention(q, k, v, pattern=pattern)  # noqa: E731
         pair = paired(step(run, large), step(run, small), seconds=20 if gradient else 8)
         table.add(f"window of {w}, N = 8,192 to 131,072, {name}", "itself: time a position", 1.1, pair.ratio / 16)
+
+
+@dataclass(frozen=True)
+class OwnWindow(Pattern):
+    """A window as a user would write it, by the five steps of `docs/add-a-mechanism.md`."""
+
+    reach: int
+
+    def allowed(self, rows, columns, shape):
+        return (columns - rows).abs() <= self.reach
+
+    def check(self, shape):
+        pass
+
+    def depends(self, shape):
+        return True, True
+
+    def columns(self, start, stop, shape):
+        first = (start - self.reach).clamp(0, shape[-1])
+        return first, (stop + self.reach).clamp(0, shape[-1]).maximum(first)
+
+
+def own_patterns(table: Table) -> None:
+    n, w = 8192, 128
+    for gradient, name in PASSES:
+        tensors = operands(n, gradient)
+        own, built_in = (
+            step(lambda q, k, v, p=p: heedful.attention(q, k, v, pattern=p), tensors) for p in (OwnWindow(w), Local(w))
+        )
+        table.compare(f"window of {w} as a pattern of a user, {name}", "Local", 0.91, own, built_in)
 
 
 def neighbourhoods(table: Table) -> None:
@@ -236,7 +267,7 @@ def plot(rows: list[dict[str, object]]) -> None:
     figure.savefig(RESULTS / "operator.png", dpi=150)
 
 
-PARTS = (windows, neighbourhoods, documents, normalisers, additive, memory)
+PARTS = (windows, own_patterns, neighbourhoods, documents, normalisers, additive, memory)
 
 
 def main(parts: Sequence[Callable] = PARTS) -> None:

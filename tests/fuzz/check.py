@@ -221,7 +221,7 @@ class _Check:
             if mine is None or right is None:
                 continue
             if self.bad is not None:
-                if i != 0:
+                if i != 0 or not self.bad.numel():
                     continue  # of those, parts belong to rows that are NaN
                 rows = self.dropped[0].any(-1, keepdim=True) | ~self.good_rows
                 mine, right = mine.masked_fill(rows, 0), right.masked_fill(rows, 0)

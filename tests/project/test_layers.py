@@ -70,6 +70,7 @@ def test_engines_know_each_other_only_downwards():
         "engines/tiles.py",
         "engines/softmax.py",
         "engines/assemble.py",
+        "engines/tiled_scores.py",
         "engines/tiled.py",
         "engines/fused.py",
         "engines/banded.py",

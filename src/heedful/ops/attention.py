@@ -298,7 +298,8 @@ def _wide_enough(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism
     if dtype not in (torch.float16, torch.bfloat16):
         return query, key, value
     plain = isinstance(mechanism.score, (Dot, ScaledDot)) and not torch.is_tensor(mechanism.scale)
-    # beside queries in half precision, the kernel of a CPU takes a mask in float32
-    if plain and (bias is None or (kernel.is_there(query) and not learns(bias))):
+    # beside queries in half precision, the kernel of a CPU takes a mask in float32; columns are of their dtype
+    masked = bias is not None and kernel.is_there(query) and not learns(bias) and not mechanism.pattern.narrow()
+    if plain and (bias is None or masked):
         return query, key, value
     return query.float(), key.float(), value.float()

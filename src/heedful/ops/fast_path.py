@@ -45,12 +45,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tenso
         return None
     if path.masks_any and not math.isfinite(total_of(key, value)):
         return None
-    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
-        if not query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
-            return None
+    learns = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    if not learns and not path.plain.few:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=path.plain.causal)
+    if not query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
+        return None
+    if learns:
         return fused.Plain.apply(path.function, path.plain, query, key, value)  # type: ignore[no-any-return]
-    mask = kernel.nothing(dtype) if path.plain.few else None
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=path.plain.causal)
+    return path.plain.forward(query, key, value)[0]
 
 
 @functools.lru_cache(maxsize=256)

@@ -271,13 +271,12 @@ def _call(
     causal: bool,
     scale: float,
 ) -> Float[Tensor, "B H n D"]:
-    grouped = q.shape[1] != k.shape[1]
     if causal and scale <= 0:  # the kernel multiplies -inf by the scale
         q, scale = q * math.copysign(float(scale != 0), scale), abs(scale) or 1.0
-    if (
-        mask is None and q.device.type == "cpu" and min(q.shape[-2], k.shape[-2]) < kernel.FEW
-    ):  # without a mask, NaN may count as seeing nothing
-        mask = q.new_zeros(1, 1, 1, 1)
+    if min(q.shape[-2], k.shape[-2]) < kernel.FEW and kernel.is_there(q) and not torch.compiler.is_compiling():
+        q, k, v = (_rows_in_memory(t) for t in (q, k, v))  # PyTorch's own call takes NaN for a row that sees nothing
+        return kernel.forward(q, k, v, scale=scale, causal=causal, mask=_additive(mask, q))[0]
+    grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped)
 
 

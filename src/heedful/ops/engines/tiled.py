@@ -5,7 +5,7 @@ A tile's scores become its weights in place; in the backward pass, the gradient 
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -20,16 +20,13 @@ from heedful.ops.engines.base import Call, Engine, Gradients, Kernel, Result
 from heedful.ops.engines.derivatives import Tile, put, take
 from heedful.ops.engines.features import operands
 from heedful.ops.engines.reference import at_least_float32
+from heedful.ops.engines.tiled_scores import CACHED_TERMS, AdditiveScores, InnerScores, add_product, product, scores_of
 from heedful.ops.engines.tiles import positions_of, tile_size, tiles
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.scores import Additive
 from heedful.ops.selection import Sampled, Soft
 
 CACHED = 2**20  # scores that are held at a time: 4 MB, so that they stay in the processor's cache
-_GLANCE = 2**14  # additive scores whose sizes are looked at together: what is written is still at hand
-_FAR = 20.0  # e^80 is a number in float32
-_NEAR = 1 / 2  # sums of more keep enough of the digits of 1 - 2 r
-CACHED_TERMS = 2**19  # terms of additive scores, one for each pair and feature, that are held at a time
 
 
 class Tiled(Engine):
@@ -142,7 +139,7 @@ class TiledRows:
         What comes next overwrites the weights.
         """
         q, k = _three_axes(query), _three_axes(key)
-        scores, buffer = _scores(self.mechanism, q, k), q.new_empty(self.buffer)
+        scores, buffer = scores_of(self.mechanism, q, k), q.new_empty(self.buffer)
 
         def of_heads(tile: Tile) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
             bias, hidden, m = self._bias(tile), self._hidden(tile, q), tile_size(tile)[1]
@@ -158,7 +155,7 @@ class TiledRows:
     ) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "X N 1"] | None]:
         """`A V`, and the thresholds of rows that have one."""
         q, k, v = (_three_axes(t) for t in (query, key, value))
-        scores, buffer = _scores(self.mechanism, q, k), q.new_empty(self.buffer)
+        scores, buffer = scores_of(self.mechanism, q, k), q.new_empty(self.buffer)
         out = q.new_zeros(self.heads, self.shape[-2], v.shape[-1])
         thresholds = q.new_zeros(self.heads, self.shape[-2], 1) if self.mechanism.normalize.searches else None
         for tile in self.tiles:
@@ -181,7 +178,7 @@ class TiledRows:
     ) -> tuple[Tensor, Tensor, Tensor, dict[int, Tensor]]:
         """The gradients of query, key and value, and of the tensors of the mechanism that learn, by their `id`."""
         q, k, v, g = (_three_axes(t) for t in (query, key, value, dout))
-        scores, buffer, other = _scores(self.mechanism, q, k), q.new_empty(self.buffer), q.new_empty(self.buffer)
+        scores, buffer, other = scores_of(self.mechanism, q, k), q.new_empty(self.buffer), q.new_empty(self.buffer)
         scores.begin_gradient()
         dv = torch.zeros_like(v)
         learned = {id(t): torch.zeros_like(t) for t in tensors(self.mechanism.bias) if t.requires_grad}
@@ -193,10 +190,10 @@ class TiledRows:
                 weights, row, capped = self._weights(buffer, scores, heads, keys, tile, bias, hidden, thresholds)
                 selected, kept = self._selected(weights, heads, tile)
                 gradients = take(g[heads], "row", tile)
-                _add_product(dv, keys, tile, selected.mT, gradients)
+                add_product(dv, keys, tile, selected.mT, gradients)
                 ds = other[: weights.numel()].view(weights.shape)
                 dp = ds if sinks is None else ds[..., :-1]
-                _product(dp, gradients, take(v[keys], "column", tile).mT)
+                product(dp, gradients, take(v[keys], "column", tile).mT)
                 if kept is not None:
                     dp.mul_(kept).div_(1 - self.mechanism.dropout)
                 if sinks is not None:
@@ -223,7 +220,7 @@ class TiledRows:
     def _weights(
         self,
         buffer: Tensor,
-        scores: "_Inner | _Additive",
+        scores: InnerScores | AdditiveScores,
         heads: slice,
         keys: slice,
         tile: Tile,
@@ -241,7 +238,7 @@ class TiledRows:
     def _filled(
         self,
         buffer: Tensor,
-        scores: "_Inner | _Additive",
+        scores: InnerScores | AdditiveScores,
         heads: slice,
         keys: slice,
         tile: Tile,
@@ -345,163 +342,6 @@ class _Hidden(NamedTuple):
     def fill_(self, numbers: Float[Tensor, "x n m"], heads: slice, value: float) -> None:
         """Writes a value in the place of what is hidden."""
         numbers[..., self.columns].masked_fill_(_of_heads(self.pairs, heads), value)
-
-
-class _Inner:
-    """Scores that are inner products, `factor * q_i . k_j`."""
-
-    def __init__(self, q: Tensor, k: Tensor, factor: float) -> None:
-        self.q, self.k, self.factor = q, k, factor
-
-    def begin_gradient(self) -> None:
-        self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
-
-    def fill(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
-        _product(out, take(self.q[heads], "row", tile), take(self.k[keys], "column", tile).mT, self.factor)
-
-    def backward(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
-        q, k = take(self.q[heads], "row", tile), take(self.k[keys], "column", tile)
-        put(self.dq[heads], (ds @ k).mul_(self.factor), "row", tile)
-        _add_product(self.dk, keys, tile, ds.mT, q, self.factor)
-
-    def gradients(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-        return self.dq, self.dk, {}
-
-
-def _scores(mechanism: Mechanism, q: Tensor, k: Tensor) -> Any:
-    factor = mechanism.factor(q.shape[-1])
-    assert isinstance(factor, (int, float))
-    if not isinstance(mechanism.score, Additive):
-        return _Inner(q, k, factor)
-    exact = mechanism.normalize.kinked_at_zero or not isinstance(mechanism.select, Soft)  # equal scores are a tie
-    return _Additive(q, k, mechanism.score, factor, exact=exact)
-
-
-class _Additive:
-    """Additive scores without a transcendental function a pair: `tanh(q + k) = 1 - 2 r` with `r = 1 / (1 + e^2q e^2k)`.
-
-    The exponentials are made once for each query and each key. Where they could overflow, r is a sigmoid of the sum. If scores
-    have to be `exact`, those that are no larger than the rounding are computed by their definition, so that 0 is 0; and where all
-    sums are small, so that 1 - 2 r keeps few of their digits, `tanh = u / (u + 2)` with `u = e^2q e^2k - 1`.
-    """
-
-    def __init__(self, q: Tensor, k: Tensor, score: Additive, factor: float, *, exact: bool) -> None:
-        self.q, self.k, self.factor, self.score, self.exact = q, k, factor, score, exact
-        weight = score.weight.detach().to(q.dtype)
-        self.weight = weight.expand(len(q), -1) if weight.dim() == 1 else weight.repeat(len(q) // len(weight), 1)
-        self.r, self.one, self.kept = q.new_empty(0), q.new_ones(()), False
-        self.a, self.b, self.safe, self.small, reach = q, k, False, False, _FAR
-        if q.numel() and k.numel() and not q.is_meta:
-            centre = (k.amax((0, 1)) + k.amin((0, 1))) / 2
-            a, b = q + centre, k - centre
-            largest = float(a.abs().amax()), float(b.abs().amax())
-            self.safe = max(largest) < _FAR
-            if self.safe:
-                reach = largest[0] + largest[1]
-                self.small = exact and reach < _NEAR
-                a, b = a.mul_(2), b.mul_(2)
-                if self.small:
-                    self.a1, self.b1 = a.expm1(), b.expm1()
-                self.a, self.b = a.exp_(), b.exp_()
-        rounding = (reach + 4 * min(reach, 1)) * torch.finfo(q.dtype).eps
-        self.least = self.weight.abs().sum(-1, keepdim=True) * (rounding * abs(factor))
-
-    def begin_gradient(self) -> None:
-        self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
-        self.dw = torch.zeros_like(self.weight, memory_format=torch.contiguous_format)
-        self.kept = True  # the terms of a tile serve its gradient too
-
-    def fill(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
-        n, m, width = *out.shape[1:], self.q.shape[-1]
-        step = n if self.kept else max(CACHED_TERMS // max(m * width, 1), 1)
-        room = (len(out) if self.kept else 1) * min(step, n) * m * width
-        if self.r.numel() < room:
-            self.r = self.q.new_empty(room)
-        for at, (x, y) in enumerate(_pairs(heads, keys)):
-            rows, columns = take(self.a[x], "row", tile), take(self.b[y], "column", tile)
-            if self.small:
-                rows1, columns1 = take(self.a1[x], "row", tile), take(self.b1[y], "column", tile)
-            weight, scores = self.weight[x], out[at]
-            for start in range(0, n, step):
-                some = rows[start : start + step]
-                r = self._of(at if self.kept else 0, len(some), m)
-                if self.small:
-                    torch.addcmul(columns1, rows1[start : start + step, None], columns, out=r)
-                    r.div_(r + 2)
-                elif self.safe:
-                    torch.addcmul(self.one, some[:, None], columns, out=r).reciprocal_()
-                else:
-                    torch.add(some[:, None], columns, out=r).mul_(-2).sigmoid_()
-                scores[start : start + step] = (r.view(r.shape[0] * m, width) @ weight).view(-1, m)
-        if not self.small:
-            out.mul_(-2).add_(self.weight[heads].sum(-1)[:, None, None])
-        out.mul_(self.factor)
-        if self.exact and out.numel() and not out.is_meta:
-            self._define_small(out, heads, keys, tile)
-
-    def _define_small(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
-        """Scores that rounding may have made are written again, as their definition gives them."""
-        step = max(_GLANCE // out.shape[-1], 1)
-        least = torch.cat([some.abs().amin(-1) for some in out.flatten(0, 1).split(step)]).view(out.shape[:-1])
-        for at, row in (least < self.least[heads]).nonzero().tolist():
-            x = heads.start + at
-            y = keys.start + (at if keys.stop - keys.start > 1 else 0)
-            columns = (out[at, row].abs() < self.least[x]).nonzero()[:, 0]
-            sums = take(self.q[x], "row", tile)[row] + take(self.k[y], "column", tile)[columns]
-            out[at, row, columns] = sums.tanh_() @ (self.weight[x] * self.factor)
-
-    def backward(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
-        n, m = ds.shape[1:]
-        for at, (x, y) in enumerate(_pairs(heads, keys)):
-            r, d = self._of(at, n, m), ds[at]
-            seen = torch.bmm(d[:, None], r).sum((0, 1))
-            self.dw[x] += (seen if self.small else d.sum() - 2 * seen) * self.factor
-            if self.small:
-                r.mul_(r).neg_().add_(1)
-            else:
-                r.addcmul_(r, r, value=-1)
-            r.mul_(d[..., None])
-            slope = self.weight[x] * (self.factor if self.small else 4 * self.factor)
-            put(self.dq[x], r.sum(1) * slope, "row", tile)
-            put(self.dk[y], r.sum(0) * slope, "column", tile)
-
-    def gradients(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-        weight = self.score.weight
-        dw = self.dw.sum(0) if weight.dim() == 1 else self.dw.view(len(self.dw) // len(weight), *weight.shape).sum(0)
-        return self.dq, self.dk, {id(weight): dw.to(weight.dtype)}
-
-    def _of(self, at: int, n: int, m: int) -> Tensor:
-        size = n * m * self.q.shape[-1]
-        return self.r[at * size : (at + 1) * size].view(n, m, -1)
-
-
-def _product(out: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
-    """`out = factor * a @ b`, in place; one product by itself is faster than a batch of one."""
-    alpha = factor or 1.0  # times 0, a product is not even computed, and its NaN is lost
-    if len(out) == 1:
-        out[0].addmm_(a[0], b[0], beta=0, alpha=alpha)
-    else:
-        out.baddbmm_(a, b.expand(len(out), -1, -1), beta=0, alpha=alpha)
-    if not factor:
-        out.mul_(factor)
-
-
-def _add_product(total: Tensor, keys: slice, tile: Tile, a: Tensor, b: Tensor, factor: float = 1.0) -> None:
-    """Adds `factor * a @ b` to what the keys of a tile have."""
-    if len(a) == 1 and isinstance(tile.columns, slice):
-        total[keys.start, tile.columns].addmm_(a[0], b[0], alpha=factor)
-    else:
-        put(total[keys], _of_keys(a @ b, keys).mul_(factor), "column", tile)
-
-
-def _of_keys(gradient: Tensor, keys: slice) -> Tensor:
-    """What each of some heads gives to the keys: summed where they have them in common."""
-    return gradient if keys.stop - keys.start == len(gradient) else gradient.sum(0, keepdim=True)
-
-
-def _pairs(heads: slice, keys: slice) -> Iterator[tuple[int, int]]:
-    shared = keys.stop - keys.start == 1
-    return ((x, keys.start if shared else keys.start + x - heads.start) for x in range(heads.start, heads.stop))
 
 
 def _three_axes(tensor: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Entmax(Normalizer):
 
     alpha: float | Float[Tensor, "..."]
     adds_up: ClassVar[bool] = True
-    kinked_at_zero: ClassVar[bool] = False
+    exact_zeros: ClassVar[bool] = False
     searches: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -29,8 +29,8 @@ class Normalizer(Value):
     """Whether a row adds up to 1, or to less."""
     signed: ClassVar[bool] = False
     """Whether a weight may be negative."""
-    kinked_at_zero: ClassVar[bool] = True
-    """Whether a weight, or its slope, jumps at a score of 0: then a score that is 0 must be exactly that."""
+    exact_zeros: ClassVar[bool] = True
+    """Whether scores near 0 are weights themselves, or make them jump: then a score that is 0 must be exactly that."""
     searches: ClassVar[bool] = False
     """Whether each row has a threshold that is searched for: `fill_` gives it, and with it `again_` saves the search."""
 

@@ -24,7 +24,7 @@ class Softmax(Normalizer):
     """
 
     adds_up: ClassVar[bool] = True
-    kinked_at_zero: ClassVar[bool] = False
+    exact_zeros: ClassVar[bool] = False
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
         empty = hidden.all(-1, keepdim=True)
@@ -54,7 +54,7 @@ class Softmax1(Normalizer):
     """
 
     adds_up: ClassVar[bool] = True
-    kinked_at_zero: ClassVar[bool] = False
+    exact_zeros: ClassVar[bool] = False
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
         top = scores.masked_fill(hidden, 0).detach().amax(-1, keepdim=True).clamp(min=0)

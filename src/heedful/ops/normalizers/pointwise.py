@@ -86,7 +86,7 @@ class Sigmoid(Normalizer):
 
     offset: float | Float[Tensor, "..."] | None = None
     adds_up: ClassVar[bool] = False
-    kinked_at_zero: ClassVar[bool] = False
+    exact_zeros: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.offset, Tensor) and self.offset is not None:
@@ -123,7 +123,6 @@ class Linear(Normalizer):
     """
 
     adds_up: ClassVar[bool] = False
-    kinked_at_zero: ClassVar[bool] = False
     signed: ClassVar[bool] = True
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class Sparsemax(Normalizer):
     """
 
     adds_up: ClassVar[bool] = True
-    kinked_at_zero: ClassVar[bool] = False
+    exact_zeros: ClassVar[bool] = False
     searches: ClassVar[bool] = True
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Entmax15(Normalizer):
     """
 
     adds_up: ClassVar[bool] = True
-    kinked_at_zero: ClassVar[bool] = False
+    exact_zeros: ClassVar[bool] = False
     searches: ClassVar[bool] = True
 
     def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
