@@ -102,10 +102,11 @@ def test_scales_that_are_not_positive_in_other_dtypes(dtype, scale):
 
 @pytest.mark.parametrize("scale", [-0.5, 0.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_scales_that_are_not_positive_without_a_gradient(scale, dtype):
-    """Then PyTorch's public kernel serves."""
+@pytest.mark.parametrize("N", [9, 63, 64, 70])
+def test_scales_that_are_not_positive_without_a_gradient(scale, dtype, N):
+    """Then PyTorch's public kernel serves, where there are not few positions."""
     torch.manual_seed(0)
-    operands = [torch.randn(1, 2, 9, 8, dtype=dtype) for _ in range(3)]
+    operands = [torch.randn(1, 2, N, 8, dtype=dtype) for _ in range(3)]
     ours = heedful.attention(*operands, pattern=heedful.Causal(), scale=scale)
     right = dense.attention(*(t.double() for t in operands), pattern=("causal", None), scale=scale).output
     torch.testing.assert_close(ours, right.to(dtype))
