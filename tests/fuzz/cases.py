@@ -116,10 +116,11 @@ class _Maker:
         self.shape = (*self.lead, *heads, self.N, self.M)
         self.dtype = self.of(float64=62, float32=26, bfloat16=6, float16=6)
         self.half = self.dtype in ("bfloat16", "float16")
-        D, E = r.choice((1, 2, 3, 4, 5, 8, 8, 16)), r.choice((1, 2, 3, 4, 5, 8, 8, 16))
+        D, E = r.choice((1, 2, 3, 4, 5, 8, 24, 16)), r.choice((1, 2, 3, 4, 5, 8, 8, 16))
         E, D = D if self.chance(0.4) else E, 0 if self.chance(0.005) else D
         E = 0 if self.chance(0.005) else E
         score = self.score(D)
+        self.bilinear = score[0] == "bilinear"
         K = score[1].sizes[-1] if score[0] == "bilinear" else D
         groups = heads[:0] if axes == 2 else heads if axes == 3 else (groups,)
         learn = [self.chance(0.88) for _ in range(3)] if self.chance(0.9) else [False] * 3
@@ -350,6 +351,8 @@ class _Maker:
             kinds |= {"alibi2d": 10, "relative2d": 10}
         if depth:
             kinds["sum"] = 5
+        if self.bilinear:
+            kinds["low rank"] = 30
         kind = self.r.choices(list(kinds), list(kinds.values()))[0]
         lead, (N, M) = self.shape[:-2], self.shape[-2:]
         special = self.of(normal=75, hiding=20, large=5)
@@ -364,7 +367,7 @@ class _Maker:
         if kind == "per query":
             return (kind, self.numbers(self.fitting((*lead, N), 1), special))
         if kind == "low rank":
-            rank = self.r.choice((1, 2, 3))
+            rank = self.r.choice((1, 3, 20))
             u, v = (self.numbers((*self.fitting((*lead, n), 1), rank)) for n in (N, M))
             return (kind, u, v._replace(dtype=u.dtype))
         if kind in ("alibi", "alibi2d"):

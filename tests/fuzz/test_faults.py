@@ -100,6 +100,18 @@ def test_scales_that_are_not_positive_in_other_dtypes(dtype, scale):
     assert_fine(case(9, pattern=("causal", None), scale=scale, dtype=dtype))
 
 
+@pytest.mark.parametrize("scale", [-0.5, 0.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("N", [9, 63, 64, 70])
+def test_scales_that_are_not_positive_without_a_gradient(scale, dtype, N):
+    """Then PyTorch's public kernel serves, where there are not few positions."""
+    torch.manual_seed(0)
+    operands = [torch.randn(1, 2, N, 8, dtype=dtype) for _ in range(3)]
+    ours = heedful.attention(*operands, pattern=heedful.Causal(), scale=scale)
+    right = dense.attention(*(t.double() for t in operands), pattern=("causal", None), scale=scale).output
+    torch.testing.assert_close(ours, right.to(dtype))
+
+
 @pytest.mark.parametrize("heads", [(1, 1), (4, 2)])
 @pytest.mark.parametrize("N", [10, 20, 40])
 @pytest.mark.parametrize(
@@ -155,7 +167,7 @@ def test_patterns_by_the_first_of_five_axes(kind, other):
     """Only the entry [0, 0] was right."""
     pattern = _by_first_axis(64)[kind]
     pattern = pattern if other is None else ("and", other, pattern)
-    some = case(64, lead=(2, 3), heads=(4, 2), widths=(4, 4, 4), pattern=pattern)
+    some = case(64, lead=(2, 3), heads=(4, 2), widths=(4, 4, 4), pattern=pattern, engines=(None, "banded"))
     assert_fine(some)
 
 
@@ -219,6 +231,19 @@ def test_a_query_that_is_nan(M, dtype, pattern):
     assert_fine(case(3, M, pattern=pattern, dtype=dtype, bad=(("query", 11, "nan"),)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("M", [1, 3, 15, 16, 40])
+@pytest.mark.parametrize("options", [{}, {"scale": 0.7}, {"pattern": heedful.Causal("end")}], ids=str)
+def test_a_query_that_is_nan_without_a_gradient(M, dtype, options):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, n, 8, dtype=dtype) for n in (3, M, M))
+    q[:, 0, 2] = math.nan
+    out = heedful.attention(q, k, v, **options)
+    assert out[:, 0, 2].isnan().all()
+    assert out[:, 0, :2].isfinite().all()
+    assert out[:, 1].isfinite().all()
+
+
 @pytest.mark.parametrize("engine", [None, "tiled", "reference"])
 @pytest.mark.parametrize("normalize", ["softmax", "softmax1", "sparsemax", "entmax15"])
 @pytest.mark.parametrize("where", ["query", "key"])
@@ -226,6 +251,17 @@ def test_nan_beside_sinks(normalize, engine, where):
     """A score that is NaN is not more than -inf, and so it counted as hidden."""
     some = case(5, 20, normalize=(normalize,), sinks=learned(2), bad=((where, 11, "nan"),), engines=(engine,))
     assert_fine(some)
+
+
+@pytest.mark.parametrize("engine", [None, "tiled", "banded", "fused", "reference"])
+@pytest.mark.parametrize("normalize", ["softmax", "sparsemax", "relu", "linear"])
+@pytest.mark.parametrize("pattern", [("global",), ("causal", "end"), ("local", 2, 0, "start")])
+def test_a_query_that_is_nan_times_a_scale_of_zero(pattern, normalize, engine):
+    """A product that is to be multiplied by 0 is not computed, and 0 x NaN is NaN."""
+    for dtype in ("float32", "float64"):
+        bad = (("query", 11, "nan"),)
+        some = case(5, 20, pattern=pattern, normalize=(normalize,), scale=0.0, bad=bad, engines=(engine,), dtype=dtype)
+        assert_fine(some)
 
 
 @pytest.mark.parametrize("kind", ["tensor", "matrix", "per key", "low rank"])
@@ -258,6 +294,18 @@ def test_additive_scores_that_are_exactly_zero(engine, dtype):
     score = ("additive", learned(8, dtype=dtype))
     some = case(7, 20, score=score, normalize=("proportional",), dtype=dtype, values="opposite", engines=(engine,))
     assert_fine(some)
+
+
+@pytest.mark.parametrize("engine", [None, "tiled", "reference"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("size", [0.1, 1.0, 30.0])
+def test_rows_whose_only_additive_score_is_exactly_zero(size, dtype, engine):
+    torch.manual_seed(0)
+    query, value, weight = (torch.randn(sizes, dtype=dtype) for sizes in ((50, 37), (50, 3), (37,)))
+    query *= size
+    options = {"score": heedful.Additive(weight), "normalize": heedful.proportional, "engine": engine}
+    out = heedful.attention(query, -query, value, pattern=heedful.Local(0), **options)
+    assert not out.any()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -350,6 +398,8 @@ def test_sizes_of_nothing(sizes, bias):
             N, M, lead=(B,), heads=(4, 2), bias=_BIASES[bias](B, N, M), normalize=("entmax15",), scale=learned(4, 1, 1)
         )
     )
+    alpha = learned(kind="alpha")  # which only the definition knows
+    assert_fine(case(N, M, lead=(B,), heads=(4, 2), bias=_BIASES[bias](B, N, M), normalize=("entmax", alpha)))
 
 
 @pytest.mark.parametrize("widths", [(0, 0, 3), (3, 3, 0), (0, 0, 0)], ids=str)
@@ -381,6 +431,14 @@ def test_bilinear_scores_of_another_width_with_features_that_learn(K, heads):
     ):
         for W in (learned(8, K), learned(4, 8, K)):
             assert_fine(case(9, heads=heads, widths=(8, K, 5), score=("bilinear", W), bias=bias))
+
+
+@pytest.mark.parametrize("rank", [2, 17, 20])
+@pytest.mark.parametrize(("D", "K"), [(20, 3), (3, 20)])
+def test_bilinear_scores_of_another_width_with_many_features(D, K, rank):
+    """The engine was chosen by the width of the query, and columns were made by that of its features."""
+    bias = ("low rank", learned(9, rank), learned(9, rank))
+    assert_fine(case(9, widths=(D, K, 5), score=("bilinear", learned(D, K)), bias=bias))
 
 
 @pytest.mark.parametrize("engine", [None, "tiled", "banded", "reference"])

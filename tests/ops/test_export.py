@@ -1,5 +1,7 @@
 """`torch.export`: the plain kernel as PyTorch's own operator, all else as the definition."""
 
+import math
+
 import pytest
 import torch
 
@@ -44,6 +46,15 @@ def test_what_is_exported_computes_the_same(name):
     torch.testing.assert_close(exported.module()(*others), layer(*others), rtol=1e-5, atol=1e-5)
     names = {str(node.target) for node in exported.graph.nodes}
     assert name in DEFINED or "aten.scaled_dot_product_attention.default" in names
+
+
+@pytest.mark.parametrize("name", ["lengths", "a window", "sparsemax", "alibi"])
+def test_what_is_exported_finds_nan_where_it_may_be_seen(name):
+    query, key, value = (torch.randn(2, 2, 8, 4) for _ in range(3))
+    layer = Layer((PLAIN | DEFINED)[name])
+    exported = torch.export.export(layer, (query, key, value), strict=False)
+    key[:, :, 6] = math.nan
+    torch.testing.assert_close(exported.module()(query, key, value), layer(query, key, value), equal_nan=True)
 
 
 @pytest.mark.parametrize("engine", ["banded", "tiled", "flex"])

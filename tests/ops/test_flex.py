@@ -62,6 +62,13 @@ def test_what_it_cannot_do_is_refused(options, why):
         heedful.attention(*operands(), engine="flex", **options)
 
 
+def test_what_could_learn_is_taken_where_no_gradient_is_asked_for():
+    learned = [t.requires_grad_() for t in operands()]
+    with torch.no_grad():
+        out, expected = (heedful.attention(*learned, engine=e) for e in ("flex", "reference"))
+    torch.testing.assert_close(out, expected)
+
+
 def test_a_gradient_on_a_cpu_is_refused():
     query, key, value = operands()
     with pytest.raises(ValueError, match="on a CPU it has no gradient"):

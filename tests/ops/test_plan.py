@@ -11,6 +11,7 @@ import torch
 
 import heedful
 from heedful import ops
+from heedful.ops.engines import bands
 
 
 def operands(n=64, heads=4, groups=4, width=16, value_width=16):
@@ -121,6 +122,26 @@ def test_pairs_follow_the_pattern():
     assert tiled.pairs <= 4 * n * 64
 
 
+def test_bands_of_many_samples_are_not_looked_for():
+    """One pattern for each of 1,024 samples takes longer to find than the whole matrices to compute."""
+    pattern = ops.Local(4) & ops.Lengths(torch.arange(1024) % 65)
+    assert not bands.worth_a_look(pattern, (1024, 1, 64, 64))
+    query = torch.zeros(2, 1, 4096, 8)
+    assert (
+        heedful.plan(query, query, query, pattern=ops.Local(4) & ops.Lengths(torch.tensor([4096, 3]))).engine
+        == "banded"
+    )
+
+
+def test_bands_of_many_samples_pay_for_their_calls():
+    """As many calls as blocks, unless each is of many heads."""
+    torch.manual_seed(0)
+    ids = (torch.rand(64, 546) < 0.1).cumsum(-1)
+    for heads, engine in ((1, "fused"), (8, "banded")):
+        query = torch.zeros(64, heads, 546, 8)
+        assert heedful.plan(query, query, query, pattern=ops.Documents(ids)).engine == engine
+
+
 def test_the_account_in_words():
     query = torch.zeros(1, 8, 8192, 64)
     lines = str(heedful.plan(query, query, query, pattern=ops.Causal())).splitlines()
@@ -144,6 +165,7 @@ import json, sys
 from pathlib import Path
 import torch, heedful
 from heedful import ops
+from heedful.ops.engines import bands
 torch.set_num_threads(1)
 options = eval(sys.argv[1])
 groups, wide = options.pop("groups", 4), options.pop("value_width", 64)
