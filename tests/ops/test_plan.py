@@ -194,3 +194,11 @@ def test_bytes_are_what_the_process_takes(options):
     )
     planned, taken = json.loads(done.stdout)
     assert 0.7 * planned - 8e6 < taken < 1.3 * planned + 8e6, (planned / 1e6, taken / 1e6)
+
+
+def test_bands_of_a_causal_pattern_that_is_too_large_for_a_mask():
+    query = torch.randn(1, 1, 3000, 8)
+    out = heedful.attention(query, query, query, pattern=ops.Causal(), engine="banded")
+    torch.testing.assert_close(out, heedful.attention(query, query, query, pattern=ops.Causal()), rtol=1e-4, atol=1e-5)
+    both = ops.Causal() & ops.Documents(torch.zeros(3000, dtype=torch.long))
+    assert heedful.plan(query, query, query, pattern=both, engine="banded").pairs == 3000 * 3000 // 2

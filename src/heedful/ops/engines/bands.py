@@ -295,6 +295,8 @@ class _Conjunction:
 
     def _shows_all(self, group: Group) -> bool:
         """Whether nothing beside the causal flag hides a pair of a block that is too large for a mask."""
+        if not self.beside_flag:
+            return True
         rows, columns = (torch.arange(s.start, s.start + s.size) for s in (group.rows, group.columns))
         step = max(_MASK // len(columns), 1)
         return all(
