@@ -19,8 +19,9 @@ from heedful.ops.patterns.orders import Patches
 from tests.contract.mechanisms import CASES, CELLS, ENGINES, B, D, E, H, M
 
 NO_MECHANISMS = {
-    "AttentionMatrix", "Cost", "Drawn", "Plan", "Statistic", "WeightTile", "attention", "attention_weights", "plan", "reweight",  # what is done with them
+    "AttentionMatrix", "Cost", "Drawn", "Plan", "attention", "attention_weights", "plan", "reweight",  # what is done with them
     "Bias", "Normalizer", "Pattern", "Score", "Selection",  # what they are
+    "Statistic", "WeightTile",  # what is asked of a matrix
     "LinearScaling", "Llama3Scaling", "NTKScaling", "RotaryScaling", "YarnScaling", "rotary", "rotary2d",  # of operands
     "draw",  # `attention` with `Sampled`, tried below
 }  # fmt: skip
