@@ -101,7 +101,11 @@ def forward(
 ) -> tuple[Float[Tensor, "X N F"], Float[Tensor, "X N"]]:
     """`A V` and the log-sum-exp of each row (-inf where nothing is visible)."""
     wide = torch.promote_types(q.dtype, torch.float32)
-    out, lse = torch.empty_like(q), q.new_full((*q.shape[:2], 1), -math.inf, dtype=wide)
+    merged = any(band.merge for band in found)
+    out = torch.empty_like(
+        q, dtype=wide if merged else q.dtype
+    )  # merged in half precision, rows would be rounded each time
+    lse = q.new_full((*q.shape[:2], 1), -math.inf, dtype=wide)
     if not _cover(found, q):
         out.zero_()
     for band in found:
@@ -125,7 +129,7 @@ def forward(
                 if band.merge:
                     # of the difference, which large scores do not round off; where both see nothing it is NaN
                     share = (part_lse - lse_view).sigmoid().masked_fill(part_lse == -math.inf, 0)
-                    out_view.lerp_(part, share.to(part.dtype))
+                    out_view.lerp_(part.to(wide), share)
                     lse_view.copy_(torch.logaddexp(lse_view, part_lse))
                 else:
                     out_view.copy_(part)
@@ -133,7 +137,7 @@ def forward(
         if not rows.is_view:
             rows.put(out[h], band_out)
             rows.put(lse[h], band_lse)
-    return out, lse[..., 0]
+    return out.to(q.dtype), lse[..., 0]
 
 
 def backward(
@@ -148,14 +152,18 @@ def backward(
 ) -> tuple[Float[Tensor, "X N F"], Float[Tensor, "X M F"], Float[Tensor, "X M F"]]:
     """The gradients of q, k and v: each block needs the output and the log-sum-exp of its whole rows."""
     once = _cover(found, q) and not any(band.merge for band in found)  # each row is in one block
-    dq, dk, dv = torch.empty_like(q) if once else torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    wide = torch.promote_types(q.dtype, torch.float32)  # in half precision, what is added up would be rounded each time
+    dq = torch.empty_like(q) if once else torch.zeros_like(q, dtype=wide)
+    dk, dv = (torch.zeros_like(t, dtype=wide) for t in (k, v))
     lse = lse.masked_fill(lse == -math.inf, 0)[..., None]
     for band in found:
         rows, columns, h = band.rows, band.columns, band.heads
         row_wise = [rows.of(t[h]) for t in (q, out, dout, lse)]
         keys, values = columns.of(k[h]), columns.of(v[h])
-        band_dq = rows.of(dq[h]) if rows.is_view else torch.zeros_like(row_wise[0])
-        band_dk, band_dv = (columns.of(t[h]) if columns.is_view else torch.zeros_like(keys) for t in (dk, dv))
+        band_dq = rows.of(dq[h]) if rows.is_view else torch.zeros_like(row_wise[0], dtype=dq.dtype)
+        band_dk, band_dv = (
+            columns.of(t[h]) if columns.is_view else torch.zeros_like(keys, dtype=wide) for t in (dk, dv)
+        )
         for blocks in band.blocks:
             widest = max(blocks.columns.size, blocks.rows.size) * q.shape[2]
             for heads, first, count in _chunks(keys.shape[0], blocks, widest):
@@ -174,7 +182,7 @@ def backward(
         if not columns.is_view:
             columns.add(dk[h], band_dk)
             columns.add(dv[h], band_dv)
-    return dq, dk, dv
+    return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype)
 
 
 def _chunks(heads: int, blocks: Blocks, numbers: int) -> Iterator[tuple[slice, int, int]]:
