@@ -508,3 +508,21 @@ def test_gradients_of_rows_whose_bias_is_low_throughout(low, heads):
         for engine in (None, "reference")
     ]
     torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-4)
+
+
+def test_a_sum_of_biases_in_half_precision_is_added_in_float32():
+    """A large number of each query takes the digits of the others in float16."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 9, 4).half() for _ in range(3))
+    first, second = torch.randn(2, 9, 9).half(), heedful.PerQuery(torch.full((2, 9), 3000.0).half())
+    out = heedful.attention(q, k, v, bias=second + first)
+    right = heedful.attention(
+        q.double(), k.double(), v.double(), bias=first.double()
+    )  # a row does not feel its own number
+    torch.testing.assert_close(out.double(), right, rtol=5e-3, atol=5e-3)
+
+
+def test_nan_among_keys_of_another_width_than_queries_of_none():
+    q, k, v = torch.zeros(1, 2, 5, 0), torch.full((1, 2, 7, 3), math.nan), torch.randn(1, 2, 7, 3)
+    out = heedful.attention(q, k, v, score=heedful.Bilinear(torch.zeros(0, 3)), pattern=heedful.Lengths(6))
+    assert out.isnan().all()

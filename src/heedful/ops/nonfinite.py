@@ -47,7 +47,7 @@ def mask_nonfinite(
         marks = [torch.ones_like(bad_key), bad_key, value.isnan(), value == math.inf, value == -math.inf]
         axes = torch.broadcast_shapes(bad_key.shape[:-1], value.shape[:-1])
         marks = [mark.expand(*axes, mark.shape[-1]) for mark in marks]
-        q, k = (torch.zeros_like(t[..., :1], dtype=torch.float32) for t in (query, key))
+        q, k = (t.new_zeros(*t.shape[:-1], 1, dtype=torch.float32) for t in (query, key))
         v = torch.cat(marks, dim=-1).float()
         shown = pattern if bias is None else _Visible(pattern, bias)
         uniform = mechanism_of(Dot(), softmax, shown, SOFT, None, None, None, None, 0.0, None)

@@ -96,7 +96,7 @@ class Sum(Bias):
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:
-        first, *others = (part.at(rows, columns, shape) for part in self.parts)
+        first, *others = (wide(part.at(rows, columns, shape)) for part in self.parts)
         for other in others:
             first = first + other
         return first
