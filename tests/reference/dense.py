@@ -316,4 +316,6 @@ def selection(weights, select, uniform):
     mark = torch.where(full, uniform * total, uniform)
     hot = ((heights > mark) & (heights - p <= mark) & (p > 0)).to(p.dtype)
     near = (heights - mark).abs().amin(-1).masked_fill(total[..., 0] == 0, math.inf)
+    nearly = (total > 1 - 1e-5) & (total < 1 - 1e-12)  # whether the rest is rounding depends on the dtype
+    near = near.masked_fill(nearly[..., 0], 0)
     return (hot if select[1] == "score-function" else hot + (weights - p)), near
