@@ -390,7 +390,9 @@ class _Check:
             "pool": (lambda: A.pool(rows, columns), lambda: _pooled(W, rows, columns)),
         }
         if kind != "linear":
-            lost = total < 1e-140  # to a sink: what is left of the row has lost its digits, here but not there
+            lost = total < (
+                1e-140 if self.dtype == torch.float64 else 1e-30
+            )  # to a sink: what is left of the row has lost its digits, here but not there
             lost = lost | ~self.smooth[..., 0]
             asked["effective keys"] = (
                 lambda: A.effective_keys().masked_fill(lost, 0),
