@@ -15,8 +15,8 @@ from torch import nn
 import heedful
 from benchmarks._measure import RESULTS, keep
 from heedful.inspection import Seen, SeenAttention
-from heedful.inspection.report import AttentionSection, Layer, LivePage, Positions, Text, write_report
 from heedful.ops import AttentionMatrix
+from heedful.report import AttentionSection, Layer, LivePage, Positions, Text, write_report
 
 # name, layers, heads, width, positions, megabytes that the file may have
 CASES = (

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from heedful.inspection import Seen, SeenAttention
-from heedful.inspection.report import AttentionSection, Picture, Series, Sound, Text, attention_section, write_report
 from heedful.nn import sinusoidal
 from heedful.ops import AttentionMatrix, Causal, Global, Pattern
+from heedful.report import AttentionSection, Picture, Series, Sound, Text, attention_section, write_report
 
 WIDTH = 64
 

@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from heedful._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from heedful import inspection, nn, ops
     from heedful.inspection.rollout import rollout
@@ -56,8 +58,6 @@ if TYPE_CHECKING:
         sparsemax,
     )
     from heedful.tasks.catalog import load
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ALiBi",

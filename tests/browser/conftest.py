@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from heedful.inspection.report import write_report
+from heedful.report import write_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [

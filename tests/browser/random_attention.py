@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from heedful.inspection.report import AttentionSection, Cells, Layer, Links, Positions, Text
+from heedful.report import AttentionSection, Cells, Layer, Links, Positions, Text
 
 KINDS = ("other", "previous", "first", "induction")
 

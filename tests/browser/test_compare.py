@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from heedful.inspection.report import AttentionSection, Cells, Layer, Positions, Text
+from heedful.report import AttentionSection, Cells, Layer, Positions, Text
 from tests.browser.random_attention import random_map, random_section
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "because", "it", "was", "warm"]

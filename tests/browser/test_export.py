@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from heedful.inspection.report import AttentionSection, Cells, Layer, Text
+from heedful.report import AttentionSection, Cells, Layer, Text
 from tests.browser.random_attention import random_map, random_section
 
 WORDS = [

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from heedful.inspection.report import (
+from heedful.report import (
     AttentionSection,
     Cells,
     Layer,

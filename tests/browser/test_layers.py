@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from heedful.inspection.report import AttentionSection, Layer
+from heedful.report import AttentionSection, Layer
 from tests.browser.random_attention import cross_section, random_layer, random_section
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "because", "it", "was", "warm"]

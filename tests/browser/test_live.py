@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from heedful.inspection.report import attention_section
-from heedful.inspection.report.live import LivePage
 from heedful.inspection.seen import Seen, SeenAttention
 from heedful.ops import AttentionMatrix, Causal
+from heedful.report import attention_section
+from heedful.report.live import LivePage
 
 N = 3000
 

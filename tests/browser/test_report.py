@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from heedful.inspection.report import (
+from heedful.report import (
     AttentionSection,
     Cells,
     Layer,
@@ -187,7 +187,7 @@ def test_any_text_is_shown_as_text_and_breaks_no_layout(open_report, width, text
 
 
 def test_a_damaged_array_is_said_in_its_section_and_the_others_stand(open_report, monkeypatch):
-    monkeypatch.setattr("heedful.inspection.report.blocks.Blocks.texts", lambda blocks: ["####"] * 9)
+    monkeypatch.setattr("heedful.report.blocks.Blocks.texts", lambda blocks: ["####"] * 9)
     opened = open_report([picture_section(), table_section()])
     assert opened.words(".failure").startswith("This section cannot be shown: ")
     assert opened.page.locator("tbody tr").count() == 3

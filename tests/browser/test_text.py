@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links
-from heedful.inspection.report.sides import Text
+from heedful.report.attention import AttentionSection, Cells, Layer, Links
+from heedful.report.sides import Text
 
 TOKENS = ["[CLS]", "The", "fox", "un", "##seen", "##ly", "left", "the", "barn", "[SEP]"]
 WORDS = [-1, 0, 1, 2, 2, 2, 3, 4, 5, -1]

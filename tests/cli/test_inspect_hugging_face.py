@@ -369,7 +369,7 @@ def test_a_page_is_served_until_it_is_interrupted(heedful, models, tmp_path, mon
     import urllib.request
     import webbrowser
 
-    from heedful.inspection.report.live import LivePage
+    from heedful.report.live import LivePage
 
     pages, opened = [], []
 

@@ -9,15 +9,18 @@ SOURCE = Path(heedful.__file__).parent
 MAY_IMPORT = {
     "_errors": set(),
     "_types": set(),
+    "_version": set(),
     "_checks": set(),
     "ops": {"_checks", "_types"},
     "nn": {"_checks", "_types", "ops"},
     "models": {"_checks", "_types", "ops", "nn"},
-    "inspection": {"_checks", "_errors", "_types", "ops"},
+    "inspection": {"_checks", "_errors", "_types", "_version", "ops", "report"},  # report: a recording writes its page
+    "report": {"_checks", "_types", "ops", "inspection"},
+    "hugging_face": {"_checks", "_errors", "_types", "inspection", "report"},
     "data": {"_errors", "_types", "models"},  # batches are what a model says that it takes
-    "training": {"_errors"},
-    "tasks": {"_errors", "_types", "ops", "nn", "models", "inspection", "data", "training"},
-    "cli": {"_errors", "ops", "nn", "inspection", "data", "training", "tasks"},
+    "training": {"_errors", "_version"},
+    "tasks": {"_errors", "_types", "ops", "nn", "models", "inspection", "report", "data", "training"},
+    "cli": {"_errors", "_version", "ops", "nn", "inspection", "report", "hugging_face", "data", "training", "tasks"},
 }
 
 
@@ -50,7 +53,7 @@ def test_no_edge_goes_up():
 
 def test_every_package_has_its_place_in_the_order():
     packages = {p.name for p in SOURCE.iterdir() if (p / "__init__.py").exists()}
-    assert packages | {"_errors", "_types", "_checks"} == set(MAY_IMPORT)
+    assert packages | {"_errors", "_types", "_version", "_checks"} == set(MAY_IMPORT)
 
 
 def test_engines_know_each_other_only_downwards():

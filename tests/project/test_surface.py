@@ -26,8 +26,7 @@ def test_what_type_checkers_see_is_what_is_there():
 
 
 def test_packages_list_what_they_hold():
-    from heedful import data, inspection, models, nn, ops
-    from heedful.inspection import report
+    from heedful import data, inspection, models, nn, ops, report
 
     for package in (data, inspection, models, nn, ops, report):
         assert len(package.__all__) >= 2

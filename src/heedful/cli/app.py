@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-import heedful
+from heedful._version import __version__
 from heedful.cli.demo import demo
 from heedful.cli.evaluate import evaluate
 from heedful.cli.inspect import inspect
@@ -13,7 +13,7 @@ from heedful.cli.train import train
 app = App(
     name="heedful",
     help="Attention you can compute, train and look inside, at any length.",
-    version=heedful.__version__,
+    version=__version__,
     suppress_keyboard_interrupt=False,
 )
 for verb in (demo, tasks, show, train, evaluate, predict, inspect):

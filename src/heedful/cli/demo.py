@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from heedful.inspection.report import AttentionSection, MatrixSection, TableSection
     from heedful.ops import AttentionMatrix
+    from heedful.report import AttentionSection, MatrixSection, TableSection
 
 _SHORT = ("training.epochs=2",)
 _QUICK = ("training.epochs=1", "training.batch_size=16384", "model.width=16", "model.heads=2", "model.layers=1")
@@ -38,7 +38,7 @@ def demo(
 
     import heedful
     from heedful._errors import RunFolderError
-    from heedful.inspection.report import write_report
+    from heedful.report import write_report
     from heedful.training.files import write_whole
 
     started = time.monotonic()
@@ -59,7 +59,7 @@ def first_act(positions: int) -> "tuple[dict[str, Any], MatrixSection]":
     """One head over many positions: entropy, received mass and a pooled map, exactly, and checked where they can be."""
     import time
 
-    from heedful.inspection.report import MatrixSection
+    from heedful.report import MatrixSection
 
     stored = 4 * positions**2
     print(
@@ -119,7 +119,7 @@ def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], T
     from rich.console import Console
 
     from heedful.data.text.dates import written_dates
-    from heedful.inspection.report import TableSection
+    from heedful.report import TableSection
     from heedful.tasks import translate
     from heedful.tasks.catalog import TASKS
     from heedful.training.run_folder import RunFolder

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from heedful._errors import HeedfulError
+from heedful._version import __version__
 
 if TYPE_CHECKING:
     from heedful.inspection import Seen
     from heedful.inspection.given import Given
-    from heedful.inspection.report import AttentionSection
+    from heedful.report import AttentionSection
 
 _FIGURES = (".png", ".svg", ".pdf")
 
@@ -56,7 +57,7 @@ def inspect(
     open_
         Open the page in the browser.
     """
-    from heedful.inspection.report import write_report
+    from heedful.report import write_report
 
     command = "heedful " + shlex.join(sys.argv[1:])
     if out is None and not serve:
@@ -98,7 +99,7 @@ def _serve(
     asked: "_Asked", sections: "Sequence[AttentionSection]", about: dict[str, str], first: str, opens: bool
 ) -> None:
     """Answers until Ctrl-C."""
-    from heedful.inspection.report.live import LivePage
+    from heedful.report.live import LivePage
 
     with LivePage(title=asked.title, sections=sections, seen=asked.seen, about=about) as page:
         print(f"page, until Ctrl-C: {page.address}{first}", flush=True)
@@ -145,12 +146,10 @@ class _Asked:
 
     def about(self) -> dict[str, str]:
         """What stands under the heading."""
-        import heedful
-
         about = {"run" if _is_run(self.what) else "model": self.what}
         if self.other is not None:
             about["compared with"] = self.other
-        return {**about, "heedful": heedful.__version__}
+        return {**about, "heedful": __version__}
 
     def sections(self) -> "list[AttentionSection]":
         """A section for each input of each model."""
@@ -169,7 +168,7 @@ class _Asked:
 
     def _of_run(self, what: str, also: str | None) -> "list[AttentionSection]":
         from heedful.cli.predict import taken_from
-        from heedful.inspection.hugging_face import chosen
+        from heedful.hugging_face import chosen
         from heedful.tasks.catalog import task
         from heedful.training.run_folder import RunFolder
 
@@ -195,8 +194,8 @@ class _Asked:
         ]
 
     def _of_model(self, what: str, also: str | None) -> "list[AttentionSection]":
+        from heedful.hugging_face import load_model, portrait
         from heedful.inspection.given import read_given
-        from heedful.inspection.hugging_face import load_model, portrait
 
         if self._given is None:
             self._given = _read(self.inputs)
@@ -215,15 +214,15 @@ class _Asked:
 
 def _is_run(what: str) -> bool:
     """Whether this is to be a run folder: it is one, or it is no model's folder and cannot be a model's name."""
-    from heedful.inspection.hugging_face import is_model_folder, is_name
+    from heedful.hugging_face import is_model_folder, is_name
 
     return (Path(what) / "run.json").exists() or not (is_model_folder(what) or is_name(what))
 
 
 def _is_model(word: str) -> bool:
     """Whether what is compared is a model: a folder of one, or a name that is unlikely to be a text, such as gpt2 or org/name."""
+    from heedful.hugging_face import is_name
     from heedful.inspection.given import SUFFIXES
-    from heedful.inspection.hugging_face import is_name
 
     if Path(word).is_dir():
         return True
@@ -250,7 +249,7 @@ def _numbers(words: str | None) -> list[int] | None:
     """The numbers of "0,2-4", each once and in rising order."""
     if words is None:
         return None
-    from heedful.inspection.hugging_face import number_range
+    from heedful.hugging_face import number_range
 
     found: set[int] = set()
     for word in words.split(","):
@@ -270,7 +269,7 @@ def _check_heads(sections: "Sequence[AttentionSection]", wanted: Sequence[int] |
 
 def _draw(section: "AttentionSection", png: Path, heads: Sequence[int] | None) -> None:
     """One layer as a matrix, several as an overview."""
-    from heedful.inspection.report.figure import draw_figure
+    from heedful.report.figure import draw_figure
 
     layers = [place for place, layer in enumerate(section.layers) if layer.kind != "rollout"]
     one = layers[0] if len(layers) == 1 else None

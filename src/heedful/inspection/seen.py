@@ -15,7 +15,7 @@ from heedful.ops import AttentionMatrix
 from heedful.ops.summaries import Summary
 
 if TYPE_CHECKING:
-    from heedful.inspection.report import AttentionSection, Side
+    from heedful.report import AttentionSection, Side
 
 _NOTEBOOK_ROOM = 2_000_000  # bytes of numbers in the page of a notebook, which is kept with it
 By = Literal["entropy", "max", "effective_keys", "received", "distance", "first"]
@@ -236,7 +236,7 @@ class Seen(Sequence[SeenAttention]):
 
         Args:
             path: the file; its folder must exist, and a file that stands there is replaced.
-            sides: what stands along the axes: `heedful.inspection.report.Text`, `Picture`, `Sound`, `Series`, `Positions`, or
+            sides: what stands along the axes: `heedful.report.Text`, `Picture`, `Sound`, `Series`, `Positions`, or
                 tokens as strings. An axis takes one that has as many positions as it has: the last for decoders and the
                 queries of cross-attention, else the first.
             title: the heading.
@@ -261,7 +261,7 @@ class Seen(Sequence[SeenAttention]):
             >>> os.path.getsize(path) < 1_000_000
             True
         """
-        from heedful.inspection.report import write_report
+        from heedful.report import write_report
 
         section = self._section(title, sides, tokens, separators, sample, room)
         write_report(path, title=title, sections=[section], about=about)
@@ -275,7 +275,7 @@ class Seen(Sequence[SeenAttention]):
         sample: int = 0,
         room: int | None = None,
     ) -> "AttentionSection":
-        from heedful.inspection.report import Text, attention_section
+        from heedful.report import Text, attention_section
 
         missed = "; ".join(f"{m.module or 'the model'}: {m.why}" for m in self.missed)
         return attention_section(
@@ -293,7 +293,7 @@ class Seen(Sequence[SeenAttention]):
         """The page in a frame of a notebook, of which it can touch nothing."""
         from html import escape
 
-        from heedful.inspection.report import render_report
+        from heedful.report import render_report
 
         if not self._calls:
             return f"<pre>{escape(str(self))}</pre>"

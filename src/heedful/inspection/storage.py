@@ -21,10 +21,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-import heedful
 from heedful import ops
 from heedful._errors import HeedfulError
 from heedful._types import Tensor
+from heedful._version import __version__
 from heedful.ops import AttentionMatrix
 from heedful.ops._tree import Value
 from heedful.ops.normalizers.alpha import Entmax
@@ -173,7 +173,7 @@ def _write(calls: Iterable[_Call], missed: Iterable[_Miss], folder: Path) -> Non
         told = {"module": call.module, "kind": call.kind, "engine": call.engine, "notes": list(call.notes)}
         described.append(told | {"causal": bool(call.causal), "window": call.window} | parts)
         writer.flush()
-    about = {"kind": _KIND, "format": FORMAT, "heedful": heedful.__version__, "calls": described}
+    about = {"kind": _KIND, "format": FORMAT, "heedful": __version__, "calls": described}
     about |= {"missed": [[miss.module, miss.why] for miss in missed], "tensors": writer.known}
     file = folder / "watch.json"
     file.write_text(json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -351,7 +351,7 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(written, int) or not 1 <= written <= FORMAT:
         raise WatchFolderError(
             f"{file}: the format must be from 1 to {FORMAT}: got {written!r}, written by heedful "
-            f"{about.get('heedful', 'of an unknown version')}; this is heedful {heedful.__version__}."
+            f"{about.get('heedful', 'of an unknown version')}; this is heedful {__version__}."
         )
     return about
 

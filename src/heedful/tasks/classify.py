@@ -39,7 +39,7 @@ from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings, read_settings
 
 if TYPE_CHECKING:
-    from heedful.inspection.report import AttentionSection
+    from heedful.report import AttentionSection
     from heedful.training.fit import Judged
 
 

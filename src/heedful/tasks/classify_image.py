@@ -24,8 +24,8 @@ from torch.utils.data import Dataset
 from heedful._errors import DataError, RunFolderError, SettingsError
 from heedful.data import Pictures, hold_out, read_pictures, read_unlabelled
 from heedful.data.batches import InOrder, Shuffled
-from heedful.inspection.report import AttentionSection
 from heedful.models import VisionTransformer, vision_transformer
+from heedful.report import AttentionSection
 from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
 from heedful.tasks.baselines import picture_baselines
 from heedful.training.run_folder import RunFolder

@@ -44,7 +44,7 @@ from heedful.training.run_folder import RunFolder
 from heedful.training.settings import Section, TrainingSettings, read_settings
 
 if TYPE_CHECKING:
-    from heedful.inspection.report import AttentionSection
+    from heedful.report import AttentionSection
     from heedful.training.fit import Judged
 
 _COUNTED = 5_000_000  # tokens of the training text that the baselines count: its last ones

@@ -8,7 +8,7 @@ import torch
 
 from heedful._errors import HeedfulError
 from heedful.inspection import watch
-from heedful.inspection.report import AttentionSection, Text, attention_section
+from heedful.report import AttentionSection, Text, attention_section
 
 if TYPE_CHECKING:
     from heedful.tasks.language_writer import Writer

@@ -7,7 +7,7 @@ import torch
 
 from heedful.data import Pictures
 from heedful.inspection import watch
-from heedful.inspection.report import AttentionSection, Picture, Positions, attention_section
+from heedful.report import AttentionSection, Picture, Positions, attention_section
 
 
 def picture_section(classifier: Any, pictures: Pictures, index: int) -> AttentionSection:

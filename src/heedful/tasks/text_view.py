@@ -11,7 +11,7 @@ from torch import Tensor
 
 from heedful.data.text.sentences import Sentence
 from heedful.inspection import watch
-from heedful.inspection.report import AttentionSection, Cells, Layer, Positions, Text, attention_section
+from heedful.report import AttentionSection, Cells, Layer, Positions, Text, attention_section
 
 if TYPE_CHECKING:
     from heedful.tasks.classifier_of_texts import ClassifierOfTexts

@@ -33,7 +33,7 @@ from heedful.training.run_folder import RunFolder
 from heedful.training.settings import read_settings
 
 if TYPE_CHECKING:
-    from heedful.inspection.report import AttentionSection
+    from heedful.report import AttentionSection
 
 _DATES = "dates"
 

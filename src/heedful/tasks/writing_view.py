@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from heedful.inspection import watch
-from heedful.inspection.report import AttentionSection, Cells, Layer, Positions, Text, attention_section
 from heedful.models.sequence_to_sequence import Recurrent
+from heedful.report import AttentionSection, Cells, Layer, Positions, Text, attention_section
 from heedful.tasks.sentence_extraction import ExtractorOfSentences
 from heedful.tasks.writer_of_texts import WriterOfTexts, pieces, shortened, words_of
 

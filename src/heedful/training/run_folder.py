@@ -24,8 +24,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-import heedful
 from heedful._errors import RunFolderError
+from heedful._version import __version__
 from heedful.training.files import UNFINISHED, write_whole
 
 FORMAT = 1
@@ -73,7 +73,7 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_whole(self.config(), config)
-            about = {"format": FORMAT, "heedful": heedful.__version__, "torch": torch.__version__, "task": task}
+            about = {"format": FORMAT, "heedful": __version__, "torch": torch.__version__, "task": task}
             about |= {"command": command, "seed": seed, "data": data, "data_checksum": data_checksum, "finished": False}
             self._write_json("run.json", about | {"files": self._checksums("config.toml")})
         except OSError as error:
@@ -115,7 +115,7 @@ class RunFolder:
         if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
             raise RunFolderError(
                 f"{self.path / 'run.json'}: the run folder's format must be {FORMAT} or older: got {about.get('format')!r}, written by "
-                f"heedful {made_by}; this is heedful {heedful.__version__}."
+                f"heedful {made_by}; this is heedful {__version__}."
             )
         for key, kind in (("task", str), ("seed", int), ("data", dict), ("command", list), ("files", dict)):
             if not isinstance(about.get(key), kind):

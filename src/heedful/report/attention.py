@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.inspection.report.blocks import Blocks, Json, as_cell, as_count, as_floats, as_text
-from heedful.inspection.report.sides import Side
+from heedful.report.blocks import Blocks, Json, as_cell, as_count, as_floats, as_text
+from heedful.report.sides import Side
 
 NUMBERS = (
     "entropy", "largest", "first", "distance", "received", "previous", "next", "current", "same", "induction",

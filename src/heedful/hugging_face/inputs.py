@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from heedful._errors import DataError, HeedfulError
 from heedful._types import Tensor
+from heedful.hugging_face.loading import HuggingFaceModel
 from heedful.inspection.given import WORDS, Given, one_line, resampled
-from heedful.inspection.hugging_face.loading import HuggingFaceModel
-from heedful.inspection.report import Picture, Side, Sound, Text
 from heedful.inspection.seen import Seen
+from heedful.report import Picture, Side, Sound, Text
 
 _MOST_TOKENS = 16_384  # of a model that says of no limit
 _MOST_WRITTEN = 64  # tokens that are generated

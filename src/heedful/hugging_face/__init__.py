@@ -3,8 +3,8 @@
 The model runs as it is, once, on what is given; nothing of the folder is executed or unpickled.
 """
 
-from heedful.inspection.hugging_face.loading import HuggingFaceModel, is_model_folder, is_name, load_model
-from heedful.inspection.hugging_face.run import Portrait, chosen, number_range, portrait
+from heedful.hugging_face.loading import HuggingFaceModel, is_model_folder, is_name, load_model
+from heedful.hugging_face.run import Portrait, chosen, number_range, portrait
 
 __all__ = [
     "HuggingFaceModel",

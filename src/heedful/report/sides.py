@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.inspection.report.blocks import Blocks, Json, as_count, as_floats, as_text
+from heedful.report.blocks import Blocks, Json, as_count, as_floats, as_text
 
 _WAVE_POINTS = 2048  # of a waveform, each with its lowest and highest sample
 

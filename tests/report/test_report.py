@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import heedful
-from heedful.inspection.report import Text
 from heedful.nn import TransformerEncoder
+from heedful.report import Text
 
 
 @pytest.fixture

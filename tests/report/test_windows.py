@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from heedful.inspection.report.windows import Box, Gone, Windows
 from heedful.ops import ALiBi, AttentionMatrix, Causal, Documents, Local, sparsemax
+from heedful.report.windows import Box, Gone, Windows
 
 H, N, M, D = 4, 300, 420, 8
 EVERYTHING = 2**30

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heedful.inspection.report import (
+from heedful.report import (
     AttentionSection,
     Cells,
     Layer,
@@ -232,7 +232,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 
     path = tmp_path / "report.html"
     path.write_text("old")
-    monkeypatch.setattr(f"heedful.inspection.report.whole.os.{failing}", fail)
+    monkeypatch.setattr(f"heedful.report.whole.os.{failing}", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(path, title="A report", sections=[table_section()])
     assert path.read_text() == "old"

@@ -6,14 +6,14 @@ one large matrix (`matrix.py`), a table (`table.py`). Each is one class here and
 (`figure.py`), or a page whose windows are computed on demand (`live.py`).
 """
 
-from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
-from heedful.inspection.report.figure import draw_figure
-from heedful.inspection.report.live import LivePage
-from heedful.inspection.report.matrix import MatrixSection
-from heedful.inspection.report.page import render_report, write_report
-from heedful.inspection.report.portrait import attention_section
-from heedful.inspection.report.sides import Picture, Positions, Series, Side, Sound, Text
-from heedful.inspection.report.table import TableSection
+from heedful.report.attention import AttentionSection, Cells, Layer, Links, Vectors
+from heedful.report.figure import draw_figure
+from heedful.report.live import LivePage
+from heedful.report.matrix import MatrixSection
+from heedful.report.page import render_report, write_report
+from heedful.report.portrait import attention_section
+from heedful.report.sides import Picture, Positions, Series, Side, Sound, Text
+from heedful.report.table import TableSection
 
 __all__ = [
     "AttentionSection",

@@ -23,11 +23,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import torch
 
-from heedful.inspection.report.attention import AttentionSection
-from heedful.inspection.report.blocks import Section
-from heedful.inspection.report.page import render_report
-from heedful.inspection.report.windows import Box, Gone, Windows
 from heedful.inspection.seen import Seen
+from heedful.report.attention import AttentionSection
+from heedful.report.blocks import Section
+from heedful.report.page import render_report
+from heedful.report.windows import Box, Gone, Windows
 
 MEMORY = 2**30  # bytes of fine maps, of all layers together
 

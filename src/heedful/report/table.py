@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heedful.inspection.report.blocks import Blocks, Json, as_cell, as_text
+from heedful.report.blocks import Blocks, Json, as_cell, as_text
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from heedful.inspection.report.blocks import Blocks, Json, Section, as_text
-from heedful.inspection.report.bundle import asset, script, styles
-from heedful.inspection.report.whole import target_of, write_whole
+from heedful.report.blocks import Blocks, Json, Section, as_text
+from heedful.report.bundle import asset, script, styles
+from heedful.report.whole import target_of, write_whole
 
 FORMAT = "heedful-report/1"
 
@@ -27,7 +27,7 @@ def render_report(
         live: of how many layers of each section the server from which the page comes computes windows (`live.py`).
 
     Example:
-        >>> from heedful.inspection.report import TableSection
+        >>> from heedful.report import TableSection
         >>> table = TableSection("Accuracy", "", ["model", "accuracy"], [["heedful", 0.98]])
         >>> page = render_report(title="Digits", sections=[table])
         >>> "default-src 'none'" in page

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import heedful
-from heedful.inspection.report import TableSection, attention_section
-from heedful.inspection.report.live import LivePage
 from heedful.inspection.seen import Seen, SeenAttention
 from heedful.ops import AttentionMatrix, Causal
+from heedful.report import TableSection, attention_section
+from heedful.report.live import LivePage
 
 N = 90
 
@@ -76,7 +76,7 @@ def test_the_page_may_ask_its_own_origin_and_a_file_nobody(live):
     assert answer.status == 200
     assert b"connect-src &#x27;self&#x27;" in body or b"connect-src 'self'" in body
     assert b'"live":{"section":1,"layers":1}' in body
-    file = heedful.inspection.report.render_report(title="T", sections=[attention_section(watched(), title="A")])
+    file = heedful.report.render_report(title="T", sections=[attention_section(watched(), title="A")])
     assert "connect-src" not in file.split("</head>")[0].split("<style>")[0]
     assert '"live":{' not in file
 
@@ -209,7 +209,7 @@ def test_a_question_whose_asker_has_gone_is_given_up(live, monkeypatch):
         while alive():
             time.sleep(0.01)
         gone.set()
-        raise heedful.inspection.report.windows.Gone
+        raise heedful.report.windows.Gone
 
     monkeypatch.setattr(page._windows[1, 0], "find", slow)
     with socket.create_connection(("127.0.0.1", page.port)) as browser:

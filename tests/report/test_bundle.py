@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from heedful.inspection.report import bundle
+from heedful.report import bundle
 
 
 def test_the_bundle_holds_every_module_once_and_none_of_the_lines_between_them():

@@ -10,12 +10,12 @@ import torch
 
 from heedful._errors import HeedfulError
 from heedful._types import Tensor
+from heedful.hugging_face.inputs import Feed, feed_of, separators_of, writes_on
+from heedful.hugging_face.loading import HuggingFaceModel, quiet
 from heedful.inspection.given import Given, one_line, shortened
-from heedful.inspection.hugging_face.inputs import Feed, feed_of, separators_of, writes_on
-from heedful.inspection.hugging_face.loading import HuggingFaceModel, quiet
-from heedful.inspection.report import AttentionSection, attention_section
 from heedful.inspection.seen import Seen
 from heedful.inspection.watch import watch
+from heedful.report import AttentionSection, attention_section
 
 
 class Portrait(NamedTuple):

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from heedful.inspection.report import (
+from heedful.report import (
     AttentionSection,
     Cells,
     Layer,
@@ -18,7 +18,7 @@ from heedful.inspection.report import (
     Text,
     Vectors,
 )
-from heedful.inspection.report.figure import draw_figure, plain, pool, weights_of
+from heedful.report.figure import draw_figure, plain, pool, weights_of
 
 figure_module = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
 
@@ -435,7 +435,7 @@ def test_a_file_that_stands_there_is_replaced_whole_or_stays(tmp_path, monkeypat
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("heedful.inspection.report.whole.os.replace", broken)
+        patch.setattr("heedful.report.whole.os.replace", broken)
         with pytest.raises(OSError, match="the disk is full"):
             draw_figure(section, path)
     assert [file.name for file in tmp_path.iterdir()] == ["FIGURE.PNG"]

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from heedful.inspection.report import Picture, Positions, Series, Sound, Text
-from heedful.inspection.report.blocks import Blocks
+from heedful.report import Picture, Positions, Series, Sound, Text
+from heedful.report.blocks import Blocks
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028\u202eabc \U0001f600 \udc80\0"
 

@@ -6,9 +6,9 @@ import torch
 import transformers as hf
 
 from heedful._errors import DataError, HeedfulError
+from heedful.hugging_face import chosen, load_model, number_range, portrait
 from heedful.inspection.given import from_bytes, read_given, resampled
-from heedful.inspection.hugging_face import chosen, load_model, number_range, portrait
-from heedful.inspection.report import Picture, Positions, Sound, Text
+from heedful.report import Picture, Positions, Sound, Text
 from tests.inspection import folders
 
 
@@ -221,7 +221,7 @@ def test_layers_are_chosen_by_number_range_and_name():
 
 
 def test_what_was_not_seen_is_said(made, monkeypatch):
-    from heedful.inspection.hugging_face import run
+    from heedful.hugging_face import run
     from heedful.inspection.seen import Missed
 
     loaded, text = load_model(str(made("bert"))), read_given(folders.TEXT)

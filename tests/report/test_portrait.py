@@ -10,9 +10,9 @@ import torch
 import heedful
 from heedful import nn, ops
 from heedful.inspection import Seen, SeenAttention
-from heedful.inspection.report import Cells, Links, Picture, Positions, Series, Text, Vectors, attention_section
-from heedful.inspection.report.blocks import Blocks
-from heedful.inspection.report.portrait import block_means
+from heedful.report import Cells, Links, Picture, Positions, Series, Text, Vectors, attention_section
+from heedful.report.blocks import Blocks
+from heedful.report.portrait import block_means
 
 HUGE = 10**12  # bytes: room for everything
 

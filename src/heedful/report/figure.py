@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
-from heedful.inspection.report.blocks import Blocks
-from heedful.inspection.report.sides import Picture, Positions, Series, Side, Sound, Text
-from heedful.inspection.report.whole import target_of, write_whole
+from heedful.report.attention import AttentionSection, Cells, Layer, Links, Vectors
+from heedful.report.blocks import Blocks
+from heedful.report.sides import Picture, Positions, Series, Side, Sound, Text
+from heedful.report.whole import target_of, write_whole
 
 VIEWS = ("overview", "map", "picture", "sound", "series")
 SUFFIXES = (".png", ".svg", ".pdf")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from heedful._checks import Shape
 from heedful._types import Int, Tensor
 from heedful.inspection.heads import THRESHOLDS, HeadKind, Questions, ask, questions
-from heedful.inspection.report.attention import AttentionSection, Cells, Layer, Links, Vectors
-from heedful.inspection.report.sides import Positions, Side
 from heedful.inspection.seen import Seen, SeenAttention
 from heedful.ops import AttentionMatrix, Causal, Global, ScaledDot, Statistic, softmax, statistics
 from heedful.ops.summaries import top_of
+from heedful.report.attention import AttentionSection, Cells, Layer, Links, Vectors
+from heedful.report.sides import Positions, Side
 
 ROOM = 8_000_000  # bytes of numbers in a file, before they are written as text
 ALL = 15_000_000  # and where every pair fits into them

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.inspection.report.blocks import Blocks, Json, as_cell, as_count, as_floats, as_text
+from heedful.report.blocks import Blocks, Json, as_cell, as_count, as_floats, as_text
 
 
 @dataclass(frozen=True, eq=False)
