@@ -23,13 +23,11 @@ def _example_names(doctest_namespace: dict[str, object]) -> None:
 
     import heedful
     from heedful import nn, ops
-    from heedful.data import Pictures, hold_out, read_pictures, read_unlabelled
+    from heedful.data import LabeledImages, read_images, read_unlabeled
     from heedful.models import vision_transformer
 
     torch.manual_seed(0)
     for module in (ops, nn):
         doctest_namespace.update({name: getattr(module, name) for name in module.__all__})
     doctest_namespace.update(torch=torch, heedful=heedful, vision_transformer=vision_transformer)
-    doctest_namespace.update(
-        Pictures=Pictures, hold_out=hold_out, read_pictures=read_pictures, read_unlabelled=read_unlabelled
-    )
+    doctest_namespace.update(LabeledImages=LabeledImages, read_images=read_images, read_unlabeled=read_unlabeled)

@@ -1,38 +1,31 @@
-"""Trainings as a person runs them at the command line; each can be stopped, and goes on when it is asked for again."""
+"""Trainings in folders that stay; each can be stopped, and goes on when it is asked for again."""
 
-import contextlib
-import io
-import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heedful.cli import run
+import heedful
+from heedful.tasks.run import TrainedModel
+
+Settings = Mapping[str, Any]
 
 
-def ask(*words: object) -> str:
-    """Runs a command and gives what it prints."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        status = run([str(word) for word in words])
-    if status:
-        raise SystemExit(status)
-    return out.getvalue()
+def trained(task: str, data: object, out: Path, settings: Settings, *, valid: object = None) -> TrainedModel:
+    """The model of a run folder, which is made, or finished, unless it is there."""
+    return heedful.train(task, data, valid=valid, settings=settings, out=out, resume=True)
 
 
-def trained(task: str, folder: Path, *words: object) -> dict[str, Any]:
-    """The metrics of a run, which is made unless it is there."""
-    if run(["train", task, "--out", str(folder), *map(str, words), "--resume"]):
-        raise SystemExit(1)
-    return json.loads((folder / "metrics.json").read_text())  # type: ignore[no-any-return]
+def measured(model: TrainedModel, data: object) -> dict[str, Any]:
+    """A row of results: what the training says of itself, and the metrics on other data, beside those of baselines."""
+    training, test = model.metrics, model.evaluate(str(data))
+    kept = ("seconds", "parameters", "non_padding_fraction")
+    row = {"seed": model.folder.manifest()["seed"], **{name: training[name] for name in kept if name in training}}
+    return row | {
+        "validation": training["metrics"], "test": test.metrics, "baselines": test.baselines, "details": test.details,
+    }  # fmt: skip
 
 
-def evaluated(folder: Path, data: object) -> dict[str, Any]:
-    """The measures of a run on other data."""
-    return json.loads(ask("evaluate", folder, "--data", data, "--json"))  # type: ignore[no-any-return]
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
+def mean_and_std(values: Sequence[float]) -> dict[str, float]:
     """Mean and standard deviation."""
-    return {"mean": statistics.mean(values), "spread": statistics.stdev(values) if len(values) > 1 else 0.0}
+    return {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}

@@ -146,7 +146,7 @@ class Follower(nn.Module):
         rotary = RotaryPositions(width // heads) if kind == "rotary" else None
         self.attention = MultiHeadAttention(width, heads, rotary=rotary)
         biases: dict[str, Callable[[], Any]] = {
-            "relative": lambda: LearnedRelativeBias(heads, 32, buckets="log", two_sided=False),
+            "relative": lambda: LearnedRelativeBias(heads, 32, buckets="log", bidirectional=False),
             "ALiBi": lambda: _Fixed(heedful.ALiBi(heads)),
         }
         self.bias = biases.get(kind, lambda: _Fixed(None))()

@@ -177,7 +177,7 @@ def generation(new: int = 512, rounds: int = 5) -> None:
 
     torch.manual_seed(0)
     model = language_model(
-        vocabulary=LETTERS, context=1024, width=256, heads=4, layers=6, hidden=1024, positions="learned"
+        vocabulary_size=LETTERS, context_length=1024, width=256, heads=4, layers=6, ffn_width=1024, positions="learned"
     ).eval()
     config = GPT2Config(
         vocab_size=LETTERS, n_positions=1024, n_embd=256, n_layer=6, n_head=4, n_inner=1024, bos_token_id=0, eos_token_id=0,

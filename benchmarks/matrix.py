@@ -19,7 +19,7 @@ HEADS, WIDTH = 8, 64
 ASKED = {
     "entropy": (1.15, lambda A: A.entropy()),
     "pool(64, 64)": (1.15, lambda A: A.pool(64, 64)),
-    "mass of 8 groups": (1.15, lambda A: A.mass(torch.arange(A.shape[-1]) % 8)),
+    "mass of 8 groups": (1.15, lambda A: A.group_mass(torch.arange(A.shape[-1]) % 8)),
     "received": (2.5, lambda A: A.received()),
     "received, lse known": (1.4, lambda A: A.received()),
     "the full summary": (4.0, lambda A: A.summary()),

@@ -14,7 +14,7 @@ from torch import nn
 
 import heedful
 from benchmarks._measure import RESULTS, keep
-from heedful.inspection import Seen, SeenAttention
+from heedful.inspection import AttentionCall, Recording
 from heedful.ops import AttentionMatrix
 from heedful.report import AttentionSection, Layer, LivePage, Positions, Text, write_report
 
@@ -46,7 +46,7 @@ def reports(folder: Path) -> list[dict[str, Any]]:
             forward = time.perf_counter() - started
         path = folder / f"{n}.html"
         started = time.perf_counter()
-        seen.report(path, sides=[Text([f"word{i % 997}" for i in range(n)])])
+        seen.report(path, axes=[Text([f"word{i % 997}" for i in range(n)])])
         build = time.perf_counter() - started
         row = {
             "case": name,
@@ -119,14 +119,14 @@ def longest_task(opened: Any) -> float:
 def live(n: int = 100_000, heads: int = 8, width: int = 64) -> dict[str, Any]:
     """Zooms a live page from the whole matrix to single pairs, and notes how long each window takes to arrive in the page."""
     query, key = torch.randn(2, 1, heads, n, width).unbind()
-    seen = Seen([SeenAttention("layers.0.attention", "self", AttentionMatrix(query, key), "by hand")])
+    seen = Recording([AttentionCall("layers.0.attention", "self", AttentionMatrix(query, key), "by hand")])
     # the map of the section is not what is measured: it stands there until the first window has come
     grid = torch.full((heads, 64, 64), 1 / 64).numpy()
     layer = Layer("layers.0.attention", "layer 0", "self", grid, None, n, n, 0, 0)
     section = AttentionSection("A long input", "", [layer], [Positions(n)])
     found: dict[str, Any] = {"positions": n, "heads": heads, "asked_ms": WINDOW_MS, "windows": []}
     random = torch.Generator().manual_seed(0)
-    with LivePage(title="Live", sections=[section], seen=[seen]) as served, page() as opened:
+    with LivePage(title="Live", sections=[section], recordings=[seen]) as served, page() as opened:
         threading.Thread(target=served.serve, daemon=True).start()
         for size in (50_000, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 100, 20, 1):
             for head in ("3", "mean"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from heedful.inspection import Seen, SeenAttention
+from heedful.inspection import AttentionCall, Recording
 from heedful.nn import sinusoidal
 from heedful.ops import AttentionMatrix, Causal, Global, Pattern
 from heedful.report import AttentionSection, Picture, Series, Sound, Text, attention_section, write_report
@@ -35,11 +35,11 @@ def call(name: str, heads: list[tuple[torch.Tensor, torch.Tensor]], kind: str = 
     query, key = (torch.stack(tensors)[None] for tensors in zip(*heads, strict=True))
     pattern = pattern or Global()
     matrix = AttentionMatrix(query, key, pattern=pattern)
-    return SeenAttention(name, kind, matrix, "by hand", causal=isinstance(pattern, Causal))
+    return AttentionCall(name, kind, matrix, "by hand", causal=isinstance(pattern, Causal))
 
 
 def known_heads(ids: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Heads that look at the token before, at the same word, behind its last occurrence, at the first token, and nearby."""
+    """Heads that attend to the token before, the same word, what followed it last time, the first token, and what is near."""
     place, word = places(len(ids)), words(ids)
     first = torch.zeros(len(ids), WIDTH)
     first[0] = 4.0
@@ -71,14 +71,14 @@ def text() -> AttentionSection:
         word += not token.startswith("##") and token[0] != "["
         parts.append(-1 if token[0] == "[" else word)
     heads = known_heads(ids)
-    seen = Seen(call(f"layers.{i}.attention", heads[i:] + heads[:i], pattern=Causal()) for i in range(3))
-    side = Text(tokens, words=parts, special=[0, len(tokens) - 1], name="sentence")
-    return attention_section(seen, title="A sentence", sides=[side], tokens=ids, separators=[numbers["[SEP]"]])
+    seen = Recording(call(f"layers.{i}.attention", heads[i:] + heads[:i], pattern=Causal()) for i in range(3))
+    axis = Text(tokens, words=parts, special=[0, len(tokens) - 1], name="sentence")
+    return attention_section(seen, title="A sentence", axes=[axis], tokens=ids, separators=[numbers["[SEP]"]])
 
 
 # %% [markdown]
 # ## Two texts
-# An axis takes the first side that has as many positions, for decoders and the queries of cross-attention the last one.
+# Queries and keys take the first axis that has as many positions, for decoders and the queries of cross-attention the last one.
 
 
 # %%
@@ -90,14 +90,14 @@ def translation() -> AttentionSection:
     asked = places(m)[aligned]
     crossing = [(4 * asked, 4 * places(m)), (asked, places(m)), (places(n), words(torch.arange(m)))]
     own, theirs = known_heads(torch.arange(m))[:3], known_heads(torch.arange(n))[:3]
-    seen = Seen([
+    seen = Recording([
         call("encoder.layers.0.attention", own),
         call("decoder.layers.0.attention", theirs, pattern=Causal()),
         call("decoder.layers.0.cross_attention", crossing, kind="cross"),
     ])  # fmt: skip
-    sides = [Text(source, name="source"), Text(target, special=[0], name="target")]
-    section = attention_section(seen, title="A translation", sides=sides)
-    return AttentionSection(section.title, section.text, section.layers, section.sides, output=" ".join(target[1:]))
+    axes = [Text(source, name="source"), Text(target, special=[0], name="target")]
+    section = attention_section(seen, title="A translation", axes=axes)
+    return AttentionSection(section.title, section.text, section.layers, section.axes, output=" ".join(target[1:]))
 
 
 # %% [markdown]
@@ -107,7 +107,7 @@ def translation() -> AttentionSection:
 
 # %%
 def picture() -> AttentionSection:
-    """A landscape whose patches look at what has their colour, or at what is near."""
+    """A landscape whose patches attend to what has their color, or to what is near."""
     height, width, stride = 96, 144, 8
     y, x = np.mgrid[0:height, 0:width] / height
     pixels = np.empty((height, width, 3))
@@ -117,19 +117,19 @@ def picture() -> AttentionSection:
     pixels[(abs(x - 0.45) < 0.16) & (y > 0.42) & (y < 0.78)] = (0.72, 0.34, 0.27)
     rows, columns = height // stride, width // stride
     patches = torch.from_numpy(pixels).reshape(rows, stride, columns, stride, 3).mean((1, 3)).reshape(-1, 3).float()
-    colour = torch.cat([patches.mean(0, keepdim=True), patches])
-    colour = torch.nn.functional.pad(9 * (colour - 0.5), (0, WIDTH - 3))
+    color = torch.cat([patches.mean(0, keepdim=True), patches])
+    color = torch.nn.functional.pad(9 * (color - 0.5), (0, WIDTH - 3))
     grid = torch.cat([places(rows)[:, None].expand(-1, columns, -1), places(columns).expand(rows, -1, -1)], dim=-1)
     near = torch.cat([torch.zeros(1, WIDTH), grid.reshape(-1, 2 * WIDTH)[:, ::2]])
     house = torch.zeros(1 + rows * columns, WIDTH)
     house[1:, 0] = 6 * (patches[:, 0] - patches[:, 2] > 0.3).float()
-    heads = [(colour, colour), (1.6 * near, near), (3 * torch.ones_like(house), house), (0.1 * near, colour)]
-    seen = Seen(call(f"encoder.layers.{i}.attention", heads[i:] + heads[:i]) for i in range(3))
-    side = Picture((255 * pixels).astype(np.uint8), (rows, columns), extra=["class token"], name="landscape")
-    section = attention_section(seen, title="A picture", sides=[side])
+    heads = [(color, color), (1.6 * near, near), (3 * torch.ones_like(house), house), (0.1 * near, color)]
+    seen = Recording(call(f"encoder.layers.{i}.attention", heads[i:] + heads[:i]) for i in range(3))
+    axis = Picture((255 * pixels).astype(np.uint8), (rows, columns), extra=["class token"], name="landscape")
+    section = attention_section(seen, title="A picture", axes=[axis])
     answers = [("house", 0.91), ("barn", 0.06), ("meadow", 0.02)]
     return AttentionSection(
-        section.title, section.text, section.layers, section.sides, predictions=answers, truth="house"
+        section.title, section.text, section.layers, section.axes, predictions=answers, truth="house"
     )
 
 
@@ -146,8 +146,8 @@ def long_text(n: int = 4096) -> AttentionSection:
     ids = theme * 40 + torch.randint(40, (n,), generator=generator)
     themes = 2.5 * words(theme) / WIDTH**0.25
     heads = [*known_heads(ids), (themes, themes), (themes + places(n), places(n) + themes)]
-    seen = Seen([call("layers.0.attention", heads)])
-    return attention_section(seen, title=f"{n:,} tokens", sides=[Text([f"w{i}" for i in ids.tolist()], name="text")])
+    seen = Recording([call("layers.0.attention", heads)])
+    return attention_section(seen, title=f"{n:,} tokens", axes=[Text([f"w{i}" for i in ids.tolist()], name="text")])
 
 
 # %% [markdown]
@@ -170,20 +170,22 @@ def sound() -> AttentionSection:
     middle = places(frames)[frames // 10 :: frames // 5][:5]
     heads = [(1.5 * middle, places(frames)), (2 * words(torch.arange(5)), words(frame))]
     listening = [(words(frame), words(frame)), (1.5 * places(frames), places(frames))]
-    seen = Seen([call("encoder.layers.0.attention", listening), call("decoder.layers.0.cross", heads, kind="cross")])
-    side = Sound(samples, rate, spectrogram=np.log(spectrum[:, :60].T + 1e-2), name="recording", count=frames)
-    return attention_section(seen, title="A recording", sides=[side, Text(spoken, name="words")])
+    seen = Recording(
+        [call("encoder.layers.0.attention", listening), call("decoder.layers.0.cross", heads, kind="cross")]
+    )
+    axis = Sound(samples, rate, spectrogram=np.log(spectrum[:, :60].T + 1e-2), name="recording", count=frames)
+    return attention_section(seen, title="A recording", axes=[axis, Text(spoken, name="words")])
 
 
 def series(n: int = 168) -> AttentionSection:
-    """A week of hours, of which each looks at the same hour of other days."""
+    """A week of hours, each of which attends to the same hour of other days."""
     hour = np.arange(n)
     values = np.stack(
         [np.sin(2 * np.pi * hour / 24) + 0.3 * np.sin(2 * np.pi * hour / n), np.cos(2 * np.pi * hour / 24) ** 2]
     )
     day = sinusoidal(torch.from_numpy(2 * np.pi * np.floor(hour % 24) / 24 * 8).float(), WIDTH)
-    seen = Seen([call("encoder.layers.0.attention", [(2 * day, day), (2 * places(n), places(n))])])
-    return attention_section(seen, title="A series", sides=[Series(values.T, ["load", "price"], name="week", count=n)])
+    seen = Recording([call("encoder.layers.0.attention", [(2 * day, day), (2 * places(n), places(n))])])
+    return attention_section(seen, title="A series", axes=[Series(values.T, ["load", "price"], name="week", count=n)])
 
 
 # %% [markdown]

@@ -79,7 +79,7 @@ print(seen)
 
 
 # %%
-def stored(call: heedful.inspection.SeenAttention, given: torch.Tensor | None) -> torch.Tensor:
+def stored(call: heedful.inspection.AttentionCall, given: torch.Tensor | None) -> torch.Tensor:
     """The weights `[B, H, N, M]`: the model's own, else by the textbook from what was seen."""
     if given is not None:
         return given
@@ -89,7 +89,7 @@ def stored(call: heedful.inspection.SeenAttention, given: torch.Tensor | None) -
     return scores.masked_fill(~A.pattern.allowed(rows, columns, A.shape), -torch.inf).softmax(-1)
 
 
-def furthest(call: heedful.inspection.SeenAttention, weights: torch.Tensor) -> float:
+def furthest(call: heedful.inspection.AttentionCall, weights: torch.Tensor) -> float:
     """The largest difference between what the matrix says and what the stored weights say."""
     A, position = call.matrix, torch.arange(weights.shape[-1], dtype=weights.dtype)
     mean = (weights * position).sum(-1)
@@ -100,8 +100,8 @@ def furthest(call: heedful.inspection.SeenAttention, weights: torch.Tensor) -> f
         (A.max(), weights.amax(-1)),
         (A.effective_keys(), 1 / weights.square().sum(-1)),
         (A.received(), weights.sum(-2)),
-        (A.mass(position < half), weights[..., :half].sum(-1)),
-        (A.spread(), (weights * (position - mean[..., None]) ** 2).sum(-1).sqrt()),
+        (A.group_mass(position < half), weights[..., :half].sum(-1)),
+        (A.position_std(), (weights * (position - mean[..., None]) ** 2).sum(-1).sqrt()),
         (A.topk(2).mass, weights.topk(2).values.sum(-1)),
         (A.diagonal(-1), weights.diagonal(-1, -2, -1)),
         (A.pool(2, 2).sum(-1), torch.ones(*weights.shape[:2], 2)),

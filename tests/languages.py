@@ -13,21 +13,21 @@ WORDS = {
 ADJECTIVES, NOUNS, VERBS = (list(WORDS)[start : start + 4] for start in (0, 4, 8))
 
 TINY = (
-    "model.width=16", "model.heads=2", "model.hidden=16", "model.layers=1", "model.dropout=0", "data.vocabulary=400",
+    "model.width=16", "model.heads=2", "model.ffn_width=16", "model.layers=1", "model.dropout=0", "data.vocabulary_size=400",
     "search.beams=1", "training.epochs=1", "training.batch_size=300",
 )  # fmt: skip
 
 LEARNS = (
-    "model.width=32", "model.heads=2", "model.hidden=32", "model.layers=2", "model.dropout=0", "data.vocabulary=400",
+    "model.width=32", "model.heads=2", "model.ffn_width=32", "model.layers=2", "model.dropout=0", "data.vocabulary_size=400",
     "search.beams=3", "loss.label_smoothing=0", "training.epochs=14", "training.batch_size=200",
-    "training.learning_rate=0.01", "training.average=0.5",
+    "training.learning_rate=0.01", "training.ema_decay=0.5",
 )  # fmt: skip
 
 CHOOSES = (
-    "model.kind=extractive", "model.width=16", "model.heads=2", "model.hidden=16", "model.dropout=0",
-    "extraction.members=1", "extraction.pooling_heads=2", "extraction.at_least=1", "extraction.input_dropout=0",
-    "extraction.token_dropout=0", "extraction.output_dropout=0", "training.epochs=6", "training.batch_size=300",
-    "training.learning_rate=0.03", "training.average=0.5",
+    "model.width=16", "model.heads=2", "model.ffn_width=16", "model.dropout=0",
+    "model.ensemble_size=1", "model.pooling_heads=2", "model.min_count=1", "model.input_dropout=0",
+    "model.token_dropout=0", "model.output_dropout=0", "training.epochs=6", "training.batch_size=300",
+    "training.learning_rate=0.03", "training.ema_decay=0.5",
 )  # fmt: skip
 
 

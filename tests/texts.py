@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 TAG = (
-    "model.piece_width=8",
-    "model.width=16", "model.heads=2", "model.hidden=16", "model.layers=1", "model.word_width=8", "model.form_width=4",
+    "model.ngram_width=8",
+    "model.width=16", "model.heads=2", "model.ffn_width=16", "model.layers=1", "model.word_width=8", "model.form_width=4",
     "training.batch_size=60", "training.epochs=6", "training.learning_rate=0.02",
-    "training.average=0.5", "model.dropout=0", "model.input_dropout=0",
+    "training.ema_decay=0.5", "model.dropout=0", "model.input_dropout=0",
 )  # fmt: skip
 
 CLASSIFY = (
-    "model.width=16", "model.heads=2", "model.hidden=16", "model.pooling_heads=2", "model.members=2",
-    "training.batch_size=20", "training.epochs=8", "training.learning_rate=0.02", "training.average=0.5",
+    "model.width=16", "model.heads=2", "model.ffn_width=16", "model.pooling_heads=2", "model.ensemble_size=2",
+    "training.batch_size=20", "training.epochs=8", "training.learning_rate=0.02", "training.ema_decay=0.5",
     "model.input_dropout=0", "model.output_dropout=0", "model.token_dropout=0",
 )  # fmt: skip
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from PIL import Image
 
 TINY = (
-    "model.stages=[8, 8]", "model.width=12", "model.heads=3", "model.hidden=20", "model.layers=2",
+    "model.stages=[8, 8]", "model.width=12", "model.heads=3", "model.ffn_width=20", "model.layers=2",
     "training.batch_size=7", "training.epochs=2",
 )  # fmt: skip
 
@@ -24,14 +25,16 @@ class Answer(NamedTuple):
 
 def words(data: object, out: object, *settings: str, task: str = "classify-image") -> list[str]:
     """`heedful train` with the tiny settings, and others after them."""
-    assigned = [word for setting in (*TINY, *settings) for word in ("--set", setting)]
+    patches = "model.architecture=vit" in settings  # which has no stages
+    tiny = [setting for setting in TINY if not (patches and setting.startswith("model.stages"))]
+    assigned = [word for setting in (*tiny, *settings) for word in ("--set", setting)]
     return ["train", task, "--data", str(data), "--out", str(out), *assigned]
 
 
 def draw(
     folder: Path, count: int = 20, size: int = 8, seed: int = 0, classes: tuple[str, ...] = ("dark", "light")
 ) -> Path:
-    """Folders of noisy grey pictures; each class is brighter than the one before."""
+    """Folders of noisy gray pictures; each class is brighter than the one before."""
     random = np.random.default_rng(seed)
     for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
@@ -58,3 +61,23 @@ def full_disk(limit: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class Killed(BaseException):
+    """Nothing in the program catches this, as nothing catches a kill."""
+
+
+def killing(monkeypatch: pytest.MonkeyPatch, target: str, at: int) -> None:
+    """Ends the program as soon as `target` is called for the time `at` (from 1), before it does anything."""
+    owner, _, name = target.rpartition(".")
+    module, _, kind = owner.rpartition(".")
+    holder = getattr(__import__(module, fromlist=[kind]), kind)
+    original, calls = getattr(holder, name), []
+
+    def counted(*args: object, **kwargs: object) -> object:
+        calls.append(name)
+        if len(calls) == at:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(holder, name, counted)

@@ -7,8 +7,8 @@ from heedful._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from heedful import inspection, nn, ops
+    from heedful.inspection.recording import load_watch
     from heedful.inspection.rollout import rollout
-    from heedful.inspection.seen import load_watch
     from heedful.inspection.watch import watch
     from heedful.ops import (
         Additive,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Dot,
         Gaussian,
         Global,
+        GlobalTokens,
         Hard,
         Lengths,
         Local,
@@ -39,10 +40,8 @@ if TYPE_CHECKING:
         ScaledDot,
         Sigmoid,
         Soft,
-        Tokens,
         attention,
         attention_weights,
-        draw,
         entmax,
         entmax15,
         linear,
@@ -52,12 +51,13 @@ if TYPE_CHECKING:
         reweight,
         rotary,
         rotary2d,
+        sample,
         sigmoid,
         softmax,
         softmax1,
         sparsemax,
     )
-    from heedful.tasks.catalog import load
+    from heedful.tasks.run import load, train
 
 __all__ = [
     "ALiBi",
@@ -73,6 +73,7 @@ __all__ = [
     "Dot",
     "Gaussian",
     "Global",
+    "GlobalTokens",
     "Hard",
     "Lengths",
     "Local",
@@ -88,10 +89,8 @@ __all__ = [
     "ScaledDot",
     "Sigmoid",
     "Soft",
-    "Tokens",
     "attention",
     "attention_weights",
-    "draw",
     "entmax",
     "entmax15",
     "inspection",
@@ -107,18 +106,21 @@ __all__ = [
     "rollout",
     "rotary",
     "rotary2d",
+    "sample",
     "sigmoid",
     "softmax",
     "softmax1",
     "sparsemax",
+    "train",
     "watch",
 ]
 
 _PACKAGES = {"inspection", "nn", "ops"}
 _ELSEWHERE = {
-    "load": "heedful.tasks.catalog",
+    "load": "heedful.tasks.run",
     "load_watch": "heedful.inspection",
     "rollout": "heedful.inspection",
+    "train": "heedful.tasks.run",
     "watch": "heedful.inspection",
 }
 

@@ -80,10 +80,10 @@ def check_scale(scale: Tensor | float | None, query: Tensor, shape: Shape) -> No
     if not torch.is_tensor(scale):
         check_finite("scale", scale, "a number or a tensor")
         return
-    check_of_rows("scale", scale, query, shape)
+    check_per_row("scale", scale, query, shape)
 
 
-def check_of_rows(name: str, tensor: Tensor, query: Tensor, shape: Shape) -> None:
+def check_per_row(name: str, tensor: Tensor, query: Tensor, shape: Shape) -> None:
     """Checks numbers for each row: floating point, on the query's device, broadcastable to `[..., H, N, 1]`."""
     _check_numbers(name, tensor, query)
     check_broadcasts(f"`{name}`", tensor, (*shape[:-1], 1), "[..., H, N, 1]")
@@ -191,7 +191,7 @@ def check_finite(name: str, value: object, rule: str = "a number") -> int | floa
     return number
 
 
-def check_cap(name: str, value: object) -> int | float:
+def check_positive_finite(name: str, value: object) -> int | float:
     """A plain number that is positive and finite."""
     number = as_number(name, value)
     if not 0 < number < math.inf:
@@ -238,7 +238,7 @@ def check_positive(name: str, value: object) -> int:
     return number
 
 
-def own_size(name: str, value: object, default: int) -> int:
+def size_or_default(name: str, value: object, default: int) -> int:
     """A size, plain and positive, or the default where there is none."""
     return default if value is None else check_positive(name, value)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from heedful.report import AttentionSection, Cells, Layer, Links, Positions, Text
+from heedful.report import AttentionSection, Dense, Layer, Positions, Text, TopWeights
 
 KINDS = ("other", "previous", "first", "induction")
 
@@ -18,13 +18,13 @@ def random_map(random, heads, rows, columns):
 
 
 def random_links(random, heads, queries, keys, links):
-    """The largest weights of each row, which sum to a part of 1: a sink, neighbours, and anything."""
+    """The largest weights of each row, which sum to a part of 1: a sink, neighbors, and anything."""
     indices = random.integers(0, keys, size=(heads, queries, links))
     indices[:, :, 0] = 0
     for link in range(1, links // 2):
         indices[:, :, link] = np.clip(np.arange(queries) * keys // queries - link, 1, keys - 1)
     weights = np.sort(random.random((heads, queries, links)) ** 3, axis=-1)[..., ::-1]
-    return Links(indices, (0.9 * weights / weights.sum(-1, keepdims=True)).astype(np.float32))
+    return TopWeights(indices, (0.9 * weights / weights.sum(-1, keepdims=True)).astype(np.float32))
 
 
 def random_layer(random, index, *, heads, queries, keys, cells, pairs, kind="self", rows=0, columns=0):
@@ -32,7 +32,7 @@ def random_layer(random, index, *, heads, queries, keys, cells, pairs, kind="sel
     held = None
     if pairs == "cells":
         grid = random_map(random, heads, queries, keys)
-        held = Cells(grid)
+        held = Dense(grid)
     else:
         grid = random_map(random, heads, min(cells, queries), min(cells, keys))
         if pairs:
@@ -68,9 +68,9 @@ def random_section(*, layers=12, heads=12, n=1024, cells=64, pairs=4, tokens=Non
     """Self-attention of `n` positions, or of the given tokens."""
     random = np.random.default_rng(0)
     n = n if tokens is None else len(tokens)
-    sides = [Positions(n) if tokens is None else Text(tokens)]
+    axes = [Positions(n) if tokens is None else Text(tokens)]
     parts = [random_layer(random, i, heads=heads, queries=n, keys=n, cells=cells, pairs=pairs) for i in range(layers)]
-    return AttentionSection(title, "", parts, sides)
+    return AttentionSection(title, "", parts, axes)
 
 
 def cross_section(source, target, *, heads=4, pairs="cells"):

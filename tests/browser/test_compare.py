@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from heedful.report import AttentionSection, Cells, Layer, Positions, Text
+from heedful.report import AttentionSection, Dense, Layer, Positions, Text
 from tests.browser.random_attention import random_map, random_section
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "because", "it", "was", "warm"]
@@ -17,7 +17,7 @@ def section_of(words, seed, *, layers=2, heads=3, title="A section", tokens=True
     for index in range(layers):
         grid = random_map(random, heads, len(words), len(words))
         n = len(words)
-        parts.append(Layer(f"encoder.{index}", f"layer {index}", "self", grid, Cells(grid), n, n, 0, 0))
+        parts.append(Layer(f"encoder.{index}", f"layer {index}", "self", grid, Dense(grid), n, n, 0, 0))
     return AttentionSection(title, "", parts, [Text(words) if tokens else Positions(len(words))])
 
 
@@ -32,7 +32,7 @@ def drawn(opened):
 
 
 def move_to(opened, name, row, column, rows, columns, *, named=True):
-    """Points at a cell of one of the maps; the margins are those of compare.js."""
+    """Points at a cell of one of the maps; the margins are those of compare-figure.js."""
     canvas = opened.page.locator(f".compare-{name} .compare-map")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -43,7 +43,7 @@ def move_to(opened, name, row, column, rows, columns, *, named=True):
 
 
 def numbers_in(words):
-    found = re.search(r"left ([-+.e\d]+), right ([-+.e\d]+), right less left ([−+.e\d-]+)", words)
+    found = re.search(r"left ([-+.e\d]+), right ([-+.e\d]+), right minus left ([−+.e\d-]+)", words)
     assert found is not None, words
     return [float(part.replace("−", "-")) for part in found.groups()]
 
@@ -142,11 +142,13 @@ def test_two_shapes_have_no_difference_and_linked_cursors(open_report):
     one, two = section_of(WORDS, 0), section_of(WORDS[:5], 1, title="Short")
     opened = drawn(open_report([one, two], fragment=COMPARE))
     assert not opened.page.locator(".compare-difference").first.is_visible()
-    assert opened.words(".compare > .note >> nth=0") == "A difference needs one shape: left is 10 × 10, right is 5 × 5."
+    assert (
+        opened.words(".compare > .note >> nth=0") == "A difference needs equal shapes: left is 10 × 10, right is 5 × 5."
+    )
     words = move_to(opened, "left", 9, 2, 10, 10)
     assert "query 9 “warm” to key 2 “sat”" in words
     assert "right query 4 “the” to key 1 “cat”" in words
-    opened.page.get_by_label("same share of the length").uncheck()
+    opened.page.get_by_label("same relative position").uncheck()
     words = move_to(opened, "left", 3, 2, 10, 10)
     assert "right query 3 “on” to key 2 “sat”" in words
 
@@ -167,10 +169,10 @@ def test_maps_alone_are_compared_in_their_cells(open_report):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_differences_are_blue_below_and_orange_above(open_report, scheme):
-    """The colour of a cell tells its sign without red and green: blue has more blue than red, orange more red than blue."""
+    """The color of a cell tells its sign without red and green: blue has more blue than red, orange more red than blue."""
     grid = np.full((2, 2, 2), 0.5, np.float32)
     grid[0, 0], grid[1, 0] = [0.9, 0.1], [0.1, 0.9]
-    layer = Layer("a", "a", "self", grid, Cells(grid), 2, 2, 0, 0)
+    layer = Layer("a", "a", "self", grid, Dense(grid), 2, 2, 0, 0)
     section = AttentionSection("Two", "", [layer], [Positions(2)])
     opened = drawn(open_report([section], fragment=f"{COMPARE}&head=0&scale=linear", scheme=scheme))
     pixels = opened.page.evaluate(

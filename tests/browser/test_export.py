@@ -1,13 +1,15 @@
+import base64
 import csv
 import io
 import re
 import struct
 import xml.etree.ElementTree as ElementTree
+from functools import cache
 
 import numpy as np
 import pytest
 
-from heedful.report import AttentionSection, Cells, Layer, Text
+from heedful.report import AttentionSection, Dense, Layer, Text
 from tests.browser.random_attention import random_map, random_section
 
 WORDS = [
@@ -25,6 +27,7 @@ WORDS = [
 N = len(WORDS)
 
 
+@cache
 def small_section(title="Ünder a title: a/b"):
     random = np.random.default_rng(0)
     layers = []
@@ -33,7 +36,7 @@ def small_section(title="Ünder a title: a/b"):
         numbers = {"entropy": random.random(2).tolist(), "previous": [0.25, float("nan")]}
         curves = {"received": grid.sum(1), "entropy": random.random((2, N)).astype(np.float32)}
         n, kinds = N, ["previous", "other"]
-        cells = Cells(grid)
+        cells = Dense(grid)
         layers.append(
             Layer(f"encoder.{index}", f"layer {index}", "self", grid, cells, n, n, 0, 0, numbers, kinds, curves)
         )
@@ -42,7 +45,7 @@ def small_section(title="Ünder a title: a/b"):
 
 def opened_at(open_report, view, *, section=None, more="", **options):
     opened = open_report([section or small_section()], fragment=f"#section-0&view={view}{more}", **options)
-    ready = {"layers": ".layers-most li", "compare": ".compare-numbers dd"}[view]
+    ready = {"layers": ".layers-most li", "compare": ".compare-numbers dd", "map": ".map-note:not(:empty)"}[view]
     opened.page.wait_for_selector(ready)
     opened.settle()
     return opened
@@ -61,7 +64,7 @@ def save(opened, words, tmp_path):
 def test_numbers_as_csv_are_those_of_the_section(open_report, tmp_path):
     section = small_section()
     opened = opened_at(open_report, "layers", section=section)
-    name, data = save(opened, "Numbers (CSV)", tmp_path)
+    name, data = save(opened, "Data (CSV)", tmp_path)
     assert name == "ünder-a-title-a-b-heads-layer-0-mean-of-2-heads.csv"
     rows = list(csv.DictReader(io.StringIO(data.decode("utf-8"), newline="")))
     assert [(row["layer"], row["head"], row["module"], row["kind"]) for row in rows] == [
@@ -76,7 +79,7 @@ def test_numbers_as_csv_are_those_of_the_section(open_report, tmp_path):
 
 def test_no_token_becomes_a_formula_of_a_spreadsheet(open_report, tmp_path):
     section = small_section()
-    _, data = save(opened_at(open_report, "compare", section=section, more="&head=0"), "Numbers (CSV)", tmp_path)
+    _, data = save(opened_at(open_report, "compare", section=section, more="&head=0"), "Data (CSV)", tmp_path)
     rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
     header, rows = rows[0], rows[1:]
     assert header[:6] == ["first query", "last query", "query", "first key", "last key", "key"]
@@ -92,7 +95,7 @@ def test_no_token_becomes_a_formula_of_a_spreadsheet(open_report, tmp_path):
 
 def test_numbers_for_numpy_are_read_by_numpy(open_report, tmp_path):
     section = small_section()
-    name, data = save(opened_at(open_report, "compare", section=section, more="&head=0"), "Numbers (NumPy)", tmp_path)
+    name, data = save(opened_at(open_report, "compare", section=section, more="&head=0"), "Data (NumPy)", tmp_path)
     assert name.endswith(".npz")
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = dict(file)
@@ -106,7 +109,7 @@ def test_numbers_for_numpy_are_read_by_numpy(open_report, tmp_path):
 
 def test_numbers_that_are_not_defined_are_nan_and_columns_stand_by_name(open_report, tmp_path):
     section = small_section()
-    _, data = save(opened_at(open_report, "layers", section=section), "Numbers (NumPy)", tmp_path)
+    _, data = save(opened_at(open_report, "layers", section=section), "Data (NumPy)", tmp_path)
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         assert file["previous"].tolist()[::2] == [0.25, 0.25]
         assert np.isnan(file["previous"][1::2]).all()
@@ -118,23 +121,24 @@ def test_numbers_that_are_not_defined_are_nan_and_columns_stand_by_name(open_rep
 @pytest.mark.parametrize("view", ["layers", "compare"])
 def test_a_picture_has_two_pixels_a_point_the_page_behind_it_and_a_caption(open_report, tmp_path, view, scheme):
     opened = opened_at(open_report, view, scheme=scheme)
-    name, data = save(opened, "Picture (PNG)", tmp_path)
+    name, data = save(opened, "Image (PNG)", tmp_path)
     assert name.startswith("ünder-a-title-a-b-")
     assert name.endswith(f"{view}-layer-0-mean-of-2-heads.png")
     [width] = struct.unpack(">I", data[16:20])
     drawn = {"layers": 860, "compare": 3 * 400 + 2 * 24}[view]
     assert width == 2 * (drawn + 32)
     pixels = opened.page.evaluate(
-        """async (bytes) => {
-          const bitmap = await createImageBitmap(new Blob([new Uint8Array(bytes)], { type: "image/png" }));
+        """async (data) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
           const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
           const context = canvas.getContext("2d", { willReadFrequently: true });
           context.drawImage(bitmap, 0, 0);
-          const colours = (y, h) => new Set(new Uint32Array(context.getImageData(0, y, bitmap.width, h).data.buffer)).size;
+          const colors = (y, h) => new Set(new Uint32Array(context.getImageData(0, y, bitmap.width, h).data.buffer)).size;
           const corner = [...context.getImageData(2, 2, 1, 1).data];
-          return { corner, caption: colours(bitmap.height - 100, 100), drawing: colours(0, bitmap.height - 140) };
+          return { corner, caption: colors(bitmap.height - 100, 100), drawing: colors(0, bitmap.height - 140) };
         }""",
-        list(data),
+        base64.b64encode(data).decode(),
     )
     behind = opened.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert pixels["corner"] == [*map(int, re.findall(r"\d+", behind)), 255]
@@ -145,15 +149,15 @@ def test_a_picture_has_two_pixels_a_point_the_page_behind_it_and_a_caption(open_
 @pytest.mark.parametrize("view", ["layers", "compare"])
 def test_a_drawing_is_sound_xml_with_a_title_and_its_words_as_text(open_report, tmp_path, view):
     odd = small_section(title="A \u0001 title & more")
-    _, data = save(opened_at(open_report, view, section=odd), "Drawing (SVG)", tmp_path)
+    _, data = save(opened_at(open_report, view, section=odd), "Image (SVG)", tmp_path)
     tree = ElementTree.fromstring(data)
     space = "{http://www.w3.org/2000/svg}"
     assert tree.tag == f"{space}svg"
     assert tree[0].tag == f"{space}title"
-    assert tree[0].text == "A \ufffd title & more. layer 0, mean of 2 heads; colours by the square root"
+    assert tree[0].text == "A \ufffd title & more. layer 0, mean of 2 heads; square root color scale"
     texts = [text.text for text in tree.iter(f"{space}text")]
     assert "A \ufffd title & more" in texts
-    assert "layer 0, mean of 2 heads; colours by the square root" in texts
+    assert "layer 0, mean of 2 heads; square root color scale" in texts
     assert tree.findall(f".//{space}script") == []
     if view == "layers":
         assert len(tree.findall(f".//{space}path")) > 8
@@ -164,6 +168,19 @@ def test_a_drawing_is_sound_xml_with_a_title_and_its_words_as_text(open_report, 
         assert any("plain" in (text or "") for text in texts)
 
 
+def test_the_drawing_of_a_map_has_each_cell_in_its_own_color(open_report, tmp_path):
+    section = small_section()
+    opened = opened_at(open_report, "map", section=section, more="&layer=1&head=1&scale=linear")
+    opened.quiet(".map-note", frames=6)
+    _, data = save(opened, "Image (SVG)", tmp_path)
+    space = "{http://www.w3.org/2000/svg}"
+    group = ElementTree.fromstring(data).find(f".//{space}g[@clip-path]")
+    assert group.get("opacity") is None
+    cells = group.findall(f"{space}rect")
+    assert [cell.get("opacity") for cell in cells] == [None] * (N * N)
+    assert cells[int(section.layers[1].map[1].argmax())].get("fill") == "rgb(253,231,37)"
+
+
 def test_the_menu_is_reached_by_keys(open_report):
     opened = opened_at(open_report, "layers")
     button = opened.page.get_by_role("button", name="Export")
@@ -172,9 +189,9 @@ def test_the_menu_is_reached_by_keys(open_report):
     opened.page.keyboard.press("Enter")
     assert button.get_attribute("aria-expanded") == "true"
     opened.page.keyboard.press("ArrowDown")
-    assert opened.page.evaluate("() => document.activeElement.textContent") == "Picture (PNG)"
+    assert opened.page.evaluate("() => document.activeElement.textContent") == "Image (PNG)"
     opened.page.keyboard.press("ArrowUp")
-    assert opened.page.evaluate("() => document.activeElement.textContent") == "Numbers (NumPy)"
+    assert opened.page.evaluate("() => document.activeElement.textContent") == "Data (NumPy)"
     opened.page.keyboard.press("Escape")
     assert button.get_attribute("aria-expanded") == "false"
     assert opened.page.evaluate("() => document.activeElement.textContent") == "Export"
@@ -193,12 +210,12 @@ def test_the_open_menu_stays_on_the_page(open_report, width):
     assert opened.page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("kind", ["Picture (PNG)", "Numbers (NumPy)"])
+@pytest.mark.parametrize("kind", ["Image (PNG)", "Data (NumPy)"])
 def test_long_inputs_are_saved_too(open_report, tmp_path, kind):
     section = random_section(layers=2, heads=2, n=1024, cells=256, pairs=0)
     _, data = save(opened_at(open_report, "compare", section=section, more="&head=0"), kind, tmp_path)
     assert len(data) > 10_000
-    if kind == "Numbers (NumPy)":
+    if kind == "Data (NumPy)":
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             assert file["last key"][:2].tolist() == [3, 7]
-            assert file["right less left"].shape == (256 * 256,)
+            assert file["right minus left"].shape == (256 * 256,)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from heedful.inspection.seen import Seen, SeenAttention
+from heedful.inspection.recording import AttentionCall, Recording
 from heedful.ops import AttentionMatrix, Causal
 from heedful.report import attention_section
 from heedful.report.live import LivePage
@@ -18,15 +18,15 @@ def seen():
     torch.manual_seed(0)
     query, key = torch.randn(2, 1, 2, N, 16).unbind()
     matrix = AttentionMatrix(2 * query, key, pattern=Causal())
-    return Seen([SeenAttention("layer", "self", matrix, "eager", causal=True)])
+    return Recording([AttentionCall("layer", "self", matrix, "eager", causal=True)])
 
 
 @pytest.fixture
 def opened(browser, seen):
     """A live page in a browser; afterwards it must have been quiet and have asked its own origin only."""
     complaints, requests = [], []
-    section = attention_section(seen, title="A long text", room=200_000)
-    with LivePage(title="A live page", sections=[section], seen=[seen], memory=2**22) as live:
+    section = attention_section(seen, title="A long text", budget=200_000)
+    with LivePage(title="A live page", sections=[section], recordings=[seen], memory=2**22) as live:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         context.set_default_timeout(10_000)
         page = context.new_page()
@@ -44,7 +44,6 @@ def opened(browser, seen):
 
 def test_a_window_of_one_pair_is_the_number_of_the_matrix(opened, seen):
     opened.goto(f"{opened.live.address}#section-0&view=map&head=1&layer=0")
-    opened.wait_for_timeout(300)
     address = (
         "window?section=0&layer=0&heads=1&top=2000&bottom=2001&left=1500&right=1501&rows=1&columns=1&effort=0&pairs=0"
     )

@@ -30,9 +30,7 @@ def linked():
 
 def open_map(open_report, section, more="", **options):
     opened = open_report([section], fragment=f"#section-0&view=map{more}", **options)
-    opened.until("() => document.querySelector('.map-note').textContent !== ''")
-    opened.page.wait_for_timeout(150)
-    opened.settle()
+    opened.quiet(".map-note", frames=6)
     return opened
 
 
@@ -42,7 +40,8 @@ def readout(opened):
 
 def rect(opened):
     """The part in view as the address has it, once it is written."""
-    opened.page.wait_for_timeout(500)
+    opened.page.wait_for_timeout(280)  # it is written 250 milliseconds after the last movement
+    opened.settle()
     found = re.search(r"rect=([\d,%C]+)", opened.page.url)
     return None if found is None else tuple(int(number) for number in found[1].replace("%2C", ",").split(","))
 
@@ -55,12 +54,11 @@ def press(opened, *keys):
     cover(opened).focus()
     for key in keys:
         opened.page.keyboard.press(key)
-    opened.page.wait_for_timeout(120)
-    opened.settle()
+    opened.quiet()
 
 
 def weight_in(words):
-    return float(re.search(r"key \d+(?: \(.*?\))?: ([\d.e-]+)", words)[1])
+    return float(re.search(r"key \d+(?: “.*?”)?: ([\d.e-]+)", words)[1])
 
 
 def place_of(opened, i, j):
@@ -76,7 +74,7 @@ def test_pointing_at_a_cell_reads_its_tokens_and_its_weight(open_report, short):
     opened.page.mouse.move(*place_of(opened, 4, 1))
     opened.settle()
     words = readout(opened)
-    assert words.startswith("query 4 (the), key 1 (cat): ")
+    assert words.startswith("query 4 “the”, key 1 “cat”: ")
     assert weight_in(words) == pytest.approx(short.layers[1].pairs.weights[2, 4, 1], rel=2e-3)
     entropy = float(words.split("entropy of the row ")[1])
     assert entropy == pytest.approx(short.layers[1].curves["entropy"][2, 4], rel=2e-3)
@@ -94,7 +92,7 @@ def test_a_click_pins_a_pair_and_escape_releases_it(open_report, short):
     opened.settle()
     assert "pair=2%2C3" in opened.page.url
     opened.page.mouse.move(5, 5)
-    assert readout(opened).startswith("query 2 (sat), key 3 (on): ")
+    assert readout(opened).startswith("query 2 “sat”, key 3 “on”: ")
     opened.page.keyboard.press("Escape")
     assert readout(opened) == "Point at the map to read its numbers."
     assert "pair=" not in opened.page.url
@@ -103,9 +101,9 @@ def test_a_click_pins_a_pair_and_escape_releases_it(open_report, short):
 def test_arrow_keys_move_a_cursor_from_cell_to_cell(open_report, short):
     opened = open_map(open_report, short)
     press(opened, "ArrowUp")
-    assert readout(opened).startswith("query 4 (the), key 4 (the): ")
+    assert readout(opened).startswith("query 4 “the”, key 4 “the”: ")
     press(opened, "ArrowUp", "ArrowRight", "ArrowRight")
-    assert readout(opened).startswith("query 3 (on), key 6 (and): ")
+    assert readout(opened).startswith("query 3 “on”, key 6 “and”: ")
     press(opened, "Enter")
     assert "pair=3%2C6" in opened.page.url
 
@@ -133,7 +131,7 @@ def test_the_wheel_enlarges_at_the_pointer(open_report, linked):
     pointed = readout(opened)
     for _ in range(3):
         opened.page.mouse.wheel(0, -200)
-        opened.page.wait_for_timeout(60)
+        opened.settle()
     top, left, bottom, right = rect(opened)
     assert bottom - top < 1200
     assert (2048 * 0.1 - left) / (right - left) == pytest.approx(0.1, abs=0.02)
@@ -176,7 +174,7 @@ def test_a_double_click_enlarges_and_leaves_no_pin(open_report, linked):
 def test_the_address_reproduces_a_view(open_report, linked):
     opened = open_map(open_report, linked, "&head=1&rect=100,300,120,330&pair=110,310")
     assert rect(opened) == (100, 300, 120, 330)
-    assert opened.words(".map-note").startswith("Largest links shown: 90.0 % of the mass of these rows.")
+    assert opened.words(".map-note").startswith("Largest weights shown: 90.0 % of the mass of these rows.")
 
 
 @pytest.mark.parametrize("words", ["1,2,3", "5,5,5,9", "0,0,9999,9999", "a,b,c,d", "-1,0,5,5", "1e3,0,5,5"])
@@ -195,21 +193,21 @@ def test_links_are_drawn_where_they_are(open_report, linked):
     assert weight_in(readout(opened)) == pytest.approx(links.weights[1, i, links.indices[1, i] == 0].sum(), rel=2e-3)
     missing = next(j for j in range(1, 7) if j not in links.indices[1, i])
     opened = open_map(open_report, linked, f"&head=1&rect={i - 3},0,{i + 4},7&pair={i},{missing}")
-    assert "not among the largest of its row" in readout(opened)
+    assert "not among the stored largest weights of its row" in readout(opened)
 
 
 def test_a_large_map_is_read_in_cells(open_report, linked):
     opened = open_map(open_report, linked, "&head=0&pair=40,70")
     words = readout(opened)
     assert words.startswith("query 32 to 63, key 64 to 95: ")
-    shown = float(re.search(r": ([\d.e-]+) from a query", words)[1])
+    shown = float(re.search(r": ([\d.e-]+) to these keys", words)[1])
     assert shown == pytest.approx(linked.layers[0].map[0, 1, 2], rel=2e-3)
 
 
 def test_crossed_texts_have_their_own_names_and_a_legible_shape(open_report):
     section = cross_section([f"k{i}" for i in range(30)], ["a", "b", "c"])
     opened = open_map(open_report, section, "&layer=1&head=0&pair=2,29")
-    assert readout(opened).startswith("query 2 (c), key 29 (k29): ")
+    assert readout(opened).startswith("query 2 “c”, key 29 “k29”: ")
     box = cover(opened).bounding_box()
     assert box["height"] > 180
 
@@ -231,7 +229,7 @@ def test_the_map_fits_a_small_screen(open_report, short):
     assert box["x"] + box["width"] <= 400
 
 
-def test_the_colours_follow_the_scale(open_report, short):
+def test_the_colors_follow_the_scale(open_report, short):
     script = """() => [...document.querySelector('.map-base').getContext('2d').getImageData(300, 300, 1, 1).data]"""
     seen = set()
     for kind in ("linear", "sqrt", "log"):

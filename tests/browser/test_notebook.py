@@ -22,7 +22,7 @@ def test_the_frame_draws_and_answers(browser, tmp_path):
     page.goto(path.as_uri())
     frame = page.frame_locator("iframe")
     frame.get_by_role("button", name="layer 1, head 0").click()
-    frame.get_by_text("5 × 5 pairs, each one a cell.").wait_for()
+    frame.get_by_text("5 × 5 pairs, one per cell.").wait_for()
     frame.locator("canvas[role=application]").hover(position={"x": 200, "y": 200})
     words = frame.locator(".attend > .readout").inner_text()
     query, key, weight = re.match(r"query (\d), key (\d): ([\d.]+);", words).groups()

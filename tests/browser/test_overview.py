@@ -32,7 +32,7 @@ def focused(opened):
 
 
 def pixels(opened, index):
-    """The colours of one small map, as [height, width, 3]."""
+    """The colors of one small map, as [height, width, 3]."""
     script = """(canvas) => {
         const { width, height } = canvas;
         return [width, height, [...canvas.getContext("2d").getImageData(0, 0, width, height).data]];
@@ -56,7 +56,7 @@ def test_every_head_of_every_layer_is_drawn_and_has_a_name(open_report, section)
     assert len(np.unique(pixels(opened, 11).reshape(-1, 3), axis=0)) > 20
 
 
-def test_a_small_map_has_its_own_colours_up_to_its_largest_cell(open_report, section):
+def test_a_small_map_has_its_own_colors_up_to_its_largest_cell(open_report, section):
     opened = open_overview(open_report, [section], "#section-0&scale=linear")
     largest = np.unravel_index(section.layers[1].map[2].argmax(), section.layers[1].map[2].shape)
     drawn = pixels(opened, 6)

@@ -1,11 +1,12 @@
 import re
+from functools import cache
 
 import numpy as np
 import pytest
 
 from heedful.report import (
     AttentionSection,
-    Cells,
+    Dense,
     Layer,
     MatrixSection,
     Picture,
@@ -27,18 +28,18 @@ def layer(text, rows):
     weights = np.random.default_rng(0).dirichlet(np.ones(6), size=(2, 6))
     curves = {"received": weights.sum(1), "entropy": -(weights * np.log(weights)).sum(-1)}
     numbers = {"entropy": [1.5, 1.25], "previous": [0.5, 0.25]}
-    return Layer(text, text, "self", weights, Cells(weights), 6, 6, rows, rows, numbers, ["previous", ""], curves)
+    return Layer(text, text, "self", weights, Dense(weights), 6, 6, rows, rows, numbers, ["previous", ""], curves)
 
 
 def picture_section(title="A picture", text="a.png"):
     picture = np.random.default_rng(0).integers(0, 256, size=(6, 4), dtype=np.uint8)
-    sides = [Picture(picture, (3, 2), name=text)]
-    return AttentionSection(title, text, [layer(text, 0)], sides, [(text, 0.75), ("b", 0.25)], text)
+    axes = [Picture(picture, (3, 2), name=text)]
+    return AttentionSection(title, text, [layer(text, 0)], axes, [(text, 0.75), ("b", 0.25)], text)
 
 
 def text_section(title="A text", text="word"):
-    sides = [Text([text, "b", text, "##c", "[SEP]", "e"], [0, 1, 2, 2, -1, 3], [4], name=text)]
-    return AttentionSection(title, text, [layer(text, 0), layer("second", 0)], sides, output=text)
+    axes = [Text([text, "b", text, "##c", "[SEP]", "e"], [0, 1, 2, 2, -1, 3], [4], name=text)]
+    return AttentionSection(title, text, [layer(text, 0), layer("second", 0)], axes, output=text)
 
 
 def matrix_section(title="A matrix", text="Never stored.", curve="entropy (nat)"):
@@ -52,6 +53,7 @@ def table_section(title="A table", text="Some words."):
     return TableSection(title, text, ["model", "accuracy", "parameters", text], rows, text)
 
 
+@cache
 def everything(title="A section", text="Some words."):
     return [
         picture_section(title, text),
@@ -149,7 +151,7 @@ def test_the_page_follows_the_system_and_the_address_overrides_it(open_report, s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(open_report, scheme):
-    """The contrast of every colour that text has is at least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
+    """The contrast of every color that text has is at least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
     opened = open_report(everything(), scheme=scheme)
     draw_all(opened)
     pairs = opened.page.evaluate(
@@ -163,8 +165,8 @@ def test_text_stands_out_from_what_is_behind_it(open_report, scheme):
     )
     assert len(pairs) > 50
 
-    def luminance(colour):
-        rgb = np.array([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
+    def luminance(color):
+        rgb = np.array([int(part) for part in re.findall(r"\d+", color)[:3]]) / 255
         return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
     for front, back in sorted({tuple(pair) for pair in pairs}):
@@ -187,7 +189,7 @@ def test_any_text_is_shown_as_text_and_breaks_no_layout(open_report, width, text
 
 
 def test_a_damaged_array_is_said_in_its_section_and_the_others_stand(open_report, monkeypatch):
-    monkeypatch.setattr("heedful.report.blocks.Blocks.texts", lambda blocks: ["####"] * 9)
+    monkeypatch.setattr("heedful.report.blocks.ArrayBlocks.texts", lambda blocks: ["####"] * 9)
     opened = open_report([picture_section(), table_section()])
     assert opened.words(".failure").startswith("This section cannot be shown: ")
     assert opened.page.locator("tbody tr").count() == 3
@@ -212,7 +214,8 @@ def test_sections_are_drawn_when_they_come_near_and_all_of_them_for_printing(ope
     opened = open_report([picture_section(f"Picture {number}") for number in range(9)])
 
     def count_drawn():
-        opened.page.wait_for_timeout(300)
+        for _ in range(4):
+            opened.settle()
         return sum(
             count > 0
             for count in opened.page.locator(".attend-stage").evaluate_all("(a) => a.map((e) => e.childElementCount)")

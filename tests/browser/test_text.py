@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from heedful.report.attention import AttentionSection, Cells, Layer, Links
-from heedful.report.sides import Text
+from heedful.report.attention import AttentionSection, Dense, Layer, TopWeights
+from heedful.report.axes import Text
 
 TOKENS = ["[CLS]", "The", "fox", "un", "##seen", "##ly", "left", "the", "barn", "[SEP]"]
 WORDS = [-1, 0, 1, 2, 2, 2, 3, 4, 5, -1]
@@ -29,26 +29,27 @@ def weights_of(queries, keys, *, sink=3.0, heads=HEADS, seed=0):
 
 def layer_of(weights, *, kind="self", rows=0, columns=0, links=None, label="layer 0"):
     _heads, queries, keys = weights.shape
-    pairs = Cells(weights)
+    pairs = Dense(weights)
     if links is not None:
         indices = np.argsort(-weights, -1)[..., :links]
-        pairs = Links(indices, np.take_along_axis(weights, indices, -1))
+        pairs = TopWeights(indices, np.take_along_axis(weights, indices, -1))
     return Layer(label, label, kind, weights.mean((1, 2), keepdims=True) * keys, pairs, queries, keys, rows, columns)
 
 
-def section_of(*layers, sides=None):
-    return AttentionSection("A text", "", layers, sides or [Text(TOKENS, WORDS, SPECIAL)])
+def section_of(*layers, axes=None):
+    return AttentionSection("A text", "", layers, axes or [Text(TOKENS, WORDS, SPECIAL)])
 
 
 WEIGHTS = weights_of(len(TOKENS), len(TOKENS))
 MEAN = WEIGHTS.mean(0)
+SECTION = section_of(layer_of(WEIGHTS))
 
 
 @pytest.fixture
 def open_text(open_report):
     def open_one(section=None, fragment="", **options):
         address = f"#section-0&view=input{fragment}"
-        opened = open_report([section or section_of(layer_of(WEIGHTS))], fragment=address, **options)
+        opened = open_report([section or SECTION], fragment=address, **options)
         opened.page.wait_for_selector(".text-token")
         wait_for(opened, lambda: "%" in readout(opened))
         return opened
@@ -58,7 +59,6 @@ def open_text(open_report):
 
 def wait_for(opened, holds):
     for _ in range(100):
-        opened.settle()
         if holds():
             return
     raise AssertionError("the page did not become what it should")
@@ -92,7 +92,7 @@ def assert_said(opened, weights, starts=None):
 
 def test_first_it_shows_what_each_token_receives(open_text):
     opened = open_text()
-    assert readout(opened).startswith("What each token receives, mean of all queries")
+    assert readout(opened).startswith("Attention received by each token (mean of all queries)")
     assert_said(opened, MEAN.mean(0))
     shades = [token(opened, i).evaluate("node => getComputedStyle(node).backgroundColor") for i in (0, 1)]
     assert next(float(re.findall(r"[\d.]+", shade)[-1]) for shade in shades) > 0.5
@@ -103,7 +103,7 @@ def test_pointing_at_a_token_shows_its_row(open_text):
     opened = open_text()
     token(opened, 2).hover()
     assert_said(opened, MEAN[2])
-    assert readout(opened).startswith("\u2018fox\u2019 (2) looks at: ")
+    assert readout(opened).startswith("\u2018fox\u2019 (2) attends to: ")
     values = opened.page.locator(".text-top .text-value").all_inner_texts()
     assert [float(v.split("\u00a0")[0]) for v in values] == pytest.approx(sorted(100 * MEAN[2], reverse=True), rel=6e-3)
 
@@ -112,7 +112,7 @@ def test_the_toggle_shows_who_looks_at_a_token(open_text):
     opened = open_text(fragment="&look=in&head=1")
     token(opened, 2).hover()
     assert_said(opened, WEIGHTS[1][:, 2])
-    assert "(2) is looked at by: " in readout(opened)
+    assert "(2) is attended by: " in readout(opened)
 
 
 def test_of_links_it_says_how_much_is_shown(open_text):
@@ -125,8 +125,8 @@ def test_of_links_it_says_how_much_is_shown(open_text):
 
 def cross_section():
     weights = weights_of(4, 6, sink=0)
-    sides = [Text(list("abcdef"), name="source"), Text(list("wxyz"), name="target")]
-    return weights, section_of(layer_of(weights, kind="cross", rows=1), sides=sides)
+    axes = [Text(list("abcdef"), name="source"), Text(list("wxyz"), name="target")]
+    return weights, section_of(layer_of(weights, kind="cross", rows=1), axes=axes)
 
 
 @pytest.mark.parametrize(("layout", "keys", "queries"), [("flow", 0, 1), ("columns", 1, 0)])
@@ -136,7 +136,7 @@ def test_cross_attention_has_two_lists_that_look_at_each_other(open_text, layout
     token(opened, 2, queries).hover()
     assert_said(opened, weights.mean(0)[2])
     token(opened, 5, keys).hover()
-    wait_for(opened, lambda: "is looked at by" in readout(opened))
+    wait_for(opened, lambda: "is attended by" in readout(opened))
     assert_said(opened, weights.mean(0)[:, 5])
 
 
@@ -157,7 +157,7 @@ def test_words_are_sums_of_keys_and_means_of_queries(open_text):
     assert_said(opened, merged(MEAN)[3], starts)
 
 
-def renormalised(rows, hidden):
+def renormalized(rows, hidden):
     kept = rows.astype(np.float64).copy()
     kept[:, hidden] = 0
     return kept / kept.sum(1, keepdims=True)
@@ -169,8 +169,8 @@ def test_hidden_tokens_leave_rows_that_sum_to_one(open_text, layout):
     assert token(opened, 0).count() == 0
     assert token(opened, 9).count() == 0
     token(opened, 6).hover()
-    assert_said(opened, renormalised(MEAN, SPECIAL)[6])
-    assert "Renormalised to 1" in readout(opened)
+    assert_said(opened, renormalized(MEAN, SPECIAL)[6])
+    assert "Renormalized to 1" in readout(opened)
     note = opened.words(".text-hidden")
     assert "\u2018[CLS]\u2019 (0)" in note
     assert "\u2018[SEP]\u2019 (9)" in note
@@ -179,8 +179,8 @@ def test_hidden_tokens_leave_rows_that_sum_to_one(open_text, layout):
 def test_hidden_tokens_leave_columns_of_the_same_numbers(open_text):
     opened = open_text(fragment="&hide=1&look=in")
     token(opened, 6).hover()
-    wait_for(opened, lambda: "is looked at by" in readout(opened))
-    column = renormalised(MEAN, SPECIAL)[:, 6]
+    wait_for(opened, lambda: "is attended by" in readout(opened))
+    column = renormalized(MEAN, SPECIAL)[:, 6]
     column[SPECIAL] = 0  # these queries are not shown
     assert_said(opened, column)
 
@@ -189,12 +189,12 @@ def test_a_sink_stays_readable_but_takes_no_mass(open_text):
     weights = weights_of(6, 6, sink=0)
     weights[..., 3] += 2
     weights /= weights.sum(-1, keepdims=True)
-    opened = open_text(section_of(layer_of(weights), sides=[Text(list("abcdef"))]), "&hide=1")
+    opened = open_text(section_of(layer_of(weights), axes=[Text(list("abcdef"))]), "&hide=1")
     assert "text-left-out" in token(opened, 3).get_attribute("class")
     assert "of all mass" in opened.words(".text-hidden")
     assert "the first" in opened.words(".text-hidden")
     token(opened, 2).hover()
-    assert_said(opened, renormalised(weights.mean(0), [0, 3])[2])
+    assert_said(opened, renormalized(weights.mean(0), [0, 3])[2])
 
 
 def test_pins_stand_in_the_address_and_come_back_from_it(open_text):
@@ -245,7 +245,7 @@ def test_the_keyboard_reaches_every_token(open_text):
     opened.page.keyboard.press("Escape")
     opened.settle()
     assert "pins=" not in opened.page.url
-    assert readout(opened).startswith("What each token receives")
+    assert readout(opened).startswith("Attention received by each token")
 
 
 def test_the_search_goes_from_match_to_match(open_text):
@@ -269,7 +269,7 @@ def test_the_search_goes_from_match_to_match(open_text):
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_hostile_tokens_are_text(open_text, layout, width, scheme):
     n = len(HOSTILE)
-    section = section_of(layer_of(weights_of(n, n)), sides=[Text(HOSTILE, name="<i>x</i>")])
+    section = section_of(layer_of(weights_of(n, n)), axes=[Text(HOSTILE, name="<i>x</i>")])
     opened = open_text(section, f"&layout={layout}", width=width, scheme=scheme)
     texts = opened.page.locator(".text-list").first.locator(".text-word").all_inner_texts()
     assert texts[0] == HOSTILE[0]
@@ -297,7 +297,7 @@ def test_hostile_tokens_are_text(open_text, layout, width, scheme):
     ],
 )
 def test_marks_of_tokenizers_become_spaces(open_text, tokens, shown):
-    opened = open_text(section_of(layer_of(weights_of(4, 4)), sides=[Text(tokens)]))
+    opened = open_text(section_of(layer_of(weights_of(4, 4)), axes=[Text(tokens)]))
     assert opened.page.locator(".text-word").all_inner_texts() == shown
     spaced = ["text-spaced" in token(opened, i).get_attribute("class") for i in range(3)]
     assert spaced[1:] == [True, False]
@@ -308,20 +308,20 @@ def test_of_thousands_of_tokens_only_those_in_view_exist(open_text):
     random = np.random.default_rng(0)
     indices = random.integers(0, n, size=(1, n, links))
     weights = np.tile(np.array([0.4, 0.3, 0.1, 0.05], np.float32), (1, n, 1))
-    layer = Layer("l", "l", "self", np.ones((1, 1, 1), np.float32), Links(indices, weights), n, n, 0, 0)
+    layer = Layer("l", "l", "self", np.ones((1, 1, 1), np.float32), TopWeights(indices, weights), n, n, 0, 0)
     tokens = [f"t{i}" for i in range(n)]
     for layout in ("flow", "columns"):
-        opened = open_text(section_of(layer, sides=[Text(tokens)]), f"&layout={layout}")
+        opened = open_text(section_of(layer, axes=[Text(tokens)]), f"&layout={layout}")
         assert opened.page.locator(".text-token").count() < 600
         opened.page.locator(".text-search input").fill("#4321")
-        wait_for(opened, lambda page=opened: readout(page).startswith("\u2018t4321\u2019 (4321) looks at"))
+        wait_for(opened, lambda page=opened: readout(page).startswith("\u2018t4321\u2019 (4321) attends to"))
         assert token(opened, 4321).first.is_visible()
         assert {position for position, _ in said(opened)} == set(indices[0, 4321].tolist())
 
 
 def test_the_matrix_is_one_button_away(open_text):
     opened = open_text()
-    opened.page.get_by_role("button", name="As a matrix").click()
+    opened.page.get_by_role("button", name="Show as map").click()
     opened.settle()
     assert "view=map" in opened.page.url
 

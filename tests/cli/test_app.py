@@ -38,13 +38,13 @@ def test_version(heedful):
         ("train classify-image --data x", "--out requires an argument"),
         ("train classify-image --data x --out y --rsume", "Unknown option: --rsume. Did you mean --resume?"),
         ("train classify-imag --data x --out y", "unknown task `classify-imag`, did you mean `classify-image`?"),
-        ("train poetry --data x --out y", "unknown task `poetry`; known: tag, language-model, translate, summarize, classify,"),
+        ("train poetry --data x --out y", "unknown task `poetry`; known: tag, classify, language-model, translate, summarize,"),
         ("show classify-imag", "unknown task `classify-imag`, did you mean `classify-image`?"),
         ("show", "TASK_NAME requires an argument"),
         ("tasks more", "Unused Tokens: ['more']"),
         ("evaluate run", "--data requires an argument"),
         ("predict", "RUN_FOLDER requires an argument"),
-        ("predict run --format xml x.png", 'Invalid value "xml" for --format. Choose from: "text", "jsonl", "data".'),
+        ("predict run --format xml x.png", "run: must be a run folder"),
         ("demo --seed x", 'Invalid value for --seed: unable to convert "x" into int'),
         ("train classify-image --train x --out y", "give either --data, or --train and --valid: got --train."),
         ("train classify-image --data x --valid y --out z", "give either --data, or --train and --valid: got --data and --valid."),
@@ -91,14 +91,13 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 
 def test_a_missing_package_is_named_with_what_to_install(refused, monkeypatch, trained):
-    monkeypatch.setitem(sys.modules, "heedful.tasks.classify_image", None)
     monkeypatch.delitem(sys.modules, "PIL", raising=False)
     error = ModuleNotFoundError("No module named 'PIL'", name="PIL")
 
     def without(*_):
         raise error
 
-    monkeypatch.setattr("heedful.tasks.catalog.Entry.load", without)
+    monkeypatch.setattr("heedful.tasks.run.find", without)
     line = refused("predict", trained, "x.png")
     assert line == "this needs `pip install 'heedful[all]'`: the package PIL is missing."
 
@@ -114,7 +113,7 @@ def test_a_reader_that_has_gone_is_no_error(trained, shades, heedful, monkeypatc
             self.closed = True
 
     stream = Closed()
-    monkeypatch.setattr("heedful.tasks.classify_image.predict", gone)
+    monkeypatch.setattr("heedful.tasks.classify_image.ClassifyImage.predict", gone)
     monkeypatch.setattr(sys, "stderr", stream)
     from heedful.cli import run
 
@@ -126,5 +125,5 @@ def test_too_little_memory_is_one_line(refused, trained, monkeypatch):
     def too_much(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("heedful.tasks.classify_image.predict", too_much)
+    monkeypatch.setattr("heedful.tasks.classify_image.ClassifyImage.predict", too_much)
     assert "does not fit in memory: a smaller input, data.size, or a slice" in refused("predict", trained, "x.png")

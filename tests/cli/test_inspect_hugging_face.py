@@ -43,9 +43,9 @@ def test_one_file_about_a_text(heedful, models, tmp_path):
     assert set(about) == {"model", "heedful", "command"}
     [section] = page["sections"]
     assert (section["title"], section["kind"]) == (folders.TEXT, "attention")
-    assert section["sides"][0]["tokens"][0] == "[CLS]"
+    assert section["axes"][0]["tokens"][0] == "[CLS]"
     assert len(section["predictions"]) == 3
-    assert page["title"] == "Where bert looks"
+    assert page["title"] == "What bert attends to"
 
 
 def test_a_text_of_a_file_or_of_standard_input(heedful, models, tmp_path, monkeypatch):
@@ -54,11 +54,11 @@ def test_a_text_of_a_file_or_of_standard_input(heedful, models, tmp_path, monkey
     assert heedful("inspect", models["gpt2"], "words.txt", "--out", tmp_path / "a.html").status == 0
     [section] = payload(tmp_path / "a.html")["sections"]
     assert section["title"] == "words.txt"
-    tokens = section["sides"][0]["tokens"]
+    tokens = section["axes"][0]["tokens"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(folders.OTHER.encode())))
     assert heedful("inspect", models["gpt2"], "--out", tmp_path / "b.html").status == 0
     [section] = payload(tmp_path / "b.html")["sections"]
-    assert (section["title"], section["sides"][0]["tokens"]) == ("standard input", tokens)
+    assert (section["title"], section["axes"][0]["tokens"]) == ("standard input", tokens)
 
 
 def test_what_one_should_know_is_said_on_the_page_and_in_the_terminal(heedful, models, tmp_path):
@@ -94,7 +94,7 @@ def test_another_model_gets_the_same_input(heedful, models, tmp_path):
     assert heedful(*given).status == 0
     page = payload(report)
     assert [section["title"] for section in page["sections"]] == [f"bert: {folders.TEXT}", f"gpt2: {folders.TEXT}"]
-    assert page["title"] == "Where bert and gpt2 look"
+    assert page["title"] == "What bert and gpt2 attend to"
     assert dict(page["about"])["compared with"] == str(models["gpt2"])
 
 
@@ -211,7 +211,7 @@ def three_texts_for_one_that_writes(folder, models):
         "a",
         "b",
         "c",
-    ), f"{where}: takes text, and after it a text that it is to have written: got text, text"
+    ), f"{where}: takes text, and after it a target text: got text, text"
 
 
 def empty_text(folder, _):

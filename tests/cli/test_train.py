@@ -17,38 +17,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import heedful as package
-from heedful.data.text import Pairs
-from heedful.tasks.catalog import TASKS
+from heedful.data.text import ParallelTexts
+from heedful.tasks.catalog import find
 from heedful.training.run_folder import RunFolder
 from tests import languages
 from tests.texts import options
-from tests.tiny import draw, full_disk, outcome, words
+from tests.tiny import Killed, draw, full_disk, killing, outcome, words
 
 # All that has a state or draws random numbers: moving average, early stopping, augmentation, dropout.
 LIVELY = (
-    "training.epochs=4", "training.average=0.9", "training.patience=3", "model.dropout=0.2", "model.drop_path=0.2",
-    "augmentation.cutmix=0.5", "augmentation.erase=0.3", "augmentation.colour=0.2", "augmentation.crop=1",
+    "training.epochs=4", "training.ema_decay=0.9", "training.patience=3", "model.dropout=0.2", "model.drop_path=0.2",
+    "augmentation.cutmix=0.5", "augmentation.erase=0.3", "augmentation.color=0.2", "augmentation.crop=1",
 )  # fmt: skip
-
-
-class Killed(BaseException):
-    """Nothing in the program catches this, as nothing catches a kill."""
-
-
-def killing(monkeypatch, target, at):
-    """Ends the program as soon as `target` is called for the time `at` (from 1), before it does anything."""
-    owner, _, name = target.rpartition(".")
-    module, _, kind = owner.rpartition(".")
-    holder = getattr(__import__(module, fromlist=[kind]), kind)
-    original, calls = getattr(holder, name), []
-
-    def counted(*args, **kwargs):
-        calls.append(name)
-        if len(calls) == at:
-            raise Killed
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(holder, name, counted)
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +52,18 @@ def test_the_run_folder_explains_itself(trained, shades):
     assert about["seed"] == 1
     assert about["data"] == {"data": str(shades)}
     assert about["finished"] is True
-    assert len(about["data_checksum"]) == 64
+    assert [len(sum_) for sum_ in about["data_checksums"].values()] == [64, 64]
     kept = ("config.toml", "vocabulary.json", "model.safetensors", "metrics.json", "log.csv")
     assert about["files"] == {name: hashlib.sha256((trained / name).read_bytes()).hexdigest() for name in kept}
     assert tomllib.loads((trained / "config.toml").read_text())["model"]["width"] == 12
     vocabulary = json.loads((trained / "vocabulary.json").read_text())
-    assert vocabulary == {"classes": ["dark", "light"], "size": [8, 8], "channels": 1}
+    assert [vocabulary[key] for key in ("classes", "size", "channels")] == [["dark", "light"], [8, 8], 1]
+    assert len(vocabulary["mean"]) == len(vocabulary["std"]) == 1
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert metrics["pictures"] == {"training": 36, "held out": 4}
-    assert set(metrics["measures"]) == {"accuracy", "macro_f1"}
-    assert set(metrics["baselines"]) == {"majority", "nearest neighbours", "logistic regression"}
-    assert metrics["baselines"]["majority"] == 0.5
+    assert metrics["examples"] == {"train": 36, "validation": 4}
+    assert set(metrics["metrics"]) == {"accuracy", "macro_f1"}
+    assert set(metrics["baselines"]) == {"majority", "nearest neighbors", "logistic regression"}
+    assert metrics["baselines"]["majority"]["accuracy"] == 0.5
     weights = load_file(trained / "model.safetensors")
     assert metrics["parameters"] <= sum(weight.numel() for weight in weights.values())
 
@@ -96,23 +77,23 @@ def test_the_log_has_a_row_an_epoch(trained):
 def test_what_is_printed_without_a_terminal(heedful, shades, tmp_path):
     folder = (
         tmp_path
-        / "a [b] :smile: folder with a name that does not fit into the eighty columns that are taken for granted"
+        / "a [b] :smile: folder with a name that does not fit into the eighty columns that are predicted as granted"
     )
     status, out, err = heedful(*words(shades, folder))
     lines = out.splitlines()
     assert (status, err) == (0, "")
     assert (
         lines[0]
-        == f"36 pictures of 2 classes to train on; held out: every tenth picture of each class of {shades}, 4 pictures"
+        == f"36 images to train on, 2 classes; validation: every tenth image of each class of {shades}, 4 images"
     )
-    assert lines[1].startswith("Vision Transformer, ")
+    assert lines[1].startswith("VisionTransformer, ")
     assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 1/2", "epoch 2/2"]
     for line in lines[2:4]:
-        assert "pictures/s  remaining 0:0" in line
+        assert "images/s  remaining 0:0" in line
         for name in ("loss ", "valid loss ", "valid accuracy ", "valid macro f1 "):
             assert f"  {name}" in line
     assert [line.split("  ")[2].strip() for line in lines[5:10]] == [
-        "accuracy", "macro f1", "baseline: majority", "baseline: nearest neighbours", "baseline: logistic regression",
+        "accuracy", "macro f1", "baseline: majority", "baseline: nearest neighbors", "baseline: logistic regression",
     ]  # fmt: skip
     assert lines[10:] == [f"run folder: {folder}"]
     assert "\x1b" not in out
@@ -124,7 +105,7 @@ def test_train_and_valid_are_read_separately(heedful, shades, tmp_path):
     given[2:4] = ["--train", str(shades), "--valid", str(other)]
     status, out, err = heedful(*given)
     assert (status, err) == (0, "")
-    assert f"40 pictures of 2 classes to train on; held out: {other}, 6 pictures" in out
+    assert f"40 images to train on, 2 classes; validation: {other}, 6 images" in out
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"] == {
         "train": str(shades),
         "valid": str(other),
@@ -152,11 +133,11 @@ def test_half_precision_without_a_gpu_is_refused_and_not_replaced(refused, shade
         ("heedful.training.fit._Learner.training_step", 3, 0),  # in the first epoch: nothing is kept yet
         ("heedful.training.fit._Learner.training_step", 13, 2),  # amid the third epoch
         (
-            "heedful.training.callbacks.WholeCheckpoints.save_checkpoint",
+            "heedful.training.callbacks.AtomicCheckpoints.save_checkpoint",
             2,
             0,
         ),  # between best.ckpt and the first last.ckpt
-        ("heedful.training.callbacks.WholeCheckpoints.save_checkpoint", 4, 1),  # the same, an epoch later
+        ("heedful.training.callbacks.AtomicCheckpoints.save_checkpoint", 4, 1),  # the same, an epoch later
         ("heedful.training.run_folder.RunFolder.finish", 1, 4),  # after the training, before anything of it is written
         ("heedful.training.run_folder.RunFolder._write_json", 3, 4),  # after vocabulary.json
     ],
@@ -234,7 +215,7 @@ def test_ctrl_c_says_how_to_go_on(heedful, monkeypatch, shades, tmp_path, uninte
 
 def test_a_run_that_was_stopped_early_and_killed_stays_stopped(heedful, monkeypatch, shades, tmp_path):
     # Without batch norm and with steps that change nothing, no epoch is better than the first.
-    still = ("model.tokenizer=patch", "training.learning_rate=1e-30", "training.patience=2", "training.epochs=9")
+    still = ("model.architecture=vit", "training.learning_rate=1e-30", "training.patience=2", "training.epochs=9")
     assert heedful(*words(shades, tmp_path / "whole", *still)).status == 0
     expected = outcome(tmp_path / "whole")
     assert expected["log"].count("\n") == 1 + 3
@@ -288,9 +269,9 @@ def begun(heedful, monkeypatch, tmp_path):
 def test_resume_with_other_data_or_settings_is_an_error(refused, begun, shades):
     own = begun.parent / "own"
     line = refused("train", "classify-image", "--out", begun, "--data", shades, "--resume")
-    assert line == f"{begun}: was begun with --data {own}: it cannot be resumed with --data {shades}."
+    assert line == f"{begun}: the data have changed since the run was begun: it cannot be resumed with them."
     line = refused("train", "classify-image", "--out", begun, "--train", own, "--valid", own, "--resume")
-    assert line.endswith(f"it cannot be resumed with --train {own} --valid {own}.")
+    assert line.endswith("it cannot be resumed with them.")
     line = refused("train", "classify-image", "--out", begun, "--set", "training.epochs=3", "--resume")
     assert line.startswith(f"{begun}: was begun with other settings (config.toml): --resume takes them from there")
 
@@ -391,7 +372,7 @@ def test_weights_of_another_model_are_refused(run_copy):
     about["files"]["model.safetensors"] = hashlib.sha256(file.read_bytes()).hexdigest()
     (run_copy / "run.json").write_text(json.dumps(about))
     with pytest.raises(
-        package._errors.RunFolderError, match="the weights, the settings and the classes must fit each other"
+        package._errors.RunFolderError, match="the weights, the settings and the vocabulary must fit each other"
     ):
         package.load(run_copy)
 
@@ -405,9 +386,9 @@ def test_a_learning_rate_that_ends_in_nan(refused, shades, tmp_path):
 
 
 def test_nan_keeps_the_last_good_checkpoint(refused, heedful, monkeypatch, shades, tmp_path, trained):
-    from heedful.tasks import classify_image
+    from heedful.tasks.classify_image import ClassifyImage
 
-    true_loss, losses = classify_image._loss, []
+    true_loss, losses = ClassifyImage.loss, []
 
     def broken(*args):
         losses.append(true_loss(*args))
@@ -415,7 +396,7 @@ def test_nan_keeps_the_last_good_checkpoint(refused, heedful, monkeypatch, shade
 
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     with monkeypatch.context() as patch:
-        patch.setattr(classify_image, "_loss", broken)
+        patch.setattr(ClassifyImage, "loss", broken)
         line = refused(*words(shades, tmp_path / "run"))
     assert line.startswith("the training stopped at step 7 (epoch 2): `loss` must be finite: got nan; ")
     assert f"the last good checkpoint is {last}." in line
@@ -461,7 +442,9 @@ def few_dates(monkeypatch):
 
     def dates(split):
         rows = languages.pairs(12, seed=len(split))
-        return Pairs(*(list(column) for column in zip(*rows, strict=True)), [f"dates:{split}[{i}]" for i in range(12)])
+        return ParallelTexts(
+            *(list(column) for column in zip(*rows, strict=True)), [f"dates:{split}[{i}]" for i in range(12)]
+        )
 
     monkeypatch.setattr("heedful.tasks.translate.dates", dates)
 
@@ -474,7 +457,7 @@ def test_data_that_need_no_file_have_settings_that_fit_them(heedful, few_dates, 
     dates = ("train", "translate", "--data", "dates", "--out")
     assert heedful(*dates, tmp_path / "run").status == 0
     found = config(tmp_path / "run")
-    presets = [word.split("=") for word in TASKS["translate"].presets["dates"]]
+    presets = [word.split("=") for word in find("translate").embedded["dates"].settings]
     assert len(presets) > 3
     for name, value in presets:
         section, key = name.split(".")
@@ -485,10 +468,10 @@ def test_data_that_need_no_file_have_settings_that_fit_them(heedful, few_dates, 
     assert changed["data"] == found["data"]
     assert changed["model"] == found["model"] | {"width": 16}
     (tmp_path / "mine.toml").write_text("[model]\nwidth = 8\n[training]\nepochs = 1\n")
-    given = ("--config", tmp_path / "mine.toml", *options(("model.layers=1", "data.vocabulary=300")))
+    given = ("--config", tmp_path / "mine.toml", *options(("model.layers=1", "data.vocabulary_size=300")))
     assert heedful(*dates, tmp_path / "config", *given).status == 0
     own = config(tmp_path / "config")
-    assert (own["model"]["width"], own["model"]["layers"], own["data"]["tokens"]) == (8, 1, "subwords")
+    assert (own["model"]["width"], own["model"]["layers"], own["data"]["tokenizer"]) == (8, 1, "subwords")
     assert (own["loss"]["label_smoothing"], own["search"]["beams"]) == (0.1, 5), "as for any other data"
 
 
@@ -496,7 +479,7 @@ def test_such_a_run_is_resumed_with_its_own_words(heedful, refused, few_dates, m
     dates = ("train", "translate", "--data", "dates")
     own = options(("model.width=16", "training.epochs=2"))
     with monkeypatch.context() as patch:
-        killing(patch, "heedful.training.callbacks.Log.on_train_epoch_end", 2)
+        killing(patch, "heedful.training.callbacks.CsvLog.on_train_epoch_end", 2)
         with pytest.raises(Killed):
             heedful(*dates, "--out", tmp_path / "run", *own)
     line = refused(*dates, "--out", tmp_path / "run", "--resume", *options(("model.width=8", "training.epochs=2")))

@@ -209,8 +209,8 @@ PATTERNS = {
         ("Documents",), ops.Documents(torch.tensor(BATCHED_IDS), torch.tensor(KEY_IDS)),
         naive.documents(BATCHED_IDS, KEY_IDS), groups=1,
     ),
-    "tokens": square(("Tokens",), ops.Tokens([0, 5]), naive.tokens([0, 5])),
-    "tokens, keys": pattern_case(("Tokens",), ops.Tokens(torch.tensor([1]), "keys"), naive.token_keys([1])),
+    "tokens": square(("GlobalTokens",), ops.GlobalTokens([0, 5]), naive.tokens([0, 5])),
+    "tokens, keys": pattern_case(("GlobalTokens",), ops.GlobalTokens(torch.tensor([1]), "keys"), naive.token_keys([1])),
     "neighborhood": on_grid(("Neighborhood2d",), ops.Neighborhood2d(3, GRID), naive.neighborhood2d(3, 3, 4)),
     "neighborhood, wide": on_grid(("Neighborhood2d",), ops.Neighborhood2d((1, 5), GRID), naive.neighborhood2d(1, 5, 4)),
     "axial": on_grid(("Axial",), ops.Axial(GRID), naive.axial(4)),
@@ -239,13 +239,13 @@ PATTERNS = {
         ("And",), ops.Documents(torch.tensor(IDS)) & ops.Prefix(torch.tensor([2, 0])),
         both(documents, naive.prefix([2, 0])),
     ),
-    "longformer": square(("Or",), ops.Local(1) | ops.Tokens([0]), either(naive.local(1, 1), naive.tokens([0]))),
+    "longformer": square(("Or",), ops.Local(1) | ops.GlobalTokens([0]), either(naive.local(1, 1), naive.tokens([0]))),
     "longformer, causal": square(
-        ("Or", "And"), (ops.Local(1) | ops.Tokens([2])) & ops.Causal(),
+        ("Or", "And"), (ops.Local(1) | ops.GlobalTokens([2])) & ops.Causal(),
         both(either(naive.local(1, 1), naive.tokens([2])), naive.causal()),
     ),
     "big bird": square(
-        ("Or",), ops.Local(1) | ops.Tokens([0]) | ops.Mask(RANDOM),
+        ("Or",), ops.Local(1) | ops.GlobalTokens([0]) | ops.Mask(RANDOM),
         either(naive.local(1, 1), naive.tokens([0]), lambda b, h, i, j: bool(RANDOM[i, j])),
     ),
     "dilated & lengths": square(
@@ -259,13 +259,13 @@ PATTERNS = {
         ("And",), ops.Neighborhood2d(3, GRID) & ops.Causal(), both(naive.neighborhood2d(3, 3, 4), naive.causal())
     ),
     "axial | tokens": on_grid(
-        ("Or",), ops.Axial(GRID) | ops.Tokens([5]), either(naive.axial(4), naive.tokens([5]))
+        ("Or",), ops.Axial(GRID) | ops.GlobalTokens([5]), either(naive.axial(4), naive.tokens([5]))
     ),
     "local, two heads a key": square(("Local",), ops.Local(1), naive.local(1, 1), heads=6, groups=3),
 }  # fmt: skip
 
 
-# Scores, normalisers, numbers to add, and what else there is.
+# Scores, normalizers, numbers to add, and what else there is.
 
 LEARNED = Numbers(("H",), 0.5, 1.5)
 ORDER = "the draw of a pair depends on where it stands"
@@ -321,7 +321,7 @@ def of_axes(tensor: torch.Tensor, shape: tuple[int, ...]):
 
 
 def kept(p: float, seed: int, shape: tuple[int, int, int, int]) -> torch.Tensor:
-    return _random.keep(seed, shape[:2], torch.arange(shape[2]), torch.arange(shape[3]), p)
+    return _random.keep_mask(seed, shape[:2], torch.arange(shape[2]), torch.arange(shape[3]), p)
 
 
 def uniforms(seed: int, shape: tuple[int, int, int, int]) -> torch.Tensor:
@@ -384,7 +384,7 @@ CASES: dict[str, Case] = {
     "gaussian, heads": scored(
         "Gaussian", ops.Gaussian, lambda b: lambda q, k, h: naive.gaussian(q, k, b[h]), Numbers(("H",), 2.0, 3.0)
     ),
-    # normalisers
+    # normalizers
     "softmax1": normalized("softmax1", lambda: ops.softmax1, lambda: each_row(naive.softmax1)),
     "relu": normalized("relu", lambda: ops.relu, lambda: each_row(naive.relu)),
     "proportional": normalized("proportional", lambda: ops.proportional, lambda: each_row(naive.proportional)),
@@ -423,7 +423,7 @@ CASES: dict[str, Case] = {
     ),
     "sparsemax(additive), longformer": Case(
         ("sparsemax", "Additive"),
-        lambda w: {"normalize": ops.sparsemax, "score": ops.Additive(w), "pattern": ops.Local(1) | ops.Tokens([0])},
+        lambda w: {"normalize": ops.sparsemax, "score": ops.Additive(w), "pattern": ops.Local(1) | ops.GlobalTokens([0])},
         lambda w: {"normalize": each_row(naive.sparsemax), "score": plain(naive.additive, w),
                    "visible": either(naive.local(1, 1), naive.tokens([0]))},
         (Numbers(("D",)),), queries=M, groups=1,
@@ -478,7 +478,7 @@ CASES: dict[str, Case] = {
     ),
     "relative": biased(("RelativeBias",), ops.RelativeBias, naive.clipped, TABLE, queries=M),
     "relative, one side, causal": biased(
-        ("RelativeBias",), lambda t: ops.RelativeBias(t, two_sided=False, align="end"),
+        ("RelativeBias",), lambda t: ops.RelativeBias(t, bidirectional=False, align="end"),
         lambda t: naive.clipped(t, False, M - N), TABLE,
         options={"pattern": ops.Causal("end")}, theirs={"visible": naive.causal(M - N)},
     ),
@@ -571,7 +571,7 @@ CASES: dict[str, Case] = {
         0.4, -1, CAUSAL | {"normalize": ops.entmax15}, CAUSAL_TWIN | {"normalize": each_row(naive.entmax15)}
     ),
     "dropout, longformer": dropped(
-        0.2, 11, {"pattern": ops.Local(1) | ops.Tokens([3])},
+        0.2, 11, {"pattern": ops.Local(1) | ops.GlobalTokens([3])},
         {"visible": either(naive.local(1, 1), naive.tokens([3]))}, queries=M,
     ),
     "dropout, hard": Case(

@@ -10,20 +10,20 @@ import torch
 
 import heedful
 from heedful import ops
-from heedful.ops._cache import Cache
+from heedful.ops._cache import LRUCache
 from heedful.ops._tree import flatten
 from heedful.ops.biases import as_bias
 from heedful.ops.engines import banded, bands, fused, reference, tiled, tiles
 from heedful.ops.mechanism import Mechanism
-from heedful.ops.patterns.orders import Patches
+from heedful.ops.patterns.orders import PatchOrder
 from tests.contract.mechanisms import CASES, CELLS, ENGINES, B, D, E, H, M
 
 NO_MECHANISMS = {
-    "AttentionMatrix", "Cost", "Drawn", "Plan", "attention", "attention_weights", "plan", "reweight",  # what is done with them
+    "AttentionMatrix", "Cost", "Sample", "Plan", "attention", "attention_weights", "plan", "reweight",  # what is done with them
     "Bias", "Normalizer", "Pattern", "Score", "Selection",  # what they are
     "Statistic", "WeightTile",  # what is asked of a matrix
     "LinearScaling", "Llama3Scaling", "NTKScaling", "RotaryScaling", "YarnScaling", "rotary", "rotary2d",  # of operands
-    "draw",  # `attention` with `Sampled`, tried below
+    "sample",  # `attention` with `Sampled`, tried below
 }  # fmt: skip
 NAMES = {id(case): name for name, case in CASES.items()}
 PAIRS = [(case, engine) for case in CASES.values() for engine in case.engines]
@@ -327,9 +327,9 @@ def plainly(case, query, key, value, *parameters):
         seen = torch.cat([seen, seen.any(-1, keepdim=True)], -1)
     weights = m.normalize(s, seen)[..., : case.keys]
     uniform = ops._random.uniform(m.seed, case.shape[:2], rows)
-    weights = m.select.apply(weights, uniform if m.select.draws else None)
+    weights = m.select.apply(weights, uniform if m.select.stochastic else None)
     if m.dropout:
-        weights = weights * ops._random.keep(m.seed, case.shape[:2], rows, columns, m.dropout) / (1 - m.dropout)
+        weights = weights * ops._random.keep_mask(m.seed, case.shape[:2], rows, columns, m.dropout) / (1 - m.dropout)
     return weights @ value
 
 
@@ -396,7 +396,7 @@ def test_gradcheck(case, engine):
 def forgotten(monkeypatch):
     """Bands and tiles are kept from call to call."""
     for module, name in ((bands, "_BANDS"), (tiles, "_TILES")):
-        monkeypatch.setattr(module, name, Cache(0, lambda found: 1))
+        monkeypatch.setattr(module, name, LRUCache(0, lambda found: 1))
 
 
 @pytest.mark.usefixtures("forgotten")
@@ -410,8 +410,8 @@ def test_sizes_of_tiles_and_chunks_play_no_role(case, engine, pairs, monkeypatch
         assert isinstance(getattr(module, name), int)
         monkeypatch.setattr(module, name, pairs)
     for name, size in zip(("tall", "wide"), (1, 2) if pairs == 1 else (2, 3), strict=True):
-        assert isinstance(getattr(Patches, name), int)
-        monkeypatch.setattr(Patches, name, size)
+        assert isinstance(getattr(PatchOrder, name), int)
+        monkeypatch.setattr(PatchOrder, name, size)
     out = case.attention(*operands, engine=engine)
     expected, _, slopes = truth(case)
     assert_equal(out, expected)
@@ -433,7 +433,7 @@ def test_small_tiles_are_many(monkeypatch):
 LARGE = {
     "plain": {},
     "causal": {"pattern": ops.Causal()},
-    "longformer": {"pattern": ops.Local(20) | ops.Tokens([3, 200])},
+    "longformer": {"pattern": ops.Local(20) | ops.GlobalTokens([3, 200])},
     "entmax15, documents": {"normalize": ops.entmax15, "pattern": ops.Documents(torch.arange(301) // 40)},
     "additive": {"score": ops.Additive(torch.ones(5, dtype=torch.float64)), "pattern": ops.Local(9)},
     "alibi, local": {"bias": ops.ALiBi(2), "pattern": ops.Local(9)},
@@ -609,7 +609,7 @@ def test_draw_equals_the_naive_twin(name):
     case = CASES[name]
     operands = with_gradients(case, "reference", case.operands())
     options = {k: v for k, v in case.options().items() if k != "select"}
-    drawn, found = heedful.draw(*operands, **options), case.naive(*operands)
+    drawn, found = heedful.sample(*operands, **options), case.naive(*operands)
     assert_equal(drawn.output, found.output)
     assert_equal(drawn.log_probability, found.log_probability)
     mine, his = (gradients(x.log_probability, operands[:2]) for x in (drawn, found))

@@ -126,7 +126,7 @@ LEAVES = {
     "lengths": lambda *n: Part(ops.Lengths(torch.tensor(n)), naive.lengths(n)),
     "documents": lambda x: Part(ops.Documents(torch.tensor(x)), naive.documents([x] * B, [x] * B)),
     "documents of samples": lambda *x: Part(ops.Documents(torch.tensor(x)), naive.documents(x, x)),
-    "tokens": lambda x: Part(ops.Tokens(x), naive.tokens(x)),
+    "tokens": lambda x: Part(ops.GlobalTokens(x), naive.tokens(x)),
     "neighborhood": lambda: Part(ops.Neighborhood2d((1, 3), GRID), naive.neighborhood2d(1, 3, GRID[1])),
     "axial": lambda: Part(ops.Axial(GRID), naive.axial(GRID[1])),
     "mask": _mask,
@@ -221,8 +221,8 @@ def build(chosen) -> Combination:
     if options["scale"] is not None and chosen["score"] == "scaled dot":
         twin["score"] = same(naive.dot)
     rows = torch.arange(CELLS)
-    twin["uniform"] = _random.uniform(seed, (B, heads), rows)[..., 0] if options["select"].draws else None
-    twin["keep"] = _random.keep(seed, (B, heads), rows, rows, chosen["dropout"])
+    twin["uniform"] = _random.uniform(seed, (B, heads), rows)[..., 0] if options["select"].stochastic else None
+    twin["keep"] = _random.keep_mask(seed, (B, heads), rows, rows, chosen["dropout"])
     return Combination(operands, options, twin)
 
 
@@ -230,8 +230,8 @@ def refusal(chosen) -> str | None:
     """What a combination that is none is told."""
     if chosen["select"] in ("sampled", "score function") and chosen["normalize"] == "linear":
         return "`Sampled` needs weights that are not negative: got `normalize` Linear()."
-    if chosen["sinks"] != "none" and not NORMALIZERS[chosen["normalize"]](1).ours.adds_up:
-        return "`sinks` need a normaliser whose rows add up to 1: got "
+    if chosen["sinks"] != "none" and not NORMALIZERS[chosen["normalize"]](1).ours.normalized:
+        return "`sinks` need a normalizer whose rows add up to 1: got "
     return None
 
 

@@ -174,7 +174,10 @@ VALUES = {
     "lengths": (lambda t: {"pattern": ops.Lengths(t)}, torch.tensor([[4, 0], [7, 3], [1, 6]])),
     "prefix": (lambda t: {"pattern": ops.Prefix(t, "start")}, torch.tensor([[4, 0], [7, 3], [1, 6]])),
     "documents": (lambda t: {"pattern": ops.Documents(t[..., :N], t)}, torch.randint(-1, 3, (3, B, M))),
-    "tokens": (lambda t: {"pattern": ops.Local(1, align="end") | ops.Tokens(t, "keys")}, torch.tensor([[1], [5], [0]])),
+    "tokens": (
+        lambda t: {"pattern": ops.Local(1, align="end") | ops.GlobalTokens(t, "keys")},
+        torch.tensor([[1], [5], [0]]),
+    ),
     "mask": (lambda t: {"pattern": ops.Mask(t)}, torch.rand(3, 1, H, N, M) > 0.4),
     "local & mask": (lambda t: {"pattern": ops.Local(2, align="start") & ops.Mask(t)}, torch.rand(3, N, M) > 0.2),
     "tensor": (lambda t: {"bias": ops.TensorBias(t)}, torch.randn(3, H, N, M, dtype=torch.float64)),
@@ -190,7 +193,7 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_values_are_arguments_of_transforms(name):
-    """A pattern, a bias, a score or a normaliser as what is batched, and what is differentiated."""
+    """A pattern, a bias, a score or a normalizer as what is batched, and what is differentiated."""
     make, numbers = VALUES[name]
     operands = CASES["softmax(scaled dot)"].operands()
 
@@ -224,8 +227,8 @@ def test_values_are_arguments_of_transforms(name):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: ops.Local(1) | ops.Tokens([0]),
-        lambda: ops.Tokens(torch.tensor([3])) & ops.Causal(),
+        lambda: ops.Local(1) | ops.GlobalTokens([0]),
+        lambda: ops.GlobalTokens(torch.tensor([3])) & ops.Causal(),
         lambda: ops.Documents(torch.arange(M) // 3),
         lambda: ops.Lengths(torch.tensor([4, 0])),
         lambda: ops.Mask(torch.ones(M, M).tril() > 0),
@@ -292,7 +295,7 @@ BROKEN = {  # one break at the most
     "entmax15": {"normalize": ops.entmax15},
     "entmax": {"normalize": ops.entmax(1.3), "pattern": ops.Causal()},
     "local": {"pattern": ops.Local(2)},
-    "longformer": {"pattern": ops.Local(1) | ops.Tokens([0])},
+    "longformer": {"pattern": ops.Local(1) | ops.GlobalTokens([0])},
     "additive": {"score": ops.Additive(torch.randn(5))},
     "sinks": {"sinks": torch.randn(H)},
     "softcap": {"softcap": 2.0, "bias": torch.randn(N)},

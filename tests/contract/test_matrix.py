@@ -95,20 +95,20 @@ ANY = {
     "dense": (lambda A, x, y: A.dense(), lambda S, x, y: S),
     "rows by a mask": (lambda A, x, y: A[..., torch.arange(A.shape[-2]) > 2, :], lambda S, x, y: S[..., 3:, :]),
     "max": (lambda A, x, y: A.max(), lambda S, x, y: S.amax(-1)),
-    "at": (lambda A, x, y: A.at(targets(A.shape)), lambda S, x, y: chosen(S, targets(S.shape))),
+    "at": (lambda A, x, y: A.gather(targets(A.shape)), lambda S, x, y: chosen(S, targets(S.shape))),
     "at, one": (
-        lambda A, x, y: A.at(targets(A.shape)[0, 0, :, 0]),
+        lambda A, x, y: A.gather(targets(A.shape)[0, 0, :, 0]),
         lambda S, x, y: chosen(S, targets(S.shape)[0, 0, :, :1])[..., 0],
     ),
     "diagonal": (lambda A, x, y: A.diagonal(), lambda S, x, y: S.diagonal(0, -2, -1)),
     "diagonal, before": (lambda A, x, y: A.diagonal(-2), lambda S, x, y: S.diagonal(-2, -2, -1)),
     "diagonal, after": (lambda A, x, y: A.diagonal(3), lambda S, x, y: S.diagonal(3, -2, -1)),
     "mass": (
-        lambda A, x, y: A.mass(groups(A.shape[-1])),
+        lambda A, x, y: A.group_mass(groups(A.shape[-1])),
         lambda S, x, y: torch.stack([S[..., groups(S.shape[-1]) == g].sum(-1) for g in range(3)], -1),
     ),
     "mass of a set": (
-        lambda A, x, y: A.mass(groups(A.shape[-1]) == 1),
+        lambda A, x, y: A.group_mass(groups(A.shape[-1]) == 1),
         lambda S, x, y: S[..., groups(S.shape[-1]) == 1].sum(-1),
     ),
     "overlap": (lambda A, x, y: A.overlap(A), lambda S, x, y: S.square().sum(-1)),
@@ -122,11 +122,11 @@ NOT_NEGATIVE = {
         lambda S, x, y: distance(S, places(S.shape[-2], 1), places(S.shape[-1], 2)),
     ),
     "spread": (
-        lambda A, x, y: A.spread(),
+        lambda A, x, y: A.position_std(),
         lambda S, x, y: spread(S, torch.arange(S.shape[-1]).double()[:, None]),
     ),
     "spread on a plane": (
-        lambda A, x, y: A.spread(places(A.shape[-1], 2)),
+        lambda A, x, y: A.position_std(places(A.shape[-1], 2)),
         lambda S, x, y: spread(S, places(S.shape[-1], 2)),
     ),
     "summary": (
@@ -154,7 +154,7 @@ ADDS_UP = {
 def asked(A):
     normalize = A.mechanism.normalize
     more = {} if normalize.signed else NOT_NEGATIVE
-    return ANY | more | (ADDS_UP if normalize.adds_up else {})
+    return ANY | more | (ADDS_UP if normalize.normalized else {})
 
 
 def operands(case, gradient):
@@ -210,7 +210,7 @@ def test_what_is_counted(case):
 @pytest.mark.parametrize("gradient", [False, True])
 def test_two_matrices(case, gradient):
     (query, key, value, *parameters), _, _ = operands(case, gradient)
-    if not case.matrix(query, key, value, *parameters).mechanism.normalize.adds_up:
+    if not case.matrix(query, key, value, *parameters).mechanism.normalize.normalized:
         pytest.skip("its weights do not add up to 1")
     other, others, *_ = case.operands(seed=9)
     A, B = case.matrix(query, key, value, *parameters), case.matrix(other, others, value, *parameters)
@@ -261,7 +261,7 @@ def test_the_plain_way_gives_the_same(name, monkeypatch):
     query, key, _, *bias = case.operands()
     A = case.matrix(query, key, None, *bias)
     expected = A.entropy(), A.lse(), A.received(), A.pool(2, 3)
-    monkeypatch.setattr(kernel, "is_there", lambda query: False)
+    monkeypatch.setattr(kernel, "is_available", lambda query: False)
     A = case.matrix(query, key, None, *bias)
     for mine, his in zip((A.entropy(), A.lse(), A.received(), A.pool(2, 3)), expected, strict=True):
         torch.testing.assert_close(mine, his, rtol=1e-11, atol=1e-11)
@@ -352,10 +352,10 @@ def test_a_bad_key_poisons_only_the_rows_that_see_it():
             r"`X` must be \[..., 5, E\] for the transpose of a matrix .*: got \[11, 3\]",
         ),
         (lambda A: A.pool_max(2, 12), "`columns` must be between 1 and the 11 positions: got 12"),
-        (lambda A: A.at(torch.zeros(5)), "`targets` must be integers: got torch.float32"),
-        (lambda A: A.at(torch.tensor([0, 1, 2, 3, 11])), "`targets` must be from -1 to 10: got 0 to 11"),
+        (lambda A: A.gather(torch.zeros(5)), "`targets` must be integers: got torch.float32"),
+        (lambda A: A.gather(torch.tensor([0, 1, 2, 3, 11])), "`targets` must be from -1 to 10: got 0 to 11"),
         (
-            lambda A: A.at(torch.zeros(3, 5, dtype=torch.long)),
+            lambda A: A.gather(torch.zeros(3, 5, dtype=torch.long)),
             r"`targets` must broadcast to \[2, 5\], or .*: got \[3, 5\]",
         ),
         (lambda A: A.topk(12), "`k` must be from 1 to the 11 keys: got 12"),
@@ -364,14 +364,14 @@ def test_a_bad_key_poisons_only_the_rows_that_see_it():
             "`queries` and `keys` must say where they stand unless there are as many: got 5 and 11",
         ),
         (lambda A: A.distance(torch.zeros(5), torch.zeros(11, 2)), "one space: got 1 and 2 coordinates"),
-        (lambda A: A.spread(torch.zeros(5)), r"`keys` must be \[11\] or \[11, d\] numbers: got \[5\]"),
+        (lambda A: A.position_std(torch.zeros(5)), r"`keys` must be \[11\] or \[11, d\] numbers: got \[5\]"),
         (
-            lambda A: A.mass(torch.zeros(5, dtype=torch.long)),
+            lambda A: A.group_mass(torch.zeros(5, dtype=torch.long)),
             r"`groups` must be \[M\], \[batch, M\] or \[batch, heads, M\] of a matrix of shape \[2, 5, 11\]: got \[5\]",
         ),
-        (lambda A: A.mass(torch.zeros(11)), "`groups` must be integers or booleans: got torch.float32"),
-        (lambda A: A.mass(torch.arange(11), 4), "`groups` must be less than `count`, 4: got 10"),
-        (lambda A: A.mass(torch.arange(11) - 2), "`groups` must be -1 or more: got -2"),
+        (lambda A: A.group_mass(torch.zeros(11)), "`groups` must be integers or booleans: got torch.float32"),
+        (lambda A: A.group_mass(torch.arange(11), 4), "`groups` must be less than `count`, 4: got 10"),
+        (lambda A: A.group_mass(torch.arange(11) - 2), "`groups` must be -1 or more: got -2"),
         (lambda A: A.dense(limit=100), "has 110 numbers, more than `limit`: 100"),
         (lambda A: A.histogram([0.0, 1.0, 0.5]), "`edges` must be two or more numbers in rising order: got"),
         (lambda A: A.kl(heedful.AttentionMatrix(A.key, A.query)), r"one shape: got \[2, 5, 11\] and \[2, 11, 5\]"),
@@ -409,7 +409,7 @@ def test_a_bad_key_reaches_only_what_sees_it_in_every_answer(normalize):
     query, key = torch.randn(1, 1, 7, 5), torch.randn(1, 1, 7, 5)
     key[0, 0, 4] = math.nan
     A = heedful.AttentionMatrix(query, key, pattern=ops.Causal(), normalize=normalize)
-    for found in (A.max(), A.entropy(), A.effective_keys(), A.distance(), A.spread(), A.at(torch.arange(7))):
+    for found in (A.max(), A.entropy(), A.effective_keys(), A.distance(), A.position_std(), A.gather(torch.arange(7))):
         assert found[0, 0, :4].isfinite().all()
         assert found[0, 0, 4:].isnan().all()
     assert A.received()[0, 0, :5].isnan().all()  # by the rows that see it
@@ -422,8 +422,8 @@ def test_groups_of_each_sample_and_the_same_for_all_heads():
     ids = torch.randint(-1, 3, (2, 7), generator=torch.Generator().manual_seed(1))
     stored = A.dense()
     expected = torch.stack([(stored * (ids == g)[:, None, None]).sum(-1) for g in range(4)], -1)
-    torch.testing.assert_close(A.mass(ids, 4), expected)
-    torch.testing.assert_close(A.mass(ids == 2), expected[..., 2])
+    torch.testing.assert_close(A.group_mass(ids, 4), expected)
+    torch.testing.assert_close(A.group_mass(ids == 2), expected[..., 2])
 
 
 GROUPS = {
@@ -452,8 +452,8 @@ def test_groups_line_up_with_the_axes_before_the_keys(shape, given, normalize):
     stored = A.dense()
     expected = torch.stack([(stored * (of_heads == g)[..., None, :]).sum(-1) for g in range(3)], -1)
     for same in (ids, ids.tolist(), ids.numpy(), ids.numpy().astype("uint8") if ids.min() >= 0 else ids.int()):
-        torch.testing.assert_close(A.mass(same, 3), expected)
-    torch.testing.assert_close(A.mass((ids == 1).tolist()), expected[..., 1])
+        torch.testing.assert_close(A.group_mass(same, 3), expected)
+    torch.testing.assert_close(A.group_mass((ids == 1).tolist()), expected[..., 1])
 
 
 @pytest.mark.parametrize("given", [(3, 7), (2, 2, 7), (1, 2, 3, 7), (2, 5)])
@@ -462,7 +462,7 @@ def test_groups_that_do_not_line_up_are_refused(given):
     with pytest.raises(
         ValueError, match=r"`groups` must be \[M\], \[batch, M\] or \[batch, heads, M\] of a matrix of shape"
     ):
-        A.mass(torch.zeros(given, dtype=torch.long))
+        A.group_mass(torch.zeros(given, dtype=torch.long))
 
 
 FIVE = {
@@ -495,7 +495,7 @@ def test_five_axes_with_a_pattern_of_each_sample(pattern, options):
         "effective keys": (lambda A, x: A.effective_keys()),
         "received": (lambda A, x: A.received()),
         "topk": (lambda A, x: A.topk(2).values),
-        "spread": (lambda A, x: A.spread()),
+        "spread": (lambda A, x: A.position_std()),
         "pool": (lambda A, x: A.pool(2, 3)),
         "map": (lambda A, x: A.summary(2, 3).map),
     }
@@ -516,7 +516,7 @@ def test_transforms():
     """Each answer is a function of query and key that `torch.func` can look into."""
     query, key = torch.randn(3, 2, 4, 5, dtype=torch.float64), torch.randn(3, 2, 4, 5, dtype=torch.float64)
     asked = [lambda A: A.max(), lambda A: A.effective_keys(), lambda A: A.received(), lambda A: A.entropy()]
-    asked += [lambda A: A.spread(), lambda A: A.distance(), lambda A: A.diagonal(-1), lambda A: A.pool(2, 2)]
+    asked += [lambda A: A.position_std(), lambda A: A.distance(), lambda A: A.diagonal(-1), lambda A: A.pool(2, 2)]
     asked += [lambda A: A.lse(), lambda A: A.cosine(A), lambda A: A.summary(2, 2).map, lambda A: A.pool_max(2, 2)]
     for ask, options in itertools.product(asked, ({}, {"normalize": ops.softmax1})):
 

@@ -61,7 +61,7 @@ LAYERS = {
 # not from one sequence to one result: tried in tests/nn
 OTHERS = {
     "DecoderCache",
-    "FixedKeyValueCache",
+    "StaticKeyValueCache",
     "KeyValueCache",
     "LearnedALiBi",
     "LearnedRelativeBias",

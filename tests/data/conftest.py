@@ -10,11 +10,11 @@ PNG = Callable[..., bytes]
 
 @pytest.fixture
 def png() -> PNG:
-    """Makes the bytes of a PNG of one colour, 5 pixels high and 7 wide unless told."""
+    """Makes the bytes of a PNG of one color, 5 pixels high and 7 wide unless told."""
 
-    def make(colour: int | tuple[int, ...], height: int = 5, width: int = 7, mode: str = "L") -> bytes:
+    def make(color: int | tuple[int, ...], height: int = 5, width: int = 7, mode: str = "L") -> bytes:
         content = io.BytesIO()
-        Image.new(mode, (width, height), colour).save(content, "PNG")
+        Image.new(mode, (width, height), color).save(content, "PNG")
         return content.getvalue()
 
     return make

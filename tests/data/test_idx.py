@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from heedful._errors import DataError
-from heedful.data import read_pictures, read_unlabelled
+from heedful.data import read_images, read_unlabeled
 
 SHAPE = (11, 5, 7)
 LABELS = np.array([3, 0, 10, 3, 3, 0, 0, 10, 3, 0, 3], np.uint8)
@@ -41,7 +41,7 @@ def beside(tmp_path, images, labels="labels-idx1-ubyte", name="images-idx3-ubyte
 )
 def test_round_trip(tmp_path, images, labels):
     write(tmp_path / labels, idx(LABELS))
-    pictures = read_pictures(str(write(tmp_path / images, idx(IMAGES))))
+    pictures = read_images(str(write(tmp_path / images, idx(IMAGES))))
     assert torch.equal(pictures.images, torch.from_numpy(IMAGES)[:, None])
     assert pictures.images.dtype == torch.uint8
     assert pictures.labels.dtype == torch.int64
@@ -51,30 +51,30 @@ def test_round_trip(tmp_path, images, labels):
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_colour(tmp_path, channels_last):
-    colour = np.random.default_rng(1).integers(0, 256, (11, 3, 5, 7), np.uint8)
-    path = beside(tmp_path, idx(colour.transpose(0, 2, 3, 1) if channels_last else colour), name="images-idx4-ubyte")
-    assert torch.equal(read_pictures(str(path)).images, torch.from_numpy(colour))
+def test_color(tmp_path, channels_last):
+    color = np.random.default_rng(1).integers(0, 256, (11, 3, 5, 7), np.uint8)
+    path = beside(tmp_path, idx(color.transpose(0, 2, 3, 1) if channels_last else color), name="images-idx4-ubyte")
+    assert torch.equal(read_images(str(path)).images, torch.from_numpy(color))
 
 
-def test_four_dimensions_of_one_channel_are_grey(tmp_path):
+def test_four_dimensions_of_one_channel_are_gray(tmp_path):
     for images in (IMAGES, IMAGES[:, :3]):  # three rows are not three channels
         path = beside(tmp_path, idx(images[..., None]))
-        assert torch.equal(read_pictures(str(path)).images, torch.from_numpy(images)[:, None])
+        assert torch.equal(read_images(str(path)).images, torch.from_numpy(images)[:, None])
 
 
 def test_slices_keep_the_numbers_and_the_classes_of_the_whole(tmp_path):
     path = beside(tmp_path, idx(IMAGES))
-    pictures = read_pictures(f"{path}[8:]")
+    pictures = read_images(f"{path}[8:]")
     assert torch.equal(pictures.images[:, 0], torch.from_numpy(IMAGES[8:]))
     assert pictures.names == ("images-idx3-ubyte[8]", "images-idx3-ubyte[9]", "images-idx3-ubyte[10]")
     assert pictures.classes == ("0", "3", "10")
     assert pictures.labels.tolist() == [1, 0, 1]
 
 
-def test_unlabelled_needs_no_label_file(tmp_path):
+def test_unlabeled_needs_no_label_file(tmp_path):
     path = write(tmp_path / "images-idx3-ubyte.gz", idx(IMAGES))
-    assert torch.equal(read_unlabelled(path).images[:, 0], torch.from_numpy(IMAGES))
+    assert torch.equal(read_unlabeled(path).images[:, 0], torch.from_numpy(IMAGES))
 
 
 def test_absent_labels_name_what_was_looked_for(tmp_path):
@@ -83,13 +83,13 @@ def test_absent_labels_name_what_was_looked_for(tmp_path):
         "'t10k-labels-idx1-ubyte.gz', 't10k-labels-idx1-ubyte', 't10k-labels.idx1-ubyte.gz', 't10k-labels.idx1-ubyte'"
     )
     with pytest.raises(DataError, match=rf"^{path}: must have a label file beside it: looked for {looked_for}$"):
-        read_pictures(str(path))
+        read_images(str(path))
 
 
 def test_no_label_name_follows_from_a_name_without_images(tmp_path):
     path = write(tmp_path / "digits.idx3", idx(IMAGES))
     with pytest.raises(DataError, match=rf"^{path}: .* looked for none, as 'images' is not in its name$"):
-        read_pictures(str(path))
+        read_images(str(path))
 
 
 @pytest.mark.parametrize(
@@ -114,21 +114,21 @@ def test_no_label_name_follows_from_a_name_without_images(tmp_path):
 def test_a_header_that_lies(tmp_path, name, content, message):
     path = beside(tmp_path, content, name=name)
     with pytest.raises(DataError, match=f"^{path}: {message}$"):
-        read_pictures(str(path))
+        read_images(str(path))
 
 
 def test_a_count_of_labels_that_differs(tmp_path):
     path = beside(tmp_path, idx(IMAGES[:9]))
     expected = f"^{tmp_path}/labels-idx1-ubyte: must hold a label for each picture of images-idx3-ubyte: got 11 and 9$"
     with pytest.raises(DataError, match=expected):
-        read_pictures(str(path))
+        read_images(str(path))
 
 
 def test_a_label_file_of_pictures(tmp_path):
     path = beside(tmp_path, idx(IMAGES))
     write(tmp_path / "labels-idx1-ubyte", idx(IMAGES))
     with pytest.raises(DataError, match=f"^{tmp_path}/labels-idx1-ubyte: .* one dimension: got 11 x 5 x 7$"):
-        read_pictures(str(path))
+        read_images(str(path))
 
 
 def test_a_cut_or_wrong_gz(tmp_path):
@@ -136,7 +136,7 @@ def test_a_cut_or_wrong_gz(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[:-20])
     with pytest.raises(DataError, match=f"^{path}: must be a whole IDX file: got the error 'Compressed file ended"):
-        read_pictures(str(path))
+        read_images(str(path))
     path.write_bytes(idx(IMAGES))
     with pytest.raises(DataError, match=f"^{path}: must be a whole IDX file: got the error 'Not a gzipped file"):
-        read_pictures(str(path))
+        read_images(str(path))

@@ -7,12 +7,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from heedful._errors import DataError
-from heedful.data import EMBEDDED, _decode, read_pictures, read_unlabelled
+from heedful.data import EMBEDDED, _decode, read_images, read_unlabeled
 
 
 def test_digits_are_parted_by_writer():
     bunch = load_digits()
-    train, test = read_pictures("digits"), read_pictures("digits", split="test")
+    train, test = read_images("digits"), read_images("digits", split="test")
     assert (len(train), len(test)) == (1437, 360)
     assert train.images.shape[1:] == (1, 8, 8)
     both = np.concatenate([train.images.numpy(), test.images.numpy()])[:, 0]
@@ -26,7 +26,7 @@ def test_digits_are_parted_by_writer():
 def test_every_embedded_set_can_be_read():
     assert set(EMBEDDED) == {"digits"}
     for name in EMBEDDED:
-        assert len(read_pictures(name)) > len(read_pictures(name, split="test")) > 0
+        assert len(read_images(name)) > len(read_images(name, split="test")) > 0
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_every_embedded_set_can_be_read():
     ],
 )
 def test_slices(text, rows):
-    pictures = read_pictures(f"digits{text}")
+    pictures = read_images(f"digits{text}")
     assert pictures.names == tuple(f"digits[{row}]" for row in rows)
     assert pictures.classes == tuple("0123456789")
 
@@ -51,25 +51,25 @@ def test_slices(text, rows):
 def test_bad_slices(text):
     expected = "a slice must look like" if text.endswith("]") else "must be a folder"
     with pytest.raises(DataError, match=rf"^digits\[.*: {expected}"):
-        read_pictures(f"digits{text}")
+        read_images(f"digits{text}")
 
 
 def test_a_slice_that_leaves_nothing():
     with pytest.raises(
         DataError, match=r"^digits\[1437:\]: the slice must leave at least one of 1,437 pictures: got none$"
     ):
-        read_pictures("digits[1437:]")
+        read_images("digits[1437:]")
 
 
 def test_a_slice_does_not_decode_what_it_leaves_out(folder):
     (folder / "dogs" / "9.png").write_bytes(b"not a picture")
-    assert len(read_pictures(f"{folder}[:5]")) == 5
+    assert len(read_images(f"{folder}[:5]")) == 5
     with pytest.raises(DataError, match=r"dogs/9.png: must be a picture"):
-        read_pictures(str(folder))
+        read_images(str(folder))
 
 
 def test_a_folder_whose_name_looks_like_a_slice(folder):
-    assert read_pictures(str(folder.rename(folder.with_name("pets[1:2]")))).classes == ("cats", "dogs")
+    assert read_images(str(folder.rename(folder.with_name("pets[1:2]")))).classes == ("cats", "dogs")
 
 
 def test_an_embedded_name_wins_over_a_file_unless_written_as_a_path(folder, monkeypatch):
@@ -77,51 +77,51 @@ def test_an_embedded_name_wins_over_a_file_unless_written_as_a_path(folder, monk
     Path("digits").mkdir()
     for name in ("cats", "dogs"):
         Path(name).rename(Path("digits", name))
-    assert len(read_pictures("digits")) == 1437
-    assert read_pictures("./digits").classes == ("cats", "dogs")
-    assert len(read_pictures("./digits[1:]")) == 4
+    assert len(read_images("digits")) == 1437
+    assert read_images("./digits").classes == ("cats", "dogs")
+    assert len(read_images("./digits[1:]")) == 4
 
 
 @pytest.mark.parametrize("source", ["digit", "Digits", "digts[:5]"])
 def test_an_unknown_name_that_is_near_an_embedded_one(source):
     with pytest.raises(DataError, match=rf"^{source.partition('[')[0]}: must be .*; did you mean 'digits'\?$"):
-        read_pictures(source)
+        read_images(source)
 
 
 def test_a_path_where_nothing_is(tmp_path):
     for missing in ("none", "none/train", "none.zip/train"):
         with pytest.raises(DataError, match=rf"^{tmp_path}/{missing}: must be a folder .*; embedded data: digits$"):
-            read_pictures(f"{tmp_path}/{missing}")
+            read_images(f"{tmp_path}/{missing}")
     with pytest.raises(DataError, match=r"^a\\x00b: must be .*: got a path where no file or folder is"):
-        read_pictures("a\0b")
+        read_images("a\0b")
     with pytest.raises(DataError, match=r"^x+: cannot be read: File name too long$"):
-        read_pictures("x" * 5000)
+        read_images("x" * 5000)
 
 
 def test_a_file_of_another_kind(tmp_path, png):
     (tmp_path / "data.xyz").write_bytes(b"")
     with pytest.raises(DataError, match=rf"^{tmp_path}/data.xyz: must be a folder .*: got a file named 'data.xyz'$"):
-        read_pictures(f"{tmp_path}/data.xyz")
+        read_images(f"{tmp_path}/data.xyz")
     with pytest.raises(DataError, match=rf"^{tmp_path}/data.xyz: must be a picture"):
-        read_unlabelled(f"{tmp_path}/data.xyz")
+        read_unlabeled(f"{tmp_path}/data.xyz")
     (tmp_path / "a.csv").write_bytes(b"")
     with pytest.raises(DataError, match=rf"^{tmp_path}/a.csv/train: must be a folder"):
-        read_pictures(f"{tmp_path}/a.csv/train")
+        read_images(f"{tmp_path}/a.csv/train")
 
 
-def test_unlabelled_from_several_sources(folder, png):
-    pictures = read_unlabelled(
+def test_unlabeled_from_several_sources(folder, png):
+    pictures = read_unlabeled(
         [f"{folder}/dogs[1:]", folder / "cats" / "2.png", io.BytesIO(png(77)), "digits[:1]"], size=(5, 7)
     )
     assert pictures.names == (f"{folder}/dogs/3.png", f"{folder}/cats/2.png", "stream", "digits[1437]")
     assert pictures.images[:3, 0, 0, 0].tolist() == [103, 2, 77]
     with (folder / "dogs" / "1.png").open("rb") as file:
-        assert read_unlabelled([file]).names == (f"{folder}/dogs/1.png",)
+        assert read_unlabeled([file]).names == (f"{folder}/dogs/1.png",)
 
 
-def test_unlabelled_of_nothing():
+def test_unlabeled_of_nothing():
     with pytest.raises(DataError, match=r"^`sources` must name at least one picture: got none$"):
-        read_unlabelled([])
+        read_unlabeled([])
 
 
 def test_importing_loads_neither_pillow_nor_scikit_learn():
@@ -142,4 +142,4 @@ def test_warnings_of_the_decoder_do_not_escape(monkeypatch):
     monkeypatch.setattr(_decode, "_pixels", warn)
     content = io.BytesIO()
     Image.new("L", (2, 2)).save(content, "PNG")
-    assert len(read_unlabelled([content])) == 1
+    assert len(read_unlabeled([content])) == 1

@@ -1,7 +1,7 @@
 import pytest
 
 from heedful._errors import DataError
-from heedful.data import read_pictures, read_unlabelled
+from heedful.data import read_images, read_unlabeled
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def table(folder):
     ],
 )
 def test_table(table, name, text):
-    pictures = read_pictures(table(text, name))
+    pictures = read_images(table(text, name))
     assert pictures.names == ("pets/dogs/3.png", "pets/cats/2.png")
     assert pictures.classes == ("loud", "quiet")
     assert pictures.labels.tolist() == [0, 1]
@@ -34,16 +34,16 @@ def test_table(table, name, text):
 
 def test_absolute_paths(table, folder):
     source = table(f"path,label\n{folder}/dogs/3.png,a\npets/cats/2.png,b\n")
-    assert read_pictures(source).images[:, 0, 0, 0].tolist() == [103, 2]
+    assert read_images(source).images[:, 0, 0, 0].tolist() == [103, 2]
 
 
 def test_labels_are_in_natural_order(table):
     rows = "".join(f"pets/cats/2.png,{label}\n" for label in (10, 9, 1, 2))
-    assert read_pictures(table("path,label\n" + rows)).classes == ("1", "2", "9", "10")
+    assert read_images(table("path,label\n" + rows)).classes == ("1", "2", "9", "10")
 
 
-def test_unlabelled_needs_only_the_paths(table):
-    pictures = read_unlabelled(table("id,path\n1,pets/dogs/3.png\n"))
+def test_unlabeled_needs_only_the_paths(table):
+    pictures = read_unlabeled(table("id,path\n1,pets/dogs/3.png\n"))
     assert pictures.names == ("pets/dogs/3.png",)
     assert pictures.labels is None
 
@@ -86,17 +86,17 @@ QUOTED = 'path,label\n"pets/dogs/3.png","a\nb\nc"\n'  # the next row begins on l
 def test_a_bad_row_is_named_by_its_line(table, text, line, message):
     source = table(text)
     with pytest.raises(DataError, match=f"^{source}, line {line}: {message}"):
-        read_pictures(source)
+        read_images(source)
 
 
 def test_a_table_of_no_rows(table):
     source = table("path,label\n")
     with pytest.raises(DataError, match=f"^{source}: must hold at least one picture: got none$"):
-        read_pictures(source)
+        read_images(source)
 
 
 def test_a_file_that_is_no_picture_is_named_with_its_line(table, folder):
     (folder / "no.png").write_bytes(b"")
     source = table("path,label\npets/cats/2.png,a\npets/no.png,b\n")
     with pytest.raises(DataError, match=f"^{source}, line 3: pets/no.png: must be a picture .*: got an empty file$"):
-        read_pictures(source)
+        read_images(source)

@@ -25,7 +25,7 @@ _PLAIN = {
     "soft": ops.Soft, "hard": ops.Hard, "sampled": ops.Sampled,
     "tensor": lambda t: t, "per key": ops.PerKey, "per query": ops.PerQuery, "low rank": ops.LowRank,
     "alibi": ops.ALiBi, "alibi2d": ops.ALiBi2d, "relative": ops.RelativeBias, "relative2d": ops.RelativeBias2d,
-    "global": ops.Global, "causal": ops.Causal, "local": ops.Local, "dilated": ops.Dilated, "tokens": ops.Tokens,
+    "global": ops.Global, "causal": ops.Causal, "local": ops.Local, "dilated": ops.Dilated, "tokens": ops.GlobalTokens,
     "axial": ops.Axial, "mask": ops.Mask, "neighborhood": ops.Neighborhood2d,
     "prefix": lambda n, align: ops.Prefix(_integers(n), align),
     "lengths": lambda n: ops.Lengths(_integers(n)),
@@ -135,7 +135,9 @@ class _Check:
         if self.case.select[0] == "sampled":
             draws["uniform"] = _random.uniform(self.case.seed, shape[:-2], rows)
         if self.case.dropout:
-            draws["keep"] = _random.keep(self.case.seed, shape[:-2], rows, torch.arange(shape[-1]), self.case.dropout)
+            draws["keep"] = _random.keep_mask(
+                self.case.seed, shape[:-2], rows, torch.arange(shape[-1]), self.case.dropout
+            )
         return mine, dense.attention(q, k, v, **mine.options, **draws, half=self.dtype if half else None)
 
     def ours(self, tensors: list[torch.Tensor], engine: str | None) -> tuple[Given, torch.Tensor] | None:
@@ -386,7 +388,7 @@ class _Check:
             "received": (A.received, lambda: W.sum(-2)),
             "max": (A.max, lambda: W.amax(-1)),
             "topk": (lambda: A.topk(k).values, lambda: W.topk(k, -1).values),
-            "at": (lambda: A.at(target), lambda: W[..., torch.arange(N), target.clamp(min=0)] * (target >= 0)),
+            "at": (lambda: A.gather(target), lambda: W[..., torch.arange(N), target.clamp(min=0)] * (target >= 0)),
             "pool": (lambda: A.pool(rows, columns), lambda: _pooled(W, rows, columns)),
         }
         if kind != "linear":

@@ -136,7 +136,7 @@ def test_a_row_that_a_mask_empties_in_one_alternative(by, engine):
     operands = [torch.randn(1, 4, N, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     i = torch.arange(N)
     mask = {"row": i[:, None] >= 10, "column": i[None] >= 67, "pair": torch.rand(N, N) < 0.1}[by]
-    pattern = (heedful.Causal() | heedful.Tokens([token])) & heedful.Mask(mask)
+    pattern = (heedful.Causal() | heedful.GlobalTokens([token])) & heedful.Mask(mask)
     words = ("and", ("or", ("causal", None), ("tokens", [token], None)), ("mask", mask))
     ours = heedful.attention(*operands, pattern=pattern, engine=engine)
     right = dense.attention(*operands, pattern=words).output
@@ -479,7 +479,7 @@ def test_numbers_of_numpy():
         ({"pattern": heedful.Dilated(three, dilation=numpy.int64(2))}, {"pattern": heedful.Dilated(3, dilation=2)}),
         ({"pattern": heedful.Lengths(three)}, {"pattern": heedful.Lengths(3)}),
         ({"pattern": heedful.Prefix(three)}, {"pattern": heedful.Prefix(3)}),
-        ({"pattern": heedful.Tokens(numpy.array([0, 2]))}, {"pattern": heedful.Tokens([0, 2])}),
+        ({"pattern": heedful.GlobalTokens(numpy.array([0, 2]))}, {"pattern": heedful.GlobalTokens([0, 2])}),
         ({"scale": half}, {"scale": 0.5}),
         ({"dropout": half, "seed": three}, {"dropout": 0.5, "seed": 3}),
     ):

@@ -1,13 +1,16 @@
 """Folders of models become sections: what stands along the axes, what was predicted, what is refused."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
 import transformers as hf
 
 from heedful._errors import DataError, HeedfulError
-from heedful.hugging_face import chosen, load_model, number_range, portrait
-from heedful.inspection.given import from_bytes, read_given, resampled
+from heedful.data.inputs import from_bytes, read_input, resampled
+from heedful.hugging_face import chosen, load_model, number_range, run
+from heedful.inspection.calls import Unseen
 from heedful.report import Picture, Positions, Sound, Text
 from tests.inspection import folders
 
@@ -27,12 +30,12 @@ def made(tmp_path_factory):
 
 
 def looked(folder, *words, **options):
-    return portrait(load_model(str(folder)), [read_given(str(word)) for word in words], **options)[:2]
+    return run(load_model(str(folder)), [read_input(str(word)) for word in words], **options)[:2]
 
 
 def along(section):
     """Of each call its kind and the kinds of things that stand along it."""
-    return [(layer.kind, section.sides[layer.rows].name, section.sides[layer.columns].name) for layer in section.layers]
+    return [(layer.kind, section.axes[layer.rows].name, section.axes[layer.columns].name) for layer in section.layers]
 
 
 def weights(layer):
@@ -49,7 +52,7 @@ def own_weights(folder, kind, **numbers):
 def test_a_text_has_tokens_words_special_tokens_and_the_models_own_weights(made):
     folder = made("bert")
     section, notes = looked(folder, folders.TEXT)
-    [side] = section.sides
+    [side] = section.axes
     assert isinstance(side, Text)
     assert list(side.tokens[:8]) == ["[CLS]", "the", "small", "cat", "sees", "the", "un", "##seen"]
     assert list(side.words[:8]) == [-1, 0, 1, 2, 3, 4, 5, 5]
@@ -70,7 +73,7 @@ def test_a_text_has_tokens_words_special_tokens_and_the_models_own_weights(made)
 
 def test_two_texts_are_a_pair_whose_words_are_counted_through(made):
     section, _ = looked(made("bert"), folders.TEXT, folders.OTHER)
-    [side] = section.sides
+    [side] = section.axes
     assert list(side.words[-7:]) == [-1, 12, 13, 14, 15, 16, -1]
     assert list(side.special) == [0, 15, 21]
     assert section.title == f"{folders.TEXT} / {folders.OTHER}"
@@ -78,8 +81,8 @@ def test_two_texts_are_a_pair_whose_words_are_counted_through(made):
 
 def test_a_text_that_is_too_long_is_cut_and_this_is_said(made):
     section, notes = looked(made("bert"), " ".join(["cat"] * 50))
-    assert section.sides[0].count == 32
-    assert notes == ["The text has 52 tokens; the model was given 32 of them."]
+    assert section.axes[0].count == 32
+    assert notes == ["The text has 52 tokens, of which the model takes the first 32."]
     assert notes[0] in section.text
 
 
@@ -87,7 +90,7 @@ def test_a_masked_model_says_what_it_would_put_in_place_of_the_first_mask(made):
     section, _ = looked(made("bert", kind=hf.BertForMaskedLM), "the small [MASK] sees the dog")
     assert len(section.predictions) == 5
     assert {name for name, _ in section.predictions} <= set(folders.word_pieces().get_vocab()) | {"unseen", "s"}
-    assert section.text.endswith("The shares are of the first [MASK].")
+    assert section.text.endswith("The probabilities are of the first [MASK].")
     assert looked(made("bert", kind=hf.BertForMaskedLM), "the small cat")[0].predictions == []
 
 
@@ -100,8 +103,8 @@ def test_a_language_model_says_the_next_token(made):
     shares = output.logits[0, -1].softmax(-1)
     assert section.predictions[0][1] == pytest.approx(shares.max().item(), abs=1e-5)
     assert section.predictions[0][0] == tokenizer.decode([int(shares.argmax())]).strip()
-    assert "\u0120small" in section.sides[0].tokens
-    assert section.text.endswith("The shares are of the next token.")
+    assert "\u0120small" in section.axes[0].tokens
+    assert section.text.endswith("The probabilities are of the next token.")
 
 
 @pytest.mark.parametrize("name", ["t5", "bart"])
@@ -121,9 +124,9 @@ def test_encoder_and_decoder_each_have_their_text(made, name):
     assert section.output is None
 
 
-def test_source_and_target_of_one_length_keep_their_sides(made):
+def test_source_and_target_of_one_length_keep_their_axes(made):
     section, _ = looked(made("bart"), "a dog sees the cat", "a dog sees the")
-    counts = {side.count for side in section.sides}
+    counts = {side.count for side in section.axes}
     assert len(counts) == 1
     assert along(section)[0] == ("self", "source", "source")
     assert along(section)[2:4] == [("self", "target", "target"), ("cross", "target", "source")]
@@ -132,41 +135,41 @@ def test_source_and_target_of_one_length_keep_their_sides(made):
 def test_without_a_target_the_model_writes_first(made):
     folder = made("whisper")
     section, notes = looked(folder, folders.sound(folder / "tone.wav"))
-    assert section.sides[1].name == "what it wrote"
-    assert section.sides[1].count == section.layers[2].queries == section.layers[2].keys > 1
-    assert section.sides[1].tokens[0] == "<start>"
+    assert section.axes[1].name == "generated target"
+    assert section.axes[1].count == section.layers[2].queries == section.layers[2].keys > 1
+    assert section.axes[1].tokens[0] == "<start>"
     assert section.output
-    assert notes == ["What it wrote was chosen greedily; the decoder then read it at once."]
+    assert notes == ["The target was generated greedily; the decoder then ran over it once."]
 
 
 def test_a_sound_covers_the_padding_too(made):
     folder = made("whisper")
     section, _ = looked(folder, folders.sound(folder / "tone.wav", seconds=0.5), folders.OTHER)
-    sound = section.sides[0]
+    sound = section.axes[0]
     assert isinstance(sound, Sound)
     assert (len(sound.samples), sound.rate, sound.seconds, sound.count) == (8000, 16000, 1.0, 50)
     assert sound.spectrogram.shape == (8, 100)
     assert sound.spectrogram[:, :50].max() > sound.spectrogram[:, 60:].max()
     crossing = [("self", "target", "target"), ("cross", "target", "recording")]
     assert along(section) == [("self", "recording", "recording")] * 2 + crossing * 2
-    assert list(section.sides[1].tokens) == ["<start>", "a", "\u0120dog", "\u0120sees", "\u0120the", "\u0120cat"]
+    assert list(section.axes[1].tokens) == ["<start>", "a", "\u0120dog", "\u0120sees", "\u0120the", "\u0120cat"]
 
 
 def test_a_long_sound_is_cut_and_this_is_said(made):
     folder = made("whisper")
     section, notes = looked(folder, folders.sound(folder / "long.wav", seconds=1.5), folders.OTHER)
-    assert notes == ["The model hears the first 1 s of 1.5 s."]
-    assert len(section.sides[0].samples) == 16000
+    assert notes == ["The model takes the first 1 s of 1.5 s."]
+    assert len(section.axes[0].samples) == 16000
 
 
 def test_a_model_of_waves_and_one_of_spectrogram_patches(made):
     folder = made("wav2vec2")
     section, _ = looked(folder, folders.sound(folder / "tone.wav"))
     assert along(section)[:2] == [("self", "recording", "recording")] * 2
-    assert (section.sides[0].spectrogram, section.sides[0].seconds) == (None, 0.5)
+    assert (section.axes[0].spectrogram, section.axes[0].seconds) == (None, 0.5)
     assert {name for name, _ in section.predictions} == {"yes", "no"}
     section, _ = looked(made("ast"), folder / "tone.wav")
-    [side] = section.sides
+    [side] = section.axes
     assert isinstance(side, Picture)
     assert (side.grid, side.extra, side.pixels.shape) == ((3, 4), ["class token", "distillation token"], (16, 32))
 
@@ -175,9 +178,9 @@ def test_a_model_of_waves_and_one_of_spectrogram_patches(made):
 def test_a_picture_is_what_the_model_saw(made, processor):
     folder = made("vit", processor=processor)
     section, notes = looked(folder, folders.picture(folder / "noise.png", size=(12, 12)))
-    [side] = section.sides
+    [side] = section.axes
     assert (side.grid, list(side.extra), side.pixels.shape) == ((3, 3), ["class token"], (12, 12, 3))
-    original = read_given(str(folder / "noise.png")).value
+    original = read_input(str(folder / "noise.png")).value
     assert np.abs(side.pixels.astype(int) - np.array(original).astype(int)).max() <= 1
     assert len(notes) == (0 if processor else 1)
     assert {name for name, _ in section.predictions} == {"cat", "dog"}
@@ -187,8 +190,8 @@ def test_positions_stand_where_patches_cannot_be_known(made):
     folder = folders.change(folders.vit(made("vit").parent / "odd"), num_channels=3)
     loaded = load_model(str(folder))
     loaded.config.patch_size = 6
-    section, *_ = portrait(loaded, [read_given(str(folders.picture(folder / "noise.png")))])
-    assert isinstance(section.sides[0], Positions)
+    section, *_ = run(loaded, [read_input(str(folders.picture(folder / "noise.png")))])
+    assert isinstance(section.axes[0], Positions)
 
 
 def test_a_picture_and_a_text_each_have_their_tower_in_any_order(made):
@@ -221,11 +224,10 @@ def test_layers_are_chosen_by_number_range_and_name():
 
 
 def test_what_was_not_seen_is_said(made, monkeypatch):
-    from heedful.hugging_face import run
-    from heedful.inspection.seen import Missed
+    module = importlib.import_module("heedful.hugging_face.run")
 
-    loaded, text = load_model(str(made("bert"))), read_given(folders.TEXT)
-    watch = run.watch
+    loaded, text = load_model(str(made("bert"))), read_input(folders.TEXT)
+    watch = module.watch
 
     class Watched:
         def __init__(self, model):
@@ -237,10 +239,10 @@ def test_what_was_not_seen_is_said(made, monkeypatch):
 
         def __exit__(self, *error):
             self.inner.__exit__(*error)
-            self.seen.missed = [Missed(f"layer.{i}", "it was by hand") for i in range(5)]
+            self.seen.unseen = [Unseen(f"layer.{i}", "it was by hand") for i in range(5)]
 
-    monkeypatch.setattr(run, "watch", Watched)
-    section, notes, _ = portrait(loaded, [text])
+    monkeypatch.setattr(module, "watch", Watched)
+    section, notes, _ = run(loaded, [text])
     assert notes == [
         "NOT SEEN, though expected (5): layer.0: it was by hand; layer.1: it was by hand; layer.2: it was by hand; and 2 more."
     ]
@@ -257,7 +259,9 @@ def test_a_model_without_attention_that_can_be_seen(tmp_path):
 def test_weights_that_are_missing_are_named_or_refused(tmp_path):
     folder = folders.fewer_weights(folders.bert(tmp_path / "bert"), lambda name: not name.startswith("classifier"))
     _, notes = looked(folder, folders.TEXT)
-    assert notes == ["2 weights are not in the folder and stand at random: classifier.bias, classifier.weight."]
+    assert notes == [
+        "2 weights are not in the folder and were initialized at random: classifier.bias, classifier.weight."
+    ]
     folders.fewer_weights(folder, lambda name: "embeddings" in name)
     with pytest.raises(HeedfulError, match="must hold the weights of BertForSequenceClassification: [0-9]+ of them"):
         load_model(str(folder))
@@ -267,13 +271,13 @@ def test_inputs_are_told_apart_by_what_they_hold(tmp_path):
     picture = folders.picture(tmp_path / "noise.png").rename(tmp_path / "noise")
     sound = folders.sound(tmp_path / "tone.wav").rename(tmp_path / "tone")
     (tmp_path / "words").write_text("\ufeffcaf\u00e9\n", encoding="utf-8")
-    assert [read_given(str(file)).kind for file in (picture, sound, tmp_path / "words")] == ["image", "audio", "text"]
-    assert read_given(str(tmp_path / "words")).value == "caf\u00e9"
-    assert read_given("no file of this name").value == "no file of this name"
-    assert read_given("x" * 5000).kind == "text"
+    assert [read_input(str(file)).kind for file in (picture, sound, tmp_path / "words")] == ["image", "audio", "text"]
+    assert read_input(str(tmp_path / "words")).value == "caf\u00e9"
+    assert read_input("no file of this name").value == "no file of this name"
+    assert read_input("x" * 5000).kind == "text"
     for name in ("cat.png", "notes.txt", "folder/tone.WAV"):
         with pytest.raises(DataError, match=f"{name}: there is no such file."):
-            read_given(name)
+            read_input(name)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +287,7 @@ def test_inputs_are_told_apart_by_what_they_hold(tmp_path):
         (b" \n\t", "must not be empty"),
         (b"caf\xe9", "must be text in UTF-8, a picture or a sound: got byte 0xe9 at 3"),
         (b"a\0b", "must be text in UTF-8, a picture or a sound: got a byte 0 at 1"),
-        (b"\x89PNG\r\n\x1a\nxxxx", "must be a whole picture: got "),
+        (b"\x89PNG\r\n\x1a\nxxxx", "must be a picture "),
         (b"RIFF\x04\0\0\0WAVE", "must be a whole sound: got "),
         (b"fLaC", "x: must be a whole sound|package soundfile"),
     ],

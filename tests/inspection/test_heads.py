@@ -151,7 +151,7 @@ def test_a_cache_of_earlier_keys(qk, tokens):
         }
 
 
-def test_other_normalisers_give_what_their_dense_weights_give(qk, tokens):
+def test_other_normalizers_give_what_their_dense_weights_give(qk, tokens):
     visible = (COLUMN <= ROW)[None, None]
     for options in (
         {"normalize": ops.softmax1},
@@ -165,7 +165,7 @@ def test_other_normalisers_give_what_their_dense_weights_give(qk, tokens):
         if options.get("normalize") is ops.relu:
             weights = scores.clamp(min=0) / visible.sum(-1, keepdim=True)
         expected = naive_heads(weights, visible, tokens.tolist(), (1,))
-        if not A.mechanism.normalize.adds_up:
+        if not A.mechanism.normalize.normalized:
             expected = [e | {"uniform": None} for e in expected]
         assert_scores(head_kinds([("m", A)], tokens, [1]), expected)
 
@@ -311,7 +311,10 @@ def test_what_does_not_fit_is_refused(qk, tokens):
         head_kinds(A, tokens[:, :5])
     with pytest.raises(ValueError, match=r"`tokens` must be .*: got \[2, 11\] for matrices of shape \[3, 5, 11, 11\]"):
         head_kinds(A, tokens[:2])
-    with pytest.raises(TypeError, match="`tokens` must be integers: got torch.float32"):
+    with pytest.raises(
+        TypeError,
+        match="`tokens` must be strings or integer ids, .*: got torch.float32",
+    ):
         head_kinds(A, tokens.float())
     with pytest.raises(TypeError, match="`queries` must be booleans: got torch.int64"):
         head_kinds(A, queries=tokens)

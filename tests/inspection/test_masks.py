@@ -3,7 +3,7 @@ import torch
 
 from heedful import ops
 from heedful.inspection import recognize
-from heedful.inspection.masks import Asked, read, read_function
+from heedful.inspection.masks import CallablePattern, read, read_function
 
 N, M, B = 7, 11, 3
 
@@ -110,7 +110,7 @@ def test_what_was_expanded_is_not_stored():
 def test_a_function_stays_one_where_it_has_no_structure():
     mask = torch.rand(B, 1, N, M, generator=torch.Generator().manual_seed(0)) > 0.5
     pattern, empty = read_function(lambda rows: mask[..., rows, :], mask.shape, torch.device("cpu"))
-    assert isinstance(pattern, Asked)
+    assert isinstance(pattern, CallablePattern)
     assert empty == int((~mask.any(-1)).sum())
     query, key = torch.randn(B, 5, N, 4, dtype=torch.float64), torch.randn(B, 5, M, 4, dtype=torch.float64)
     dense = (query @ key.mT / 2).masked_fill(~mask, -torch.inf).softmax(-1).nan_to_num(0)

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import shutil
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -10,7 +9,8 @@ from safetensors.torch import load_file, save_file
 import heedful
 from heedful import ops
 from heedful.inspection import storage
-from heedful.inspection.storage import KeptCall, WatchFolderError, load, save
+from heedful.inspection.calls import AttentionCall, Unseen
+from heedful.inspection.storage import WatchFolderError, load, save
 from heedful.ops.normalizers.alpha import Entmax
 
 B, H, N, D = 2, 3, 12, 5
@@ -44,10 +44,10 @@ OPTIONS = {
     "Neighborhood2d": {"pattern": ops.Neighborhood2d((3, 1), GRID)},
     "Axial": {"pattern": ops.Axial(GRID)},
     "Documents": {"pattern": ops.Documents(IDS, integers(B, N, high=2))},
-    "Tokens": {"pattern": ops.Tokens([0, 3])},
+    "GlobalTokens": {"pattern": ops.GlobalTokens([0, 3])},
     "Mask": {"pattern": ops.Mask(integers(B, 1, N, N, high=2) > 0)},
     "And": {"pattern": ops.Causal() & ops.Documents(IDS)},
-    "Or": {"pattern": ops.Local(1) | ops.Tokens([0], "keys") & ops.Causal()},
+    "Or": {"pattern": ops.Local(1) | ops.GlobalTokens([0], "keys") & ops.Causal()},
     "Not": {"pattern": ~(ops.Local(1) & ~ops.Causal())},
     "TensorBias": {"bias": numbers(H, N, N)},
     "PerKey": {"bias": ops.PerKey(numbers(B, 1, N).masked_fill(IDS[:, None] == 0, -torch.inf))},
@@ -73,16 +73,11 @@ OPTIONS = {
 }
 
 
-class Miss(NamedTuple):
-    module: str
-    why: str
-
-
 def call(module="layer", dtype=torch.float32, query=None, key=None, **options):
     query = numbers(B, H, N, D, seed=2).to(dtype) if query is None else query
     key = numbers(B, H, N, D, seed=3).to(dtype) if key is None else key
     matrix = heedful.AttentionMatrix(query, key, **options)
-    return KeptCall(module, "self", matrix, "sdpa", ("a note", "ein Wört"), True, 7)
+    return AttentionCall(module, "self", matrix, "sdpa", ("a note", "ein Wört"), True, 7)
 
 
 def assert_same(mine, theirs):
@@ -142,13 +137,15 @@ def test_every_exported_mechanism_is_tried():
 def test_what_is_told_of_a_call_is_kept_and_the_order(tmp_path):
     before = [
         call("b"),
-        call("")._replace(kind="cross", engine="eager", notes=(), causal=False, window=None),
+        dataclasses.replace(call(""), kind="cross", engine="eager", notes=(), causal=False, window=None),
         call("b"),
     ]
-    save(before, tmp_path / "a" / "kept", [Miss("x.y", "softmax only")])
+    save(before, tmp_path / "a" / "kept", [Unseen("x.y", "softmax only")])
     kept = load(str(tmp_path / "a" / "kept"))
-    assert [c._replace(matrix=None) for c in kept.calls] == [c._replace(matrix=None) for c in before]
-    assert kept.missed == (("x.y", "softmax only"),)
+    assert [dataclasses.replace(c, matrix=None) for c in kept.calls] == [
+        dataclasses.replace(c, matrix=None) for c in before
+    ]
+    assert kept.unseen == (("x.y", "softmax only"),)
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["kept"]
     save([], tmp_path / "none")
     assert load(tmp_path / "none") == ((), ())
@@ -236,7 +233,7 @@ class Mine(ops.Pattern):
 def test_a_class_of_ones_own_is_refused_also_by_the_name_of_another(tmp_path):
     for name in ("Mine", "Causal"):
         pattern = dataclasses.dataclass(frozen=True)(type(name, (Mine,), {}))()
-        with pytest.raises(WatchFolderError, match=f"'layer' cannot be kept: the parts of a mechanism .*: got {name}"):
+        with pytest.raises(WatchFolderError, match=f"'layer' cannot be saved: the parts of a mechanism .*: got {name}"):
             save([call(pattern=ops.Lengths(3) & pattern)], tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []
 
@@ -273,7 +270,7 @@ def test_a_half_written_folder_is_not_there(tmp_path, monkeypatch):
 @pytest.fixture
 def kept(tmp_path):
     folder = tmp_path / "kept"
-    save([call("a", pattern=ops.Local(2) & ops.Causal()), call("b", bias=numbers(H, N, N))], folder, [Miss("m", "w")])
+    save([call("a", pattern=ops.Local(2) & ops.Causal()), call("b", bias=numbers(H, N, N))], folder, [Unseen("m", "w")])
     return folder
 
 
@@ -297,7 +294,7 @@ CHANGES = {
     "format": (("format", "1"), "the format must be from 1 to 1: got '1'"),
     "calls": (("calls", ...), "watch.json: must hold `calls`, a list: got none"),
     "tensors": (("tensors", []), "must hold `tensors`, a dict: got list"),
-    "missed": (("missed", [["m"]]), "watch.json: missed: must hold 2 words: got "),
+    "unseen": (("unseen", [["m"]]), "watch.json: unseen: must hold 2 words: got "),
     "call": (("calls", 1, 7), "watch.json: call 1: must be an object that holds `module`: got 7"),
     "module": (("calls", 1, "module", 7), "call 1: must hold 3 words"),
     "notes": (("calls", 0, "notes", "no"), "call 0: must hold words: got no"),
@@ -364,7 +361,7 @@ def test_a_damaged_file_is_named(kept, tmp_path):
 def test_no_such_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path, tmp_path / "none", tmp_path / "file"):
-        with pytest.raises(WatchFolderError, match=f"{folder.name}: must be a folder in which a watch was kept"):
+        with pytest.raises(WatchFolderError, match=f"{folder.name}: must be a folder in which a watch was saved"):
             load(folder)
 
 

@@ -86,7 +86,7 @@ def test_a_vision_transformer_of_heedful():
             out = model(pictures)
     assert torch.equal(plain, out)
     assert len(seen) == 2
-    assert not seen.missed
+    assert not seen.unseen
     assert not seen[0].matrix.query.is_inference()
 
 
@@ -183,7 +183,7 @@ def test_what_is_kept(keep, expected):
     with watch(model, keep=keep) as seen:
         model(x())
     assert [call.module for call in seen] == [f"layers.{i}.attention" for i in expected]
-    assert not seen.missed
+    assert not seen.unseen
 
 
 def test_bad_arguments():
@@ -262,7 +262,7 @@ class TestCompiled:
                 out = compiled(given)
             assert torch.equal(plain, out)
             assert [(call.module, call.causal) for call in seen] == [("0", True), ("1", False)]
-            assert not seen.missed
+            assert not seen.unseen
         with watch(model) as uncompiled:
             model(given)
         assert torch.equal(seen[1].matrix.dense(), uncompiled[1].matrix.dense())

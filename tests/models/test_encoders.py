@@ -3,7 +3,15 @@ import itertools
 import pytest
 import torch
 
-from heedful.models.encoders import NORMALIZERS, SCORES, PositionName, build_encoder, padding, placed, visible
+from heedful.models.encoders import (
+    NORMALIZERS,
+    SCORES,
+    PositionName,
+    add_positions,
+    attention_pattern,
+    build_encoder,
+    padding,
+)
 from heedful.ops import Causal, Global, Lengths, Local
 
 
@@ -22,16 +30,16 @@ def test_every_name_trains_and_goes_on_with_a_cache(score, normalize, positions)
         width=12,
         heads=3,
         layers=2,
-        hidden=7,
+        ffn_width=7,
         score=score,
         normalize=normalize,
         positions=positions,
-        longest=11,
+        max_positions=11,
         align="end",
     )
     x = torch.randn(2, 11, 12)
     for causal in (False, True):
-        out = encoder(placed(x, absolute), pattern=visible(3, causal=causal))
+        out = encoder(add_positions(x, absolute), pattern=attention_pattern(3, causal=causal))
         out.square().sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name
@@ -41,26 +49,26 @@ def test_every_name_trains_and_goes_on_with_a_cache(score, normalize, positions)
     encoder.eval()
     caches = encoder.caches()
     with torch.no_grad():
-        whole = encoder(placed(x, absolute), pattern=Causal())
+        whole = encoder(add_positions(x, absolute), pattern=Causal())
         steps = [
-            encoder(placed(x[:, i:j], absolute, start=i), pattern=Causal("end"), caches=caches)
+            encoder(add_positions(x[:, i:j], absolute, start=i), pattern=Causal("end"), caches=caches)
             for i, j in itertools.pairwise((0, 5, 6, 7, 11))
         ]
     torch.testing.assert_close(torch.cat(steps, 1), whole, atol=2e-5, rtol=2e-5)
 
 
 def test_each_layer_learns_a_score_of_its_own():
-    _, encoder = build_encoder(width=12, heads=3, layers=2, hidden=7, score="additive")
+    _, encoder = build_encoder(width=12, heads=3, layers=2, ffn_width=7, score="additive")
     weights = [p for name, p in encoder.named_parameters() if name.endswith("score_weight")]
     assert len(weights) == 2
     assert weights[0] is not weights[1]
 
 
 def test_who_sees_whom():
-    assert visible(0) == Global()
-    assert visible(0, causal=True) == Causal("end")
-    assert visible(5) == Local(5, 5, "end")
-    assert visible(5, causal=True) == Local(5, 0, "end")
+    assert attention_pattern(0) == Global()
+    assert attention_pattern(0, causal=True) == Causal("end")
+    assert attention_pattern(5) == Local(5, 5, "end")
+    assert attention_pattern(5, causal=True) == Local(5, 0, "end")
 
 
 def test_padding_is_masked_where_there_is_any():
@@ -77,4 +85,4 @@ def test_padding_is_masked_where_there_is_any():
 )
 def test_what_does_not_fit(arguments, message, unchecked):
     with pytest.raises(ValueError, match=message):
-        build_encoder(**{"width": 12, "heads": 3, "layers": 1, "hidden": 7} | arguments)
+        build_encoder(**{"width": 12, "heads": 3, "layers": 1, "ffn_width": 7} | arguments)

@@ -2,20 +2,15 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from heedful.data.text.cutting import Cutting
-from heedful.data.text.documents import SentenceCorpus
+from heedful.data.batch_types import SentenceBatch, TokenBatch
+from heedful.data.text.documents import EncodedDocuments
+from heedful.data.text.tokenization import Tokenization
 from heedful.data.text.words import WordVocabulary
-from heedful.models.encoders import build_encoder, visible
-from heedful.models.extractor import (
-    Extractors,
-    SentenceExtractor,
-    Sentences,
-    choice_loss,
-    even_choice,
-    soft_choice,
-)
-from heedful.models.text_classifier import PieceEncoder, Pieces
-from heedful.models.words import WordSum
+from heedful.models.encoders import attention_pattern, build_encoder
+from heedful.models.ensemble import Ensemble
+from heedful.models.extractor import SentenceExtractor, label_targets, soft_cross_entropy, soft_targets
+from heedful.models.text_classifier import TokenEmbedding
+from heedful.models.words import FastTextEmbedding
 
 DOCUMENTS = [
     ["La kato dormas.", "Hundo bojas nun al la kato.", "Jen."],
@@ -24,13 +19,13 @@ DOCUMENTS = [
 ]
 
 
-def extractor(tokens, seed=0, places=3, **others):
+def extractor(tokens, seed=0, max_positions=3, **others):
     torch.manual_seed(seed)
-    positions, encoder = build_encoder(width=12, heads=3, layers=1, hidden=11, positions="sinusoidal")
-    document = build_encoder(width=12, heads=2, layers=1, hidden=7, positions="none").layers
+    positions, encoder = build_encoder(width=12, heads=3, layers=1, ffn_width=11, positions="sinusoidal")
+    document = build_encoder(width=12, heads=2, layers=1, ffn_width=7, positions="none").layers
     model = SentenceExtractor(
-        tokens=tokens, positions=positions, encoder=encoder, pattern=visible(2), pooling_heads=2, document=document,
-        places=places, **others,
+        tokens=tokens, positions=positions, encoder=encoder, pattern=attention_pattern(2), pooling_heads=2, document=document,
+        max_positions=max_positions, **others,
     )  # fmt: skip
     for weights in (model.pooling.query, model.from_start.weight, model.from_end.weight, model.query.weight):
         torch.nn.init.normal_(weights)
@@ -41,9 +36,9 @@ def words():
     vocabulary = WordVocabulary.fit([sentence.split() for document in DOCUMENTS for sentence in document])
 
     def batch(documents):
-        return SentenceCorpus(Cutting(vocabulary), documents).batch(range(len(documents)))
+        return EncodedDocuments(Tokenization(vocabulary), documents).batch(range(len(documents)))
 
-    return WordSum(len(vocabulary.words), len(vocabulary.pieces), 12), batch
+    return FastTextEmbedding(len(vocabulary.words), len(vocabulary.char_ngrams), 12), batch
 
 
 def pieces():
@@ -51,10 +46,10 @@ def pieces():
         rows = [
             torch.tensor([len(word) for word in sentence.split()]) for document in documents for sentence in document
         ]
-        tokens = Pieces(pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]))
-        return Sentences(tokens, torch.tensor([len(document) for document in documents]))
+        tokens = TokenBatch(pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]))
+        return SentenceBatch(tokens, torch.tensor([len(document) for document in documents]))
 
-    return PieceEncoder(8, 12), batch
+    return TokenEmbedding(8, 12), batch
 
 
 @pytest.mark.parametrize("kind", [words, pieces])
@@ -116,22 +111,23 @@ def test_a_sentence_is_read_by_itself_and_judged_beside_the_others():
 def test_what_is_hidden_is_not_seen():
     tokens, _ = pieces()
     model = extractor(tokens)
-    torch.nn.init.normal_(model.hidden)
-    hidden = torch.tensor([[False, True, False], [False, False, False]])
+    torch.nn.init.normal_(model.mask_vector)
+    masked = torch.tensor([[False, True, False], [False, False, False]])
     one, other = (
-        Sentences(Pieces(torch.tensor([[1, t, 3], [4, 5, 6]]), torch.tensor([3, 3])), torch.tensor([2])) for t in (2, 5)
+        SentenceBatch(TokenBatch(torch.tensor([[1, t, 3], [4, 5, 6]]), torch.tensor([3, 3])), torch.tensor([2]))
+        for t in (2, 5)
     )
     with torch.no_grad():
-        assert torch.equal(model(one, hidden), model(other, hidden))
-        assert not torch.equal(model(one, hidden), model(one))
+        assert torch.equal(model(one, masked), model(other, masked))
+        assert not torch.equal(model(one, masked), model(one))
         training = extractor(tokens, token_dropout=0.999999).train()
         assert torch.equal(training(one), training(other))
 
 
 def test_an_ensemble_is_the_mean_of_its_members():
     _, batch = pieces()
-    members = [extractor(PieceEncoder(8, 12), seed) for seed in (1, 2)]
-    model, given = Extractors(members), batch(DOCUMENTS)
+    members = [extractor(TokenEmbedding(8, 12), seed) for seed in (1, 2)]
+    model, given = Ensemble(members), batch(DOCUMENTS)
     with torch.no_grad():
         expected = sum(member(given).softmax(-1) for member in members) / 2
         torch.testing.assert_close(model.probabilities(given), expected)
@@ -150,7 +146,7 @@ def test_the_loss_is_the_cross_entropy_of_the_choice():
         for row, share in zip(member, wanted.tolist(), strict=True):
             total = torch.tensor(row).exp().sum().log().item()
             expected += sum(-p * (value - total) for value, p in zip(row, share, strict=True) if p) / 3
-    loss = choice_loss(logits, wanted)
+    loss = soft_cross_entropy(logits, wanted)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     loss.backward()
     assert logits.grad.isfinite().all()
@@ -158,21 +154,21 @@ def test_the_loss_is_the_cross_entropy_of_the_choice():
 
 
 def test_the_soft_choice_of_a_low_temperature_is_the_best_sentence():
-    cold = soft_choice([[0.1, 0.3, 0.2], [0.2, 0.1]], temperature=0.001)
+    cold = soft_targets([[0.1, 0.3, 0.2], [0.2, 0.1]], temperature=0.001)
     torch.testing.assert_close(cold, torch.tensor([[0.0, 1, 0], [1, 0, 0]]))
     with pytest.raises(ValueError, match="`temperature` must be positive: got 0"):
-        soft_choice([[0.1]], temperature=0.0)
+        soft_targets([[0.1]], temperature=0.0)
 
 
 def test_it_learns_which_sentence_is_wanted():
     torch.manual_seed(0)
     tokens, batch = pieces()
     model = extractor(tokens).train()
-    given, wanted = batch(DOCUMENTS), even_choice([[False, True, False], [True], [False, False, False, True, False]])
+    given, wanted = batch(DOCUMENTS), label_targets([[False, True, False], [True], [False, False, False, True, False]])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(12):
         optimizer.zero_grad()
-        loss = choice_loss(model(given), wanted)
+        loss = soft_cross_entropy(model(given), wanted)
         loss.backward()
         optimizer.step()
     assert loss < 0.3
@@ -182,10 +178,10 @@ def test_it_learns_which_sentence_is_wanted():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("places", 0, "`places` must be positive: got 0"),
+        ("max_positions", 0, "`max_positions` must be positive: got 0"),
         ("token_dropout", 1.0, "`token_dropout` must be at least 0 and less than 1: got 1.0"),
     ],
 )
 def test_bad_values(name, value, message):
     with pytest.raises(ValueError, match=message):
-        extractor(PieceEncoder(8, 12), **{name: value})
+        extractor(TokenEmbedding(8, 12), **{name: value})

@@ -11,7 +11,14 @@ POSITIONS = ("rotary", "learned", "sinusoidal", "relative", "alibi", "learned-al
 
 def small(**options):
     torch.manual_seed(0)
-    sizes = {"vocabulary": VOCABULARY, "context": CONTEXT, "width": 12, "heads": 3, "layers": 2, "hidden": 20}
+    sizes = {
+        "vocabulary_size": VOCABULARY,
+        "context_length": CONTEXT,
+        "width": 12,
+        "heads": 3,
+        "layers": 2,
+        "ffn_width": 20,
+    }
     model = language_model(**sizes | options).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -23,17 +30,17 @@ def tokens(count=CONTEXT, batch=2, seed=0):
     return torch.randint(VOCABULARY, (batch, count), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("objective", ["causal", "masked"])
 @pytest.mark.parametrize("window", [0, 3])
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_who_changes_whom(masked, window, positions):
-    model, text = small(masked=masked, window=window, positions=positions), tokens()
+def test_who_changes_whom(objective, window, positions):
+    model, text = small(objective=objective, window=window, positions=positions), tokens()
     place, reach = 4, 2 * window or CONTEXT  # two layers see twice as far
     other = text.clone()
     other[:, place] = (other[:, place] + 1) % VOCABULARY
     with torch.no_grad():
         changed = (model(text) - model(other)).abs().amax((0, 2)) > 1e-6
-    least = place - reach if masked else place
+    least = place - reach if objective == "masked" else place
     assert changed.tolist() == [least <= i <= place + reach for i in range(CONTEXT)]
 
 
@@ -75,7 +82,9 @@ def test_logits_are_inner_products_with_the_embedding():
 def test_the_logits_of_a_new_model_have_a_variance_of_1():
     torch.manual_seed(0)
     for width in (32, 64):
-        model = language_model(vocabulary=500, context=CONTEXT, width=width, heads=4, layers=3, hidden=64).eval()
+        model = language_model(
+            vocabulary_size=500, context_length=CONTEXT, width=width, heads=4, layers=3, ffn_width=64
+        ).eval()
         with torch.no_grad():
             assert model(tokens()).std().item() == pytest.approx(1, rel=0.25)
 
@@ -87,21 +96,21 @@ def test_dropout_is_for_training():
     assert not torch.equal(model(text), model(text))
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_it_can_be_looked_inside(masked):
-    model = small(masked=masked)
+@pytest.mark.parametrize("objective", ["causal", "masked"])
+def test_it_can_be_looked_inside(objective):
+    model = small(objective=objective)
     with watch(model) as seen:
         model(tokens(batch=1))
     assert [(call.module, call.causal, call.matrix.shape) for call in seen] == [
-        (f"encoder.layers.{i}.attention", not masked, (1, 3, CONTEXT, CONTEXT)) for i in (0, 1)
+        (f"encoder.layers.{i}.attention", objective == "causal", (1, 3, CONTEXT, CONTEXT)) for i in (0, 1)
     ]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vocabulary": 0}, "`vocabulary` must be positive: got 0"),
-        ({"context": 0}, "`context` must be positive: got 0"),
+        ({"vocabulary_size": 0}, "`vocabulary_size` must be positive: got 0"),
+        ({"context_length": 0}, "`context_length` must be positive: got 0"),
         ({"width": 10}, "`heads` must be a positive divisor of `width`: got 3 and 10"),
         ({"window": -1}, "`window` must be at least 0: got -1"),
         ({"dropout": 1.0}, "`dropout` must be at least 0 and less than 1: got 1.0"),
@@ -125,6 +134,6 @@ def test_longer_than_the_context():
 
 
 def test_both_sides_and_a_cache_exclude_each_other():
-    model = small(masked=True)
+    model = small(objective="masked")
     with pytest.raises(ValueError, match="`caches` must be None for a model that sees both sides: got some"):
         model(tokens(), caches=model.encoder.caches())

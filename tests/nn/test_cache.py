@@ -9,7 +9,7 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
 CACHES = {
     "growing": nn.KeyValueCache,
-    "fixed": lambda: nn.FixedKeyValueCache(B, GROUPS, N + 2, WIDTH // HEADS, dtype=torch.float64),
+    "fixed": lambda: nn.StaticKeyValueCache(B, GROUPS, N + 2, WIDTH // HEADS, dtype=torch.float64),
 }
 caches = pytest.mark.parametrize("made", CACHES.values(), ids=CACHES)
 
@@ -175,15 +175,15 @@ def test_inference_mode(made):
 
 
 def test_a_full_cache():
-    cache = nn.FixedKeyValueCache(1, 2, positions=4, width=5, value_width=3)
+    cache = nn.StaticKeyValueCache(1, 2, max_positions=4, width=5, value_width=3)
     key, value = torch.zeros(1, 2, 3, 5), torch.zeros(1, 2, 3, 3)
     cache.append(key, value)
     with pytest.raises(
-        ValueError, match="`positions` of the cache must be at least 6 to hold what is appended: got 4."
+        ValueError, match="`max_positions` of the cache must be at least 6 to hold what is appended: got 4."
     ):
         cache.append(key, value)
     assert cache.length == 3
-    assert repr(cache) == "FixedKeyValueCache(key=(1, 2, 3, 5))"
+    assert repr(cache) == "StaticKeyValueCache(key=(1, 2, 3, 5))"
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_what_does_not_fit(made, change, error, message):
 
 
 def test_sizes_that_do_not_fit():
-    with pytest.raises(ValueError, match="`positions` must be positive: got 0"):
-        nn.FixedKeyValueCache(1, 1, 0, 4)
+    with pytest.raises(ValueError, match="`max_positions` must be positive: got 0"):
+        nn.StaticKeyValueCache(1, 1, 0, 4)
     with pytest.raises(ValueError, match="`index` must have one entry for each of 3 samples: got 2"):
         CACHES["fixed"]().reorder(torch.tensor([0, 1]))
     assert repr(nn.KeyValueCache()) == "KeyValueCache(empty)"

@@ -16,7 +16,7 @@ def drawn(dtype=torch.float64, rows=11, width=5, classes=7):
 @pytest.mark.parametrize("room", [1, 21, 10**6], ids=["a row at a time", "three rows at a time", "all at once"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_and_gradients_are_those_of_stored_logits(monkeypatch, room, smoothing):
-    monkeypatch.setattr(cross_entropy, "_ROOM", room)
+    monkeypatch.setattr(cross_entropy, "_CHUNK_LOGITS", room)
     x, weight, targets = drawn()
     expected = F.cross_entropy(x @ weight.T, targets, reduction="sum", label_smoothing=smoothing)
     found = linear_cross_entropy(x, weight, targets, smoothing)

@@ -6,12 +6,12 @@ import torch
 from heedful.nn.dropout import Dropout, dropout
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 2**-16, 1 - 2**-16, 1 - 2**-20])
-def test_as_many_are_dropped_as_asked(share):
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 2**-16, 1 - 2**-16, 1 - 2**-20])
+def test_as_many_are_dropped_as_asked(p):
     torch.manual_seed(0)
     count = 2_000_001  # no multiple of what one draw serves
-    dropped = (dropout(torch.ones(count), share) == 0).sum().item()
-    assert abs(dropped - share * count) < 5 * math.sqrt(share * (1 - share) * count) + 2**-16 * count
+    dropped = (dropout(torch.ones(count), p) == 0).sum().item()
+    assert abs(dropped - p * count) < 5 * math.sqrt(p * (1 - p) * count) + 2**-16 * count
 
 
 def test_each_place_of_a_draw_is_dropped_as_often_and_for_itself():
@@ -71,7 +71,7 @@ def test_the_layer_drops_in_training_alone():
 
 
 def test_bad_input(unchecked):
-    with pytest.raises(ValueError, match="`share` must be at least 0 and less than 1: got 1"):
+    with pytest.raises(ValueError, match="`p` must be at least 0 and less than 1: got 1"):
         Dropout(1)
-    with pytest.raises(ValueError, match="`share` must be at least 0 and less than 1: got -0.1"):
+    with pytest.raises(ValueError, match="`p` must be at least 0 and less than 1: got -0.1"):
         dropout(torch.ones(1), -0.1)

@@ -71,7 +71,7 @@ def test_caches(batch, positions, keys, gradient):
         assert cache.length == positions + 1
         cache.crop(0)
         assert layer(draw(batch, 1, 8), pattern=ops.Causal("end"), cache=cache).shape == (batch, 1, 8)
-    fixed = nn.FixedKeyValueCache(batch, 2, 9, 4)
+    fixed = nn.StaticKeyValueCache(batch, 2, 9, 4)
     assert (
         fixed.append(torch.zeros(batch, 2, positions, 4), torch.zeros(batch, 2, positions, 4))[0].shape[2] == positions
     )

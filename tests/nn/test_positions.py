@@ -84,7 +84,7 @@ SCALINGS = {
 }
 
 
-def stretched(name, width, base):
+def scaled(name, width, base):
     """Pair by pair, as the models that are published with these frequencies compute them."""
     out = []
     for t in range(width // 2):
@@ -113,10 +113,10 @@ def stretched(name, width, base):
 @pytest.mark.parametrize(("width", "base"), [(16, 100.0), (64, 10_000.0), (2, 10.0)])
 def test_scaled_frequencies(name, width, base):
     if (name, width) == ("ntk", 2):
-        assert SCALINGS[name].stretched(rotary_frequencies(2, base=base), base).tolist() == [1.0]
+        assert SCALINGS[name].scaled(rotary_frequencies(2, base=base), base).tolist() == [1.0]
         return
-    got = SCALINGS[name].stretched(rotary_frequencies(width, base=base), base)
-    torch.testing.assert_close(got, stretched(name, width, base), rtol=1e-12, atol=0)
+    got = SCALINGS[name].scaled(rotary_frequencies(width, base=base), base)
+    torch.testing.assert_close(got, scaled(name, width, base), rtol=1e-12, atol=0)
     if width > 2:
         assert (got.diff() < 0).all()
         assert (got > rotary_frequencies(width, base=base) / 8.001).all()
@@ -188,7 +188,7 @@ def test_derivatives_of_rotary():
 def test_rotary_layer_is_the_function():
     q, k = draw(2, 4, 6, 8), draw(2, 2, 6, 8, seed=1)
     options = {"base": 50.0, "scaling": SCALINGS["yarn"], "pairing": "interleaved"}
-    for ours, x in zip(nn.RotaryPositions(8, turned=6, **options)(q, k), (q, k), strict=True):
+    for ours, x in zip(nn.RotaryPositions(8, rotary_width=6, **options)(q, k), (q, k), strict=True):
         assert torch.equal(ours, ops.rotary(x, width=6, **options))
     for ours, x in zip(nn.RotaryPositions(8, grid=(2, 3))(q, k), (q, k), strict=True):
         assert torch.equal(ours, ops.rotary2d(x, (2, 3)))
@@ -209,8 +209,8 @@ def numbers(bias, n, m, heads=3):
     ("make", "size", "n"),
     [
         (lambda: nn.LearnedRelativeBias(3, 4), (3, 9), 50),  # beyond the reach
-        (lambda: nn.LearnedRelativeBias(3, 4, two_sided=False), (3, 5), 50),
-        (lambda: nn.LearnedRelativeBias(3, 8, buckets="log", farthest=20), (3, 8), 50),
+        (lambda: nn.LearnedRelativeBias(3, 4, bidirectional=False), (3, 5), 50),
+        (lambda: nn.LearnedRelativeBias(3, 8, buckets="log", max_distance=20), (3, 8), 50),
         (lambda: nn.LearnedRelativeBias(3, (2, 5)), (3, 3, 9), 10),
         (lambda: nn.LearnedALiBi(3), (3,), 50),
         (lambda: nn.LearnedALiBi(3, grid=(2, 5)), (3,), 10),
@@ -277,12 +277,20 @@ def test_learned_slopes_begin_with_those_of_the_paper():
         (lambda: ops.YarnScaling(2, 0), ValueError, "`original` must be positive: got 0."),
         (lambda: ops.Llama3Scaling(low=4), ValueError, "`low` must be positive and less than `high`: got 4 and 4.0."),
         (lambda: nn.RotaryPositions(6, grid=(2, 3)), ValueError, "`width` must be a positive multiple of 4: got 6."),
-        (lambda: nn.RotaryPositions(8, turned=3), ValueError, "`turned` must be a positive multiple of 2: got 3."),
-        (lambda: nn.RotaryPositions(8, turned=10), ValueError, "`turned` must be at most `width`, 8: got 10."),
         (
-            lambda: nn.RotaryPositions(8, turned=4, grid=(1, 2)),
+            lambda: nn.RotaryPositions(8, rotary_width=3),
             ValueError,
-            "`turned` must be None on a grid: got None and 4.",
+            "`rotary_width` must be a positive multiple of 2: got 3.",
+        ),
+        (
+            lambda: nn.RotaryPositions(8, rotary_width=10),
+            ValueError,
+            "`rotary_width` must be at most `width`, 8: got 10.",
+        ),
+        (
+            lambda: nn.RotaryPositions(8, rotary_width=4, grid=(1, 2)),
+            ValueError,
+            "`rotary_width` must be None on a grid: got None and 4.",
         ),
         (
             lambda: nn.RotaryPositions(8)(draw(3, 8), draw(3, 6)),
@@ -401,11 +409,11 @@ def test_numbers_of_any_kind(unchecked):
     assert nn.LearnedRelativeBias(2, [np.int64(3), 4])().grid == (3, 4)
     assert nn.LearnedALiBi(np.int64(4), grid=np.array([2, 3]))().grid == (2, 3)
     assert nn.RotaryPositions(np.int64(8), grid=[2, 2], base=np.float32(50.0)).grid == (2, 2)
-    assert type(nn.SinusoidalPositions(np.int64(8), longest=np.float32(100.0)).longest) is float
+    assert type(nn.SinusoidalPositions(np.int64(8), max_wavelength=np.float32(100.0)).max_wavelength) is float
     for layer in (
         nn.SelfAttention(np.int64(8), key_width=np.int32(4), dropout=np.float32(0.0)),
         nn.MultiHeadAttention(np.int64(8), np.int64(4), key_heads=np.int64(2)),
-        nn.TransformerEncoder(np.int64(8), np.int64(2), np.int64(2), hidden=np.int64(16), dropout=np.float64(0.0)),
+        nn.TransformerEncoder(np.int64(8), np.int64(2), np.int64(2), ffn_width=np.int64(16), dropout=np.float64(0.0)),
         nn.AttentionPooling(np.int64(8), np.int64(2)),
     ):
         assert layer(torch.ones(1, 3, 8)).shape[-1] == 8

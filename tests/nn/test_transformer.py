@@ -12,7 +12,7 @@ def test_equals_pytorchs_layer(norm):
         12, 3, 20, dropout=0.0, activation="gelu",
         batch_first=True, norm_first=norm == "pre", dtype=torch.float64,
     )  # fmt: skip
-    ours = nn.TransformerEncoderLayer(12, 3, hidden=20, norm=norm).double()
+    ours = nn.TransformerEncoderLayer(12, 3, ffn_width=20, norm=norm).double()
     names = {
         "self_attn": "attention",
         "linear1": "network.0",

@@ -1,4 +1,4 @@
-"""Scores and normalisers with tensors, within layers."""
+"""Scores and normalizers with tensors, within layers."""
 
 import copy
 

@@ -128,7 +128,7 @@ def test_a_backward_pass_inside_autocast_is_the_same(name):
 def test_what_else_attends():
     given = operands()
     with torch.autocast("cpu", torch.bfloat16):
-        drawn = ops.draw(*given, seed=1)
+        drawn = ops.sample(*given, seed=1)
         weights = heedful.attention_weights(*given[:2])
         layer = heedful.nn.MultiHeadAttention(6, 3)(torch.randn(2, 5, 6))
     assert drawn.output.dtype == torch.bfloat16

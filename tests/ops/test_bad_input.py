@@ -74,9 +74,9 @@ def test_sizes(shapes, message):
         ({"pattern": ops.Documents(torch.ones(5).long(), torch.ones(2, 12).long())}, ValueError, "`key_ids` must have one number for each key, 11: got 12."),
         ({"pattern": ops.Documents(torch.ones(3, 5).long(), torch.ones(11).long())}, ValueError, r"`ids`, one for each of the first axes, must broadcast to .*: got \[3, 1, 1, 1\]."),
         ({"pattern": ops.Documents(torch.ones(1, 1, 5).long(), torch.ones(11).long())}, ValueError, r"`ids` must have at most 2 axes .*: got \[1, 1, 5\]."),
-        ({"pattern": ops.Tokens([0])}, ValueError, r"`Tokens\(\)` needs as many queries as keys unless `align` is 'keys': got 5 and 11."),
-        ({"pattern": ops.Tokens([3, 11], align="keys")}, ValueError, "`index` must be from 0 to less than 11, the number of positions: got values from 3 to 11."),
-        ({"pattern": ops.Tokens([-1], align="keys")}, ValueError, "got values from -1 to -1."),
+        ({"pattern": ops.GlobalTokens([0])}, ValueError, r"`GlobalTokens\(\)` needs as many queries as keys unless `align` is 'keys': got 5 and 11."),
+        ({"pattern": ops.GlobalTokens([3, 11], align="keys")}, ValueError, "`index` must be from 0 to less than 11, the number of positions: got values from 3 to 11."),
+        ({"pattern": ops.GlobalTokens([-1], align="keys")}, ValueError, "got values from -1 to -1."),
         ({"pattern": ops.Axial((1, 5))}, ValueError, r"`grid` must have one place for each query and for each key: got 1 x 5 = 5 places for a matrix of shape \[2, 3, 5, 11\]."),
         ({"pattern": ops.Neighborhood2d(3, (11, 1))}, ValueError, r"`grid` must have one place .*: got 11 x 1 = 11 places for a matrix of shape \[2, 3, 5, 11\]."),
     ],
@@ -151,10 +151,10 @@ def test_options(options, error, message):
             ValueError,
             r"`cu_seqlens` must have one axis and at least one number: got \[1, 2\].",
         ),
-        (lambda: ops.Tokens([1.5]), TypeError, "`index` must be integers: got float."),
-        (lambda: ops.Tokens(torch.ones(2)), TypeError, "`index` must be integers: got torch.float32."),
-        (lambda: ops.Tokens(torch.ones(2, 2).long()), ValueError, r"`index` must have one axis: got \[2, 2\]."),
-        (lambda: ops.Tokens([0], align="end"), ValueError, "`align` must be None or 'keys': got 'end'."),
+        (lambda: ops.GlobalTokens([1.5]), TypeError, "`index` must be integers: got float."),
+        (lambda: ops.GlobalTokens(torch.ones(2)), TypeError, "`index` must be integers: got torch.float32."),
+        (lambda: ops.GlobalTokens(torch.ones(2, 2).long()), ValueError, r"`index` must have one axis: got \[2, 2\]."),
+        (lambda: ops.GlobalTokens([0], align="end"), ValueError, "`align` must be None or 'keys': got 'end'."),
         (
             lambda: ops.Neighborhood2d(4, (2, 3)),
             ValueError,
@@ -201,8 +201,8 @@ def test_dtypes_and_devices():
 META = {"device": "meta"}
 MECHANISMS = [
     ({"score": ops.Dot}, TypeError, "`score` must be a score such as `ScaledDot()`: got <class"),
-    ({"normalize": torch.softmax}, TypeError, "`normalize` must be a normaliser such as `heedful.softmax`: got <built-in"),
-    ({"normalize": ops.Sigmoid}, TypeError, "`normalize` must be a normaliser such as `heedful.softmax`: got <class"),
+    ({"normalize": torch.softmax}, TypeError, "`normalize` must be a normalizer such as `heedful.softmax`: got <built-in"),
+    ({"normalize": ops.Sigmoid}, TypeError, "`normalize` must be a normalizer such as `heedful.softmax`: got <class"),
     ({"select": "hard"}, TypeError, "`select` must be a selection such as `Hard()`: got 'hard'."),
     ({"select": ops.Sampled(), "normalize": ops.linear}, ValueError, "`Sampled` needs weights that are not negative: got `normalize` Linear()."),
     ({"bias": "alibi"}, TypeError, "`bias` must be a tensor or a bias such as `ALiBi(8)`: got str."),
@@ -227,8 +227,8 @@ MECHANISMS = [
     ({"sinks": torch.zeros(3).long()}, TypeError, "`sinks` must be floating point: got torch.int64."),
     ({"sinks": torch.zeros(5)}, ValueError, "`sinks`, one for each head, must broadcast to [..., H] = [2, 3]: got [5]."),
     ({"sinks": torch.zeros(3, **META)}, ValueError, "`sinks` must be on the device of `query`, cpu: got meta."),
-    ({"sinks": torch.zeros(3), "normalize": ops.relu}, ValueError, "`sinks` need a normaliser whose rows add up to 1: got Relu()."),
-    ({"sinks": torch.zeros(3), "normalize": ops.sigmoid}, ValueError, "`sinks` need a normaliser whose rows add up to 1: got Sigmoid"),
+    ({"sinks": torch.zeros(3), "normalize": ops.relu}, ValueError, "`sinks` need a normalizer whose rows add up to 1: got Relu()."),
+    ({"sinks": torch.zeros(3), "normalize": ops.sigmoid}, ValueError, "`sinks` need a normalizer whose rows add up to 1: got Sigmoid"),
     ({"dropout": 1.0}, ValueError, "`dropout` must be at least 0 and less than 1: got 1.0."),
     ({"dropout": -0.1}, ValueError, "`dropout` must be at least 0 and less than 1: got -0.1."),
     ({"dropout": math.nan}, ValueError, "`dropout` must be at least 0 and less than 1: got nan."),
@@ -239,7 +239,7 @@ MECHANISMS = [
     ({"engine": "fast"}, ValueError, "`engine` must be one of 'reference', 'fused', 'banded', 'tiled', 'flex' or None: got 'fast'."),
     ({"engine": 3}, ValueError, "or None: got 3."),
     ({"engine": "reference", "strict": True}, ValueError, "`strict` allows linear memory only: got engine 'reference' (asked for)."),
-    ({"engine": "fused", "normalize": ops.entmax15}, ValueError, "`engine` 'fused' cannot compute this: the normaliser is not softmax."),
+    ({"engine": "fused", "normalize": ops.entmax15}, ValueError, "`engine` 'fused' cannot compute this: the normalizer is not softmax."),
     ({"engine": "fused", "score": ops.Additive(torch.ones(7))}, ValueError, "`engine` 'fused' cannot compute this: the score is no inner product."),
     ({"engine": "fused", "softcap": 1.0}, ValueError, "`engine` 'fused' cannot compute this: scores are capped."),
     ({"engine": "fused", "dropout": 0.1}, ValueError, "`engine` 'fused' cannot compute this: weights are dropped."),
@@ -283,7 +283,7 @@ def test_mechanisms(options, error, message):
             heedful.attention_weights(*operands()[:2], **options)
     if not {"engine", "dropout", "select"} & set(options):
         with pytest.raises(error, match=re.escape(message)):
-            ops.draw(*operands(), **options)
+            ops.sample(*operands(), **options)
 
 
 @pytest.mark.parametrize(
@@ -309,8 +309,8 @@ def test_mechanisms(options, error, message):
         (lambda: ops.Sampled("x"), ValueError, "`gradient` must be 'straight-through' or 'score-function': got 'x'."),
         (lambda: ops.ALiBi(0), ValueError, "`slopes` must be a tensor, or a positive number of heads: got 0."),
         (lambda: ops.ALiBi("8"), TypeError, "`slopes` must be a tensor, or a positive number of heads: got '8'."),
-        (lambda: ops.Sum(()), TypeError, "`parts` must be biases, at least one: got ()."),
-        (lambda: ops.Sum(("x",)), TypeError, "`parts` must be biases, at least one: got ('x',)."),
+        (lambda: ops.Sum(()), TypeError, "`terms` must be biases, at least one: got ()."),
+        (lambda: ops.Sum(("x",)), TypeError, "`terms` must be biases, at least one: got ('x',)."),
         (lambda: ops.ALiBi(3) + 1, TypeError, "unsupported operand type(s) for +: 'ALiBi' and 'int'"),
     ],
 )  # fmt: skip
@@ -383,7 +383,7 @@ def visible(pattern):
         lambda n: ops.Neighborhood2d(n(3), [n(3), n(4)]),
         lambda n: ops.Neighborhood2d([n(3), n(1)], (n(3), n(4))),
         lambda n: ops.Axial([n(3), n(4)]),
-        lambda n: ops.Tokens([n(2), n(5)]),
+        lambda n: ops.GlobalTokens([n(2), n(5)]),
         lambda n: ops.Lengths(n(3)) if n is not torch.tensor else ops.Lengths(3),
         lambda n: ops.Prefix(n(3)) if n is not torch.tensor else ops.Prefix(3),
     ],
@@ -406,7 +406,7 @@ def test_integers_of_any_kind_become_plain_ones(make, whole):
 def test_rows_of_integers_of_any_kind(given):
     for kind in (ops.Lengths, ops.Prefix):
         assert torch.equal(visible(kind(given([3, 4]))), visible(kind(torch.tensor([3, 4]))))
-    assert torch.equal(visible(ops.Tokens(given([3, 4]))), visible(ops.Tokens(torch.tensor([3, 4]))))
+    assert torch.equal(visible(ops.GlobalTokens(given([3, 4]))), visible(ops.GlobalTokens(torch.tensor([3, 4]))))
     ids = [0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3]
     assert torch.equal(visible(ops.Documents(given(ids))), visible(ops.Documents(torch.tensor(ids))))
     offsets = ops.Documents.from_offsets(given([0, 3, 7, 9, 12]))
@@ -414,8 +414,8 @@ def test_rows_of_integers_of_any_kind(given):
 
 
 def test_empty_rows_of_integers_and_nested_ones():
-    assert not visible(ops.Tokens([])).any()
-    assert not visible(ops.Tokens(np.array([]))).any()
+    assert not visible(ops.GlobalTokens([])).any()
+    assert not visible(ops.GlobalTokens(np.array([]))).any()
     ids = [[0] * 12, [0] * 6 + [1] * 6]
     assert torch.equal(visible(ops.Documents(ids)), visible(ops.Documents(torch.tensor(ids))))
     mask = np.random.default_rng(0).random((12, 12)) > 0.5
@@ -440,7 +440,7 @@ def test_real_numbers_of_any_kind_become_plain_ones(real):
     x = torch.randn(5, 4)
     assert torch.equal(ops.rotary(x, base=real(100.0), width=np.int64(2)), ops.rotary(x, base=100.0, width=2))
     assert torch.equal(ops.rotary2d(torch.ones(6, 4), np.array([2, 3])), ops.rotary2d(torch.ones(6, 4), (2, 3)))
-    for check in (_checks.check_fraction, _checks.check_cap, _checks.check_finite):
+    for check in (_checks.check_fraction, _checks.check_positive_finite, _checks.check_finite):
         assert type(check("it", real(0.5))) is float
 
 
@@ -448,7 +448,7 @@ def test_biases_of_numbers_of_any_kind():
     assert ops.ALiBi(np.int64(4)).slopes == 4
     assert ops.ALiBi2d(np.int64(4), [np.int32(2), 3]).grid == (2, 3)
     table = torch.zeros(2, 8)
-    assert type(ops.RelativeBias(table, "log", farthest=np.int64(20)).farthest) is int
+    assert type(ops.RelativeBias(table, "log", max_distance=np.int64(20)).max_distance) is int
     assert ops.RelativeBias2d(torch.zeros(2, 3, 5), np.array([2, 3])).grid == (2, 3)
 
 
@@ -464,7 +464,7 @@ def test_biases_of_numbers_of_any_kind():
         (lambda: ops.Lengths("34"), TypeError, "`lengths` must be integers: got str."),
         (lambda: ops.Lengths(np.array([1.0])), TypeError, "`lengths` must be integers: got torch.float64."),
         (lambda: ops.Lengths([[1, 2], [3]]), ValueError, "`lengths` must be lists of equally many integers: got [[1, 2], [3]]."),
-        (lambda: ops.Tokens(3), ValueError, "`index` must have one axis: got 3."),
+        (lambda: ops.GlobalTokens(3), ValueError, "`index` must have one axis: got 3."),
         (lambda: ops.Mask(np.ones(3)), TypeError, "`mask` must be a bool tensor (True = may attend; numbers to add are a `bias`): got torch.float64."),
         (lambda: ops.entmax(np.bool_(True)), TypeError, "`alpha` must be a number or a tensor: got "),
         (lambda: ops.Gaussian(np.float32("nan")), ValueError, "`bandwidth` must be positive: got nan."),
@@ -481,6 +481,6 @@ def test_what_is_no_number(make, error, message):
 
 def test_buckets_of_narrow_integers():
     distance = torch.arange(-100, 101)
-    want = log_buckets(distance, 300, farthest=500)
-    assert torch.equal(log_buckets(distance.to(torch.int8), 300, farthest=500), want)
-    assert torch.equal(log_buckets(distance[101:].to(torch.uint8), 300, farthest=500), want[101:])
+    want = log_buckets(distance, 300, max_distance=500)
+    assert torch.equal(log_buckets(distance.to(torch.int8), 300, max_distance=500), want)
+    assert torch.equal(log_buckets(distance[101:].to(torch.uint8), 300, max_distance=500), want[101:])

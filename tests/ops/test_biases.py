@@ -20,10 +20,10 @@ def numbers(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def t5_bucket(distance, count, farthest, two_sided):
-    """In whole numbers: e (farthest / e)^(k / n) <= d decides, so that no rounding can."""
+def t5_bucket(distance, count, max_distance, bidirectional):
+    """In whole numbers: e (max_distance / e)^(k / n) <= d decides, so that no rounding can."""
     base, side = 0, count
-    if two_sided:
+    if bidirectional:
         side = count // 2
         base = side if distance > 0 else 0
         distance = abs(distance)
@@ -33,7 +33,7 @@ def t5_bucket(distance, count, farthest, two_sided):
     if distance < short:
         return base + distance
     n, k = side - short, 0
-    while k < n - 1 and distance**n * short ** (k + 1) >= farthest ** (k + 1) * short**n:
+    while k < n - 1 and distance**n * short ** (k + 1) >= max_distance ** (k + 1) * short**n:
         k += 1
     return base + short + k
 
@@ -61,15 +61,15 @@ CASES = {
     ),
     "relative": (lambda: ops.RelativeBias(TABLE), lambda b, h, i, j: TABLE[h, min(max(j - i, -3), 3) + 3]),
     "relative, behind": (
-        lambda: ops.RelativeBias(BEHIND, two_sided=False),
+        lambda: ops.RelativeBias(BEHIND, bidirectional=False),
         lambda b, h, i, j: BEHIND[h, min(max(i - j, 0), 3)],
     ),
     "relative, log": (
-        lambda: ops.RelativeBias(LOG_TABLE, "log", farthest=9),
+        lambda: ops.RelativeBias(LOG_TABLE, "log", max_distance=9),
         lambda b, h, i, j: LOG_TABLE[h, t5_bucket(j - i, 8, 9, True)],
     ),
     "relative, log, behind": (
-        lambda: ops.RelativeBias(LOG_TABLE, "log", farthest=9, two_sided=False),
+        lambda: ops.RelativeBias(LOG_TABLE, "log", max_distance=9, bidirectional=False),
         lambda b, h, i, j: LOG_TABLE[h, t5_bucket(j - i, 8, 9, False)],
     ),
     "relative on a grid": (
@@ -223,7 +223,7 @@ index, shape = torch.arange(15), (2, 3, 15, 15)
 table, grid = torch.randn(3, 5, 9), (3, 5)
 for make in (
     lambda t: ops.ALiBi(t[:, 0, 0]) + ops.ALiBi2d(3, grid) + ops.PerKey(t[:, 0, :1]),
-    lambda t: ops.RelativeBias(t[:, 0]) + ops.RelativeBias(t[:, 0, :8], "log", farthest=9) + ops.RelativeBias2d(t, grid),
+    lambda t: ops.RelativeBias(t[:, 0]) + ops.RelativeBias(t[:, 0, :8], "log", max_distance=9) + ops.RelativeBias2d(t, grid),
     lambda t: ops.LowRank(t.reshape(3, 15, 3), t.reshape(3, 15, 3)) + ops.TensorBias(t.reshape(3, 15, 3)[..., :1]) + ops.PerQuery(t.reshape(9, 15)[:3]),
 ):
     def numbers(tensor):
@@ -269,12 +269,12 @@ def test_queries_stand_at_the_start_or_at_the_end_of_the_keys(n, align):
                     assert got[h, i, j] == expected
 
 
-@pytest.mark.parametrize(("count", "farthest"), [(32, 128), (8, 20), (64, 256), (6, 5)])
-@pytest.mark.parametrize("two_sided", [True, False])
-def test_the_buckets_of_t5(count, farthest, two_sided):
-    distance = torch.arange(-3 * farthest, 3 * farthest)
-    expected = [t5_bucket(d, count, farthest, two_sided) for d in distance.tolist()]
-    got = log_buckets(distance, count, farthest=farthest, two_sided=two_sided)
+@pytest.mark.parametrize(("count", "max_distance"), [(32, 128), (8, 20), (64, 256), (6, 5)])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_the_buckets_of_t5(count, max_distance, bidirectional):
+    distance = torch.arange(-3 * max_distance, 3 * max_distance)
+    expected = [t5_bucket(d, count, max_distance, bidirectional) for d in distance.tolist()]
+    got = log_buckets(distance, count, max_distance=max_distance, bidirectional=bidirectional)
     assert got.tolist() == expected
     assert got.dtype == distance.dtype
     assert set(expected) >= {0, count - 1}
@@ -308,10 +308,10 @@ def test_tensors_on_either_side_of_a_sum():
     alibi, tensor = ops.ALiBi(SLOPES), TENSOR[0, 0]
     for total in (alibi + tensor, tensor + alibi, torch.nn.Parameter(tensor) + alibi):
         assert isinstance(total, ops.Sum)
-        assert {type(part) for part in total.parts} == {ops.ALiBi, ops.TensorBias}
+        assert {type(part) for part in total.terms} == {ops.ALiBi, ops.TensorBias}
         torch.testing.assert_close(everywhere(total), everywhere(alibi) + tensor)
     nested = (alibi + tensor) + (tensor + alibi)
-    assert [type(part).__name__ for part in nested.parts] == ["ALiBi", "TensorBias", "TensorBias", "ALiBi"]
+    assert [type(part).__name__ for part in nested.terms] == ["ALiBi", "TensorBias", "TensorBias", "ALiBi"]
     assert as_bias(alibi) is alibi
     assert as_bias(tensor).tensor is tensor
 
@@ -376,12 +376,12 @@ def test_what_does_not_fit_the_matrix(make, shape, error, message):
         (lambda: ops.ALiBi(3, "middle"), ValueError, "`align` must be None, 'start' or 'end': got 'middle'."),
         (lambda: ops.ALiBi2d(3, (3, 0)), ValueError, r"`grid` must be two positive integers, \(rows, columns\): got \(3, 0\)."),
         (lambda: ops.RelativeBias(numbers(3, 6)), ValueError, r"`table` must have an odd number of buckets, 2 reach \+ 1: got 6."),
-        (lambda: ops.RelativeBias(numbers(3, 0), two_sided=False), ValueError, "`table` must have at least one bucket: got 0."),
+        (lambda: ops.RelativeBias(numbers(3, 0), bidirectional=False), ValueError, "`table` must have at least one bucket: got 0."),
         (lambda: ops.RelativeBias(numbers(7)), ValueError, r"`table` must be \[..., H, buckets\], with at least 2 axes: got \[7\]."),
         (lambda: ops.RelativeBias(TABLE, "linear"), ValueError, "`buckets` must be 'clip' or 'log': got 'linear'."),
         (lambda: ops.RelativeBias(TABLE, "log"), ValueError, "the number of buckets must be even and at least 4: got 7."),
-        (lambda: ops.RelativeBias(numbers(3, 1), "log", two_sided=False), ValueError, "the number of buckets must be at least 2.*: got 1."),
-        (lambda: ops.RelativeBias(numbers(3, 32), "log", farthest=8), ValueError, "`farthest` must be more than 8, .* of 32 buckets: got 8."),
+        (lambda: ops.RelativeBias(numbers(3, 1), "log", bidirectional=False), ValueError, "the number of buckets must be at least 2.*: got 1."),
+        (lambda: ops.RelativeBias(numbers(3, 32), "log", max_distance=8), ValueError, "`max_distance` must be more than 8, .* of 32 buckets: got 8."),
         (lambda: ops.RelativeBias2d(TABLE_2D, (5, 3)), ValueError, r"`table` must end with the axes \[9, 5\] for a grid of \(5, 3\): got \[5, 9\]."),
         (lambda: alibi_slopes(0), ValueError, "`heads` must be positive: got 0."),
     ],

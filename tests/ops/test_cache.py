@@ -5,7 +5,7 @@ import torch
 
 import heedful
 from heedful.ops import mechanism
-from heedful.ops._cache import Cache
+from heedful.ops._cache import LRUCache
 from heedful.ops._tree import key_of
 from heedful.ops.engines import assemble, bands, tiles
 
@@ -61,13 +61,17 @@ def test_what_is_not_equal_is_not_taken_for_it():
     assert None not in keys
     assert len(set(keys)) == len(keys)
     assert key_of((1.0,)) != key_of((1,)) != key_of((True,))
-    for holds in (heedful.Lengths(torch.tensor([1])), heedful.Tokens([1]), ~heedful.Mask(torch.ones(1, 1).bool())):
+    for holds in (
+        heedful.Lengths(torch.tensor([1])),
+        heedful.GlobalTokens([1]),
+        ~heedful.Mask(torch.ones(1, 1).bool()),
+    ):
         assert key_of(holds) is None
         assert key_of(heedful.Causal() & holds) is None
 
 
 def test_no_more_is_kept_than_its_bytes():
-    cache = Cache[bytes](100, len)
+    cache = LRUCache[bytes](100, len)
     for i in range(10):
         assert cache.get(i, lambda: bytes(30)) == bytes(30)
     assert cache.bytes == 90

@@ -15,7 +15,7 @@ PLAIN = {
 }
 DEFINED = {
     "a window": {"pattern": heedful.Local(2)},
-    "a window or tokens": {"pattern": heedful.Local(1) & heedful.Causal() | heedful.Tokens([0])},
+    "a window or tokens": {"pattern": heedful.Local(1) & heedful.Causal() | heedful.GlobalTokens([0])},
     "a grid": {"pattern": heedful.Neighborhood2d(3, (2, 4))},
     "entmax15": {"normalize": heedful.entmax15},
     "sparsemax": {"normalize": heedful.sparsemax},

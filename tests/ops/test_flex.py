@@ -17,10 +17,10 @@ PATTERNS = {
     "lengths": ops.Lengths(torch.tensor([4, 0])),
     "documents": ops.Documents(torch.tensor([0] * 5 + [1] * 6 + [-1])),
     "documents of each": ops.Documents(torch.stack([torch.arange(N) // 4, torch.arange(N) // 3])),
-    "tokens": ops.Local(1) | ops.Tokens([0, 5]),
-    "tokens among keys": ops.Tokens([1], align="keys"),
+    "tokens": ops.Local(1) | ops.GlobalTokens([0, 5]),
+    "tokens among keys": ops.GlobalTokens([1], align="keys"),
     "mask": ops.Mask(torch.rand(B, H, N, N, generator=torch.Generator().manual_seed(0)) > 0.4),
-    "neighbourhood": ops.Neighborhood2d(3, (3, 4)),
+    "neighborhood": ops.Neighborhood2d(3, (3, 4)),
     "axial, not causal": ops.Axial((3, 4)) & ~ops.Causal(),
 }
 BIASES = {
@@ -53,7 +53,7 @@ def test_biases_caps_and_sinks(bias):
     [
         ({"normalize": ops.relu}, "it is softmax of inner products only"),
         ({"dropout": 0.5}, "it has no dropout"),
-        ({"bias": ops.RelativeBias(torch.zeros(H, 3))}, "it has no words for RelativeBias"),
+        ({"bias": ops.RelativeBias(torch.zeros(H, 3))}, "it cannot express RelativeBias"),
         ({"strict": True}, "`strict` allows linear memory only: got engine 'flex'"),
     ],
 )

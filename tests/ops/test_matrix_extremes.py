@@ -140,11 +140,11 @@ QUESTIONS = {
     "max": (lambda A, B: A.max(), lambda S, R: S.p.amax(-1)),
     "effective_keys": (lambda A, B: A.effective_keys(), lambda S, R: effective(S)),
     "distance": (lambda A, B: A.distance(), lambda S, R: distance(S)),
-    "spread": (lambda A, B: A.spread(), lambda S, R: spread(S)),
+    "spread": (lambda A, B: A.position_std(), lambda S, R: spread(S)),
     "received": (lambda A, B: A.received(), lambda S, R: S.p.sum(-2)),
-    "at": (lambda A, B: A.at(TARGETS), lambda S, R: at(S, TARGETS)),
+    "at": (lambda A, B: A.gather(TARGETS), lambda S, R: at(S, TARGETS)),
     "topk": (lambda A, B: A.topk(2).mass, lambda S, R: S.p.topk(2).values.sum(-1)),
-    "mass": (lambda A, B: A.mass(GROUPS == 1), lambda S, R: S.p[..., GROUPS == 1].sum(-1)),
+    "mass": (lambda A, B: A.group_mass(GROUPS == 1), lambda S, R: S.p[..., GROUPS == 1].sum(-1)),
     "pool": (lambda A, B: A.pool(2, 3), lambda S, R: S.blocks(2).T @ S.p @ S.blocks(3) / S.blocks(2).sum(0)[:, None]),
     "pool_max": (
         lambda A, B: A.pool_max(1, 1)[..., 0, 0], lambda S, R: S.p.amax((-2, -1))
@@ -287,16 +287,16 @@ def test_matrices_without_a_number(sizes, mechanism, gradient):
         A.max(),
         A.effective_keys(),
         A.distance(torch.zeros(n), torch.zeros(m)),
-        A.spread(),
-        A.mass(torch.ones(m) > 0),
+        A.position_std(),
+        A.group_mass(torch.ones(m) > 0),
     ]
-    of_rows += [A.overlap(A), A.cosine(A), A.at(torch.full((n,), -1))]
+    of_rows += [A.overlap(A), A.cosine(A), A.gather(torch.full((n,), -1))]
     grids = [(A.pool(min(n, 2), min(m, 2)), (b, h, min(n, 2), min(m, 2)))]
     grids += [(A.pool_max(min(n, 2), min(m, 2)), (b, h, min(n, 2), min(m, 2))), (A.summary().map, (b, h, n, m))]
     grids += [(A @ torch.ones(m, 2), (b, h, n, 2)), (A.T @ torch.ones(n, 2), (b, h, m, 2))]
     grids += [(A.received(), (b, h, m)), (A[..., :2, :1], (b, h, min(n, 2), min(m, 1))), (A.dense(), (b, h, n, m))]
     grids += [(A.diagonal(), (b, h, min(n, m))), (A.diagonal(-9), (b, h, 0))]
-    if A.mechanism.normalize.adds_up:
+    if A.mechanism.normalize.normalized:
         of_rows += [A.entropy(), A.kl(A), A.summary().entropy]
     if mechanism.get("normalize") in (None, ops.softmax1):
         for lse in (A.lse(), A.summary().lse):

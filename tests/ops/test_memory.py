@@ -105,7 +105,7 @@ def _question(name, n):
         "pool_max": lambda: A.pool_max(8, 8),
         "topk": lambda: A.topk(4).values,
         "kl": lambda: A.kl(heedful.AttentionMatrix(key, query, **options)).clamp(max=10),
-        "spread": A.spread,
+        "spread": A.position_std,
         "received": A.received,
     }[what]
     return [query, key], asked

@@ -1,4 +1,4 @@
-"""Each normaliser against its loop over numbers, its twin in place, its derivatives and its words."""
+"""Each normalizer against its loop over numbers, its twin in place, its derivatives and its words."""
 
 import itertools
 import math
@@ -57,14 +57,14 @@ def naive_rows(scores, twin):
 
 
 @each
-def test_a_normaliser_is_its_formula(name):
+def test_a_normalizer_is_its_formula(name):
     normalize, twin = CASES[name]
     assert isinstance(normalize, Normalizer)
     want = naive_rows(HIDDEN, twin)
-    for got in (normalize(SCORES, ALLOWED), normalize(HIDDEN), normalize.fill_(HIDDEN.clone())[0]):
+    for got in (normalize(SCORES, ALLOWED), normalize(HIDDEN), normalize.forward_(HIDDEN.clone())[0]):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
         assert (got.masked_select(~ALLOWED) == 0).all()
-    if normalize.adds_up:
+    if normalize.normalized:
         total = normalize(SCORES).sum(-1)
         assert (total <= 1 + 1e-12).all()
 
@@ -100,8 +100,8 @@ def test_in_place_and_its_gradient_are_those_of_the_definition(name, dtype):
     scores = SCORES.to(dtype, copy=True).requires_grad_()
     want = normalize(scores, ALLOWED)
     [gradient] = torch.autograd.grad(want, scores, GRAD.to(dtype))
-    weights, row = normalize.fill_(HIDDEN.to(dtype, copy=True))
-    pulled = normalize.pull_(weights.clone(), GRAD.to(dtype, copy=True), row)
+    weights, row = normalize.forward_(HIDDEN.to(dtype, copy=True))
+    pulled = normalize.backward_(weights.clone(), GRAD.to(dtype, copy=True), row)
     loose = {torch.float32: 2e-5, torch.float64: 1e-11}[dtype]
     if name == "entmax 3":
         loose *= 100  # the slope of a small weight p is 1 / p
@@ -114,19 +114,19 @@ def test_in_place_and_its_gradient_are_those_of_the_definition(name, dtype):
 def test_in_place_means_in_place(name):
     normalize, _ = CASES[name]
     scores, grad = HIDDEN.clone(), GRAD.clone()
-    weights, row = normalize.fill_(scores)
+    weights, row = normalize.forward_(scores)
     assert weights.data_ptr() == scores.data_ptr()
-    assert normalize.pull_(weights, grad, row).data_ptr() == grad.data_ptr()
+    assert normalize.backward_(weights, grad, row).data_ptr() == grad.data_ptr()
 
 
 @each
 def test_part_of_a_larger_buffer(name):
     normalize, _ = CASES[name]
     scores, grad = (torch.cat([t, t], dim=-1)[..., :M] for t in (HIDDEN, GRAD))
-    want, row = normalize.fill_(HIDDEN.clone())
-    weights, same = normalize.fill_(scores)
+    want, row = normalize.forward_(HIDDEN.clone())
+    weights, same = normalize.forward_(scores)
     torch.testing.assert_close(weights, want)
-    torch.testing.assert_close(normalize.pull_(weights, grad, same), normalize.pull_(want, GRAD.clone(), row))
+    torch.testing.assert_close(normalize.backward_(weights, grad, same), normalize.backward_(want, GRAD.clone(), row))
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_a_batch_is_one_by_one(name):
     torch.testing.assert_close(torch.vmap(normalize)(SCORES, ALLOWED.expand_as(SCORES)), normalize(SCORES, ALLOWED))
 
     def there_and_back(scores, grad):
-        weights, row = normalize.fill_(scores.clone())
-        return normalize.pull_(weights, grad.clone(), row)
+        weights, row = normalize.forward_(scores.clone())
+        return normalize.backward_(weights, grad.clone(), row)
 
     torch.testing.assert_close(torch.vmap(there_and_back)(HIDDEN, GRAD), there_and_back(HIDDEN, GRAD))
 
@@ -177,8 +177,8 @@ def test_nothing_to_see(name):
     for shape in ((2, 0), (0, 3)):
         none = torch.zeros(shape)
         assert normalize(none).shape == shape
-        weights, row = normalize.fill_(none.clone())
-        assert normalize.pull_(weights, none.clone(), row).shape == shape
+        weights, row = normalize.forward_(none.clone())
+        assert normalize.backward_(weights, none.clone(), row).shape == shape
 
 
 @each
@@ -187,7 +187,7 @@ def test_large_scores(name):
     scores = torch.tensor([[300.0, 299.5, -300.0], [-300.0, -300.5, -600.0]], dtype=torch.float64)
     want = naive_rows(scores, twin)
     for dtype, loose in ((torch.float64, 1e-9), (torch.float32, 2e-5)):
-        for got in (normalize(scores.to(dtype)), normalize.fill_(scores.to(dtype, copy=True))[0]):
+        for got in (normalize(scores.to(dtype)), normalize.forward_(scores.to(dtype, copy=True))[0]):
             torch.testing.assert_close(got.double(), want, rtol=loose, atol=1e-38)
 
 
@@ -198,7 +198,7 @@ def test_a_nan_stays_in_its_row(name):
     bad[0, 0, 2, 3] = math.nan
     others = torch.ones(B, H, N, dtype=torch.bool)
     others[0, 0, 2] = False
-    for got in (normalize(bad), normalize.fill_(bad.clone())[0]):
+    for got in (normalize(bad), normalize.forward_(bad.clone())[0]):
         assert got[0, 0, 2, 3].isnan()
         torch.testing.assert_close(got[others], normalize(SCORES)[others])
 
@@ -227,7 +227,7 @@ def test_an_alpha_for_each_head():
         [heedful.entmax(a)(SCORES[:, h : h + 1], ALLOWED) for h, a in enumerate(ALPHAS.flatten().tolist())], 1
     )
     torch.testing.assert_close(heedful.entmax(ALPHAS)(SCORES, ALLOWED), want)
-    torch.testing.assert_close(heedful.entmax(ALPHAS).fill_(HIDDEN.clone())[0], want)
+    torch.testing.assert_close(heedful.entmax(ALPHAS).forward_(HIDDEN.clone())[0], want)
 
 
 def test_derivatives_of_alpha():
@@ -239,10 +239,10 @@ def test_derivatives_of_alpha():
 
     assert torch.autograd.gradcheck(call, (scores, alpha), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(call, (scores, alpha))
-    assert heedful.entmax(alpha).learns
-    assert heedful.entmax(alpha).varies
-    assert not heedful.entmax(alpha[0]).varies
-    assert not heedful.entmax(alpha.detach()).learns
+    assert heedful.entmax(alpha).requires_grad
+    assert heedful.entmax(alpha).per_row
+    assert not heedful.entmax(alpha[0]).per_row
+    assert not heedful.entmax(alpha.detach()).requires_grad
 
 
 def test_the_derivative_of_alpha_where_entmax_is_softmax():
@@ -258,21 +258,21 @@ def test_the_derivative_of_alpha_where_entmax_is_softmax():
 
 def test_derivatives_of_an_offset():
     offset = numbers(H, 1, 1).requires_grad_()
-    assert heedful.Sigmoid(offset).learns
-    assert not heedful.sigmoid.learns
+    assert heedful.Sigmoid(offset).requires_grad
+    assert not heedful.sigmoid.requires_grad
     call = lambda scores, offset: heedful.Sigmoid(offset)(scores, ALLOWED)  # noqa: E731
     assert torch.autograd.gradcheck(call, (SCORES.clone().requires_grad_(), offset))
 
 
-def test_named_alphas_are_the_named_normalisers():
+def test_named_alphas_are_the_named_normalizers():
     assert heedful.entmax(1.0) is heedful.softmax
     assert heedful.entmax(1.5) is heedful.entmax15
     assert heedful.entmax(2.0) is heedful.sparsemax
 
 
 def test_a_score_of_0_has_a_gradient_in_linear():
-    weights, row = heedful.linear.fill_(torch.tensor([[0.0, -0.0, 2.0, -math.inf]]))
-    pulled = heedful.linear.pull_(weights, torch.ones(1, 4), row)
+    weights, row = heedful.linear.forward_(torch.tensor([[0.0, -0.0, 2.0, -math.inf]]))
+    pulled = heedful.linear.backward_(weights, torch.ones(1, 4), row)
     torch.testing.assert_close(pulled, torch.tensor([[1.0, 1.0, 1.0, 0.0]]) / 3)
 
 
@@ -280,7 +280,7 @@ def test_float32_rows_are_as_exact_as_they_can_be():
     scores = torch.randn(64, 1000, generator=torch.Generator().manual_seed(5))
     for normalize in (heedful.sparsemax, heedful.entmax15, heedful.entmax(1.25)):
         want = normalize(scores.double())
-        for got in (normalize(scores), normalize.fill_(scores.clone())[0]):
+        for got in (normalize(scores), normalize.forward_(scores.clone())[0]):
             assert (got - want).abs().max() < 1e-6
             assert (got.sum(-1) - 1).abs().max() < 2e-6
 
@@ -314,7 +314,7 @@ def test_a_learned_alpha_below_1_counts_as_1_and_comes_back(engine):
     want = heedful.attention(query, key, value)
     (slope,) = torch.autograd.grad(heedful.attention(query, key, value, normalize=normalize).sum(), alpha)
     with torch.no_grad():
-        alpha.sub_(0.4)  # as a step of an optimiser
+        alpha.sub_(0.4)  # as a step of an optimizer
     with pytest.warns(UserWarning, match="`alpha` of entmax must be at least 1: got less"):
         got, grad, weights = results(query, key, value, normalize, engine)
     torch.testing.assert_close(got, want)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import heedful
 from heedful import ops
-from heedful.ops._readable import readable
+from heedful.ops._concrete import concrete
 from heedful.ops.patterns import marks
-from heedful.ops.patterns.orders import numbers_of
+from heedful.ops.patterns.orders import indices_of
 from tests.reference import naive
 
 B, H = 2, 3
@@ -95,8 +95,8 @@ def leaves(draw, N, M):
         index = draw(st.lists(st.integers(0, M - 1), max_size=3))
         chosen = torch.tensor(index, dtype=torch.int32)
         if kind == "keys":
-            return lambda: ops.Tokens(chosen, align="keys"), naive.token_keys(index)
-        return lambda: ops.Tokens(chosen), naive.tokens(index)
+            return lambda: ops.GlobalTokens(chosen, align="keys"), naive.token_keys(index)
+        return lambda: ops.GlobalTokens(chosen), naive.tokens(index)
     if kind == "grid":
         size = draw(st.sampled_from([1, 3, (1, 3), (3, 1), (3, 5)]))
         height, width = size if isinstance(size, tuple) else (size, size)
@@ -171,7 +171,7 @@ def test_what_a_pattern_claims_for_engines_is_so(case):
             assert torch.equal(cells[:, :, 1:, :, 1:], cells[:, :, :-1, :, :-1])
             assert torch.equal(cells[..., 1:, :, 1:], cells[..., :-1, :, :-1])
     for rows in (index[:1], index[1:4], index[::2], index):
-        columns = numbers_of(pattern.visible_columns(rows, shape))
+        columns = indices_of(pattern.visible_columns(rows, shape))
         beyond = torch.ones(M, dtype=torch.bool)
         beyond[columns] = False
         assert not mask[:, :, rows][..., beyond].any()
@@ -196,7 +196,7 @@ def test_the_lanes_of_each_order_hold_all_that_is_visible(case):
                     held[some[:, None], columns[a * lane.width : b * lane.width]] = True
             assert len(set(rows_of_lanes)) == len(rows_of_lanes)
             assert not (mask & ~held).any(), (one, order)
-            tiles = torch.cat([numbers_of(rows) for rows in order.chunks(shape, 2)])
+            tiles = torch.cat([indices_of(rows) for rows in order.chunks(shape, 2)])
             assert tiles.sort().values.tolist() == list(range(shape[-2]))
 
 
@@ -233,7 +233,7 @@ def test_one_sample_and_the_transposed(case):
     pattern = make()
     mask = seen(rule, shape)
     for b in range(B):
-        one = pattern.sample(b, shape)
+        one = pattern.batch_entry(b, shape)
         one.check(shape[1:])
         assert torch.equal(visible(one, shape[1:]), mask[b])
     assert pattern.batched(shape) or torch.equal(mask[0], mask[1])
@@ -243,7 +243,7 @@ def test_one_sample_and_the_transposed(case):
     assert torch.equal(visible(back, turned), mask.mT.flip(-1, -2))
     assert torch.equal(visible(back.transposed(), shape), mask)
     for b in range(B):
-        assert torch.equal(visible(back.sample(b, turned), turned[1:]), mask[b].mT.flip(-1, -2))
+        assert torch.equal(visible(back.batch_entry(b, turned), turned[1:]), mask[b].mT.flip(-1, -2))
     first, last, hull = hulls(back, mask.mT.flip(-1, -2))
     assert ((hull[0] >= first) & (hull[1] <= last) | (hull[0] >= hull[1])).all()
 
@@ -346,8 +346,8 @@ IDS = torch.tensor([[0, 0, 3, 3, -1, 5, 5], [0, 1, 1, 1, 2, -1, -1]])
         ops.Prefix(torch.tensor([3, 2]), "end"),
         ops.Lengths(torch.tensor([4, 2])),
         ops.Lengths(0),
-        ops.Tokens([3, 1], align="keys"),
-        ops.Tokens([], align="keys"),
+        ops.GlobalTokens([3, 1], align="keys"),
+        ops.GlobalTokens([], align="keys"),
         ops.Causal("end") & ops.Local(2, 9, "end"),
         ops.Causal("start") | ops.Lengths(3),
     ],
@@ -374,7 +374,7 @@ def test_hulls_are_no_wider_than_they_must_be(pattern, size):
         ops.Documents(torch.tensor([[4, 0, 4, 1, 0, 1, 9]])),
         ops.Documents(torch.full((7,), -1)),
         ops.Documents.from_offsets(torch.tensor([0, 3, 3, 7])),
-        ops.Tokens([4, 2]),
+        ops.GlobalTokens([4, 2]),
     ],
 )
 def test_hulls_of_documents_are_no_wider_than_they_must_be(pattern):
@@ -402,10 +402,10 @@ def test_disjuncts_are_a_normal_form():
     assert (ops.Global() & a).disjuncts() == (a,)
     assert (a | ops.Global()).disjuncts() == (ops.Global(),)
     assert (b & (a | ops.Global())).disjuncts() == (b,)
-    keys, queries = ops.Tokens([1, 0]).disjuncts()
+    keys, queries = ops.GlobalTokens([1, 0]).disjuncts()
     assert keys.index.tolist() == queries.index.tolist() == [1, 0]
-    assert isinstance(keys, marks._TokenKeys)
-    assert isinstance(queries, marks._TokenQueries)
+    assert isinstance(keys, marks._GlobalKeys)
+    assert isinstance(queries, marks._GlobalQueries)
 
 
 def test_what_is_invariant_and_what_differs_by_sample():
@@ -435,7 +435,7 @@ TENSORS = {
     "prefix": (ops.Prefix, torch.tensor([[4, 0], [2, 7]]), (2, 3, 7, 7)),
     "documents": (ops.Documents, torch.stack([IDS, IDS.flip(0, 1)]), (2, 3, 7, 7)),
     "mask": (ops.Mask, torch.rand(2, 3, 7, 7, generator=torch.Generator().manual_seed(1)) > 0.5, (2, 3, 7, 7)),
-    "tokens": (ops.Tokens, torch.tensor([[1, 4], [6, 6]]), (2, 3, 7, 7)),
+    "tokens": (ops.GlobalTokens, torch.tensor([[1, 4], [6, 6]]), (2, 3, 7, 7)),
 }
 
 
@@ -451,7 +451,7 @@ def test_tensors_of_patterns_may_be_batched_by_vmap(name, tiled):
         pattern = make(tensor)
         pattern.check(shape)
         first, last = pattern.columns(*intervals(7), shape)
-        assert not readable(tensor)
+        assert not concrete(tensor)
         assert (first == 0).all()
         assert (last == 7).all()
         return pattern.allowed(rows, columns, shape)
@@ -472,7 +472,7 @@ cases = [
     (ops.Prefix, torch.tensor([4, 0])),
     (ops.Documents, ids),
     (ops.Mask, ids[:, None, :, None] > ids[:, None, None]),
-    (ops.Tokens, torch.tensor([1, 4])),
+    (ops.GlobalTokens, torch.tensor([1, 4])),
     (ops.Prefix, 3),
 ]
 for make, tensor in cases:
@@ -496,10 +496,10 @@ def test_patterns_compile():
 def test_what_can_be_read():
     from torch._subclasses import FakeTensorMode
 
-    assert readable(torch.ones(2))
-    assert not readable(torch.ones(2, device="meta"))
+    assert concrete(torch.ones(2))
+    assert not concrete(torch.ones(2, device="meta"))
     with FakeTensorMode():
-        assert not readable(torch.ones(2))
+        assert not concrete(torch.ones(2))
 
 
 @pytest.mark.parametrize("engine", ["fused", "reference"])

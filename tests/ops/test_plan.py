@@ -26,12 +26,12 @@ CHOICES = {
     "cosine": ({"score": ops.Cosine(), "scale": 9.0}, "fused", "softmax of inner products"),
     "a window": ({"pattern": ops.Local(2)}, "banded", "the pattern shows each row a part of the keys"),
     "a window in the past": ({"pattern": ops.Local(2) & ops.Causal()}, "banded", "a part of the keys"),
-    "global tokens": ({"pattern": ops.Local(2) | ops.Tokens([0])}, "banded", "a part of the keys"),
+    "global tokens": ({"pattern": ops.Local(2) | ops.GlobalTokens([0])}, "banded", "a part of the keys"),
     "documents": ({"pattern": ops.Documents(IDS) & ops.Causal()}, "banded", "a part of the keys"),
     "a grid": ({"pattern": ops.Neighborhood2d(3, (8, 8))}, "banded", "a part of the keys"),
     "a window as wide as all": ({"pattern": ops.Local(60)}, "fused", "softmax of inner products"),
     "additive": ({"score": ops.Additive(torch.ones(16))}, "tiled", "the score is no inner product"),
-    "entmax": ({"normalize": ops.entmax15}, "tiled", "the normaliser is not softmax"),
+    "entmax": ({"normalize": ops.entmax15}, "tiled", "the normalizer is not softmax"),
     "hard": ({"select": ops.Hard()}, "tiled", "keys are selected"),
     "capped": ({"softcap": 2.0}, "tiled", "scores are capped"),
     "dropout": ({"dropout": 0.5}, "tiled", "weights are dropped"),
@@ -46,7 +46,7 @@ def test_the_engine_and_why(options, engine, reason):
     plan = heedful.plan(*operands(), **options)
     assert plan.engine == engine
     assert reason in plan.reason
-    assert plan.linear == (engine != "reference")
+    assert plan.linear_memory == (engine != "reference")
     assert f"{engine}: {plan.reason}" in str(plan)
 
 
@@ -125,7 +125,7 @@ def test_pairs_follow_the_pattern():
 def test_bands_of_many_samples_are_not_looked_for():
     """One pattern for each of 1,024 samples takes longer to find than the whole matrices to compute."""
     pattern = ops.Local(4) & ops.Lengths(torch.arange(1024) % 65)
-    assert not bands.worth_a_look(pattern, (1024, 1, 64, 64))
+    assert not bands.worth_searching(pattern, (1024, 1, 64, 64))
     query = torch.zeros(2, 1, 4096, 8)
     assert (
         heedful.plan(query, query, query, pattern=ops.Local(4) & ops.Lengths(torch.tensor([4096, 3]))).engine

@@ -80,6 +80,6 @@ def test_what_does_not_fit_is_said(x, other, error, message):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_function_is_not_a_normaliser():
-    with pytest.raises(TypeError, match="`normalize` must be a normaliser such as `heedful.softmax`: got"):
+def test_a_function_is_not_a_normalizer():
+    with pytest.raises(TypeError, match="`normalize` must be a normalizer such as `heedful.softmax`: got"):
         heedful.reweight(torch.ones(2, 3), normalize=torch.softmax)

@@ -125,7 +125,7 @@ LEAD, ROWS, COLUMNS = (2, 3), torch.arange(257), torch.arange(263)
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_as_many_are_dropped_as_should_be(p):
-    kept = _random.keep(7, LEAD, ROWS, COLUMNS, p).double()
+    kept = _random.keep_mask(7, LEAD, ROWS, COLUMNS, p).double()
     assert kept.shape == (*LEAD, len(ROWS), len(COLUMNS))
     deviation = (p * (1 - p)) ** 0.5
     for axes in ((0, 1, 2, 3), (0, 1, 3), (0, 1, 2), (2, 3)):
@@ -136,10 +136,10 @@ def test_as_many_are_dropped_as_should_be(p):
             assert 0.7 < means.std() / error < 1.3, axes
 
 
-def test_neighbours_know_nothing_of_each_other():
+def test_neighbors_know_nothing_of_each_other():
     p = 0.3
-    kept = (_random.keep(7, LEAD, ROWS, COLUMNS, p).double() - (1 - p)) / (p * (1 - p)) ** 0.5
-    other = (_random.keep(8, LEAD, ROWS, COLUMNS, p).double() - (1 - p)) / (p * (1 - p)) ** 0.5
+    kept = (_random.keep_mask(7, LEAD, ROWS, COLUMNS, p).double() - (1 - p)) / (p * (1 - p)) ** 0.5
+    other = (_random.keep_mask(8, LEAD, ROWS, COLUMNS, p).double() - (1 - p)) / (p * (1 - p)) ** 0.5
     pairs = {
         "row": (kept[:, :, 1:], kept[:, :, :-1]),
         "column": (kept[..., 1:], kept[..., :-1]),
@@ -158,19 +158,19 @@ def test_neighbours_know_nothing_of_each_other():
 
 
 def test_a_tile_is_drawn_as_in_the_whole():
-    whole = _random.keep(-3, LEAD, ROWS, COLUMNS, 0.4)
+    whole = _random.keep_mask(-3, LEAD, ROWS, COLUMNS, 0.4)
     rows, columns = torch.tensor([250, 3, 4]), torch.arange(31, 200, 7)
-    assert torch.equal(_random.keep(-3, LEAD, rows, columns, 0.4), whole[:, :, rows[:, None], columns])
+    assert torch.equal(_random.keep_mask(-3, LEAD, rows, columns, 0.4), whole[:, :, rows[:, None], columns])
     flat = whole.flatten(0, 1)
-    assert torch.equal(_random.keep(-3, LEAD, ROWS, COLUMNS, 0.4, heads=slice(1, 4)), flat[1:4])
+    assert torch.equal(_random.keep_mask(-3, LEAD, ROWS, COLUMNS, 0.4, heads=slice(1, 4)), flat[1:4])
     numbers = _random.uniform(-3, LEAD, ROWS)
     assert torch.equal(_random.uniform(-3, LEAD, rows), numbers[:, :, rows])
     assert torch.equal(_random.uniform(-3, LEAD, ROWS, heads=slice(1, 4)), numbers.flatten(0, 1)[1:4])
 
 
 def test_all_or_nothing():
-    assert _random.keep(1, LEAD, ROWS, COLUMNS, 0.0).all()
-    assert not _random.keep(1, LEAD, ROWS, COLUMNS, 1.0).any()
+    assert _random.keep_mask(1, LEAD, ROWS, COLUMNS, 0.0).all()
+    assert not _random.keep_mask(1, LEAD, ROWS, COLUMNS, 1.0).any()
 
 
 def test_numbers_of_rows_are_uniform():

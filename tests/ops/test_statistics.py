@@ -56,7 +56,7 @@ def test_a_statistic_of_a_user(normalize, gradient):
         Statistic("column", (400, 1), of_keys),
         Statistic("whole", (1, 1), whole),
     ]
-    rows, columns, total, largest = A.reduce(*asked, statistics.largest(shape))
+    rows, columns, total, largest = A.reduce(*asked, statistics.max(shape))
     torch.testing.assert_close(rows[..., 0], dense.square().sum(-1))
     torch.testing.assert_close(columns[..., 0], dense.square().sum(-2))
     torch.testing.assert_close(total[..., 0, 0], dense.pow(3).sum((-2, -1)))
@@ -68,7 +68,7 @@ def test_a_statistic_of_a_user(normalize, gradient):
 
 
 def test_what_a_tile_says_of_itself():
-    """Of sinks, too: `weights` add up to `mass`, and `shares` are in proportion to them."""
+    """Of sinks, too: `weights` add up to `mass`, and `relative_weights` are in proportion to them."""
     A = AttentionMatrix(torch.randn(9, 4), torch.randn(9, 4), sinks=torch.tensor(2.0), pattern=Causal())
     dense, tiles = A.dense(), []
 
@@ -76,7 +76,17 @@ def test_what_a_tile_says_of_itself():
         buffer = tile.buffer()
         assert buffer is not None
         assert buffer.shape == tile.weights.shape
-        tiles.append((tile.weights.clone(), tile.shares.clone(), tile.mass, tile.total, tile.top, tile.lse, tile.rows))
+        tiles.append(
+            (
+                tile.weights.clone(),
+                tile.relative_weights.clone(),
+                tile.mass,
+                tile.relative_sum,
+                tile.max,
+                tile.lse,
+                tile.rows,
+            )
+        )
         return tile.mass
 
     (mass,) = A.reduce(Statistic("row", (9, 1), keep, lse=True))

@@ -142,7 +142,7 @@ def test_relative_buckets(causal):
     n = 200
     theirs = RelativePositionBias(scale=1.0, causal=causal, num_buckets=32, max_distance=128, heads=H)
     table = theirs.relative_attention_bias.weight.detach().T
-    bias = ops.RelativeBias(table, "log", farthest=128, two_sided=not causal, align="end")
+    bias = ops.RelativeBias(table, "log", max_distance=128, bidirectional=not causal, align="end")
     index = torch.arange(n)
     mine = bias.at(index[:, None], index[None], (H, n, n))
     assert torch.equal(mine, theirs(n, n))

@@ -21,7 +21,7 @@ B, H, N, D, E = 2, 2, 7, 3, 5
 TABLE = torch.linspace(-1, 1, 3 * H, dtype=torch.float64).view(H, 3)
 ENGINES = {
     "score": {"fused", "tiled", "reference"},
-    "normaliser": {"tiled", "reference"},
+    "normalizer": {"tiled", "reference"},
     "pattern": {"fused", "banded", "tiled", "reference"},
     "bias": {"fused", "tiled", "reference"},
     "all four": {"tiled", "reference"},
@@ -49,13 +49,13 @@ def table():
     here = page()
     ours = {
         "score": {"score": here["Quadratic"]()},
-        "normaliser": {"normalize": here["SquaredRelu"]()},
+        "normalizer": {"normalize": here["SquaredRelu"]()},
         "pattern": {"pattern": here["Chunks"](3)},
         "bias": {"bias": here["Periodic"](TABLE)},
     }
     twins = {
         "score": {"score": here["quadratic"]},
-        "normaliser": {"normalize": here["squared_relu"]},
+        "normalizer": {"normalize": here["squared_relu"]},
         "pattern": {"visible": here["chunks"]},
         "bias": {"bias": here["periodic"](TABLE)},
     }

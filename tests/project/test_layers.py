@@ -8,20 +8,95 @@ import heedful
 SOURCE = Path(heedful.__file__).parent
 MAY_IMPORT = {
     "_errors": set(),
+    "_files": set(),
     "_types": set(),
     "_version": set(),
     "_checks": set(),
     "ops": {"_checks", "_types"},
     "nn": {"_checks", "_types", "ops"},
-    "models": {"_checks", "_types", "ops", "nn"},
-    "inspection": {"_checks", "_errors", "_types", "_version", "ops", "report"},  # report: a recording writes its page
-    "report": {"_checks", "_types", "ops", "inspection"},
-    "hugging_face": {"_checks", "_errors", "_types", "inspection", "report"},
-    "data": {"_errors", "_types", "models"},  # batches are what a model says that it takes
-    "training": {"_errors", "_version"},
+    "data": {"_errors", "_types"},
+    "models": {"_checks", "_types", "ops", "nn", "data"},
+    # a recording writes its page
+    "inspection": {"_checks", "_errors", "_files", "_types", "_version", "ops", "report"},
+    "report": {"_checks", "_files", "_types", "ops", "inspection"},
+    "hugging_face": {"_checks", "_errors", "_types", "data", "inspection", "report"},
+    "training": {"_errors", "_files", "_version"},
     "tasks": {"_errors", "_types", "ops", "nn", "models", "inspection", "report", "data", "training"},
-    "cli": {"_errors", "_version", "ops", "nn", "inspection", "report", "hugging_face", "data", "training", "tasks"},
+    "cli": {
+        *("_errors", "_files", "_version", "ops", "nn", "inspection", "report", "hugging_face", "data", "training"),
+        "tasks",
+    },
 }
+MODULES = {
+    ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): file
+    for file in SOURCE.rglob("*.py")
+}
+
+
+def imports_of(tree):
+    """The dotted names that are imported anywhere in a file, but for those that only type checkers read."""
+    for_types = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for_types |= {id(inner) for statement in node.body for inner in ast.walk(statement)}
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole path"
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def modules_imported(name):
+    """The modules of heedful that a module names in its imports; those inside of functions count, too."""
+    for module, member in imports_of(ast.parse(MODULES[name].read_text())):
+        inner = f"{module}.{member}"
+        imported = inner if member is not None and inner in MODULES else module
+        if imported in MODULES and imported != name:
+            yield imported
+
+
+def circle_in(edges):
+    """Names of which each imports the next, and the last the first; None where there are none."""
+    done, path = set(), []
+
+    def visit(name):
+        if name in path:
+            return path[path.index(name) :]
+        if name in done:
+            return None
+        path.append(name)
+        for other in sorted(edges[name]):
+            circle = visit(other)
+            if circle is not None:
+                return circle
+        done.add(path.pop())
+        return None
+
+    return next((circle for circle in map(visit, sorted(edges)) if circle is not None), None)
+
+
+def test_modules_import_each_other_in_no_circle():
+    edges = {name: set(modules_imported(name)) for name in MODULES}
+    assert sum(map(len, edges.values())) > 500
+    assert "heedful.report.build" in edges["heedful.inspection.recording"]  # inside of a function
+    circle = circle_in(edges)
+    assert circle is None, " -> ".join([*circle, circle[0]])
+
+
+def test_a_circle_would_be_found():
+    assert circle_in({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d"]
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None
+
+
+def test_no_module_imports_the_face_of_the_package():
+    for name, file in MODULES.items():
+        if name == "heedful":
+            continue
+        for module, _ in imports_of(ast.parse(file.read_text())):
+            assert module != "heedful", f"{file}: import from the module where it is, not from the package's face"
 
 
 def imported(file):
@@ -53,7 +128,7 @@ def test_no_edge_goes_up():
 
 def test_every_package_has_its_place_in_the_order():
     packages = {p.name for p in SOURCE.iterdir() if (p / "__init__.py").exists()}
-    assert packages | {"_errors", "_types", "_version", "_checks"} == set(MAY_IMPORT)
+    assert packages | {"_errors", "_files", "_types", "_version", "_checks"} == set(MAY_IMPORT)
 
 
 def test_engines_know_each_other_only_downwards():

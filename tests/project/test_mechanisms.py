@@ -17,11 +17,11 @@ NO_MECHANISM = {
         "Statistic",
         "WeightTile",
         "Cost",
-        "Drawn",
+        "Sample",
         "Plan",
         "attention",
         "attention_weights",
-        "draw",
+        "sample",
         "plan",
         "reweight",
     ),
@@ -75,12 +75,12 @@ EXAMPLES = {
     "Prefix": {"pattern": ops.Prefix(100)},
     "Lengths": {"pattern": ops.Lengths(500)},
     "Documents": {"pattern": ops.Documents(torch.arange(N) // 100)},
-    "Tokens": {"pattern": ops.Tokens([0, 7])},
+    "GlobalTokens": {"pattern": ops.GlobalTokens([0, 7])},
     "Neighborhood2d": {"pattern": ops.Neighborhood2d(7, GRID)},
     "Axial": {"pattern": ops.Axial(GRID)},
     "Mask": {"pattern": ops.Mask(torch.ones(N, N, dtype=torch.bool).tril(5))},
     "And": {"pattern": ops.Causal() & ops.Local(32)},
-    "Or": {"pattern": ops.Local(32) | ops.Tokens([0, 7])},
+    "Or": {"pattern": ops.Local(32) | ops.GlobalTokens([0, 7])},
     "Not": {"pattern": ~ops.Local(32)},
     "scale": {"scale": torch.ones(HEADS, 1, 1, requires_grad=True)},
     "softcap": {"softcap": 20.0},
@@ -120,7 +120,7 @@ def test_the_engine_and_the_pairs_of_a_row(name):
     plan = planned(**EXAMPLES[name])
     _, _, _, engine, cost = ROWS[name]
     assert engine.split()[0] == plan.engine
-    assert plan.linear
+    assert plan.linear_memory
     index = torch.arange(N)
     pattern = EXAMPLES[name].get("pattern", ops.Global())
     seen = int(pattern.allowed(index[:, None], index[None], plan.shape).expand(plan.shape)[0, 0].sum())

@@ -3,14 +3,14 @@
 It is the twin of `naive.py` for many cases: a matrix of 400 x 400 takes milliseconds. Each part is said in plain words:
 
     scores       ("scaled dot",), ("dot",), ("bilinear", W), ("additive", w), ("cosine",), ("gaussian", b)
-    normalisers  ("softmax",), ("softmax1",), ("relu",), ("proportional",), ("sigmoid", b), ("linear",), ("sparsemax",),
+    normalizers  ("softmax",), ("softmax1",), ("relu",), ("proportional",), ("sigmoid", b), ("linear",), ("sparsemax",),
                  ("entmax15",), ("entmax", alpha)
     patterns     ("global",), ("causal", align), ("local", before, after, align), ("dilated", before, after, step, align),
                  ("prefix", n, align), ("lengths", n), ("documents", ids, key_ids), ("tokens", places, align),
                  ("neighborhood", (height, width), grid), ("axial", grid), ("mask", allowed),
                  ("and", a, b), ("or", a, b), ("not", a)
     biases       ("tensor", t), ("per key", t), ("per query", t), ("low rank", u, v), ("alibi", slopes, align),
-                 ("alibi2d", slopes, grid), ("relative", table, buckets, farthest, two_sided, align),
+                 ("alibi2d", slopes, grid), ("relative", table, buckets, max_distance, bidirectional, align),
                  ("relative2d", table, grid), ("sum", a, b, ...)
     selections   ("soft",), ("hard",), ("sampled", gradient)
 """
@@ -210,19 +210,19 @@ def _fall(slopes, squares):
     return (-torch.tensor(found, dtype=torch.float32)[:, None, None] * squares.float().sqrt()).double()
 
 
-def _buckets(distance, count, kind, farthest, two_sided):
+def _buckets(distance, count, kind, max_distance, bidirectional):
     if kind == "clip":
         reach = count // 2
-        return distance.clamp(-reach, reach) + reach if two_sided else (-distance).clamp(0, count - 1)
-    side = count // 2 if two_sided else count
+        return distance.clamp(-reach, reach) + reach if bidirectional else (-distance).clamp(0, count - 1)
+    side = count // 2 if bidirectional else count
     short = side // 2
-    far = distance.abs() if two_sided else (-distance).clamp(min=0)
-    logs = torch.log(far.clamp(min=short).double() / short) / math.log(farthest / short)
+    far = distance.abs() if bidirectional else (-distance).clamp(min=0)
+    logs = torch.log(far.clamp(min=short).double() / short) / math.log(max_distance / short)
     bucket = torch.where(far < short, far, (short + (logs * (side - short)).long()).clamp(max=side - 1))
-    return bucket + side * (distance > 0) if two_sided else bucket
+    return bucket + side * (distance > 0) if bidirectional else bucket
 
 
-# Normalisers: the weights of each row, and how near a score is to where the gradient jumps.
+# Normalizers: the weights of each row, and how near a score is to where the gradient jumps.
 
 
 def shares(s, hidden, sinks, normalize):

@@ -32,7 +32,7 @@ def gaussian(q, k, bandwidth):
     return -sum((a - b) ** 2 for a, b in zip(q, k, strict=True)) / (2 * bandwidth**2)
 
 
-# Normalisers: from the scores of the visible keys of one row to their weights, lists of numbers (of tensors without axes).
+# Normalizers: from the scores of the visible keys of one row to their weights, lists of numbers (of tensors without axes).
 
 
 def softmax(s):
@@ -217,19 +217,19 @@ def alibi2d(slopes, columns):
     return number
 
 
-def clipped(table, two_sided=True, offset=0):
+def clipped(table, bidirectional=True, offset=0):
     """The table of one head has a number for each distance from -reach to reach, or from 0 backwards."""
 
     def number(b, h, i, j):
         distance, count = j - i - offset, table.shape[-1]
-        if two_sided:
+        if bidirectional:
             return table[h, max(-(count // 2), min(distance, count // 2)) + count // 2]
         return table[h, min(max(-distance, 0), count - 1)]
 
     return number
 
 
-def logarithmic(table, farthest):
+def logarithmic(table, max_distance):
     """The two-sided buckets of Raffel et al. 2020."""
 
     def number(b, h, i, j):
@@ -237,7 +237,7 @@ def logarithmic(table, farthest):
         short, distance = side // 2, abs(j - i)
         bucket = distance
         if distance >= short:
-            bucket = short + int(math.log(distance / short) / math.log(farthest / short) * (side - short))
+            bucket = short + int(math.log(distance / short) / math.log(max_distance / short) * (side - short))
         return table[h, min(bucket, side - 1) + side * (j > i)]
 
     return number

@@ -8,17 +8,17 @@ import pytest
 
 from heedful.report import (
     AttentionSection,
-    Cells,
+    Dense,
     Layer,
-    Links,
     Picture,
     Positions,
+    QueryKey,
     Series,
     Sound,
     Text,
-    Vectors,
+    TopWeights,
 )
-from heedful.report.figure import draw_figure, plain, pool, weights_of
+from heedful.report.figure import draw_figure
 
 figure_module = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
 
@@ -46,12 +46,12 @@ def pooled(weights, most=64):
 
 def layer_of(weights, pairs="cells", *, name="encoder.0", label="layer 0", kind="self", rows=0, columns=0, **more):
     _, queries, keys = weights.shape
-    pairs = Cells(weights) if pairs == "cells" else pairs
+    pairs = Dense(weights) if pairs == "cells" else pairs
     return Layer(name, label, kind, pooled(weights), pairs, queries, keys, rows, columns, **more)
 
 
-def section_of(*layers, sides=None):
-    return AttentionSection("A model", "", layers, sides or [Positions()])
+def section_of(*layers, axes=None):
+    return AttentionSection("A model", "", layers, axes or [Positions()])
 
 
 def words(count, begin="w"):
@@ -117,17 +117,19 @@ def texts(figure):
 )
 def test_a_map_shows_the_weights_of_one_head_or_the_mean_of_some(drawn, heads, chosen, title):
     weights = random_weights(3, 5, 5)
-    figure = drawn(section_of(layer_of(weights), sides=[Text(words(5))]), layer=0, heads=heads)
+    figure = drawn(section_of(layer_of(weights), axes=[Text(words(5))]), layer=0, heads=heads)
     np.testing.assert_allclose(picture_of(figure), weights[chosen].mean(0), rtol=1e-6)
     assert figure.axes[0].get_title("left") == title
     assert figure.axes[0].images[0].get_clim() == pytest.approx((0, weights[chosen].mean(0).max()))
     assert figure.axes[0].images[0].get_cmap().name == "viridis"
 
 
-def test_an_alignment_names_the_tokens_of_both_sides_with_square_cells(drawn):
+def test_an_alignment_names_the_tokens_of_both_axes_with_square_cells(drawn):
     weights = random_weights(2, 4, 7)
-    sides = [Text(words(7, "s"), name="source"), Text(words(4, "t"), name="target")]
-    figure = drawn(section_of(layer_of(weights, kind="cross", rows=1, columns=0), sides=sides), layer=0, heads=[1])
+    section_axes = [Text(words(7, "s"), name="source"), Text(words(4, "t"), name="target")]
+    figure = drawn(
+        section_of(layer_of(weights, kind="cross", rows=1, columns=0), axes=section_axes), layer=0, heads=[1]
+    )
     axes = figure.axes[0]
     assert labels(axes.xaxis) == words(7, "s")
     assert labels(axes.yaxis) == words(4, "t")
@@ -142,7 +144,7 @@ def test_an_alignment_names_the_tokens_of_both_sides_with_square_cells(drawn):
 
 @pytest.mark.parametrize(("count", "width", "named"), [(12, SINGLE, True), (40, DOUBLE, True), (41, SINGLE, False)])
 def test_tokens_are_named_while_there_is_room(drawn, count, width, named):
-    section = section_of(layer_of(random_weights(1, count, count)), sides=[Text(words(count))])
+    section = section_of(layer_of(random_weights(1, count, count)), axes=[Text(words(count))])
     figure = drawn(section, layer=0)
     assert figure.get_size_inches()[0] == width
     assert (labels(figure.axes[0].xaxis) == words(count)) is named
@@ -154,28 +156,14 @@ def test_tokens_are_named_while_there_is_room(drawn, count, width, named):
 
 def test_names_of_positions_are_shown_as_tokens_are(drawn):
     section = section_of(
-        layer_of(random_weights(1, 3, 3), kind="channel"), sides=[Positions(3, ["red", "green", "blue"])]
+        layer_of(random_weights(1, 3, 3), kind="channel"), axes=[Positions(3, ["red", "green", "blue"])]
     )
     assert labels(drawn(section, layer=0).axes[0].xaxis) == ["red", "green", "blue"]
 
 
-@pytest.mark.parametrize("ahead", [None, 0, 2, -1])
-def test_rows_are_computed_from_queries_and_keys(ahead):
-    random = np.random.default_rng(1)
-    query, key = random.normal(size=(2, 6, 4)), random.normal(size=(2, 8, 4))
-    scores = 0.7 * query @ key.swapaxes(1, 2)
-    if ahead is not None:
-        scores[:, np.arange(8) > np.arange(6)[:, None] + ahead] = -np.inf
-    weights = np.exp(scores)
-    weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-30)
-    layer = layer_of(weights, Vectors(query.astype(np.float32), key.astype(np.float32), 0.7, ahead))
-    np.testing.assert_allclose(weights_of(layer, [0, 1]), weights.mean(0), atol=1e-6)
-    np.testing.assert_allclose(weights_of(layer, [1]), weights[1], atol=1e-6)
-
-
 def test_more_rows_than_can_be_computed_show_the_map(drawn):
     many = np.zeros((1, 2049, 3), np.float32)
-    layer = Layer("a", "a", "self", np.full((1, 4, 4), 0.25, np.float32), Vectors(many, many, 1.0), 2049, 2049, 0, 0)
+    layer = Layer("a", "a", "self", np.full((1, 4, 4), 0.25, np.float32), QueryKey(many, many, 1.0), 2049, 2049, 0, 0)
     figure = drawn(section_of(layer), layer=0)
     assert picture_of(figure).shape == (4, 4)
     assert "attention per cell" in texts(figure)
@@ -188,26 +176,10 @@ def test_a_large_matrix_is_pooled_as_maps_are(drawn):
     assert figure.axes[0].get_xlim() == (-0.5, 699.5)
 
 
-def test_pooling_keeps_what_a_row_adds_up_to():
-    weights = random_weights(1, 23, 31)[0]
-    np.testing.assert_allclose(pool(weights, 7, 9), by_hand(weights, 7, 9), rtol=1e-5)
-    np.testing.assert_allclose(pool(weights, 7, 9).sum(1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(pool(weights, 23, 31), weights)
-
-
-def by_hand(weights, rows, columns):
-    queries, keys = weights.shape
-    row, column = np.arange(queries) * rows // queries, np.arange(keys) * columns // keys
-    return np.array([[weights[row == r][:, column == c].sum(1).mean() for c in range(columns)] for r in range(rows)])
-
-
-def test_links_show_the_map_unless_they_are_of_all_keys(drawn):
+def test_the_largest_weights_of_each_row_show_the_map(drawn):
     weights = random_weights(2, 5, 6)
     order = np.argsort(-weights, axis=-1)
-    some = layer_of(weights, Links(order[..., :2], np.take_along_axis(weights, order[..., :2], -1)))
-    every = layer_of(weights, Links(order, np.take_along_axis(weights, order, -1)))
-    assert weights_of(some, [0]) is None
-    np.testing.assert_array_equal(weights_of(every, [1]), weights[1])
+    some = layer_of(weights, TopWeights(order[..., :2], np.take_along_axis(weights, order[..., :2], -1)))
     np.testing.assert_allclose(picture_of(drawn(section_of(some), layer=0, heads=[1])), weights[1], rtol=1e-6)
 
 
@@ -252,8 +224,7 @@ def test_the_overview_leaves_out_the_rollout_and_tells_self_from_cross(drawn):
 
 def test_layers_of_fewer_heads_and_other_shapes_leave_places_empty(drawn):
     layers = [layer_of(random_weights(3, 4, 4)), layer_of(random_weights(1, 2, 4), kind="cross")]
-    sides = [Positions()]
-    sheet = drawn(section_of(*layers, sides=sides)).axes[0].images[0].get_array()
+    sheet = drawn(section_of(*layers, axes=[Positions()])).axes[0].images[0].get_array()
     assert np.ma.getmaskarray(sheet)[5:, 4:].all()
     np.testing.assert_allclose(sheet[5], sheet[6])  # a row of two is drawn over two
     assert not np.ma.getmaskarray(sheet)[5:, :4].any()
@@ -276,7 +247,7 @@ PIXELS = np.random.default_rng(2).integers(0, 255, (12, 16, 3), np.uint8)
 
 def test_a_picture_shows_what_the_class_token_gives_to_each_patch(drawn):
     weights = random_weights(2, 13, 13)
-    section = section_of(layer_of(weights), sides=[Picture(PIXELS, (3, 4), ["class token"])])
+    section = section_of(layer_of(weights), axes=[Picture(PIXELS, (3, 4), ["class token"])])
     figure = drawn(section, layer=0, heads=[1])
     assert figure.get_size_inches()[0] == SINGLE
     np.testing.assert_array_equal(picture_of(figure, 0), PIXELS)
@@ -295,7 +266,7 @@ def test_a_picture_without_class_token_shows_an_average_query(drawn, holds):
     layer = layer_of(weights, None if holds != "cells" else "cells", curves={"received": weights.sum(1)})
     if holds == "curve":
         layer = Layer(**(vars(layer) | {"map": pooled(weights, 5)}))
-    section = section_of(layer, sides=[Picture(PIXELS[..., 0], (3, 4))])
+    section = section_of(layer, axes=[Picture(PIXELS[..., 0], (3, 4))])
     figure = drawn(section, heads=[0])
     np.testing.assert_allclose(picture_of(figure, 1, 1), weights[0].mean(0).reshape(3, 4), rtol=1e-5)
     assert "layer 0, head 0, from an average query" in texts(figure)
@@ -304,8 +275,8 @@ def test_a_picture_without_class_token_shows_an_average_query(drawn, holds):
 def test_what_links_know_of_the_class_token_is_shown(drawn):
     weights = random_weights(1, 13, 13)
     order = np.argsort(-weights, axis=-1)[..., :4]
-    layer = layer_of(weights, Links(order, np.take_along_axis(weights, order, -1)))
-    figure = drawn(section_of(layer, sides=[Picture(PIXELS, (3, 4), ["class token"])]), layer=0)
+    layer = layer_of(weights, TopWeights(order, np.take_along_axis(weights, order, -1)))
+    figure = drawn(section_of(layer, axes=[Picture(PIXELS, (3, 4), ["class token"])]), layer=0)
     row = np.where(np.isin(np.arange(13), order[0, 0]), weights[0, 0], 0)
     np.testing.assert_allclose(picture_of(figure, 1, 1), row[1:].reshape(3, 4))
 
@@ -313,7 +284,7 @@ def test_what_links_know_of_the_class_token_is_shown(drawn):
 def test_a_picture_of_which_only_a_coarse_map_is_known(drawn, tmp_path):
     weights = random_weights(1, 12, 12)
     layer = Layer(**(vars(layer_of(weights, None)) | {"map": pooled(weights, 5)}))
-    section = section_of(layer, sides=[Picture(PIXELS, (3, 4))])
+    section = section_of(layer, axes=[Picture(PIXELS, (3, 4))])
     assert picture_of(drawn(section, layer=0)).shape == (5, 5)  # the map
     with pytest.raises(ValueError, match="`view` 'picture' needs the weights of single patches"):
         draw_figure(section, tmp_path / "x.png", layer=0, view="picture")
@@ -321,7 +292,7 @@ def test_a_picture_of_which_only_a_coarse_map_is_known(drawn, tmp_path):
 
 def test_a_sound_stands_below_the_keys_in_seconds(drawn):
     sound = Sound(np.sin(np.arange(8000) / 9).astype(np.float32), 4000, seconds=3.0, name="speech")
-    section = section_of(layer_of(random_weights(2, 4, 30), rows=1), sides=[sound, Text(words(4), name="transcript")])
+    section = section_of(layer_of(random_weights(2, 4, 30), rows=1), axes=[sound, Text(words(4), name="transcript")])
     figure = drawn(section, layer=0)
     matrix, strip = figure.axes[0], figure.axes[1]
     assert matrix.get_xlim() == strip.get_xlim() == (0, 3)
@@ -339,7 +310,7 @@ def test_a_sound_stands_below_the_keys_in_seconds(drawn):
 def test_a_series_stands_below_the_keys_as_lines(drawn):
     values = np.random.default_rng(0).normal(size=(90, 2)).astype(np.float32)
     series = Series(values, ["heat", "$oil$"], name="sensors")
-    figure = drawn(section_of(layer_of(random_weights(1, 30, 30)), sides=[series]), layer=0)
+    figure = drawn(section_of(layer_of(random_weights(1, 30, 30)), axes=[series]), layer=0)
     matrix, strip = figure.axes[:2]
     assert matrix.get_xlim() == strip.get_xlim() == (0, 90)
     assert matrix.get_ylim() == (90, 0)
@@ -352,7 +323,7 @@ def test_a_series_stands_below_the_keys_as_lines(drawn):
 
 @pytest.mark.parametrize("values", [np.ones(7, np.float32), np.zeros((7, 9), np.float32)])
 def test_a_series_of_one_value_or_of_many_channels(drawn, values):
-    figure = drawn(section_of(layer_of(random_weights(1, 7, 7)), sides=[Series(values)]), layer=0)
+    figure = drawn(section_of(layer_of(random_weights(1, 7, 7)), axes=[Series(values)]), layer=0)
     assert figure.axes[1].get_legend() is None
     assert len(figure.axes[1].lines) == values.reshape(7, -1).shape[1]
 
@@ -364,7 +335,7 @@ def test_a_series_of_one_value_or_of_many_channels(drawn, values):
 def test_hostile_tokens_are_text(drawn, tmp_path, suffix):
     count = len(HOSTILE)
     layer = layer_of(random_weights(2, count, count), name="a\n$b$", label=HOSTILE[5] + "$\n$")
-    section = section_of(layer, layer, sides=[Text(HOSTILE, name="$n$\n\u202e")])
+    section = section_of(layer, layer, axes=[Text(HOSTILE, name="$n$\n\u202e")])
     figure = drawn(section, suffix, layer="a\n$b$")
     shown = labels(figure.axes[0].xaxis)
     assert shown[0] == "$x^2$"
@@ -382,17 +353,6 @@ def test_hostile_tokens_are_text(drawn, tmp_path, suffix):
         assert b"/CIDFontType2" in data  # TrueType
         assert b"/Type3" not in data
     drawn(section, suffix)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("word", "word"), (" word", " word"), ("  ", "\u2423\u2423"), ("", ""), ("a\nb", "a\\nb"), ("x" * 17, "x" * 15 + "\u2026"),
-        ("x" * 16, "x" * 16), ("\0" * 6, "\\x00\\x00\\x00\\x0" + "\u2026"), ("\u200bz", "\\u200bz"),
-    ],
-)  # fmt: skip
-def test_plain_text(text, shown):
-    assert plain(text) == shown[:16]
 
 
 def test_a_png_has_the_size_and_the_resolution_of_print(drawn, tmp_path):
@@ -435,7 +395,7 @@ def test_a_file_that_stands_there_is_replaced_whole_or_stays(tmp_path, monkeypat
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("heedful.report.whole.os.replace", broken)
+        patch.setattr("heedful._files.os.replace", broken)
         with pytest.raises(OSError, match="the disk is full"):
             draw_figure(section, path)
     assert [file.name for file in tmp_path.iterdir()] == ["FIGURE.PNG"]
@@ -449,7 +409,7 @@ def test_a_file_that_stands_there_is_replaced_whole_or_stays(tmp_path, monkeypat
 
 def two_layers():
     layers = [layer_of(random_weights(count, 3, 3), name=f"encoder.{count}") for count in (2, 4)]
-    return section_of(*layers, sides=[Text(words(3))])
+    return section_of(*layers, axes=[Text(words(3))])
 
 
 @pytest.mark.parametrize(
@@ -489,13 +449,13 @@ def test_an_unknown_suffix(tmp_path, name):
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="`path` must lie in a folder that exists: got .*missing"):
+    with pytest.raises(FileNotFoundError, match="must lie in a folder that exists: .*missing"):
         draw_figure(two_layers(), tmp_path / "missing" / "x.png")
 
 
 def test_a_section_that_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="`rows` of 'encoder.0' must stand for 3 positions: got a side of 4"):
-        draw_figure(section_of(layer_of(random_weights(1, 3, 3)), sides=[Text(words(4))]), tmp_path / "x.png")
+    with pytest.raises(ValueError, match="`rows` of 'encoder.0' must stand for 3 positions: got an axis of 4"):
+        draw_figure(section_of(layer_of(random_weights(1, 3, 3)), axes=[Text(words(4))]), tmp_path / "x.png")
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):

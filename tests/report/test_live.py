@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import heedful
-from heedful.inspection.seen import Seen, SeenAttention
+from heedful.inspection.recording import AttentionCall, Recording
 from heedful.ops import AttentionMatrix, Causal
 from heedful.report import TableSection, attention_section
 from heedful.report.live import LivePage
@@ -21,14 +21,14 @@ N = 90
 def watched(heads=3):
     torch.manual_seed(0)
     query, key = torch.randn(2, 1, heads, N, 8).unbind()
-    return Seen([SeenAttention("layer", "self", AttentionMatrix(query, key, pattern=Causal()), "eager")])
+    return Recording([AttentionCall("layer", "self", AttentionMatrix(query, key, pattern=Causal()), "eager")])
 
 
 @pytest.fixture(scope="module")
 def live():
     seen = watched()
     table = TableSection("A table", "", ["a"], [[1]])
-    with LivePage(title="T", sections=[table, attention_section(seen, title="A")], seen=[None, seen]) as page:
+    with LivePage(title="T", sections=[table, attention_section(seen, title="A")], recordings=[None, seen]) as page:
         yield page, seen[0].matrix
 
 
@@ -101,7 +101,7 @@ def test_without_the_token_there_is_nothing(live, token):
 
 def test_tokens_are_long_and_new_each_time(live):
     seen = watched()
-    with LivePage(title="T", sections=[attention_section(seen, title="A")], seen=[seen]) as other:
+    with LivePage(title="T", sections=[attention_section(seen, title="A")], recordings=[seen]) as other:
         tokens = {page.address.split("/")[3] for page in (live[0], other)}
     assert len(tokens) == 2
     assert all(len(token) >= 32 for token in tokens)
@@ -177,7 +177,7 @@ def test_what_fails_is_told_in_words_and_never_as_a_traceback(live, monkeypatch,
     def broken(*args, **options):
         raise RuntimeError("no room")
 
-    monkeypatch.setattr(page._windows[1, 0], "find", broken)
+    monkeypatch.setattr(page._windows[1, 0], "window", broken)
     answer, body = ask(page, window())
     assert (answer.status, body) == (500, b"it could not be computed: RuntimeError: no room")
     with socket.create_connection(("127.0.0.1", page.port)) as rude:
@@ -188,8 +188,8 @@ def test_what_fails_is_told_in_words_and_never_as_a_traceback(live, monkeypatch,
 
 def test_too_many_questions_are_refused_and_those_that_wait_are_answered(live, monkeypatch):
     page, _ = live
-    window_of, free, states = page._windows[1, 0].find, threading.Event(), []
-    monkeypatch.setattr(page._windows[1, 0], "find", lambda **asked: free.wait(10) and window_of(**asked))
+    window_of, free, states = page._windows[1, 0].window, threading.Event(), []
+    monkeypatch.setattr(page._windows[1, 0], "window", lambda **asked: free.wait(10) and window_of(**asked))
     threads = [threading.Thread(target=lambda: states.append(ask(page, window())[0].status)) for _ in range(22)]
     for thread in threads:
         thread.start()
@@ -211,7 +211,7 @@ def test_a_question_whose_asker_has_gone_is_given_up(live, monkeypatch):
         gone.set()
         raise heedful.report.windows.Gone
 
-    monkeypatch.setattr(page._windows[1, 0], "find", slow)
+    monkeypatch.setattr(page._windows[1, 0], "window", slow)
     with socket.create_connection(("127.0.0.1", page.port)) as browser:
         path = urllib.parse.urlsplit(page.address).path + window()
         browser.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
@@ -221,7 +221,7 @@ def test_a_question_whose_asker_has_gone_is_given_up(live, monkeypatch):
 
 def test_after_closing_nothing_answers_and_no_thread_is_left():
     seen = watched()
-    page = LivePage(title="T", sections=[attention_section(seen, title="A")], seen=[seen])
+    page = LivePage(title="T", sections=[attention_section(seen, title="A")], recordings=[seen])
     waiting = threading.Thread(target=page.serve)
     waiting.start()
     assert ask(page, "")[0].status == 200
@@ -237,14 +237,15 @@ def test_after_closing_nothing_answers_and_no_thread_is_left():
 def test_sections_must_be_of_what_was_seen():
     seen, section = watched(), attention_section(watched(), title="A")
     with pytest.raises(
-        ValueError, match="`seen` and `samples` must have one item for each of 1 sections: got 2 and 1."
+        ValueError, match="`recordings` and `samples` must have one item for each of 1 sections: got 2 and 1."
     ):
-        LivePage(title="T", sections=[section], seen=[seen, seen])
+        LivePage(title="T", sections=[section], recordings=[seen, seen])
     with pytest.raises(
-        ValueError, match="layer 0 of `sections.0.` must be that of call 0 of `seen.0.`, .1, 4, 90, 90.: got .3, 90"
+        ValueError,
+        match="layer 0 of `sections.0.` must be that of call 0 of `recordings.0.`, .1, 4, 90, 90.: got .3, 90",
     ):
-        LivePage(title="T", sections=[section], seen=[watched(4)])
+        LivePage(title="T", sections=[section], recordings=[watched(4)])
     with pytest.raises(ValueError, match="`samples.0.` must be from 0 to 0: got 1."):
-        LivePage(title="T", sections=[section], seen=[seen], samples=[1])
+        LivePage(title="T", sections=[section], recordings=[seen], samples=[1])
     with pytest.raises(ValueError, match="`sections.0.` must be an AttentionSection with a layer for each call"):
-        LivePage(title="T", sections=[TableSection("A", "", ["a"], [[1]])], seen=[seen])
+        LivePage(title="T", sections=[TableSection("A", "", ["a"], [[1]])], recordings=[seen])

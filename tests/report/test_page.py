@@ -10,14 +10,14 @@ import pytest
 
 from heedful.report import (
     AttentionSection,
-    Cells,
+    Dense,
     Layer,
-    Links,
     MatrixSection,
     Picture,
+    QueryKey,
     TableSection,
     Text,
-    Vectors,
+    TopWeights,
     render_report,
     write_report,
 )
@@ -35,7 +35,7 @@ def layer(*, tokens=13, heads=2, width=5, **changes):
         label="layer 0",
         kind="self",
         map=weights[:, :4, :3],
-        pairs=Vectors(query, key, 1.0),
+        pairs=QueryKey(query, key, 1.0),
         queries=tokens,
         keys=tokens,
         rows=0,
@@ -58,7 +58,7 @@ def attention_section(**changes):
         title="A picture",
         text="",
         layers=[layer()],
-        sides=[picture()],
+        axes=[picture()],
         predictions=[("cat", 0.75), ("dog", 0.25)],
         truth="cat",
     )
@@ -108,13 +108,13 @@ def test_every_array_of_a_model_comes_back_as_it_was():
     page = render(section)
     stored, given = payload_of(page)["sections"][0], section.layers[0]
     [first] = stored["layers"]
-    np.testing.assert_array_equal(array_of(page, stored["sides"][0]["picture"]), section.sides[0].pixels)
+    np.testing.assert_array_equal(array_of(page, stored["axes"][0]["picture"]), section.axes[0].pixels)
     np.testing.assert_array_equal(array_of(page, first["pairs"]["query"]), given.pairs.query)
     np.testing.assert_array_equal(array_of(page, first["pairs"]["key"]), given.pairs.key)
     np.testing.assert_allclose(array_of(page, first["map"]), given.map, rtol=5e-4)
     np.testing.assert_array_equal(array_of(page, first["curves"]["received"]), given.curves["received"])
     assert first["numbers"] == {"entropy": [0.5, None], "first": [0.25, 0.125]}
-    assert [stored["sides"][0]["grid"], stored["sides"][0]["extra"]] == [[3, 4], ["class token"]]
+    assert [stored["axes"][0]["grid"], stored["axes"][0]["extra"]] == [[3, 4], ["class token"]]
     assert stored["predictions"] == [{"label": "cat", "probability": 0.75}, {"label": "dog", "probability": 0.25}]
 
 
@@ -138,7 +138,7 @@ def test_size_is_linear_in_the_number_of_tokens():
         one = layer(tokens=side * side, heads=2, width=7, curves={})
         if side == 1:
             one = replace(one, map=one.map[:, :1, :1])
-        section = attention_section(layers=[one], sides=[picture(grid=(side, side), extra=())])
+        section = attention_section(layers=[one], axes=[picture(grid=(side, side), extra=())])
         return len(render(section))
 
     fixed, small, large = size(1), size(16), size(32)  # 1, 256 and 1,024 tokens
@@ -158,7 +158,7 @@ def hostile_page():
             title=HOSTILE,
             text=HOSTILE,
             layers=[layer(name=HOSTILE, label=HOSTILE, facts=[(HOSTILE, HOSTILE)])],
-            sides=[Text([HOSTILE] * 13, name=HOSTILE), picture(name=HOSTILE, extra=[HOSTILE])],
+            axes=[Text([HOSTILE] * 13, name=HOSTILE), picture(name=HOSTILE, extra=[HOSTILE])],
             predictions=[(HOSTILE, 1.0)],
             truth=HOSTILE,
             output=HOSTILE,
@@ -175,7 +175,7 @@ def test_hostile_text_comes_back_as_it_was_and_adds_no_markup(hostile_page):
     assert stored["title"] == HOSTILE
     assert stored["about"] == [[HOSTILE, HOSTILE]]
     assert stored["sections"][0]["predictions"][0]["label"] == HOSTILE
-    assert stored["sections"][0]["sides"][0]["tokens"] == [HOSTILE] * 13
+    assert stored["sections"][0]["axes"][0]["tokens"] == [HOSTILE] * 13
     assert stored["sections"][1]["rows"][0]["name"] == HOSTILE
     harmless = render(attention_section(), matrix_section(), table_section(), title="x")
     for tag in ("<script", "</script", "<img", "<!--", "<title", "</title"):
@@ -232,7 +232,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 
     path = tmp_path / "report.html"
     path.write_text("old")
-    monkeypatch.setattr(f"heedful.report.whole.os.{failing}", fail)
+    monkeypatch.setattr(f"heedful._files.os.{failing}", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(path, title="A report", sections=[table_section()])
     assert path.read_text() == "old"
@@ -248,7 +248,7 @@ def test_a_section_that_does_not_fit_leaves_the_old_file(tmp_path):
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"`path` must lie in a folder that exists: got '.*missing.*'"):
+    with pytest.raises(FileNotFoundError, match=r"must lie in a folder that exists: '.*missing.*'"):
         write_report(tmp_path / "missing" / "report.html", title="A report", sections=[])
 
 
@@ -267,11 +267,11 @@ def of_layer(**changes):
     [
         ({"title": 3}, r"`title` must be a string: got 3"),
         ({"layers": []}, r"`layers` must have at least one layer: got none"),
-        ({"sides": []}, r"`rows` of 'encoder.0' must be one of 0 sides: got 0"),
-        ({"sides": [Text(["a"] * 12)]}, r"`rows` of 'encoder.0' must stand for 13 positions: got a side of 12"),
-        ({"sides": [picture(pixels=np.zeros((7, 11)))]}, r"`picture` must be uint8 .*: got float64 of shape \(7, 11\)"),
+        ({"axes": []}, r"`rows` of 'encoder.0' must be one of 0 axes: got 0"),
+        ({"axes": [Text(["a"] * 12)]}, r"`rows` of 'encoder.0' must stand for 13 positions: got an axis of 12"),
+        ({"axes": [picture(pixels=np.zeros((7, 11)))]}, r"`picture` must be uint8 .*: got float64 of shape \(7, 11\)"),
         (
-            {"sides": [picture(pixels=np.zeros((7, 11, 4), np.uint8))]},
+            {"axes": [picture(pixels=np.zeros((7, 11, 4), np.uint8))]},
             r"must be uint8 .*got uint8 of shape \(7, 11, 4\)",
         ),
         ({"layers": [nan_query()]}, r"`query` must be finite in float32: got 1 that are not"),
@@ -285,17 +285,20 @@ def of_layer(**changes):
         ),
         (of_layer(numbers={"size": [1.0, 2.0]}), r"`numbers\['size'\]` of 'encoder.0' must be one of entropy, largest"),
         (of_layer(kinds=["first"]), r"`kinds` of 'encoder.0' must have 2 words: got 1"),
-        (of_layer(pairs=Cells(np.ones((2, 13, 12)))), r"`weights` of 'encoder.0' .* = \(2, 13, 13\): got shape"),
+        (of_layer(pairs=Dense(np.ones((2, 13, 12)))), r"`weights` of 'encoder.0' .* = \(2, 13, 13\): got shape"),
         (
-            of_layer(pairs=Vectors(np.ones((2, 13, 5)), np.ones((2, 12, 5)), 1.0)),
+            of_layer(pairs=QueryKey(np.ones((2, 13, 5)), np.ones((2, 12, 5)), 1.0)),
             r"`key` of .* = \(2, 13, 5\): got shape",
         ),
-        (of_layer(pairs=Vectors(np.ones((2, 13, 5)), np.ones((2, 13, 5)), np.inf)), r"`scale` of .* finite: got inf"),
+        (of_layer(pairs=QueryKey(np.ones((2, 13, 5)), np.ones((2, 13, 5)), np.inf)), r"`scale` of .* finite: got inf"),
         (
-            of_layer(pairs=Links(np.ones((2, 12, 3), int), np.ones((2, 13, 3)))),
+            of_layer(pairs=TopWeights(np.ones((2, 12, 3), int), np.ones((2, 13, 3)))),
             r"`indices` of .*\(2, 13, 3\): got shape",
         ),
-        (of_layer(pairs=Links(np.full((2, 13, 3), 13), np.ones((2, 13, 3)))), r"`indices` of .* less than 13: got 13"),
+        (
+            of_layer(pairs=TopWeights(np.full((2, 13, 3), 13), np.ones((2, 13, 3)))),
+            r"`indices` of .* less than 13: got 13",
+        ),
         ({"predictions": [("cat", 1.5)]}, r"a probability in `predictions` must lie in 0 to 1: got 1.5"),
         ({"predictions": [(None, 0.5)]}, r"a label in `predictions` must be a string: got None"),
     ],

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from heedful.ops import ALiBi, AttentionMatrix, Causal, Documents, Local, sparsemax
-from heedful.report.windows import Box, Gone, Windows
+from heedful.report.cell_grid import Box
+from heedful.report.window_sums import Gone
+from heedful.report.windows import MatrixWindows
 
 H, N, M, D = 4, 300, 420, 8
 EVERYTHING = 2**30
@@ -41,7 +43,7 @@ def matrix_of(kind, dtype=torch.float32):
 
 
 def windows_of(A, sample=1, memory=0, cells=16):
-    return Windows(A, sample, A.pool(cells, cells)[sample].numpy(), memory)
+    return MatrixWindows(A, sample, A.pool(cells, cells)[sample].numpy(), memory)
 
 
 def pooled(dense, box, rows, columns):
@@ -60,7 +62,7 @@ def test_every_window_is_that_of_the_dense_matrix(kind, heads):
     dense = matrix_of(kind, torch.float64).dense()[1, heads]
     windows = windows_of(matrix_of(kind))
     for box, rows, columns in BOXES:
-        found = windows.find(heads, box, rows, columns, limit=EVERYTHING)
+        found = windows.window(heads, box, rows, columns, limit=EVERYTHING)
         assert (found.box, found.finer) == (box, "")
         np.testing.assert_allclose(found.values, pooled(dense, box, rows, columns), atol=2e-6)
 
@@ -69,13 +71,13 @@ def test_every_window_is_that_of_the_dense_matrix(kind, heads):
 def test_a_full_fine_map_answers_with_the_same_numbers_and_no_work(kind):
     A = matrix_of(kind)
     windows = windows_of(A, memory=4 * H * N * M)
-    assert windows.find([1], *BOXES[2], limit=0, only_pairs=True) is None
+    assert windows.window([1], *BOXES[2], limit=0, only_pairs=True) is None
     while windows.step():
         pass
     dense = matrix_of(kind, torch.float64).dense()[1, [1, 3]]
     if math.prod(A.shape[-2:]) <= N * M:
         for box, rows, columns in BOXES:
-            found = windows.find([1, 3], box, rows, columns, limit=0, only_pairs=True)
+            found = windows.window([1, 3], box, rows, columns, limit=0, only_pairs=True)
             assert (found.box, found.finer) == (box, "")
             np.testing.assert_allclose(found.values, pooled(dense, box, rows, columns), atol=2e-6)
 
@@ -85,17 +87,17 @@ def test_a_coarser_answer_covers_what_was_asked_and_says_that_there_is_more(kind
     A = matrix_of(kind)
     windows = windows_of(A, memory=4 * H * 256 * 256)
     dense, box = matrix_of(kind, torch.float64).dense()[1, [2]], Box(40, 90, 10, 222)
-    first = windows.find([2], box, 40, 40, limit=0, most=EVERYTHING)
+    first = windows.window([2], box, 40, 40, limit=0, most=EVERYTHING)
     assert first.finer == "now"
-    assert windows.find([2], box, 40, 40, limit=0, most=0).finer == "later"
+    assert windows.window([2], box, 40, 40, limit=0, most=0).finer == "later"
     assert first.box.top <= 40 < 90 <= first.box.bottom
     assert first.box.height < 50 + 2 * 19
     while windows.step():
         pass
-    second = windows.find([2], box, 50, 200, limit=0, most=EVERYTHING)
+    second = windows.window([2], box, 50, 200, limit=0, most=EVERYTHING)
     assert second.values.shape > first.values.shape
     assert second.finer == "now"
-    assert windows.find([2], box, 20, 20, limit=0, most=EVERYTHING).finer == ""
+    assert windows.window([2], box, 20, 20, limit=0, most=EVERYTHING).finer == ""
     for found in (first, second):
         mass = dense[0, found.box.top : found.box.bottom, found.box.left : found.box.right].sum()
         assert found.values.sum(1).mean() == pytest.approx(float(mass) / found.box.height, rel=0.02)
@@ -106,9 +108,9 @@ def test_cells_of_a_map_are_sums_over_whole_cells_of_it():
     windows = windows_of(A, memory=4 * H * 256 * 256)
     while windows.step():
         pass
-    whole = windows.find([0], Box(0, N, 0, M), 64, 32, limit=0)
+    whole = windows.window([0], Box(0, N, 0, M), 64, 32, limit=0)
     np.testing.assert_allclose(whole.values, A.pool(64, 32)[1, 0].numpy(), atol=2e-6)
-    part = windows.find([0], Box(5, 100, 33, 300), 32, 32, limit=0)
+    part = windows.window([0], Box(5, 100, 33, 300), 32, 32, limit=0)
     cells = [math.ceil(cell * n / 256) for cell, n in ((4, N), (88, N), (16, M), (184, M))]  # of groups of 4 and of 8
     assert part.box == Box(*cells)
     assert part.values.shape == (21, 21)
@@ -119,27 +121,27 @@ def test_cells_of_a_map_are_sums_over_whole_cells_of_it():
 
 def test_what_was_asked_for_is_filled_first():
     windows = windows_of(matrix_of("causal"), memory=4 * H * 256 * 256)
-    assert windows.find([3], Box(280, 300, 0, 300), 20, 300, limit=0, most=0).finer == "later"
+    assert windows.window([3], Box(280, 300, 0, 300), 20, 300, limit=0, most=0).finer == "later"
     windows.step()
-    assert windows.find([3], Box(280, 300, 0, 300), 8, 8, limit=0).finer == ""
-    assert windows.find([0], Box(280, 300, 0, 300), 8, 8, limit=0).finer == "later"
+    assert windows.window([3], Box(280, 300, 0, 300), 8, 8, limit=0).finer == ""
+    assert windows.window([0], Box(280, 300, 0, 300), 8, 8, limit=0).finer == "later"
 
 
 def test_an_answer_that_nobody_waits_for_is_given_up():
     for kind in ("causal", "biased"):
         with pytest.raises(Gone):
-            windows_of(matrix_of(kind)).find([0], Box(0, 9, 0, 9), 9, 9, limit=EVERYTHING, alive=lambda: False)
+            windows_of(matrix_of(kind)).window([0], Box(0, 9, 0, 9), 9, 9, limit=EVERYTHING, alive=lambda: False)
 
 
 def test_a_known_log_sum_exp_is_used():
     A = matrix_of("global")
     A.lse()
-    assert windows_of(A)._weights.known.all()
+    assert windows_of(A)._sums.known.all()
 
 
 def test_what_is_not_finite_reaches_the_rows_that_see_it_only():
     A = matrix_of("causal")
     A.key[1, :, 200] = math.nan
-    found = Windows(A, 1, np.zeros((H, 4, 4)), 0).find([0], Box(190, 210, 0, 300), 20, 300, limit=EVERYTHING)
+    found = MatrixWindows(A, 1, np.zeros((H, 4, 4)), 0).window([0], Box(190, 210, 0, 300), 20, 300, limit=EVERYTHING)
     assert np.isfinite(found.values[:10]).all()
     assert np.isnan(found.values[10:]).any(1).all()

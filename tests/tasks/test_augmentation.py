@@ -3,7 +3,7 @@ import torch
 
 from heedful.tasks.augmentation import AugmentationSettings, augmentation
 
-OFF = {"rotate": 0, "shift": 0, "scale": 0, "shear": 0, "crop": 0, "flip": "no", "colour": 0, "erase": 0, "cutmix": 0}
+OFF = {"rotate": 0, "shift": 0, "scale": 0, "shear": 0, "crop": 0, "flip": "no", "color": 0, "erase": 0, "cutmix": 0}
 
 
 def batch(count=11, channels=1, height=8, width=6):
@@ -20,7 +20,7 @@ def test_with_all_off_nothing_changes():
 
 @pytest.mark.parametrize(
     "change",
-    [{"rotate": 30}, {"shift": 0.3}, {"scale": 0.3}, {"shear": 20}, {"crop": 2}, {"flip": "yes"}, {"colour": 0.5}, {"erase": 1.0}],
+    [{"rotate": 30}, {"shift": 0.3}, {"scale": 0.3}, {"shear": 20}, {"crop": 2}, {"flip": "yes"}, {"color": 0.5}, {"erase": 1.0}],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 3])
@@ -37,7 +37,7 @@ def test_each_setting_alone_changes_pictures_and_not_labels(change, channels):
     assert out.max() <= 1 + 1e-5
 
 
-def test_colour_pictures_are_flipped_unless_told_and_grey_ones_are_not():
+def test_color_images_are_flipped_unless_told_and_gray_ones_are_not():
     torch.manual_seed(0)
     for channels, flips in ((1, False), (3, True)):
         pictures, labels = batch(channels=channels)
@@ -63,7 +63,7 @@ def test_cutmix_says_how_much_of_which_picture_is_in_it():
 
 def test_the_same_seed_draws_the_same():
     pictures, labels = batch(channels=3)
-    settings = AugmentationSettings(colour=0.3, erase=0.5, cutmix=0.5, crop=1)
+    settings = AugmentationSettings(color=0.3, erase=0.5, cutmix=0.5, crop=1)
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)

@@ -3,57 +3,50 @@ import random
 import re
 
 import numpy as np
+import pytest
 import torch
 from rich.console import Console
 
+import heedful
 from heedful.training.callbacks import seed_everything
-from heedful.training.run_folder import RunFolder
-from heedful.training.settings import read_settings
 from tests.tiny import TINY
 
 
-def train(folder, shades, console):
-    from heedful.tasks import classify_image
-
-    settings = read_settings(classify_image.Settings, None, [*TINY, "training.epochs=3"])
-    data = {"data": str(shades)}
-    prepared, run = classify_image.prepare(settings, data, console), RunFolder(folder)
-    run.begin(task="classify-image", command=[], seed=1, data=data, data_checksum=prepared.checksum(), config="")
-    classify_image.train(run, prepared, console)
+def train(folder, shades, console, monkeypatch):
+    monkeypatch.setattr("rich.console.Console", lambda **_: console)
+    heedful.train("classify-image", str(shades), settings=[*TINY, "training.epochs=3"], out=folder)
 
 
-def test_a_terminal_gets_a_bar_with_rate_and_remaining_time(shades, tmp_path):
+def test_a_terminal_gets_a_bar_with_rate_and_remaining_time(shades, tmp_path, monkeypatch):
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120, color_system=None, _environ={})
-    train(tmp_path / "run", shades, console)
+    train(tmp_path / "run", shades, console, monkeypatch)
     shown = text.getvalue()
-    assert re.search(r"epoch [123]/3 .*━.* [\d,]+ pictures/s (-:--:--|0:00:\d\d)", shown)
+    assert re.search(r"epoch [123]/3 .*━.* [\d,]+ images/s (-:--:--|0:00:\d\d)", shown)
     assert "\x1b[?25l" in shown, "the cursor is hidden while the bar moves"
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "and shown again"
     assert len(re.findall(r"epoch \d/3  valid loss ", shown)) == 3
 
 
-def test_without_a_terminal_there_are_plain_lines_only(shades, tmp_path):
+def test_without_a_terminal_there_are_plain_lines_only(shades, tmp_path, monkeypatch):
     text = io.StringIO()
-    train(tmp_path / "run", shades, Console(file=text, force_terminal=False, width=20))
+    train(tmp_path / "run", shades, Console(file=text, force_terminal=False, width=20), monkeypatch)
     lines = text.getvalue().splitlines()
     assert "\x1b" not in text.getvalue()
     assert "\r" not in text.getvalue()
     assert len(lines) == 5
     for number, line in enumerate(lines[2:], start=1):
-        assert re.fullmatch(rf"epoch {number}/3  .*  [\d,]+ pictures/s  remaining \d+:\d\d", line)
+        assert re.fullmatch(rf"epoch {number}/3  .*  [\d,]+ images/s  remaining \d+:\d\d", line)
 
 
 def test_the_terminal_is_given_back_after_an_error(shades, tmp_path, monkeypatch):
-    import pytest
-
     def broken(*_):
         raise ZeroDivisionError("broken")
 
-    monkeypatch.setattr("heedful.tasks.classify_image._judge", broken)
+    monkeypatch.setattr("heedful.tasks.classify_image.ClassifyImage.validate", broken)
     text = io.StringIO()
     with pytest.raises(ZeroDivisionError, match="broken"):
-        train(tmp_path / "run", shades, Console(file=text, force_terminal=True, width=120, _environ={}))
+        train(tmp_path / "run", shades, Console(file=text, force_terminal=True, width=120, _environ={}), monkeypatch)
     assert text.getvalue().rindex("\x1b[?25h") > text.getvalue().rindex("\x1b[?25l")
 
 

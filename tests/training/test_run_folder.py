@@ -11,7 +11,7 @@ ABOUT = {
     "command": ["heedful"],
     "seed": 3,
     "data": {"data": "x"},
-    "data_checksum": "5",
+    "data_checksums": {"train": "5"},
     "config": "a = 1\n",
 }
 
@@ -20,22 +20,22 @@ def finished(folder):
     run = RunFolder(folder)
     run.begin(**ABOUT)
     (folder / "log.csv").write_text("epoch\n1\n")
-    run.finish({"w": torch.arange(3.0).expand(2, 3)}, {"classes": ["ä"]}, {"measures": {}})
+    run.finish({"w": torch.arange(3.0).expand(2, 3)}, {"classes": ["ä"]}, {"metrics": {}})
     return run
 
 
 def test_a_run_from_its_beginning_to_its_end(tmp_path):
     run = RunFolder(tmp_path / "a" / "run")
-    assert not run.begun()
+    assert not run.exists()
     run.begin(**ABOUT)
-    assert run.begun()
+    assert run.exists()
     assert run.resumable()["data"] == {"data": "x"}
     with pytest.raises(RunFolderError, match="the training has not finished"):
-        run.verified()
+        run.require_finished()
     run = finished(tmp_path / "b")
-    assert run.verified()["seed"] == 3
+    assert run.require_finished()["seed"] == 3
     assert run.vocabulary() == {"classes": ["ä"]}
-    assert run.metrics() == {"measures": {}}
+    assert run.metrics() == {"metrics": {}}
     assert torch.equal(run.weights()["w"], torch.tensor([[0.0, 1, 2], [0, 1, 2]]))
     assert run.config().read_text() == "a = 1\n"
 
@@ -52,12 +52,12 @@ def test_the_same_run_has_the_same_bytes(tmp_path):
 def test_resumed_with_what_has_changed(tmp_path):
     run = RunFolder(tmp_path)
     run.begin(**ABOUT)
-    run.resumable("5")
+    run.resumable({"train": "5"})
     with pytest.raises(RunFolderError, match="the data have changed since the run was begun"):
-        run.resumable("7")
+        run.resumable({"train": "7"})
     run.config().write_text("a = 2\n")
     with pytest.raises(RunFolderError, match=r"config.toml: has changed: its checksum differs"):
-        run.resumable("5")
+        run.resumable({"train": "5"})
 
 
 def test_a_new_run_needs_an_empty_folder(tmp_path):
@@ -78,7 +78,7 @@ def test_each_key_of_run_json_is_needed(tmp_path, key):
     del about[key]
     (tmp_path / "run.json").write_text(json.dumps(about))
     with pytest.raises(RunFolderError, match=rf"run.json: must hold `{key}`, a JSON \w+: got none\.$"):
-        run.verified()
+        run.require_finished()
 
 
 def test_settings_are_compared_by_what_they_say():

@@ -1,11 +1,21 @@
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from heedful._errors import SettingsError
-from heedful.tasks.catalog import TASKS
-from heedful.training.settings import Section, TrainingSettings, describe_settings, read_settings, write_settings
+from heedful.tasks.catalog import find
+from heedful.training.settings import (
+    Section,
+    TaskSettings,
+    TrainingSettings,
+    defaults,
+    describe_settings,
+    other_architectures,
+    settings_of,
+    write_settings,
+)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -24,7 +34,7 @@ class Settings(Section):
 def read(tmp_path, text, *assignments):
     file = tmp_path / "settings.toml"
     file.write_text(text)
-    return read_settings(Settings, file, assignments)
+    return settings_of(Settings, assignments, file)
 
 
 def test_a_file_changes_the_defaults_and_a_word_changes_the_file(tmp_path):
@@ -34,7 +44,7 @@ def test_a_file_changes_the_defaults_and_a_word_changes_the_file(tmp_path):
 
 
 def test_without_a_file_and_words_there_are_the_defaults(tmp_path):
-    assert read_settings(Settings, None) == Settings() == read(tmp_path, "")
+    assert settings_of(Settings) == Settings() == read(tmp_path, "")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +59,7 @@ def test_without_a_file_and_words_there_are_the_defaults(tmp_path):
     ],
 )
 def test_a_word_is_a_toml_value_or_a_string(word, section, key, value):
-    assert getattr(getattr(read_settings(Settings, None, [word]), section), key) == value
+    assert getattr(getattr(settings_of(Settings, [word]), section), key) == value
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ def test_a_word_is_a_toml_value_or_a_string(word, section, key, value):
 )  # fmt: skip
 def test_a_word_that_is_no_setting(word, message):
     with pytest.raises(SettingsError, match=message):
-        read_settings(Settings, None, [word])
+        settings_of(Settings, [word])
 
 
 def test_a_word_below_a_value_of_the_file(tmp_path):
@@ -88,13 +98,13 @@ def test_a_word_below_a_value_of_the_file(tmp_path):
 
 def test_all_errors_are_reported_together(tmp_path):
     with pytest.raises(SettingsError) as caught:
-        read(tmp_path, "[model]\nlayer = 3\n[training]\nepochs = 'x'\nclip = -1\n", "training.sed=1")
+        read(tmp_path, "[model]\nlayer = 3\n[training]\nepochs = 'x'\ngradient_clip = -1\n", "training.sed=1")
     text = str(caught.value)
     assert text.startswith(f"{tmp_path / 'settings.toml'}: ")
     for part in (
         "unknown setting `model.layer`, did you mean `model.layers`?",
         "`training.epochs`: input should be a valid integer",
-        "`training.clip`: input should be greater than or equal to 0: got -1",
+        "`training.gradient_clip`: input should be greater than or equal to 0: got -1",
         "unknown setting `training.sed`, did you mean `training.seed`?",
     ):
         assert part in text
@@ -108,14 +118,14 @@ def test_a_file_that_is_no_toml(tmp_path, content):
     file = tmp_path / "settings.toml"
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=rf"^{file}: must be a TOML file: "):
-        read_settings(Settings, file)
+        settings_of(Settings, config=file)
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(SettingsError, match=r"nowhere.toml: the settings cannot be read: No such file or directory\.$"):
-        read_settings(Settings, tmp_path / "nowhere.toml")
+        settings_of(Settings, config=tmp_path / "nowhere.toml")
     with pytest.raises(SettingsError, match=rf"^{tmp_path}: the settings cannot be read: Is a directory\.$"):
-        read_settings(Settings, tmp_path)
+        settings_of(Settings, config=tmp_path)
 
 
 def test_what_is_written_is_read_back_and_explained(tmp_path):
@@ -138,5 +148,130 @@ def test_every_example_is_of_its_task():
     files = sorted(EXAMPLES.glob("*/*.toml"))
     assert len(files) >= 2
     for file in files:
-        settings = TASKS[file.parent.name].load().Settings
-        assert read_settings(settings, file) != settings()
+        settings = find(file.parent.name).Settings
+        assert settings_of(settings, config=file) != settings()
+
+
+class Small(Section):
+    """The first architecture."""
+
+    architecture: Literal["small"] = Field("small", description="which")
+    layers: int = Field(2, ge=1, description="how many")
+    heads: int = Field(3, ge=1, description="of each layer")
+
+
+class Large(Section):
+    """The second."""
+
+    suits = {"training": {"epochs": 5, "learning_rate": 0.5}, "data": {"size": 7}}  # noqa: RUF012
+    architecture: Literal["large"] = Field("large", description="which")
+    layers: int = Field(11, ge=1, description="how many")
+    window: int = Field(13, ge=0, description="how far")
+
+
+class Data(Section):
+    size: int = Field(0, description="side")
+
+
+class Either(TaskSettings):
+    data: Data = Data()
+    model: Annotated[Small | Large, Field(discriminator="architecture")] = Small()
+
+
+def test_the_architecture_says_which_settings_there_are():
+    assert settings_of(Either) == Either()
+    assert settings_of(Either, ["model.layers=5"]).model == Small(layers=5)
+    assert settings_of(Either, ["model.window=5", "model.architecture=large"]).model == Large(window=5)
+    assert settings_of(Either, {"model": {"architecture": "large"}}).model == Large()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.window=5"], r"^`model.window` is no setting of model.architecture = 'small'\.$"),
+        (["model.architecture=large", "model.heads=5"], r"^`model.heads` is no setting of model.architecture = 'large'\.$"),
+        (["model.architecture=lage"], r"^`model.architecture`: must be one of small, large: got 'lage'\.$"),
+        (["model.architecture=3"], r"^`model.architecture`: must be one of small, large: got 3\.$"),
+        (["model.architecture=large", "model.windw=5"], r"^unknown setting `model.windw`, did you mean `model.window`\?$"),
+        (["model.lyers=5"], r"^unknown setting `model.lyers`, did you mean `model.layers`\?$"),
+        (["model.architecture=large", "model.layers=0"], r"^`model.layers`: input should be greater than or equal to 1: got 0\.$"),
+        (["model=large"], r"^`model`: input should be a valid dictionary .*: got 'large'\.$"),
+        (["model.architecture=large", "model.heads=5", "training.epochs=0"],
+         r"^`training.epochs`: .*: got 0; `model.heads` is no setting of model.architecture = 'large'\.$"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_another_architecture_is_none(words, message):
+    with pytest.raises(SettingsError, match=message):
+        settings_of(Either, words)
+
+
+def test_what_suits_an_architecture_stands_below_what_is_set(tmp_path):
+    large = settings_of(Either, ["model.architecture=large"])
+    assert (large.training.epochs, large.training.learning_rate, large.data.size) == (5, 0.5, 7)
+    assert large.training == TrainingSettings(epochs=5, learning_rate=0.5)
+    assert settings_of(Either).training == TrainingSettings()
+    chosen = settings_of(Either, ["model.architecture=large", "training.epochs=3", "training.seed=7"])
+    assert chosen.training == TrainingSettings(epochs=3, learning_rate=0.5, seed=7)
+    for settings in (large, chosen, Either()):
+        file = tmp_path / "config.toml"
+        file.write_text(write_settings(settings, "x"))
+        assert settings_of(Either, config=file) == settings
+
+
+def test_settings_of_several_architectures_are_described_and_written():
+    keys = [key for key, *_ in describe_settings(Either)]
+    assert {"model.heads", "model.window", "training.epochs", "data.size"} <= set(keys)
+    assert "model.window" not in [key for key, *_ in describe_settings(Either, "small")]
+    assert {key: default for key, default, *_ in describe_settings(Either, "large")}["model.layers"] == 11
+    assert list(other_architectures(Either)) == [settings_of(Either, ["model.architecture=large"])]
+    assert list(other_architectures(Settings)) == []
+    text = write_settings(Either(), "x")
+    assert '# which (small, large)\narchitecture = "small"\n' in text
+    assert "window" not in text
+
+
+def test_inherited_settings_get_other_defaults_and_nothing_else_changes():
+    @defaults(layers=9)
+    class Deep(Small):
+        """Deeper."""
+
+    assert (Deep().layers, Deep(layers=4).layers, Deep().heads) == (9, 4, 3)
+    assert Small().layers == 2
+    assert (Deep.model_fields["layers"].description, Small.model_fields["layers"].default) == ("how many", 2)
+    with pytest.raises(ValidationError):
+        Deep(layers=0)
+    with pytest.raises(ValidationError):
+        Deep(lyers=1)
+    with pytest.raises(KeyError):
+        defaults(lyers=9)(type("Other", (Small,), {}))
+
+
+def test_a_preset_yields_to_a_file_and_both_to_what_is_assigned(tmp_path):
+    preset = ("model.layers=5", "model.stages=[7]", "training.epochs=3")
+    file = tmp_path / "config.toml"
+    file.write_text("[model]\nlayers = 13\n")
+    assert settings_of(Settings, preset=preset).model == Model(layers=5, stages=(7,))
+    assert settings_of(Settings, ["model.layers=11"], preset=preset).model == Model(layers=11, stages=(7,))
+    assert settings_of(Settings, (), file, preset) == Settings(model=Model(layers=13))
+    assert settings_of(Settings, ["training.epochs=17"], file, preset).model == Model(layers=13)
+    assert settings_of(Settings, {"model.layers": 17}, file, preset).model == Model(layers=17)
+
+
+def test_settings_are_words_or_a_mapping_nested_or_dotted():
+    words = ["model.layers=5", "model.stages=[7, 2]", "training.precision=bf16-mixed", "training.epochs=3"]
+    same = [
+        {"model.layers": 5, "model.stages": [7, 2], "training.precision": "bf16-mixed", "training.epochs": 3},
+        {"model": {"layers": 5, "stages": (7, 2)}, "training": {"precision": "bf16-mixed", "epochs": 3}},
+        {"model": {"layers": 5}, "model.stages": (7, 2), "training": {"precision": "bf16-mixed"}, "training.epochs": 3},
+    ]
+    for mapping in same:
+        assert settings_of(Settings, mapping) == settings_of(Settings, words)
+    assert settings_of(Settings, {}) == Settings()
+    with pytest.raises(SettingsError, match="^settings must be a mapping or a list of words: got 'model.layers=5'"):
+        settings_of(Settings, "model.layers=5")
+    with pytest.raises(SettingsError, match="^unknown setting `model.lyers`, did you mean `model.layers`"):
+        settings_of(Settings, {"model": {"lyers": 5}})
+    with pytest.raises(SettingsError, match="^`model.layers`: input should be a valid integer.*: got '5x'"):
+        settings_of(Settings, {"model.layers": "5x"})
+    with pytest.raises(SettingsError, match="^a setting must be written key=value, as in model.layers=4: got 7"):
+        settings_of(Settings, [7])

@@ -8,7 +8,7 @@ from heedful._errors import HeedfulError
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Runs `heedful ...`; what a person got wrong is one line and exit status 2."""
+    """Runs `heedful ...`; an error of the user is one line and exit status 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a class may have a name that the terminal cannot show
     sys.exit(run(sys.argv[1:] if words is None else words))
@@ -31,7 +31,7 @@ def run(words: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         return _fail(f"this needs `pip install 'heedful[all]'`: the package {error.name} is missing.")
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone: nothing to say, and nobody to say it to
+        sys.stderr.close()  # the reader of our output has gone
         return 0
     except OSError as error:
         return _fail(f"{error.filename or 'a file'}: cannot be read or written: {error.strerror or error}.")

@@ -1,26 +1,30 @@
-"""What `train` and `evaluate` print of measures."""
+"""What `train` and `evaluate` print of metrics."""
 
 from typing import Any
 
 _CONFUSIONS = 5
 
 
-def print_measures(metrics: dict[str, Any], where: str) -> None:
-    """Each measure, and below them the baselines that were fitted on the same data, in terms of the first one.
-
-    `metrics["units"]` names the unit of a measure that is no share.
-    """
+def print_metrics(metrics: dict[str, Any], where: str) -> None:
+    """Each metric, and below them the baselines that were fitted on the same data, in terms of the first one."""
     print(where)
-    units, measures = metrics.get("units", {}), metrics["measures"]
-    first = units.get(next(iter(measures)))
-    rows = [(name.replace("_", " "), _shown(value, units.get(name))) for name, value in measures.items()]
-    rows += [(f"baseline: {name}", _shown(value, first)) for name, value in metrics["baselines"].items()]
+    units, values = metrics["units"], metrics["metrics"]
+    first = next(iter(values))
+    rows = [(_words(name), _shown(value, units[name])) for name, value in values.items()]
+    rows += [(f"baseline: {name}", _shown(own[first], units[first])) for name, own in metrics["baselines"].items()]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"    {name:<{width}}  {value}")
-    for truth, predicted, count in metrics.get("confusions", [])[:_CONFUSIONS]:
-        print(f"    {count:,} x {truth} taken for {predicted}")
+    for truth, predicted, count in metrics["details"].get("confusions", [])[:_CONFUSIONS]:
+        print(f"    {count:,} x {truth} predicted as {predicted}")
+    if metrics["note"]:
+        print(f"note: {metrics['note']}")
 
 
-def _shown(value: float, unit: str | None) -> str:
-    return f"{100 * value:5.1f} %" if unit is None else f"{value:.4f} {unit}"
+def _words(name: str) -> str:
+    words = name.replace("_", " ")
+    return words.upper().replace(" ", "-") if words.startswith(("rouge", "bleu")) else words
+
+
+def _shown(value: float, unit: str) -> str:
+    return f"{100 * value:5.1f} %" if unit == "%" else f"{value:.4f} {unit}"

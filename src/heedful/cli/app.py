@@ -1,6 +1,8 @@
-"""The verbs, in the order in which a person meets them."""
+"""The verbs of `heedful`, in the order in which they are used."""
 
-from cyclopts import App
+from typing import Any
+
+from cyclopts import App, Parameter
 
 from heedful._version import __version__
 from heedful.cli.demo import demo
@@ -15,6 +17,12 @@ app = App(
     help="Attention you can compute, train and look inside, at any length.",
     version=__version__,
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=""),
 )
+_OWN_WORDS: Any = {
+    "help_flags": [],
+    "version_flags": [],
+    "end_of_options_delimiter": "\0",
+}  # their options depend on the task
 for verb in (demo, tasks, show, train, evaluate, predict, inspect):
-    app.command(verb)
+    app.command(verb, **(_OWN_WORDS if verb in (train, predict) else {}))

@@ -1,9 +1,13 @@
-"""`heedful demo`: an exact look into a matrix that could never be stored, then train, measure, report."""
+"""`heedful demo`: exact statistics of a matrix too large to store; then train, evaluate and inspect a model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+from heedful._errors import RunFolderError
+from heedful._files import write_atomic
+from heedful._version import __version__
 
 if TYPE_CHECKING:
     from heedful.ops import AttentionMatrix
@@ -11,6 +15,7 @@ if TYPE_CHECKING:
 
 _SHORT = ("training.epochs=2",)
 _QUICK = ("training.epochs=1", "training.batch_size=16384", "model.width=16", "model.heads=2", "model.layers=1")
+_MARKER, _COMMAND = ".heedful-demo", ["heedful", "demo"]
 _SHOWN = ("fr", "ru", "ja", "es", "he")
 POSITIONS, CHECKED, CELLS, WIDTH = 65_536, 512, 64, 32
 
@@ -23,40 +28,58 @@ def demo(
 ) -> None:
     """Show what heedful does, in about a minute and a half: no file, no network, no accelerator is needed.
 
-    First one attention head over 65,536 positions is looked into, exactly, though its matrix could not be stored. Then a
-    Transformer learns to read dates in 25 languages, is measured on formats that it never saw, and shows where it looks.
+    First, exact statistics of one attention head over 65,536 positions, whose matrix is never stored. Then a Transformer
+    learns to read dates in 25 languages, is evaluated on formats that it never saw, and shows what it attends to.
 
     Parameters
     ----------
     out
-        A folder for the run, the report and metrics.json; it must be empty or not there.
+        A folder for the run, the report and metrics.json; what an earlier demo made in it is replaced.
     seed
-        Of the training.
+        The random seed of the training.
     """
     import json
     import time
 
-    import heedful
-    from heedful._errors import RunFolderError
     from heedful.report import write_report
-    from heedful.training.files import write_whole
 
     started = time.monotonic()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunFolderError(f"{out}: the demo needs an empty folder: give another by --out.")
-    out.mkdir(parents=True, exist_ok=True)
+    prepare_folder(out)
     matrix_metrics, matrix_section = first_act(4096 if quick else POSITIONS)
     dates_metrics, table, alignments = second_act(out / "run", seed, quick)
     metrics = {"matrix": matrix_metrics, "dates": dates_metrics, "seconds": round(time.monotonic() - started, 1)}
-    write_whole(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_atomic(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     report = out / "report.html"
-    about = {"heedful": heedful.__version__, "command": f"heedful demo --seed {seed}"}
+    about = {"heedful": __version__, "command": f"heedful demo --seed {seed}"}
     write_report(report, title="heedful demo", sections=[matrix_section, table, *alignments], about=about)
     print(f"\nreport: {report}   figures: {out / 'metrics.json'}   ({metrics['seconds']:.0f} s)")
 
 
+def prepare_folder(out: Path) -> None:
+    """Makes an empty folder; in the folder of an earlier demo, removes what that demo wrote and nothing else."""
+    from heedful.training.run_folder import RunFolder
+
+    marker, run = out / _MARKER, RunFolder(out / "run")
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not marker.is_file())):
+        raise RunFolderError(
+            f"{out}: the demo needs an empty folder, or one of an earlier demo: give another by --out."
+        )
+    try:
+        if run.exists():
+            if run.manifest()["command"][:2] != _COMMAND:
+                raise RunFolderError(f"{run.path}: is a run of your own: give the demo another folder by --out.")
+            run.remove()
+        run.check_new()
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomic(marker, "heedful demo made this folder, and replaces what it made.\n")
+        for name in ("report.html", "metrics.json"):
+            (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{out}: the folder cannot be written: {error.strerror}.") from None
+
+
 def first_act(positions: int) -> "tuple[dict[str, Any], MatrixSection]":
-    """One head over many positions: entropy, received mass and a pooled map, exactly, and checked where they can be."""
+    """Entropy, received mass and a pooled map of one head over many positions, and their errors where a dense matrix fits."""
     import time
 
     from heedful.report import MatrixSection
@@ -103,8 +126,8 @@ def first_act(positions: int) -> "tuple[dict[str, Any], MatrixSection]":
         print(f"     {name:<{width}}  {value}")
     section = MatrixSection(
         title=f"One head over {positions:,} positions",
-        text="Positions stand for the notes of a melody in which three themes come back; each attends to what resembles it, and a "
-        "little to what is near. Every number is exact. The matrix was never stored.",
+        text="Positions are the notes of a melody in which three themes return. Each position attends to similar ones, and a little "
+        "to near ones. Every number is exact; the matrix was never stored.",
         shape=(positions, positions),
         pooled=pooled[0, 0].numpy(),
         rows={"entropy (nat)": block_means(entropy)},
@@ -115,55 +138,37 @@ def first_act(positions: int) -> "tuple[dict[str, Any], MatrixSection]":
 
 
 def second_act(folder: Path, seed: int, quick: bool) -> "tuple[dict[str, Any], TableSection, list[AttentionSection]]":
-    """Trains on dates, measures on pairs of language and format that the training never saw, and looks inside."""
-    from rich.console import Console
-
-    from heedful.data.text.dates import written_dates
+    """Trains on dates, evaluates on pairs of language and format that the training never saw, and inspects the model."""
+    from heedful.data.text.dates import date_examples
     from heedful.report import TableSection
-    from heedful.tasks import translate
-    from heedful.tasks.catalog import TASKS
-    from heedful.training.run_folder import RunFolder
-    from heedful.training.settings import read_settings, write_settings
+    from heedful.tasks.run import train
 
     print(
-        "\n2. A Transformer learns to read dates as people write them in 25 languages; it is measured on pairs of language and\n"
+        "\n2. A Transformer learns to read dates as people write them in 25 languages; it is evaluated on pairs of language and\n"
         "   format that it never saw."
     )
-    words = [*TASKS["translate"].presets["dates"], *(_QUICK if quick else _SHORT), f"training.seed={seed}"]
-    settings, run = read_settings(translate.Settings, None, words), RunFolder(folder)
-    settings_text = write_settings(settings, "heedful demo: every setting of this run")
-    console, data = Console(), {"data": "dates"}
-    prepared = translate.prepare(settings, data, console)
-    run.begin(
-        task="translate",
-        command=["heedful", "demo", "--seed", str(seed)],
-        seed=seed,
-        data=data,
-        data_checksum=prepared.checksum(),
-        config=settings_text,
-    )
-    translate.train(run, prepared, console)
-    metrics = translate.evaluate(run, "dates")
-    rows = [("heedful, Transformer", metrics["measures"]["right"])]
-    print(f"\n   whole dates right, of {metrics['pairs']:,} in formats that are new for their language:")
-    for name, value in rows:
-        print(f"     {name:<28}{100 * value:5.1f} %")
-    writer = translate.load(run)
-    dates = written_dates("test", 100)
-    shown = [next(one for one in dates if one.locale == locale) for locale in _SHOWN]
-    outputs = writer.predict([one.text for one in shown])
-    for one, found in zip(shown, outputs, strict=True):
-        print(f"     {one.text:<28}{found.output}{'' if found.output == one.iso else f'   (not {one.iso})'}")
+    words, command = [*(_QUICK if quick else _SHORT), f"training.seed={seed}"], [*_COMMAND, "--seed", str(seed)]
+    model = train("translate", "dates", settings=words, out=folder, command=command)
+    found = model.evaluate("dates")
+    exact = found.metrics["exact_match"]
+    print(f"\n   exact match on {found.examples:,} dates in formats that are new for their language:")
+    print(f"     {'heedful, Transformer':<28}{100 * exact:5.1f} %")
+    examples = date_examples("test", 100)
+    chosen = [next(one for one in examples if one.locale == locale) for locale in _SHOWN]
+    outputs = [prediction.output for prediction in model.predict([one.text for one in chosen])]
+    for one, output in zip(chosen, outputs, strict=True):
+        print(f"     {one.text:<28}{output}{'' if output == one.iso else f'   (not {one.iso})'}")
+    nearest = found.baselines["nearest neighbor (TF-IDF)"]["bleu"]
     table = TableSection(
         title="Dates in 25 languages",
-        text=f"{metrics['pairs']:,} dates as people write them, each in a format that the training never had for its language: "
-        f"{100 * metrics['measures']['right']:.1f} % of them were read without a mistake. BLEU of the nearest training date: "
-        f"{metrics['baselines']['target of the nearest training source']:.1f} of 100; of the model: {metrics['measures']['bleu']:.1f}.",
+        text=f"{found.examples:,} dates as people write them, each in a format that the training never had for its language: "
+        f"exact match {100 * exact:.1f} %. BLEU of the nearest training date: {nearest:.1f} of 100; of "
+        f"the model: {found.metrics['bleu']:.1f}.",
         header=["written", "language", "format", "read"],
-        rows=[[one.text, one.locale, one.format, found.output] for one, found in zip(shown, outputs, strict=True)],
+        rows=[[one.text, one.locale, one.format, output] for one, output in zip(chosen, outputs, strict=True)],
         caption="languages and formats of Unicode's CLDR, through Babel",
     )
-    return metrics, table, translate.inspect(run, [one.text for one in shown])
+    return found.to_dict(), table, list(model.inspect([one.text for one in chosen]))
 
 
 def melody(positions: int) -> "AttentionMatrix":
@@ -184,7 +189,7 @@ def melody(positions: int) -> "AttentionMatrix":
 
 
 def largest_errors(A: "AttentionMatrix") -> dict[str, float]:
-    """The largest differences between summaries of a matrix and the same from the stored one, in float64."""
+    """The largest differences between statistics of a matrix and those of the dense matrix in float64."""
     import torch
 
     from heedful.ops import attention_weights
@@ -200,13 +205,13 @@ def largest_errors(A: "AttentionMatrix") -> dict[str, float]:
 
 
 def block_means(curve: Any, points: int = 512) -> Any:
-    """A curve of at most so many points, each the mean of a block."""
+    """A curve reduced to at most `points` points, each the mean of a block."""
     values = curve.flatten()
     return values.unflatten(0, (min(points, len(values)), -1)).mean(1).numpy()
 
 
 def peak_memory() -> int:
-    """The largest resident set of this process until now, in bytes."""
+    """The peak resident set size of this process, in bytes."""
     import resource
     import sys
 

@@ -1,32 +1,29 @@
 """`heedful evaluate RUN`."""
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 
-def evaluate(run_folder: Path, /, *, data: str, json: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Measure a trained model on labelled data, beside baselines fitted on its training data.
+def evaluate(run_folder: Path, /, *, data: str, json: bool = False, task: str | None = None) -> None:
+    """Evaluate a trained model on labeled data, beside baselines fitted on its training data.
 
     Parameters
     ----------
     run_folder
         As `heedful train --out` wrote it.
     data
-        Labelled data, in the formats that the task reads.
+        Labeled data, in the formats that the task reads.
     json
         Print one JSON object.
+    task
+        The task of a run whose task is a class in a file: path/to/task.py:MyTask.
     """
-    from heedful.cli._tables import print_measures
-    from heedful.tasks.catalog import task
-    from heedful.training.run_folder import RunFolder
+    from heedful.cli._tables import print_metrics
+    from heedful.tasks.run import load
 
-    run = RunFolder(run_folder)
-    metrics = task(run.about()["task"]).load().evaluate(run, data)
+    found = load(run_folder, task=task).evaluate(data)
     if json:
         import json as encoder
 
-        print(encoder.dumps(metrics))
+        print(encoder.dumps(found.to_dict(), ensure_ascii=False))
     else:
-        print_measures(metrics, f"on {data}, {metrics['on']}")
+        print_metrics(found.to_dict(), f"on {found.data}")

@@ -13,8 +13,8 @@ from heedful._errors import HeedfulError
 from heedful._version import __version__
 
 if TYPE_CHECKING:
-    from heedful.inspection import Seen
-    from heedful.inspection.given import Given
+    from heedful.data.inputs import ModelInput
+    from heedful.inspection import Recording
     from heedful.report import AttentionSection
 
 _FIGURES = (".png", ".svg", ".pdf")
@@ -31,31 +31,34 @@ def inspect(
     png: Path | None = None,
     serve: Annotated[bool, Parameter(negative="")] = False,
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
+    task: str | None = None,
 ) -> None:
-    """Show where a model looks: one HTML file that works offline.
+    """Show what a model attends to: one HTML file that works offline.
 
     Parameters
     ----------
     what
         A run folder, as `heedful train --out` wrote it; or a model of Hugging Face: its folder, or its name, such as gpt2.
     inputs
-        Of a run folder: as `heedful predict` takes them. Of a model: a text, or a file that holds a text, a picture or a
-        sound; two texts for a pair, or what a model reads and what it is to have written. Without any, standard input.
+        For a run folder: as `heedful predict` takes them. For a model: a text, or a file with a text, an image or a sound; two
+        texts for a pair, or source and target text. Without any, standard input.
     out
         The file to write; report.html, unless the page is served.
     layers
-        Which calls of attention the file holds: numbers and ranges (0,3-5), or parts of their names (decoder).
+        Which attention calls the file holds: numbers and ranges (0,3-5), or parts of their names (decoder).
     heads
         Which heads are shown first, and drawn by --png: numbers and ranges (0,2-4).
     compare
-        Another model that gets the same inputs, or another input for the same model.
+        Another model for the same inputs, or another input for the same model.
     png
-        Draw the attention, too: a file that ends in .png, .svg or .pdf.
+        Also draw a figure: a file that ends in .png, .svg or .pdf.
     serve
-        Serve the page to this machine alone, until Ctrl-C: it then computes any part of any head of a model's, however long
-        the input is.
+        Serve the page to this machine alone, until Ctrl-C: any part of any head of a model is then computed on demand, however
+        long the input is.
     open_
         Open the page in the browser.
+    task
+        The task of a run whose task is a class in a file: path/to/task.py:MyTask.
     """
     from heedful.report import write_report
 
@@ -69,7 +72,7 @@ def inspect(
             f"{png}: the drawing must be a file in a folder that exists, and end in one of {', '.join(_FIGURES)}."
         )
     wanted = _numbers(heads)
-    asked = _Asked(what, inputs, layers, compare)
+    asked = _Inspection(what, inputs, layers, compare, task)
     sections = asked.sections()
     _check_heads(sections, wanted)
     if png is not None:
@@ -96,12 +99,12 @@ def inspect(
 
 
 def _serve(
-    asked: "_Asked", sections: "Sequence[AttentionSection]", about: dict[str, str], first: str, opens: bool
+    asked: "_Inspection", sections: "Sequence[AttentionSection]", about: dict[str, str], first: str, opens: bool
 ) -> None:
-    """Answers until Ctrl-C."""
+    """Serves the page until Ctrl-C."""
     from heedful.report.live import LivePage
 
-    with LivePage(title=asked.title, sections=sections, seen=asked.seen, about=about) as page:
+    with LivePage(title=asked.title, sections=sections, recordings=asked.seen, about=about) as page:
         print(f"page, until Ctrl-C: {page.address}{first}", flush=True)
         if opens:
             _open(page.address + first)
@@ -114,38 +117,41 @@ def _open(address: str) -> None:
     webbrowser.open(address)
 
 
-class _Asked:
-    """What is to be shown: inputs through one model, or two.
+class _Inspection:
+    """What is shown: inputs through one model, or two.
 
     Args:
         what: a run folder, a model's folder, or a model's name.
-        inputs: as a person gave them.
-        layers: which calls of attention are wanted.
+        inputs: as they were given.
+        layers: which attention calls are shown.
         compare: another model, or another input.
+        task: of a run whose task is a class in a file.
     """
 
-    def __init__(self, what: str, inputs: Sequence[str], layers: str | None, compare: str | None) -> None:
-        self.what, self.inputs, self.layers = what, tuple(inputs), layers
+    def __init__(
+        self, what: str, inputs: Sequence[str], layers: str | None, compare: str | None, task: str | None
+    ) -> None:
+        self.what, self.inputs, self.layers, self.task = what, tuple(inputs), layers, task
         self.other = compare if compare is not None and _is_model(compare) else None
         self.also = compare if self.other is None else None
         self.notes: list[str] = []
-        self.seen: list[Seen | None] = []  # of each section; None: it comes from a run folder
+        self.seen: list[Recording | None] = []  # of each section; None: it comes from a run folder
         self._files: list[Any] | None = None
-        self._given: list[Given] | None = None
+        self._given: list[ModelInput] | None = None
 
     @property
     def title(self) -> str:
         """The heading of the page."""
         if _is_run(self.what):
-            return "Where the model looks"
+            return "What the model attends to"
         return (
-            f"Where {_name(self.what)} looks"
+            f"What {_name(self.what)} attends to"
             if self.other is None
-            else f"Where {_name(self.what)} and {_name(self.other)} look"
+            else f"What {_name(self.what)} and {_name(self.other)} attend to"
         )
 
     def about(self) -> dict[str, str]:
-        """What stands under the heading."""
+        """The facts under the heading."""
         about = {"run" if _is_run(self.what) else "model": self.what}
         if self.other is not None:
             about["compared with"] = self.other
@@ -167,23 +173,21 @@ class _Asked:
         return self._of_run(what, also) if _is_run(what) else self._of_model(what, also)
 
     def _of_run(self, what: str, also: str | None) -> "list[AttentionSection]":
-        from heedful.cli.predict import taken_from
+        from heedful.data.inputs import inputs_of
         from heedful.hugging_face import chosen
-        from heedful.tasks.catalog import task
-        from heedful.training.run_folder import RunFolder
+        from heedful.tasks.run import load
 
-        run = RunFolder(Path(what))
-        entry = task(run.about()["task"])
-        module = entry.load()
+        trained = load(what, task=self.task)
+        kind = trained.task.input
         if self._files is None:
-            self._files = list(taken_from(self.inputs, entry.takes))
+            self._files = list(inputs_of(kind, self.inputs, sys.stdin.buffer))
         for stream in self._files:
             if not isinstance(stream, str):
                 stream.seek(0)
         if not self._files:
             raise HeedfulError("give inputs by position, or on standard input: got none.")
-        others = [] if also is None else taken_from((also,), entry.takes)
-        sections = module.inspect(run, [*self._files, *others])
+        others = [] if also is None else list(inputs_of(kind, (also,), sys.stdin.buffer))
+        sections = list(trained.inspect([*self._files, *others]))
         self.seen += [None] * len(sections)
         if self.layers is None:
             return list(sections)
@@ -194,21 +198,21 @@ class _Asked:
         ]
 
     def _of_model(self, what: str, also: str | None) -> "list[AttentionSection]":
-        from heedful.hugging_face import load_model, portrait
-        from heedful.inspection.given import read_given
+        from heedful.data.inputs import read_input
+        from heedful.hugging_face import load_model, run
 
         if self._given is None:
             self._given = _read(self.inputs)
         every = [self._given]
         if also is not None:
-            every.append([read_given(also), *self._given[1:]])
+            every.append([read_input(also), *self._given[1:]])
         loaded = load_model(what)
         sections = []
         for given in every:
-            found = portrait(loaded, given, layers=self.layers)
-            sections.append(found.section)
-            self.seen.append(found.seen)
-            self.notes += [note for note in found.notes if note not in self.notes]
+            model_run = run(loaded, given, layers=self.layers)
+            sections.append(model_run.section)
+            self.seen.append(model_run.recording)
+            self.notes += [note for note in model_run.notes if note not in self.notes]
         return sections
 
 
@@ -221,8 +225,8 @@ def _is_run(what: str) -> bool:
 
 def _is_model(word: str) -> bool:
     """Whether what is compared is a model: a folder of one, or a name that is unlikely to be a text, such as gpt2 or org/name."""
+    from heedful.data.inputs import SUFFIXES
     from heedful.hugging_face import is_name
-    from heedful.inspection.given import SUFFIXES
 
     if Path(word).is_dir():
         return True
@@ -234,12 +238,12 @@ def _name(what: str) -> str:
     return Path(what).resolve().name if Path(what).is_dir() else what
 
 
-def _read(inputs: Sequence[str]) -> "list[Given]":
+def _read(inputs: Sequence[str]) -> "list[ModelInput]":
     """The inputs by position, or the one on standard input."""
-    from heedful.inspection.given import from_bytes, read_given
+    from heedful.data.inputs import from_bytes, read_input
 
     if inputs:
-        return [read_given(word) for word in inputs]
+        return [read_input(word) for word in inputs]
     if sys.stdin.isatty():
         raise HeedfulError("give inputs by position, or one on standard input: got neither.")
     return [from_bytes(sys.stdin.buffer.read(), "standard input")]

@@ -1,4 +1,16 @@
 from heedful.data._embedded import EMBEDDED
-from heedful.data.pictures import Pictures, hold_out, read_pictures, read_unlabelled
+from heedful.data.batch_types import SentenceBatch, TokenBatch, WordBatch
+from heedful.data.frames import FrameColumns, from_frame
+from heedful.data.images import LabeledImages, read_images, read_unlabeled
 
-__all__ = ["EMBEDDED", "Pictures", "hold_out", "read_pictures", "read_unlabelled"]
+__all__ = [
+    "EMBEDDED",
+    "FrameColumns",
+    "LabeledImages",
+    "SentenceBatch",
+    "TokenBatch",
+    "WordBatch",
+    "from_frame",
+    "read_images",
+    "read_unlabeled",
+]

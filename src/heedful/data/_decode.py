@@ -1,14 +1,15 @@
-"""From entries to one array of pixels; the only place that knows about colour modes, orientation and resizing."""
+"""From entries to one array of pixels; the only one that knows about color modes, orientation and resizing."""
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heedful._errors import DataError
-from heedful.data._entries import Entry, Raster, reading
+from heedful.data._entries import ImageFile, Raster, reading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,46 +20,64 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 Progress = Callable[[list[int]], Iterable[int]]
 
 
-def decode(entries: Sequence[Entry], size: tuple[int, int] | None, channels: int | None, progress: Progress) -> Raster:
-    """All pictures in one array, [count, channels, height, width]: 1 channel where all are grey, 3 otherwise."""
-    from PIL import Image
-
+def decode(
+    entries: Sequence[ImageFile], size: tuple[int, int] | None, channels: int | None, progress: Progress
+) -> Raster:
+    """All pictures in one array, [count, channels, height, width]: 1 channel where all are gray, 3 otherwise."""
     order = sorted(range(len(entries)), key=lambda row: entries[row].position)
     first = entries[order[0]]
     images: Raster | None = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _pillow_rules():
         for row in progress(order):
-            with reading(entries[row].place, "a whole picture"):
+            with reading(entries[row].location, "a whole picture"):
                 pixels = _pixels(entries[row], size, channels)
             if images is None:
                 images = np.zeros((len(entries), *pixels.shape), np.uint8)
             if pixels.shape[1:] != images.shape[2:]:
                 raise DataError(
-                    f"{entries[row].place}: all pictures must have one size, height x width: got {_by(pixels)} here "
-                    f"and {_by(images)} in {first.place}; resize them with --set data.size=32"
+                    f"{entries[row].location}: all pictures must have one size, height x width: got {_by(pixels)} here "
+                    f"and {_by(images)} in {first.location}; resize them with --set data.size=32"
                 )
-            if len(pixels) > images.shape[1]:  # the first one in colour: those before it were grey
+            if len(pixels) > images.shape[1]:  # the first one in color: those before it were gray
                 images = np.repeat(images, len(pixels), axis=1)
             images[row] = pixels
     assert images is not None
     return images
 
 
+def decode_picture(raw: bytes, location: str) -> "Image.Image":
+    """The picture that a file's bytes are, upright and in mode L or RGB.
+
+    Raises:
+        DataError: they are none.
+    """
+    with _pillow_rules(), reading(location, "a whole picture"), _open(raw, location) as picture:
+        return _upright(picture, location)
+
+
+@contextmanager
+def _pillow_rules() -> Iterator[None]:
+    """Within it Pillow does not warn, and a picture that is far larger than its file (a decompression bomb) is an error."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
 def _by(pixels: Raster) -> str:
     return " x ".join(map(str, pixels.shape[-2:]))
 
 
-def _pixels(entry: Entry, size: tuple[int, int] | None, channels: int | None) -> Raster:
+def _pixels(entry: ImageFile, size: tuple[int, int] | None, channels: int | None) -> Raster:
     """One picture, [channels, height, width]."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    with _open(entry) as picture:
+    with _open(entry.load(), entry.location) as picture:
         if size is not None:
             picture.draft(None, (2 * max(size), 2 * max(size)))  # large JPEGs are shrunk while they are unpacked
-        ImageOps.exif_transpose(picture, in_place=True)
-        upright = _grey_or_colour(picture, entry.place)
+        upright = _upright(picture, entry.location)
     if channels is not None:
         upright = upright.convert("L" if channels == 1 else "RGB")
     if size is not None and upright.size != size[::-1]:
@@ -68,20 +87,29 @@ def _pixels(entry: Entry, size: tuple[int, int] | None, channels: int | None) ->
     return pixels
 
 
-def _open(entry: Entry) -> "Image.Image":
+def _open(raw: "bytes | Raster | Image.Image", location: str) -> "Image.Image":
     from PIL import Image, UnidentifiedImageError
 
-    raw = entry.load()
+    if isinstance(raw, Image.Image):
+        return raw.copy()  # what is done to it here must not be done to the caller's
     if isinstance(raw, np.ndarray):
         return Image.fromarray(raw)
     try:
         return Image.open(io.BytesIO(raw), formats=FORMATS)
     except UnidentifiedImageError as error:
         got = f"{len(raw):,} bytes that begin with {raw[:8]!r}" if raw else "an empty file"
-        raise DataError(f"{entry.place}: must be a picture ({', '.join(FORMATS)}): got {got}") from error
+        raise DataError(f"{location}: must be a picture ({', '.join(FORMATS)}): got {got}") from error
 
 
-def _grey_or_colour(picture: "Image.Image", place: str) -> "Image.Image":
+def _upright(picture: "Image.Image", location: str) -> "Image.Image":
+    """The way up that a camera noted, in mode L or RGB."""
+    from PIL import ImageOps
+
+    ImageOps.exif_transpose(picture, in_place=True)
+    return _gray_or_color(picture, location)
+
+
+def _gray_or_color(picture: "Image.Image", location: str) -> "Image.Image":
     """The picture in mode L or RGB, 8 bits a channel: 16 bits scaled down, transparency over white."""
     from PIL import Image
 
@@ -89,13 +117,13 @@ def _grey_or_colour(picture: "Image.Image", place: str) -> "Image.Image":
         values = np.asarray(picture).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise DataError(
-                f"{place}: must have 8 or 16 bits a channel: got values {values.min():,} to {values.max():,}"
+                f"{location}: must have 8 or 16 bits a channel: got values {values.min():,} to {values.max():,}"
             )
         return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
     if picture.mode == "F":
-        raise DataError(f"{place}: must have 8 or 16 bits a channel: got floating point numbers")
-    grey = picture.mode in ("1", "L", "LA")
+        raise DataError(f"{location}: must have 8 or 16 bits a channel: got floating point numbers")
+    gray = picture.mode in ("1", "L", "LA")
     if picture.has_transparency_data:
         opaque = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
-    return picture.convert("L" if grey else "RGB")
+    return picture.convert("L" if gray else "RGB")

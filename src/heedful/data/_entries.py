@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heedful._errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Raster = NDArray[np.uint8]  # [height, width] or [height, width, 3]
 
@@ -18,19 +22,19 @@ LARGEST_FILE = 1 << 28  # bytes of one picture file, unpacked: an archive of a f
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImageFile:
     """One picture that has been found and not yet read."""
 
-    name: str  # as it stands in `Pictures.names`
-    place: str  # what an error about it begins with
+    name: str  # as it stands in `LabeledImages.names`
+    location: str  # what an error about it begins with
     label: str | None
-    load: Callable[[], bytes | Raster]
+    load: "Callable[[], bytes | Raster | Image.Image]"
     position: int = 0  # where it lies in its archive: read in this order, a compressed archive is unpacked only once
 
 
 @contextmanager
-def reading(place: str, expected: str) -> Iterator[None]:
-    """Turns whatever the reading of foreign bytes raises into a `DataError` that begins with `place`.
+def reading(location: str, expected: str) -> Iterator[None]:
+    """Turns whatever the reading of foreign bytes raises into a `DataError` that begins with `location`.
 
     Only calls into decoders belong inside: damaged files make them raise nearly every exception there is.
     """
@@ -40,24 +44,24 @@ def reading(place: str, expected: str) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{place}: cannot be read: {error.strerror}") from error
+            raise DataError(f"{location}: cannot be read: {error.strerror}") from error
         reason = printable(" ".join(str(error).split())) or type(error).__name__
-        raise DataError(f"{place}: must be {expected}: got the error '{reason}'") from error
+        raise DataError(f"{location}: must be {expected}: got the error '{reason}'") from error
 
 
-def read_file(path: Path, place: str) -> bytes:
+def read_file(path: Path, location: str) -> bytes:
     """The bytes of a regular file that is no larger than a picture may be."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{place}: must be a regular file: got another kind (mode {stat.filemode(status.st_mode)})")
-    check_size(status.st_size, place)
+        raise DataError(f"{location}: must be a regular file: got another kind (mode {stat.filemode(status.st_mode)})")
+    check_size(status.st_size, location)
     return path.read_bytes()
 
 
-def check_size(size: int, place: str) -> None:
+def check_size(size: int, location: str) -> None:
     """Raises for a file that is too large to be one picture."""
     if size > LARGEST_FILE:
-        raise DataError(f"{place}: a picture file must have at most {LARGEST_FILE:,} bytes: got {size:,}")
+        raise DataError(f"{location}: a picture file must have at most {LARGEST_FILE:,} bytes: got {size:,}")
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:

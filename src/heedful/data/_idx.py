@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from heedful._errors import DataError
-from heedful.data._entries import Entry, Raster, listed, reading
+from heedful.data._entries import ImageFile, Raster, listed, reading
 
 _UNSIGNED_BYTE = 0x08
 _CHUNK = 1 << 20
@@ -22,7 +22,7 @@ def is_idx(path: Path) -> bool:
     return re.search(r"[-.]idx\d?(-ubyte)?(\.gz)?$", path.name.lower()) is not None
 
 
-def idx_entries(path: Path, *, labelled: bool) -> list[Entry]:
+def idx_entries(path: Path, *, labeled: bool) -> list[ImageFile]:
     """The pictures of an IDX image file, with the labels of the label file beside it."""
     images = read_idx(path)
     if images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3):
@@ -35,9 +35,9 @@ def idx_entries(path: Path, *, labelled: bool) -> list[Entry]:
         raise DataError(f"{path}: must hold at least one picture of at least one pixel: got {_by(images)}")
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
-    labels = _labels_beside(path, len(images)) if labelled else [None] * len(images)
+    labels = _labels_beside(path, len(images)) if labeled else [None] * len(images)
     return [
-        Entry(f"{path.name}[{row}]", f"{path}[{row}]", label, partial(_picture, images, row))
+        ImageFile(f"{path.name}[{row}]", f"{path}[{row}]", label, partial(_picture, images, row))
         for row, label in enumerate(labels)
     ]
 

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from heedful._errors import DataError
-from heedful.data._embedded import EMBEDDED, Split, embedded_entries
-from heedful.data._entries import Entry, printable, read_file, reading
+from heedful.data._embedded import EMBEDDED, EmbeddedSplit, embedded_entries
+from heedful.data._entries import ImageFile, printable, read_file, reading
 from heedful.data._idx import idx_entries, is_idx
 from heedful.data._tables import is_table, table_entries
 from heedful.data._trees import Tree, all_entries, archive_tree, class_entries, folder_tree, is_archive
 
-_LABELLED = (
-    "a folder with one folder a class, a .zip, .tar, .tar.gz or .tgz of one, an IDX image file, a .csv or a .tsv"
-)
-_UNLABELLED = "a picture, a folder, a .zip, .tar, .tar.gz or .tgz, an IDX image file, a .csv or a .tsv"
+_LABELED = "a folder with one folder a class, a .zip, .tar, .tar.gz or .tgz of one, an IDX image file, a .csv or a .tsv"
+_UNLABELED = "a picture, a folder, a .zip, .tar, .tar.gz or .tgz, an IDX image file, a .csv or a .tsv"
 
 
 def split_slice(source: str) -> tuple[str, slice]:
@@ -35,44 +33,44 @@ def split_slice(source: str) -> tuple[str, slice]:
     bracketed = re.fullmatch(r"(.+)\[([^\[\]]*)\]", source, re.DOTALL)
     if bracketed is None or os.path.exists(source):
         return source, slice(None)
-    location, text = bracketed.groups()
+    base, text = bracketed.groups()
     bounds = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?(?::(-?\d{1,18})?)?", text, re.ASCII)
     start, stop, step = (int(bound) if bound else None for bound in bounds.groups()) if bounds else (0, 0, 0)
     if step == 0:
         raise DataError(
             f"{printable(source)}: a slice must look like [:8000], [8000:] or [::2]: got '[{printable(text)}]'"
         )
-    return location, slice(start, stop, step)
+    return base, slice(start, stop, step)
 
 
-def labelled_entries(location: str, split: Split, known: Collection[str], stack: ExitStack) -> list[Entry]:
-    """Every picture of a labelled source, in the source's order; nothing is decoded."""
-    if location in EMBEDDED:
-        return embedded_entries(location, split)
-    path, inner = _locate(location, _LABELLED)
+def labeled_entries(source: str, split: EmbeddedSplit, known: Collection[str], stack: ExitStack) -> list[ImageFile]:
+    """Every picture of a labeled source, in the source's order; nothing is decoded."""
+    if source in EMBEDDED:
+        return embedded_entries(source, split)
+    path, inner = _locate(source, _LABELED)
     if path.is_dir() or is_archive(path):
         return class_entries(_tree(path, inner, stack), known)
     if is_idx(path):
-        return idx_entries(path, labelled=True)
+        return idx_entries(path, labeled=True)
     if is_table(path):
-        return table_entries(path, labelled=True)
-    raise DataError(f"{path}: must be {_LABELLED}: got a file named '{path.name}'")
+        return table_entries(path, labeled=True)
+    raise DataError(f"{path}: must be {_LABELED}: got a file named '{path.name}'")
 
 
-def unlabelled_entries(location: str, split: Split, stack: ExitStack) -> list[Entry]:
+def unlabeled_entries(source: str, split: EmbeddedSplit, stack: ExitStack) -> list[ImageFile]:
     """Every picture of a source, labels not looked for; a file of no other kind is one picture.
 
     Several sources may follow each other, so that a picture in a folder or an archive is named by its whole path.
     """
-    if location in EMBEDDED:
-        return embedded_entries(location, split)
-    path, inner = _locate(location, _UNLABELLED)
+    if source in EMBEDDED:
+        return embedded_entries(source, split)
+    path, inner = _locate(source, _UNLABELED)
     if path.is_dir() or is_archive(path):
-        return [replace(entry, name=entry.place) for entry in all_entries(_tree(path, inner, stack))]
+        return [replace(entry, name=entry.location) for entry in all_entries(_tree(path, inner, stack))]
     if is_idx(path):
-        return idx_entries(path, labelled=False)
+        return idx_entries(path, labeled=False)
     if is_table(path):
-        return table_entries(path, labelled=False)
+        return table_entries(path, labeled=False)
     return [_picture_entry(path)]
 
 
@@ -81,27 +79,27 @@ def _tree(path: Path, inner: str, stack: ExitStack) -> Tree:
     return tree.below(printable(inner)) if inner else tree
 
 
-def _locate(location: str, expected: str) -> tuple[Path, str]:
+def _locate(source: str, expected: str) -> tuple[Path, str]:
     """The folder or file, and the path that continues behind an archive."""
-    path = Path(location)
-    with reading(printable(location), "a path"):
+    path = Path(source)
+    with reading(printable(source), "a path"):
         if path.is_dir():
             return path, ""
         found = next((candidate for candidate in (path, *path.parents) if candidate.is_file()), None)
     if found is None or (found != path and not is_archive(found)):
-        near = difflib.get_close_matches(location.lower(), EMBEDDED, n=1)
+        near = difflib.get_close_matches(source.lower(), EMBEDDED, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else f"; embedded data: {', '.join(EMBEDDED)}"
-        raise DataError(f"{printable(location)}: must be {expected}: got a path where no file or folder is{hint}")
+        raise DataError(f"{printable(source)}: must be {expected}: got a path where no file or folder is{hint}")
     return found, "" if found == path else path.relative_to(found).as_posix()
 
 
-def _picture_entry(path: Path) -> Entry:
+def _picture_entry(path: Path) -> ImageFile:
     name = printable(str(path))
-    return Entry(name, name, None, partial(read_file, path, name))
+    return ImageFile(name, name, None, partial(read_file, path, name))
 
 
-def stream_entry(stream: BinaryIO) -> Entry:
+def stream_entry(stream: BinaryIO) -> ImageFile:
     """The one picture that a binary stream holds."""
     name = getattr(stream, "name", None)
     name = printable(name) if isinstance(name, str) else "stream"
-    return Entry(name, name, None, stream.read)
+    return ImageFile(name, name, None, stream.read)

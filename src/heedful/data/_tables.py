@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from heedful._errors import DataError
-from heedful.data._entries import Entry, listed, printable, read_file, reading
+from heedful.data._entries import ImageFile, listed, printable, read_file, reading
 
 
 def is_table(path: Path) -> bool:
@@ -16,11 +16,11 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv")
 
 
-def table_entries(path: Path, *, labelled: bool) -> list[Entry]:
+def table_entries(path: Path, *, labeled: bool) -> list[ImageFile]:
     """The pictures that a table names; their paths are relative to the table's folder."""
     rows = _rows(path)
     first_line, first = next(rows, (1, []))
-    wanted = ("path", "label") if labelled else ("path",)
+    wanted = ("path", "label") if labeled else ("path",)
     columns = [name.strip().lower() for name in first]
     if any(columns.count(name) != 1 for name in wanted):
         if len(first) != 2 or not _exists(path.parent / first[0]):
@@ -32,16 +32,16 @@ def table_entries(path: Path, *, labelled: bool) -> list[Entry]:
 
     entries = []
     for line, fields in rows:
-        place = f"{path}, line {line}"
+        location = f"{path}, line {line}"
         if len(fields) != len(columns):
-            raise DataError(f"{place}: must have {len(columns)} fields: got {len(fields)}")
+            raise DataError(f"{location}: must have {len(columns)} fields: got {len(fields)}")
         name = fields[columns.index("path")]
-        label = printable(fields[columns.index("label")].strip()) if labelled else None
+        label = printable(fields[columns.index("label")].strip()) if labeled else None
         if label == "":
-            raise DataError(f"{place}: must have a label: got an empty field")
-        file = _file(path.parent, name, place)
+            raise DataError(f"{location}: must have a label: got an empty field")
+        file = _file(path.parent, name, location)
         name = printable(name)
-        entries.append(Entry(name, f"{place}: {name}", label, partial(read_file, file, f"{place}: {name}")))
+        entries.append(ImageFile(name, f"{location}: {name}", label, partial(read_file, file, f"{location}: {name}")))
     return entries
 
 
@@ -67,12 +67,12 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}, line {line}: must be a row of fields: {error}") from error
 
 
-def _file(folder: Path, name: str, place: str) -> Path:
+def _file(folder: Path, name: str, location: str) -> Path:
     if re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE):
-        raise DataError(f"{place}: must name a file here, a URL is never fetched: got '{printable(name)}'")
+        raise DataError(f"{location}: must name a file here, a URL is never fetched: got '{printable(name)}'")
     if not name or not _exists(folder / name):
         raise DataError(
-            f"{place}: must name a picture file below {folder}: got '{printable(name)}', which is not there"
+            f"{location}: must name a picture file below {folder}: got '{printable(name)}', which is not there"
         )
     return folder / name
 

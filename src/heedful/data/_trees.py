@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from heedful._errors import DataError
-from heedful.data._entries import Entry, check_size, listed, natural_key, printable, read_file, reading
+from heedful.data._entries import ImageFile, check_size, listed, natural_key, printable, read_file, reading
 
 # Files that lie among pictures; hidden ones are left out too.
 _IGNORED_NAMES = ("thumbs.db", "desktop.ini", "license", "readme")
@@ -25,7 +25,7 @@ _TAR_BLOCK = 512
 class Tree:
     """What a folder or an archive holds; paths are relative to it, with slashes."""
 
-    place: str
+    location: str
     files: dict[str, tuple[Callable[[str], bytes], int]] = field(default_factory=dict)  # path: (load(place), position)
     folders: set[str] = field(default_factory=set)
 
@@ -48,13 +48,14 @@ class Tree:
         """What lies below a folder of the tree, or the one file of that path."""
         if inner in self.files:
             return Tree(
-                f"{self.place}/{posixpath.dirname(inner)}".rstrip("/"), {posixpath.basename(inner): self.files[inner]}
+                f"{self.location}/{posixpath.dirname(inner)}".rstrip("/"),
+                {posixpath.basename(inner): self.files[inner]},
             )
         start = inner + "/"
         if inner not in self.folders:
-            raise DataError(f"{self.place}: must hold '{inner}': got {listed(self.tops()) or 'nothing'} at its top")
+            raise DataError(f"{self.location}: must hold '{inner}': got {listed(self.tops()) or 'nothing'} at its top")
         return Tree(
-            f"{self.place}/{inner}",
+            f"{self.location}/{inner}",
             {path.removeprefix(start): file for path, file in self.files.items() if path.startswith(start)},
             {path.removeprefix(start) for path in self.folders if path.startswith(start)},
         )
@@ -68,7 +69,7 @@ class Tree:
         return sorted((path for path in self.files if "/" not in path), key=natural_key)
 
 
-def class_entries(tree: Tree, known: Collection[str]) -> list[Entry]:
+def class_entries(tree: Tree, known: Collection[str]) -> list[ImageFile]:
     """One folder a class: the pictures class by class, after stepping over a lone folder around the class folders."""
     while len(tree.tops()) == 1 and not tree.loose() and tree.tops()[0] not in known:
         inside = tree.below(tree.tops()[0])
@@ -77,22 +78,22 @@ def class_entries(tree: Tree, known: Collection[str]) -> list[Entry]:
         tree = inside
     classes = tree.tops()
     if "train" in classes and (others := sorted(_SPLITS.intersection(classes))):
-        choices = " or ".join(f"'{tree.place}/{name}'" for name in ("train", *others))
-        raise DataError(f"{tree.place}: must be one split: got several, name one: {choices}")
+        choices = " or ".join(f"'{tree.location}/{name}'" for name in ("train", *others))
+        raise DataError(f"{tree.location}: must be one split: got several, name one: {choices}")
     if loose := tree.loose():
         raise DataError(
-            f"{tree.place}/{loose[0]}: must lie in a folder that is named like its class: got it beside those folders, or without any"
+            f"{tree.location}/{loose[0]}: must lie in a folder that is named like its class: got it beside those folders, or without any"
         )
     if not classes:
-        raise DataError(f"{tree.place}: must hold one folder a class: got no picture")
+        raise DataError(f"{tree.location}: must hold one folder a class: got no picture")
     filled = {path.split("/", 1)[0] for path in tree.files}
     if empty := [name for name in classes if name not in filled]:
-        raise DataError(f"{tree.place}/{empty[0]}: a class folder must hold at least one picture: got none")
+        raise DataError(f"{tree.location}/{empty[0]}: a class folder must hold at least one picture: got none")
     return [_entry(tree, path, path.split("/", 1)[0]) for path in _ordered(tree)]
 
 
-def all_entries(tree: Tree) -> list[Entry]:
-    """Every picture at any depth, unlabelled."""
+def all_entries(tree: Tree) -> list[ImageFile]:
+    """Every picture at any depth, unlabeled."""
     return [_entry(tree, path, None) for path in _ordered(tree)]
 
 
@@ -100,10 +101,10 @@ def _ordered(tree: Tree) -> list[str]:
     return sorted(tree.files, key=lambda path: [natural_key(part) for part in path.split("/")])
 
 
-def _entry(tree: Tree, path: str, label: str | None) -> Entry:
+def _entry(tree: Tree, path: str, label: str | None) -> ImageFile:
     load, position = tree.files[path]
-    place = f"{tree.place}/{path}"
-    return Entry(path, place, label, partial(load, place), position)
+    location = f"{tree.location}/{path}"
+    return ImageFile(path, location, label, partial(load, location), position)
 
 
 def folder_tree(path: Path) -> Tree:
@@ -147,8 +148,8 @@ def _zip_tree(path: Path, stack: ExitStack) -> Tree:
     return tree
 
 
-def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> bytes:
-    check_size(info.file_size, place)
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, location: str) -> bytes:
+    check_size(info.file_size, location)
     return archive.read(info)
 
 
@@ -173,11 +174,11 @@ def _tar_tree(path: Path, stack: ExitStack) -> Tree:
     return tree
 
 
-def _read_tarred(archive: tarfile.TarFile, member: tarfile.TarInfo, place: str) -> bytes:
-    check_size(member.size, place)
+def _read_tarred(archive: tarfile.TarFile, member: tarfile.TarInfo, location: str) -> bytes:
+    check_size(member.size, location)
     file = archive.extractfile(member)
     if file is None:
-        raise DataError(f"{place}: must be a file: got a link to something else")
+        raise DataError(f"{location}: must be a file: got a link to something else")
     return file.read()
 
 

@@ -7,12 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from heedful.data.batch_types import TokenBatch
 
-class InOrder(Sampler[list[int]]):
+
+class SequentialBatches(Sampler[list[int]]):
     """All examples in their order, `size` at a time.
 
     Example:
-        >>> list(InOrder(5, 2))
+        >>> list(SequentialBatches(5, 2))
         [[0, 1], [2, 3], [4]]
     """
 
@@ -27,11 +29,11 @@ class InOrder(Sampler[list[int]]):
         return -(-self.count // self.size)
 
 
-class Shuffled(Sampler[list[int]]):
+class ShuffledBatches(Sampler[list[int]]):
     """Batches of `size` examples in a new order each epoch; what is left over waits for the next epoch.
 
     Example:
-        >>> order = Shuffled(7, 3, seed=1)
+        >>> order = ShuffledBatches(7, 3, seed=1)
         >>> [len(batch) for batch in order], len(order)
         ([3, 3], 2)
     """
@@ -52,10 +54,10 @@ class Shuffled(Sampler[list[int]]):
         return self.count // self.size
 
 
-class Bucketed(Sampler[list[int]]):
+class BucketBatches(Sampler[list[int]]):
     """Batches of `size` examples in a new order each epoch, those of a batch of similar length.
 
-    The examples are shuffled, taken `pool` batches at a time, and within those cut by length: more mixed than `ByLength`, with
+    The examples are shuffled, taken `pool` batches at a time, and within those cut by length: more mixed than `LengthBatches`, with
     a little more padding, and as many examples in each batch.
 
     Args:
@@ -65,7 +67,7 @@ class Bucketed(Sampler[list[int]]):
         pool: how many batches are sorted together.
 
     Example:
-        >>> order = Bucketed([5, 2, 9, 2, 5], 2, seed=1)
+        >>> order = BucketBatches([5, 2, 9, 2, 5], 2, seed=1)
         >>> sorted(map(sorted, order)), len(order)
         ([[0, 4], [1, 3], [2]], 3)
     """
@@ -82,45 +84,47 @@ class Bucketed(Sampler[list[int]]):
         shuffled = torch.randperm(len(self.lengths), generator=random).numpy()
         batches = []
         for start in range(0, len(shuffled), self.size * self.pool):
-            some = shuffled[start : start + self.size * self.pool]
-            some = some[np.argsort(self.lengths[some], kind="stable")]
-            batches += [some[i : i + self.size].tolist() for i in range(0, len(some), self.size)]
+            pool = shuffled[start : start + self.size * self.pool]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.size].tolist() for i in range(0, len(pool), self.size)]
         for batch in torch.randperm(len(batches), generator=random).tolist():
             yield batches[batch]
 
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.size)
 
-    def real(self) -> float:
-        """Which share of the tokens that are computed is no padding."""
+    def non_padding_fraction(self) -> float:
+        """The fraction of the computed tokens that are not padding."""
         computed = sum(len(batch) * int(self.lengths[batch].max()) for batch in self)
         return float(self.lengths.sum() / max(computed, 1))
 
 
-class ByLength(Sampler[list[int]]):
+class LengthBatches(Sampler[list[int]]):
     """Batches of examples of nearly one length, so that hardly any padding is computed.
 
     The examples stand in the order of their lengths, those of one length in a random one, and are cut where a batch, padded
-    to its longest, would hold more than `room` tokens. The cuts are the same in each epoch; the batches come in a random order.
+    to its longest, would hold more than `max_tokens` tokens. The cuts are the same in each epoch; the batches come in a random order.
 
     Args:
         lengths: of the examples, in tokens: one of each, or one of each of its sides, the longest of which counts.
-        room: the most tokens of a batch; an example that is longer is a batch of its own.
+        max_tokens: the most tokens of a batch; an example that is longer is a batch of its own.
         seed: None: the same order each time, from the shortest to the longest.
 
     Example:
-        >>> list(ByLength([5, 2, 9, 2, 5], room=10))
+        >>> list(LengthBatches([5, 2, 9, 2, 5], max_tokens=10))
         [[1, 3], [0, 4], [2]]
-        >>> list(ByLength([(5, 3), (2, 4), (2, 1)], room=8))
+        >>> list(LengthBatches([(5, 3), (2, 4), (2, 1)], max_tokens=8))
         [[2, 1], [0]]
     """
 
-    def __init__(self, lengths: Sequence[int] | Sequence[Sequence[int]], room: int, seed: int | None = None) -> None:
+    def __init__(
+        self, lengths: Sequence[int] | Sequence[Sequence[int]], max_tokens: int, seed: int | None = None
+    ) -> None:
         self.lengths: NDArray[np.integer] = np.asarray(lengths).reshape(len(lengths), -1)  # [examples, sides]
         self.seed, self.epoch, self.cuts, begin, longest = seed, 0, [0], 0, 0
         for end, own in enumerate(self.lengths[self._order(None)].max(1, initial=0).tolist()):
             longest = max(longest, own)
-            if end > begin and (end - begin + 1) * longest > room:
+            if end > begin and (end - begin + 1) * longest > max_tokens:
                 self.cuts.append(end)
                 begin, longest = end, own
         self.cuts.append(len(self.lengths))
@@ -139,8 +143,8 @@ class ByLength(Sampler[list[int]]):
     def __len__(self) -> int:
         return len(self.cuts) - 1
 
-    def real(self) -> float:
-        """Which share of the tokens that are computed is no padding."""
+    def non_padding_fraction(self) -> float:
+        """The fraction of the computed tokens that are not padding."""
         ordered = self.lengths[self._order(None)]
         computed = sum(int(ordered[a:b].max(0).sum()) * (b - a) for a, b in zip(self.cuts, self.cuts[1:], strict=False))
         return float(self.lengths.sum() / max(computed, 1))
@@ -151,6 +155,20 @@ class ByLength(Sampler[list[int]]):
         if random is not None:
             ties = torch.randperm(len(self.lengths), generator=random).numpy()
         return np.lexsort([ties, *self.lengths.T[::-1]])
+
+
+def padded_tokens(texts: Sequence[Sequence[int]]) -> TokenBatch:
+    """A batch of texts as numbers of tokens, padded with 0 at their ends.
+
+    Example:
+        >>> padded_tokens([[5, 6], [7]]).tokens.tolist()
+        [[5, 6], [7, 0]]
+    """
+    lengths = torch.tensor([len(text) for text in texts])
+    tokens = np.zeros((len(texts), int(lengths.max())), np.int64)
+    for row, text in zip(tokens, texts, strict=True):
+        row[: len(text)] = text
+    return TokenBatch(torch.from_numpy(tokens), lengths)
 
 
 def _random(seed: int, epoch: int) -> torch.Generator:

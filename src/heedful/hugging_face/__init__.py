@@ -4,15 +4,15 @@ The model runs as it is, once, on what is given; nothing of the folder is execut
 """
 
 from heedful.hugging_face.loading import HuggingFaceModel, is_model_folder, is_name, load_model
-from heedful.hugging_face.run import Portrait, chosen, number_range, portrait
+from heedful.hugging_face.run import ModelRun, chosen, number_range, run
 
 __all__ = [
     "HuggingFaceModel",
-    "Portrait",
+    "ModelRun",
     "chosen",
     "is_model_folder",
     "is_name",
     "load_model",
     "number_range",
-    "portrait",
+    "run",
 ]

@@ -1,4 +1,4 @@
-"""What a model is given, prepared as it was trained on, and what stands along its axes."""
+"""The inputs of a model, prepared as it was trained on, and what stands along the axes of its attention."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -11,75 +11,75 @@ from numpy.typing import NDArray
 
 from heedful._errors import DataError, HeedfulError
 from heedful._types import Tensor
+from heedful.data.inputs import WORDS, ModelInput, one_line, resampled
 from heedful.hugging_face.loading import HuggingFaceModel
-from heedful.inspection.given import WORDS, Given, one_line, resampled
-from heedful.inspection.seen import Seen
-from heedful.report import Picture, Side, Sound, Text
+from heedful.inspection.recording import Recording
+from heedful.report import Axis, Picture, Sound, Text
 
 _MOST_TOKENS = 16_384  # of a model that says of no limit
-_MOST_WRITTEN = 64  # tokens that are generated
+_MOST_NEW_TOKENS = 64  # tokens that are generated
 _MOST_PIXELS = 640  # of a picture's longer side in the file
 _SPACES = ("\u2581", "\u0120")  # with which the first token of a word begins: of SentencePiece, of byte-level tokens
 _ORDER = ("audio", "image", "text")  # what an encoder takes stands before what a decoder writes
 
 
 @dataclass(eq=False)
-class Feed:
-    """What a model is given, and what will stand along its axes.
+class PreparedInput:
+    """The arguments of a model, and what will stand along the axes of its attention.
 
     Attributes:
-        numbers: the arguments of the model.
-        sides: each a function of the calls that were seen, in the order of the axes: the decoder's text last.
+        arguments: of the model.
+        axes: each a function of the recording, in the order of the axes: the decoder's text last.
         tokens: of the text, for the kinds of heads.
         notes: what a reader should know.
         output: what the model wrote.
     """
 
-    numbers: dict[str, Tensor] = field(default_factory=dict)
-    sides: list[Callable[[Seen], Side | None]] = field(default_factory=list)
+    arguments: dict[str, Tensor] = field(default_factory=dict)
+    axes: list[Callable[[Recording], Axis | None]] = field(default_factory=list)
     tokens: Tensor | None = None
     notes: list[str] = field(default_factory=list)
     output: str | None = None
 
 
-def feed_of(loaded: HuggingFaceModel, given: Sequence[Given]) -> Feed:
-    """The arguments of the model, from what is given.
+def prepare(loaded: HuggingFaceModel, inputs: Sequence[ModelInput]) -> PreparedInput:
+    """The arguments of the model, from its inputs.
 
     Raises:
         HeedfulError: the model takes something else.
     """
-    feed, target = Feed(), None
+    prepared, target = PreparedInput(), None
     needs = [kind for kind in loaded.modalities if kind in WORDS]
     if not needs:
         raise HeedfulError(
             f"{loaded.where}: takes {' and '.join(loaded.modalities)}: only text, pictures and sounds can be given."
         )
-    rest = list(given)
+    rest = list(inputs)
     if loaded.writes:
         needs = sorted(needs, key=_ORDER.index)[:1]
         source = [one for one in rest if one.kind == needs[0]][:1]
-        written = [one for one in rest if one not in source]
-        if source and len(written) == 1 and written[0].kind == "text":
-            target, rest = written[0], source
+        others = [one for one in rest if one not in source]
+        if source and len(others) == 1 and others[0].kind == "text":
+            target, rest = others[0], source
     pair = needs == ["text"] and len(rest) == 2 and not loaded.writes and not writes_on(loaded)
     if sorted(one.kind for one in rest) != sorted(["text", "text"] if pair else needs):
         takes = " and ".join(WORDS[kind] for kind in needs)
         if loaded.writes:
-            takes += ", and after it a text that it is to have written"
+            takes += ", and after it a target text"
         elif needs == ["text"] and not writes_on(loaded):
             takes += ", or two texts"
-        got = ", ".join(WORDS[one.kind] for one in given) or "nothing"
+        got = ", ".join(WORDS[one.kind] for one in inputs) or "nothing"
         raise HeedfulError(f"{loaded.where}: takes {takes}: got {got}.")
     for kind in sorted(needs, key=_ORDER.index):
         ours = [one for one in rest if one.kind == kind]
-        {"text": _add_text, "image": _add_picture, "audio": _add_sound}[kind](loaded, feed, ours)
+        {"text": _add_text, "image": _add_picture, "audio": _add_sound}[kind](loaded, prepared, ours)
     if loaded.writes:
-        _add_target(loaded, feed, target)
-    feed.numbers = {
+        _add_target(loaded, prepared, target)
+    prepared.arguments = {
         name: value.to(loaded.model.dtype) if value.is_floating_point() else value
-        for name, value in feed.numbers.items()
+        for name, value in prepared.arguments.items()
     }
-    return feed
+    return prepared
 
 
 def writes_on(loaded: HuggingFaceModel) -> bool:
@@ -87,46 +87,52 @@ def writes_on(loaded: HuggingFaceModel) -> bool:
     return not loaded.writes and type(loaded.model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
 
 
-def _add_text(loaded: HuggingFaceModel, feed: Feed, given: Sequence[Given]) -> None:
+def _add_text(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequence[ModelInput]) -> None:
     tokenizer, limit = loaded.tokenizer, _limit(loaded)
-    texts = [one.value for one in given]
+    texts = [one.value for one in inputs]
     try:
         whole = len(tokenizer(*texts)["input_ids"])
-        found = tokenizer(*texts, truncation=True, max_length=limit, return_tensors="pt")
+        encoded = tokenizer(*texts, truncation=True, max_length=limit, return_tensors="pt")
     except Exception as error:  # whatever a text makes of a tokenizer
-        raise HeedfulError(f"{loaded.where}: its tokenizer cannot cut the text: {one_line(error)}.") from None
-    ids = found["input_ids"]
+        raise HeedfulError(f"{loaded.where}: its tokenizer cannot process the text: {one_line(error)}.") from None
+    ids = encoded["input_ids"]
     if not ids.numel():
-        raise DataError(f"{given[0].name[:60]}: must have at least one token: got none.")
+        raise DataError(f"{inputs[0].name[:60]}: must have at least one token: got none.")
     if whole > ids.shape[-1]:
-        feed.notes.append(f"The text has {whole:,} tokens; the model was given {ids.shape[-1]:,} of them.")
+        prepared.notes.append(f"The text has {whole:,} tokens, of which the model takes the first {ids.shape[-1]:,}.")
     accepted = inspect.signature(loaded.model.forward).parameters
-    feed.numbers |= {name: value for name, value in found.items() if name in accepted}
-    feed.tokens = ids[0]
+    prepared.arguments |= {name: value for name, value in encoded.items() if name in accepted}
+    prepared.tokens = ids[0]
     name = "source" if loaded.writes else "text"
-    side = _text_side(tokenizer, ids[0].tolist(), name, found)
-    feed.sides.append(lambda seen: side)
+    axis = _text_axis(tokenizer, ids[0].tolist(), name, encoded)
+    prepared.axes.append(lambda recording: axis)
 
 
 def _limit(loaded: HuggingFaceModel) -> int:
     """How many tokens the model reads."""
     config = getattr(loaded.config, "text_config", None) or loaded.config
-    places = getattr(config, "max_position_embeddings", None)
-    if isinstance(places, int) and "roberta" in str(config.model_type):  # whose positions begin behind the padding's
-        places -= (getattr(config, "pad_token_id", None) or 0) + 1
-    known = [number for number in (loaded.tokenizer.model_max_length, places) if isinstance(number, int) and number > 0]
+    max_positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(max_positions, int) and "roberta" in str(
+        config.model_type
+    ):  # whose positions begin behind the padding's
+        max_positions -= (getattr(config, "pad_token_id", None) or 0) + 1
+    known = [
+        number
+        for number in (loaded.tokenizer.model_max_length, max_positions)
+        if isinstance(number, int) and number > 0
+    ]
     return min([*known, _MOST_TOKENS])
 
 
-def _text_side(tokenizer: Any, ids: list[int], name: str, found: Any = None) -> Text:
+def _text_axis(tokenizer: Any, ids: list[int], name: str, encoded: Any = None) -> Text:
     """Tokens as the tokenizer has them, the words to which they belong, and which are not of the text."""
     tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(ids)]
     special = [
         i for i, one in enumerate(tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)) if one
     ]
     words: list[int] | None
-    if found is not None and getattr(found, "is_fast", False):
-        words = _words_of_parts(found.word_ids(0), found.sequence_ids(0))
+    if encoded is not None and getattr(encoded, "is_fast", False):
+        words = _words_of_parts(encoded.word_ids(0), encoded.sequence_ids(0))
     else:
         words = _words_by_marks(tokens, set(special))
     return Text(tokens, words, special, name)
@@ -164,25 +170,27 @@ def separators_of(loaded: HuggingFaceModel) -> list[int] | None:
     return sorted(ids) or None
 
 
-def _add_picture(loaded: HuggingFaceModel, feed: Feed, given: Sequence[Given]) -> None:
-    processor, picture = loaded.image_processor, given[0].value
+def _add_picture(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequence[ModelInput]) -> None:
+    processor, picture = loaded.image_processor, inputs[0].value
     if processor is None:
         pixels, mean, spread, scale = _plain(loaded, picture), 0.5, 0.5, 255.0
-        feed.notes.append("The model comes without an image processor: the picture was resized and centred at 0.")
+        prepared.notes.append("The model comes without an image processor: the picture was resized and centered at 0.")
     else:
         if _vision(loaded).get("num_channels") == 1:
             picture = picture.convert("L")
         try:
             pixels = processor(picture, return_tensors="pt")["pixel_values"]
         except Exception as error:  # whatever a picture makes of a processor
-            raise HeedfulError(f"{loaded.where}: its processor cannot take the picture: {one_line(error)}.") from None
+            raise HeedfulError(
+                f"{loaded.where}: its image processor cannot process the picture: {one_line(error)}."
+            ) from None
         normal = bool(getattr(processor, "do_normalize", False))
         mean, spread = (processor.image_mean, processor.image_std) if normal else (0.0, 1.0)
         scale = 255.0 if getattr(processor, "do_rescale", True) else 1.0
-    feed.numbers["pixel_values"] = pixels
+    prepared.arguments["pixel_values"] = pixels
     if pixels.dim() == 4:
-        size, looked = pixels.shape[-2:], _pixels(pixels[0], mean, spread, scale)
-        feed.sides.append(lambda seen: _picture_side(loaded, seen, size, looked))
+        size, shown_pixels = pixels.shape[-2:], _pixels(pixels[0], mean, spread, scale)
+        prepared.axes.append(lambda recording: _picture_axis(loaded, recording, size, shown_pixels))
 
 
 def _vision(loaded: HuggingFaceModel) -> dict[str, Any]:
@@ -210,7 +218,7 @@ def _both(size: Any) -> tuple[int, int]:
 
 
 def _pixels(values: Tensor, mean: Any, spread: Any, scale: float) -> NDArray[np.uint8]:
-    """What the model was given, as a picture again."""
+    """The model's input as a picture again."""
     from PIL import Image
 
     mean, spread = (torch.as_tensor(one, dtype=torch.float32).reshape(-1, 1, 1) for one in (mean, spread))
@@ -222,42 +230,52 @@ def _pixels(values: Tensor, mean: Any, spread: Any, scale: float) -> NDArray[np.
     return np.array(picture)
 
 
-def _picture_side(
-    loaded: HuggingFaceModel, seen: Seen, size: Sequence[int], looked: NDArray[np.uint8]
+def _picture_axis(
+    loaded: HuggingFaceModel, recording: Recording, size: Sequence[int], shown_pixels: NDArray[np.uint8]
 ) -> Picture | None:
     """The picture, if positions of self-attention are its patches behind tokens that are known."""
     settings = _vision(loaded)
     if not settings.get("patch_size"):
         return None
     high, wide = _both(settings["patch_size"])
-    return _patches(seen, (size[0] // high, size[1] // wide), looked, int(settings.get("num_register_tokens") or 0))
+    return _patches(
+        recording, (size[0] // high, size[1] // wide), shown_pixels, int(settings.get("num_register_tokens") or 0)
+    )
 
 
 def _patches(
-    seen: Seen, grid: tuple[int, int], looked: NDArray[np.uint8], registers: int = 0, name: str = "picture"
+    recording: Recording,
+    grid: tuple[int, int],
+    shown_pixels: NDArray[np.uint8],
+    registers: int = 0,
+    name: str = "picture",
 ) -> Picture | None:
     named = ["class token", *(f"register {i + 1}" for i in range(registers))]
-    known = {0: [], 1: named[:1], len(named): named} | ({} if registers else {2: ["class token", "distillation token"]})
-    lengths = {call.matrix.shape[-1] for call in seen if call.kind == "self"}
-    for count, extra in known.items():
+    extras = {0: [], 1: named[:1], len(named): named} | (
+        {} if registers else {2: ["class token", "distillation token"]}
+    )
+    lengths = {call.matrix.shape[-1] for call in recording if call.kind == "self"}
+    for count, extra in extras.items():
         if grid[0] * grid[1] + count in lengths:
-            return Picture(looked, grid, extra, name)
+            return Picture(shown_pixels, grid, extra, name)
     return None
 
 
-def _add_sound(loaded: HuggingFaceModel, feed: Feed, given: Sequence[Given]) -> None:
-    extractor, sound = loaded.feature_extractor, given[0]
+def _add_sound(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequence[ModelInput]) -> None:
+    extractor, sound = loaded.feature_extractor, inputs[0]
     rate = int(getattr(extractor, "sampling_rate", 0) or sound.rate)
     samples = resampled(sound.value, sound.rate, rate)
     try:
-        found = extractor(samples, sampling_rate=rate, return_tensors="pt")
+        features = extractor(samples, sampling_rate=rate, return_tensors="pt")
     except Exception as error:  # whatever a sound makes of an extractor
-        raise HeedfulError(f"{loaded.where}: its extractor cannot take the sound: {one_line(error)}.") from None
+        raise HeedfulError(
+            f"{loaded.where}: its feature extractor cannot process the sound: {one_line(error)}."
+        ) from None
     accepted = inspect.signature(loaded.model.forward).parameters
-    feed.numbers |= {name: value for name, value in found.items() if name in accepted}
-    values = feed.numbers[loaded.model.main_input_name] if loaded.model.main_input_name in found else None
+    prepared.arguments |= {name: value for name, value in features.items() if name in accepted}
+    values = prepared.arguments[loaded.model.main_input_name] if loaded.model.main_input_name in features else None
     if "frequency_stride" in loaded.config.to_dict() and values is not None:
-        feed.sides.append(lambda seen: _spectrogram_side(loaded, seen, values[0]))
+        prepared.axes.append(lambda recording: _spectrogram_axis(loaded, recording, values[0]))
         return
     bands = int(getattr(extractor, "feature_size", 0) or 0)
     spectrogram = None
@@ -269,12 +287,14 @@ def _add_sound(loaded: HuggingFaceModel, feed: Feed, given: Sequence[Given]) -> 
     else:
         seconds = duration
     if seconds < duration:
-        feed.notes.append(f"The model hears the first {seconds:.0f} s of {duration:.1f} s.")
+        prepared.notes.append(f"The model takes the first {seconds:.0f} s of {duration:.1f} s.")
         samples = samples[: round(seconds * rate)]
-    feed.sides.append(lambda seen: Sound(samples, rate, spectrogram, seconds, "recording", seen[0].matrix.shape[-1]))
+    prepared.axes.append(
+        lambda recording: Sound(samples, rate, spectrogram, seconds, "recording", recording[0].matrix.shape[-1])
+    )
 
 
-def _spectrogram_side(loaded: HuggingFaceModel, seen: Seen, values: Tensor) -> Picture | None:
+def _spectrogram_axis(loaded: HuggingFaceModel, recording: Recording, values: Tensor) -> Picture | None:
     """A spectrogram `[frames, bands]` that is cut into patches that overlap, as a picture with the low bands on top."""
     config = loaded.config
     high, wide = _both(config.patch_size)
@@ -282,40 +302,44 @@ def _spectrogram_side(loaded: HuggingFaceModel, seen: Seen, values: Tensor) -> P
     low, span = bands.min(), max(float(bands.max() - bands.min()), 1e-12)
     grid = ((bands.shape[0] - high) // config.frequency_stride + 1, (bands.shape[1] - wide) // config.time_stride + 1)
     shades = np.round((bands - low) * (255 / span)).astype(np.uint8)
-    return _patches(seen, grid, shades, name="spectrogram, low bands on top")
+    return _patches(recording, grid, shades, name="spectrogram, low bands on top")
 
 
-def _add_target(loaded: HuggingFaceModel, feed: Feed, target: Given | None) -> None:
-    """The decoder's text: what is given, or what the model writes; then both sides run once, as matrices that are whole."""
+def _add_target(loaded: HuggingFaceModel, prepared: PreparedInput, target: ModelInput | None) -> None:
+    """The decoder's text, given or generated; encoder and decoder then run once, so that their matrices are whole."""
     model, tokenizer = loaded.model, loaded.tokenizer
     most = _decoder_limit(loaded)
     try:
-        ids = _taught(loaded, target.value) if target else _written(loaded, feed, min(most - 1, _MOST_WRITTEN))
+        ids = (
+            _teacher_forced(loaded, target.value)
+            if target
+            else _generated(loaded, prepared, min(most - 1, _MOST_NEW_TOKENS))
+        )
     except (HeedfulError, MemoryError):
         raise
     except Exception as error:  # whatever inputs that do not fit make of a model
-        raise HeedfulError(f"{loaded.where}: cannot write from these inputs: {one_line(error)}.") from None
+        raise HeedfulError(f"{loaded.where}: cannot generate from these inputs: {one_line(error)}.") from None
     if len(ids) > most:
-        feed.notes.append(f"What is written has {len(ids):,} tokens; the model was given {most:,} of them.")
+        prepared.notes.append(f"The target has {len(ids):,} tokens, of which the decoder takes the first {most:,}.")
         ids = ids[:most]
     if target is None:
-        feed.output = str(tokenizer.decode(ids, skip_special_tokens=True)).strip() or None
-        wrote = "What it wrote was chosen greedily" if feed.output else "It wrote nothing but special tokens, greedily"
-        feed.notes.append(f"{wrote}; the decoder then read it at once.")
+        prepared.output = str(tokenizer.decode(ids, skip_special_tokens=True)).strip() or None
+        what = "The target was" if prepared.output else "The target, nothing but special tokens, was"
+        prepared.notes.append(f"{what} generated greedily; the decoder then ran over it once.")
     name = next((n for n in ("decoder_input_ids", "input_ids") if n in inspect.signature(model.forward).parameters), "")
-    feed.numbers[name] = torch.tensor([ids])
-    if feed.tokens is not None and len(feed.tokens) == len(ids):
-        feed.tokens = None  # they would be taken for those of the decoder, too
-    side = _text_side(tokenizer, ids, "target" if target else "what it wrote")
-    feed.sides.append(lambda seen: side)
+    prepared.arguments[name] = torch.tensor([ids])
+    if prepared.tokens is not None and len(prepared.tokens) == len(ids):
+        prepared.tokens = None  # they would be taken for those of the decoder, too
+    axis = _text_axis(tokenizer, ids, "target" if target else "generated target")
+    prepared.axes.append(lambda recording: axis)
 
 
 def _decoder_limit(loaded: HuggingFaceModel) -> int:
     config = getattr(loaded.config, "decoder", None) or loaded.config
     for name in ("max_target_positions", "max_position_embeddings"):
-        places = getattr(config, name, None)
-        if isinstance(places, int):
-            return max(places, 2)
+        max_positions = getattr(config, name, None)
+        if isinstance(max_positions, int):
+            return max(max_positions, 2)
     return _MOST_TOKENS
 
 
@@ -327,22 +351,22 @@ def _start(loaded: HuggingFaceModel) -> int | None:
     return None
 
 
-def _written(loaded: HuggingFaceModel, feed: Feed, most: int) -> list[int]:
-    """What the model writes, beginning with the token with which its decoder begins, without the one that ends it."""
+def _generated(loaded: HuggingFaceModel, prepared: PreparedInput, most: int) -> list[int]:
+    """What the model generates, beginning with the token with which its decoder begins, without the one that ends it."""
     import transformers
 
     model = loaded.model
     if not model.can_generate():
-        raise HeedfulError(f"{loaded.where}: cannot write: give the text of its decoder after the input.")
-    numbers = {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in feed.numbers.items()}
+        raise HeedfulError(f"{loaded.where}: cannot generate: give a target text after the input.")
+    arguments = {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in prepared.arguments.items()}
     # Whisper's own way of generating works in stretches and leaves out what the decoder began with.
     generate: Any = transformers.GenerationMixin.generate
-    made = generate(model, **numbers, do_sample=False, num_beams=1, max_new_tokens=most)
+    made = generate(model, **arguments, do_sample=False, num_beams=1, max_new_tokens=most)
     ids = [int(token) for token in made[0]]
     return ids[:-1] if len(ids) > 1 and ids[-1] == loaded.tokenizer.eos_token_id else ids
 
 
-def _taught(loaded: HuggingFaceModel, text: str) -> list[int]:
+def _teacher_forced(loaded: HuggingFaceModel, text: str) -> list[int]:
     """A text as the decoder reads it while it is to write it: moved by the token with which it begins."""
     model, tokenizer, start = loaded.model, loaded.tokenizer, _start(loaded)
     ids = [int(token) for token in tokenizer(text_target=text)["input_ids"]]

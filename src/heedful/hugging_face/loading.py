@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heedful._errors import HeedfulError
-from heedful.inspection.given import one_line
+from heedful.data.inputs import one_line
 
 MODALITY = {"pixel_values": "image", "input_features": "audio", "input_values": "audio"}
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -48,9 +48,9 @@ class HuggingFaceModel:
     def modalities(self) -> tuple[str, ...]:
         """What it takes: "text", "image", "audio"."""
         stated = self.model.input_modalities
-        found = (stated,) if isinstance(stated, str) else tuple(stated)
+        modalities = (stated,) if isinstance(stated, str) else tuple(stated)
         main = MODALITY.get(self.model.main_input_name)
-        return found if main in (None, *found) else (main,)  # many classes state what their parent states
+        return modalities if main in (None, *modalities) else (main,)  # many classes state what their parent states
 
     @cached_property
     def writes(self) -> bool:
@@ -219,7 +219,7 @@ def _missing(where: str, model: Any, info: dict[str, Any]) -> list[str]:
             f"{where}: must hold the weights of {type(model).__name__}: {len(missing)} of them are not there, such as {missing[0]!r}."
         )
     names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    return [f"{len(missing)} weights are not in the folder and stand at random: {names}."]
+    return [f"{len(missing)} weights are not in the folder and were initialized at random: {names}."]
 
 
 @contextmanager

@@ -1,31 +1,20 @@
-"""What kind a head is: how much of its attention falls where the known kinds of heads look."""
+"""What kind a head is, by how much of its attention falls on the keys to which the known kinds of heads attend."""
 
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from heedful._types import Bool, Float, Int, Tensor
-from heedful.ops import AttentionMatrix, Causal, Documents, Local, Pattern, Statistic, WeightTile, statistics
+from heedful._types import Bool, Tensor
+from heedful.inspection.calls import num_heads
+from heedful.inspection.head_statistics import KINDS, Scores, compute, fits, head_statistics, is_cross
+from heedful.inspection.tokens import Token, TokenInput, token_ids
+from heedful.ops import AttentionMatrix
 
-THRESHOLDS = {
-    "previous": 0.5,
-    "current": 0.5,
-    "next": 0.5,
-    "first": 0.5,
-    "same": 0.5,
-    "induction": 0.5,
-    "separator": 0.5,
-    "alignment": 0.5,
-    "local": 0.5,
-    "uniform": 0.95,
-}
+THRESHOLDS = dict.fromkeys(KINDS, 0.5) | {"uniform": 0.95}
 """From which score on a head is of a kind: a share of 0.5 is more than all the rest together."""
 
 _BROAD = ("local", "uniform")  # what the others are special cases of
-_STILL = 1e-3  # a standard deviation below it, in keys, is rounding: the head looks at one place
 
 
 class HeadKind(NamedTuple):
@@ -77,8 +66,8 @@ class HeadKinds(Sequence[HeadKind]):
 
 def head_kinds(
     matrices: Sequence[tuple[str, AttentionMatrix]],
-    tokens: Int[Tensor, "*B N"] | None = None,
-    separators: Sequence[int] | None = None,
+    tokens: TokenInput | None = None,
+    separators: Sequence[Token] | None = None,
     *,
     queries: Bool[Tensor, "*B N"] | None = None,
     near: int = 2,
@@ -115,9 +104,9 @@ def head_kinds(
 
     Args:
         matrices: names and matrices `[..., H, N, M]`, or `[N, M]` for one head.
-        tokens: of the keys of self-attention, `[M]` or `[B, M]`; a negative one is padding, which counts neither as a query
-            nor as a repeated token. They are of the self-attention matrices with so many keys.
-        separators: which tokens are separators.
+        tokens: of the keys of self-attention, strings or ids, `[M]` or `[B, M]`; a negative one is padding, which counts
+            neither as a query nor as a repeated token. They are of the self-attention matrices with so many keys.
+        separators: which tokens are separators, strings or ids as they are.
         queries: which queries count, `[N]` or `[B, N]`, for the matrices with so many.
         near: what is local, in positions.
         cross: the names of cross-attention. So is whatever has N != M, but where the pattern is aligned at the end, as
@@ -127,7 +116,7 @@ def head_kinds(
     Raises:
         ValueError: `tokens` or `queries` fit no matrix, separators are given without tokens, `near` is negative, or a kind is
             unknown.
-        TypeError: tokens are not integers, or `queries` not booleans.
+        TypeError: tokens are neither strings nor integers, or `queries` not booleans.
 
     Example:
         >>> x = 20 * torch.eye(6)  # each position has a key of its own, and asks for that of the position before
@@ -141,299 +130,36 @@ def head_kinds(
     """
     limits = _limits(threshold)
     _check(tokens, separators, queries, near)
-    rows, fits = [], tokens is None
+    ids, marks = (None, None) if tokens is None else token_ids(tokens, separators)
+    rows, tokens_fit = [], tokens is None
     for name, matrix in matrices:
-        asked = questions(name, matrix, tokens, separators, queries, near=near, cross=cross, limits=limits)
-        fits = fits or (tokens is not None and not asked.crosses and _fits(tokens, matrix.shape, matrix.shape[-1]))
+        crosses = is_cross(name, matrix, cross)
+        tokens_fit = tokens_fit or (ids is not None and not crosses and fits(ids, matrix.shape, matrix.shape[-1]))
+        of_heads = head_statistics(matrix, ids, marks, queries, near=near, crosses=crosses)
         with torch.no_grad():
-            rows += asked.rows(ask(matrix, asked.statistics), slice(None))
+            scores = of_heads.scores(compute(matrix, of_heads.statistics), slice(None))
+        rows += classified(name, num_heads(matrix), scores, limits)
     shapes = dict.fromkeys(matrix.shape for _, matrix in matrices)
-    if rows and not fits:
-        _raise_sizes("`tokens` must be [M] or [B, M], one for each key of self-attention", tokens, shapes)
-    if rows and queries is not None and not any(_fits(queries, shape, shape[-2]) for shape in shapes):
+    if rows and ids is not None and not tokens_fit:
+        _raise_sizes("`tokens` must be [M] or [B, M], one for each key of self-attention", ids, shapes)
+    if rows and queries is not None and not any(fits(queries, shape, shape[-2]) for shape in shapes):
         _raise_sizes("`queries` must be [N] or [B, N], one for each query", queries, shapes)
     return HeadKinds(rows)
 
 
-@dataclass(frozen=True, eq=False)
-class Questions:
-    """What is asked of a matrix to tell its kinds of heads: statistics, which may pass by together with others.
+def classified(module: str, heads: int, scores: Scores, limits: Mapping[str, float] = THRESHOLDS) -> list[HeadKind]:
+    """The heads of a matrix, each of the kind that its scores say.
 
-    Attributes:
-        crosses: whether it is cross-attention.
-        statistics: to be asked of the matrix, by name.
-        rows: from what was found, its heads, as means over some of the batch.
+    Args:
+        module: the name of the matrix.
+        heads: how many there are.
+        scores: of each kind, one a head.
+        limits: from which score on a head is of a kind.
     """
-
-    crosses: bool
-    statistics: Mapping[str, Statistic]
-    rows: Callable[[Mapping[str, Tensor], slice], list[HeadKind]]
+    return [_classified(module, head, {kind: s[head] for kind, s in scores.items()}, limits) for head in range(heads)]
 
 
-def ask(matrix: AttentionMatrix, statistics: Mapping[str, Statistic]) -> dict[str, Tensor]:
-    """What statistics find, all in one pass."""
-    return dict(zip(statistics, matrix.reduce(*statistics.values()), strict=True))
-
-
-def questions(
-    name: str,
-    matrix: AttentionMatrix,
-    tokens: Int[Tensor, "*B N"] | None = None,
-    separators: Sequence[int] | None = None,
-    queries: Bool[Tensor, "*B N"] | None = None,
-    *,
-    near: int = 2,
-    cross: Collection[str] = (),
-    limits: Mapping[str, float] = THRESHOLDS,
-) -> Questions:
-    """What `head_kinds`, whose arguments these are, asks of one matrix."""
-    crosses = name in cross or not _aligned(matrix)
-    own = None
-    if tokens is not None and not crosses and _fits(tokens, matrix.shape, matrix.shape[-1]):
-        own = tokens.to(matrix.query.device)
-    asked, scores = _asked(matrix, crosses, own, separators, queries, near)
-
-    def rows(found: Mapping[str, Tensor], samples: slice) -> list[HeadKind]:
-        of_kinds = scores(found, samples)
-        return [_row(name, head, {k: s[head] for k, s in of_kinds.items()}, limits) for head in range(_heads(matrix))]
-
-    return Questions(crosses, asked, rows)
-
-
-def _asked(
-    matrix: AttentionMatrix,
-    crosses: bool,
-    tokens: Tensor | None,
-    separators: Sequence[int] | None,
-    queries: Tensor | None,
-    near: int,
-) -> tuple[Mapping[str, Statistic], Callable[[Mapping[str, Tensor], slice], dict[str, list[float | None]]]]:
-    """What is asked of one matrix, and what makes of it the scores of each kind, one a head."""
-    shape, normalize = matrix.shape, matrix.mechanism.normalize
-    none: dict[str, list[float | None]] = {kind: [None] * _heads(matrix) for kind in THRESHOLDS}
-    if normalize.signed or 0 in shape:
-        return {}, lambda found, samples: none
-    device = matrix.query.device
-    places: dict[str, Sequence[int]] = (
-        {} if crosses else {"previous": (-1,), "current": (0,), "next": (1,), "local": range(-near, near + 1)}
-    )
-    offsets = sorted({offset for every in places.values() for offset in every})
-    columns = _columns(shape, offsets, device)
-    targets = {} if crosses else _targets(tokens, separators, shape[-2])
-    asked = {"near": statistics.at(shape, columns), "inside": _inside(matrix, list(targets.values()))}
-    if normalize.adds_up:
-        asked["entropy"] = statistics.entropy(shape)
-    if crosses:
-        keys = torch.arange(shape[-1], device=device, dtype=torch.float64)[:, None]
-        asked |= {"places": _places(matrix), "spread": statistics.spread(shape, keys)}
-
-    def scores(every: Mapping[str, Tensor], samples: slice) -> dict[str, list[float | None]]:
-        found = {name: _by_sample(matrix, every[name])[samples] for name in asked}
-        near_by, (seen, *masses) = found["near"], found["inside"].unbind(-1)
-        there = _by_sample(matrix, _visible_at(matrix, columns).expand(*shape[:-1], columns.shape[-1]))[samples]
-        scored, counts = dict(none), (seen >= 2) & _counted(matrix, tokens, queries)[samples]
-        scored["first"] = _means(near_by[..., 0], counts & there[..., 0])
-        for kind, of_kind in places.items():
-            at = [1 + offsets.index(offset) for offset in of_kind]
-            mass, number = near_by[..., at].sum(-1), there[..., at].sum(-1)
-            defined = counts & (number > 0)
-            if kind == "local":
-                mass, defined = mass - number / seen.clamp(min=1), defined & (number < seen)
-            scored[kind] = _means(mass, defined)
-        for kind, mass, number in zip(targets, masses[::2], masses[1::2], strict=True):
-            scored[kind] = _means(mass, counts & (number > 0))
-        if normalize.adds_up:
-            scored["uniform"] = _means(found["entropy"][..., 0] / seen.clamp(min=2).log(), counts)
-        if crosses:
-            expected, even = found["places"].unbind(-1)
-            spread = found["spread"][..., 0] / even.masked_fill(even == 0, 1)
-            scored["alignment"] = _alignment(expected, spread, counts)
-        return scored
-
-    return asked, scores
-
-
-def _columns(shape: Sequence[int], offsets: Sequence[int], device: torch.device) -> Int[Tensor, "N K"]:
-    """The first key, and those at some offsets from where each query stands, aligned at the end; -1 outside."""
-    own = torch.arange(shape[-2], device=device)[:, None] + (shape[-1] - shape[-2])
-    at = own + torch.tensor(offsets, dtype=torch.long, device=device)
-    outside = (at < 0) | (at >= shape[-1])
-    return torch.cat([torch.zeros_like(own), at.masked_fill(outside, -1)], dim=-1)
-
-
-def _targets(tokens: Tensor | None, separators: Sequence[int] | None, queries: int) -> dict[str, Pattern]:
-    """Where each kind of head of self-attention looks that goes by tokens."""
-    if tokens is None:
-        return {}
-    asking = tokens[..., tokens.shape[-1] - queries :]
-    before = torch.cat([torch.full_like(tokens[..., :1], -1), tokens[..., :-1]], dim=-1)
-    targets: dict[str, Pattern] = {
-        "same": Documents(asking, tokens) & ~Local(0, 0, "end"),
-        "induction": Documents(asking, before.masked_fill(tokens < 0, -1)) & Causal("end"),
-    }
-    if separators is not None:
-        marked = torch.isin(tokens, torch.as_tensor(separators, dtype=tokens.dtype, device=tokens.device))
-        targets["separator"] = Documents(torch.zeros_like(asking), marked.to(asking.dtype) - 1)
-    return targets
-
-
-def _inside(matrix: AttentionMatrix, patterns: Sequence[Pattern]) -> Statistic:
-    """How many keys a row sees; for each pattern the mass in it, and how many visible keys are."""
-    shape = matrix.shape
-    kept: list[Any] = []  # masks that are the same for all heads serve all of a tile
-
-    sees_all = matrix.bias is None and not matrix.pattern.masks_any(shape)
-
-    def masks(tile: WeightTile) -> list[Any]:
-        if kept and kept[0] is tile.rows:
-            return kept
-        if sees_all and not patterns:
-            kept[:] = tile.rows, torch.full((len(tile.rows),), shape[-1], device=tile.rows.device)
-            return kept
-        visible = _visible(matrix, tile)
-        found: list[Any] = [tile.rows, visible.sum(-1)]
-        for pattern in patterns:
-            inside = _of_heads(pattern.allowed(tile.rows[:, None], tile.columns[None], shape), tile, shape)
-            here = _span(inside)
-            inside = inside[..., here]
-            found.append((here, inside.to(tile.weights.dtype), (visible[..., here] & inside).sum(-1)))
-        if tile.heads is not None and all(number.dim() == 1 for number in (found[1], *(one[2] for one in found[2:]))):
-            kept[:] = found
-        return found
-
-    def of(tile: WeightTile) -> Tensor:
-        _, seen, *ours = masks(tile)
-        found = [seen]
-        for here, inside, number in ours:
-            weights = tile.weights[..., here]
-            found += [statistics.dot(weights, inside.expand_as(weights))[..., 0], number]
-        like = tile.weights[..., 0]
-        return torch.stack([f.to(like.dtype).expand_as(like) for f in found], dim=-1)
-
-    return Statistic("row", (shape[-2], 1 + 2 * len(patterns)), of)
-
-
-def _places(matrix: AttentionMatrix) -> Statistic:
-    """The expected position of the key, and the standard deviation of the positions of all keys that a row sees."""
-    shape = matrix.shape
-
-    def of(tile: WeightTile) -> Tensor:
-        mass = tile.weights.sum(-1)
-        position = tile.columns.to(tile.weights.dtype)
-        expected = (tile.weights * position).sum(-1) / mass.masked_fill(mass == 0, 1)
-        visible, position = _visible(matrix, tile).double(), tile.columns.double()
-        count = visible.sum(-1, keepdim=True).clamp(min=1)
-        away = position - (visible * position).sum(-1, keepdim=True) / count
-        even = ((visible * away.square()).sum(-1) / count[..., 0]).sqrt()
-        return torch.stack(torch.broadcast_tensors(expected, even.to(expected.dtype)), dim=-1)
-
-    return Statistic("row", (shape[-2], 2), of)
-
-
-def _visible(matrix: AttentionMatrix, tile: WeightTile) -> Bool[Tensor, "... n m"]:
-    """Which keys the rows of a tile may see."""
-    shape, rows, columns = matrix.shape, tile.rows[:, None], tile.columns[None]
-    visible = _of_heads(matrix.pattern.allowed(rows, columns, shape), tile, shape)
-    if matrix.bias is not None:
-        bias = matrix.bias.at(rows, columns, shape)
-        visible = visible & _of_heads(bias > torch.finfo(bias.dtype).min / 2, tile, shape)
-    return visible.expand(*visible.shape[:-2], len(tile.rows), len(tile.columns))
-
-
-def _visible_at(matrix: AttentionMatrix, columns: Int[Tensor, "N K"]) -> Bool[Tensor, "... N K"]:
-    """Which of some keys of each row it may see; -1 is none."""
-    rows, places = torch.arange(len(columns), device=columns.device)[:, None, None], columns.clamp(min=0)[:, None]
-    visible = matrix.pattern.allowed(rows, places, matrix.shape)[..., 0, :] & (columns >= 0)
-    if matrix.bias is not None:
-        bias = matrix.bias.at(rows, places, matrix.shape)[..., 0, :]
-        visible = visible & (bias > torch.finfo(bias.dtype).min / 2)
-    return visible
-
-
-def _span(inside: Bool[Tensor, "... n m"]) -> slice:
-    """The columns beyond which a mask is False."""
-    columns = inside.flatten(0, -2).any(0).nonzero()
-    return slice(int(columns[0]), int(columns[-1]) + 1) if len(columns) else slice(0, 0)
-
-
-def _of_heads(mask: Bool[Tensor, "..."], tile: WeightTile, shape: Sequence[int]) -> Bool[Tensor, "... n m"]:
-    """A mask with axes of its own for batch and heads, as it stands beside the weights of a tile."""
-    mask = mask.reshape((1,) * (len(shape) - mask.dim()) + mask.shape)
-    if tile.heads is None:
-        return mask
-    if all(size == 1 for size in mask.shape[:-2]):
-        return mask.reshape(mask.shape[-2:])
-    flat = torch.arange(math.prod(shape[:-2]), device=mask.device)[tile.heads]
-    places = torch.unravel_index(flat, tuple(shape[:-2]))
-    return mask[tuple(place.clamp(max=size - 1) for place, size in zip(places, mask.shape, strict=False))]
-
-
-def _alignment(
-    expected: Float[Tensor, "S H N"], spread: Float[Tensor, "S H N"], counts: Bool[Tensor, "S H N"]
-) -> list[float | None]:
-    """How far each head walks along the keys, one at a time."""
-    number = counts.sum(-1)
-    every = number.clamp(min=1)[..., None]
-
-    def centred(x: Tensor) -> Tensor:
-        return (x - (x * counts).sum(-1, keepdim=True) / every) * counts
-
-    key = centred(expected.double())
-    query = centred(torch.arange(expected.shape[-1], device=expected.device).double().expand_as(expected))
-    key_variance, query_variance = (x.square().sum(-1) / every[..., 0] for x in (key, query))
-    still = key_variance < _STILL**2
-    product = (key * query).sum(-1) / every[..., 0]
-    correlation = product / (key_variance * query_variance).masked_fill(still, math.inf).sqrt()
-    sharpness = ((1 - spread).clamp(min=0) * counts).sum(-1) / every[..., 0]
-    return _means((correlation.clamp(min=0) * sharpness)[..., None], (number >= 3)[..., None])
-
-
-def _means(values: Float[Tensor, "S H N"], counts: Bool[Tensor, "S H N"]) -> list[float | None]:
-    """The mean of each head over what counts; None where nothing does."""
-    total, number = values.masked_fill(~counts, 0).double().sum((0, 2)), counts.sum((0, 2))
-    return [t / n if n else None for t, n in zip(total.tolist(), number.tolist(), strict=True)]
-
-
-def _counted(matrix: AttentionMatrix, tokens: Tensor | None, queries: Tensor | None) -> Bool[Tensor, "S 1 N"]:
-    """Which queries count: those that are asked for and no padding."""
-    shape, rows = matrix.shape, matrix.shape[-2]
-    lead = shape[: _batch_axes(shape)]
-    counted = torch.ones(math.prod(lead), 1, rows, dtype=torch.bool, device=matrix.query.device)
-    if tokens is not None:
-        counted = counted & (tokens[..., tokens.shape[-1] - rows :] >= 0).expand(*lead, rows).reshape(-1, 1, rows)
-    if queries is not None and _fits(queries, shape, rows):
-        counted = counted & queries.to(counted.device).expand(*lead, rows).reshape(-1, 1, rows)
-    return counted
-
-
-def _by_sample(matrix: AttentionMatrix, found: Float[Tensor, "... c"]) -> Float[Tensor, "S H N c"]:
-    return found.reshape(-1, _heads(matrix), *found.shape[-2:])
-
-
-def _heads(matrix: AttentionMatrix) -> int:
-    return matrix.shape[-3] if len(matrix.shape) > 2 else 1
-
-
-def _batch_axes(shape: Sequence[int]) -> int:
-    """How many axes stand before the heads."""
-    return max(len(shape) - 3, 0)
-
-
-def _aligned(matrix: AttentionMatrix) -> bool:
-    """Whether each query has a place among the keys: as many of both, or the last query at the last key."""
-    queries, keys = matrix.shape[-2:]
-    at_end = any(getattr(part, "align", None) == "end" for part in matrix.pattern.conjuncts())
-    return queries == keys or (queries < keys and at_end)
-
-
-def _fits(given: Tensor, shape: Sequence[int], positions: int) -> bool:
-    """Whether what is given for each position lines up with a matrix."""
-    lead = given.shape[:-1]
-    lines_up = len(lead) <= _batch_axes(shape) and all(a in (1, b) for a, b in zip(lead, shape, strict=False))
-    return lines_up and given.shape[-1] == positions
-
-
-def _row(module: str, head: int, scores: dict[str, float | None], limits: Mapping[str, float]) -> HeadKind:
+def _classified(module: str, head: int, scores: dict[str, float | None], limits: Mapping[str, float]) -> HeadKind:
     reached = {k: s for k, s in scores.items() if s is not None and s >= limits[k]}
     narrow = {k: s for k, s in reached.items() if k not in _BROAD}
     kind = max(narrow or reached, key=lambda k: reached[k], default="other")
@@ -455,21 +181,18 @@ def _check_kinds(kinds: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"a kind of head must be one of {', '.join(known)}: got {kind!r}.")
 
 
-def _check(tokens: Tensor | None, separators: Sequence[int] | None, queries: Tensor | None, near: int) -> None:
+def _check(tokens: TokenInput | None, separators: Sequence[Token] | None, queries: Tensor | None, near: int) -> None:
     if separators is not None and tokens is None:
         raise ValueError("`separators` need `tokens`: got none.")
-    if tokens is not None and (tokens.is_floating_point() or tokens.dtype == torch.bool):
-        raise TypeError(f"`tokens` must be integers: got {tokens.dtype}.")
     if queries is not None and queries.dtype != torch.bool:
         raise TypeError(f"`queries` must be booleans: got {queries.dtype}.")
     if near < 0:
         raise ValueError(f"`near` must be 0 or more: got {near}.")
 
 
-def _raise_sizes(rule: str, given: Tensor | None, shapes: Iterable[Sequence[int]]) -> None:
-    assert given is not None
+def _raise_sizes(rule: str, tensor: Tensor, shapes: Iterable[Sequence[int]]) -> None:
     sizes = ", ".join(str(list(shape)) for shape in shapes)
-    raise ValueError(f"{rule}: got {list(given.shape)} for matrices of shape {sizes}.")
+    raise ValueError(f"{rule}: got {list(tensor.shape)} for matrices of shape {sizes}.")
 
 
 def _cell(score: float | None) -> str:

@@ -17,7 +17,7 @@ _AT_ONCE = 2**22  # pairs that are looked at at a time
 Rows = Callable[[Int[Tensor, " n"]], Bool[Tensor, "... n M"]]  # what some rows of a mask show
 
 
-class Reading(NamedTuple):
+class RecognizedMask(NamedTuple):
     """What a mask says.
 
     Attributes:
@@ -58,7 +58,7 @@ def recognize(mask: Bool[Tensor, "... N M"]) -> Pattern:
     return read(mask).pattern
 
 
-def read(mask: Tensor) -> Reading:
+def read(mask: Tensor) -> RecognizedMask:
     """What a mask says: bool, True = may attend; or floating point, added, where -inf and half the lowest number hide.
 
     Raises:
@@ -70,13 +70,13 @@ def read(mask: Tensor) -> Reading:
     mask = compact(mask.detach())
     if mask.dtype == torch.bool:
         pattern, empty = _pattern(lambda rows: mask.index_select(-2, rows), mask.shape, mask.device)
-        return Reading(pattern or Mask(mask.clone()), None, empty)
+        return RecognizedMask(pattern or Mask(mask.clone()), None, empty)
     if not mask.is_floating_point():
         raise TypeError(f"`mask` must be bool or floating point: got {mask.dtype}.")
     lowest = torch.finfo(mask.dtype).min / 2
     pattern, empty = _pattern(lambda rows: mask.index_select(-2, rows) > lowest, mask.shape, mask.device)
     bias = mask.masked_fill(mask <= lowest, 0) if _adds(mask, lowest) else None
-    return Reading(pattern or Mask(mask > lowest), bias, empty)
+    return RecognizedMask(pattern or Mask(mask > lowest), bias, empty)
 
 
 def read_function(rows: Rows, shape: Shape, device: torch.device) -> tuple[Pattern, int]:
@@ -88,7 +88,7 @@ def read_function(rows: Rows, shape: Shape, device: torch.device) -> tuple[Patte
         device: where the numbers of the rows are to be.
     """
     pattern, empty = _pattern(rows, shape, device)
-    return pattern or Asked(rows, shape), empty
+    return pattern or CallablePattern(rows, shape), empty
 
 
 def compact(tensor: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def compact(tensor: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked(Pattern):
+class CallablePattern(Pattern):
     """Any pattern, as a function that is asked for rows.
 
     Args:
@@ -117,9 +117,9 @@ class Asked(Pattern):
         """True where a row may see a column."""
         if rows.dim() == 2:
             return self.rows(rows.flatten()).index_select(-1, columns.flatten())
-        found = self.rows(rows.flatten())
-        place = torch.arange(rows.numel(), device=rows.device).view(rows.shape)
-        return found[..., place, columns]
+        visible = self.rows(rows.flatten())
+        index = torch.arange(rows.numel(), device=rows.device).view(rows.shape)
+        return visible[..., index, columns]
 
     def check(self, shape: Shape) -> None:
         """Raises ValueError where the sizes differ."""
@@ -134,12 +134,12 @@ class Asked(Pattern):
         """Whether the pattern differs along the first axes."""
         return any(size > 1 for size in self.over[:-3])
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
         """The pattern of one entry of the first axis."""
         if len(self.over) != len(shape):
             return self
         at = index if self.over[0] > 1 else 0
-        return Asked(lambda rows: self.rows(rows)[at], self.over[1:])
+        return CallablePattern(lambda rows: self.rows(rows)[at], self.over[1:])
 
 
 def _adds(mask: Tensor, lowest: float) -> bool:

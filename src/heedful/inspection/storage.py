@@ -1,6 +1,6 @@
-"""A watch that can be kept: a folder of queries, keys and mechanisms, from which every matrix is as it was.
+"""A watch on the disk: a folder of queries, keys and mechanisms, from which every matrix is as it was.
 
-watch.json                 the calls, each with its module, how it was computed, and its mechanism; what was missed
+watch.json                 the calls, each with its module, how it was computed, and its mechanism; what was not seen
 tensors-00000.safetensors  the tensors of the first call, and so on; a tensor that occurs again is stored once
 
 A mechanism is written by the names of its classes, which are those of `heedful.ops`, and is read by calling them. Nothing
@@ -13,18 +13,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from heedful import ops
+import heedful.ops as ops
 from heedful._errors import HeedfulError
+from heedful._files import UNFINISHED, write_atomic
 from heedful._types import Tensor
 from heedful._version import __version__
+from heedful.inspection.calls import AttentionCall, Unseen
 from heedful.ops import AttentionMatrix
 from heedful.ops._tree import Value
 from heedful.ops.normalizers.alpha import Entmax
@@ -38,78 +40,25 @@ class WatchFolderError(HeedfulError):
     """A folder that should hold a watch is incomplete, damaged, foreign or of a newer version, or cannot be written."""
 
 
-class KeptCall(NamedTuple):
-    """One call, as it was saved.
-
-    Attributes:
-        module: the name of the module.
-        kind: "self" or "cross".
-        matrix: its matrix, on the CPU.
-        engine: what computed it.
-        notes: what is worth knowing.
-        causal: whether a query sees no later key.
-        window: how far it sees; None: any distance.
-    """
-
-    module: str
-    kind: str
-    matrix: AttentionMatrix
-    engine: str
-    notes: tuple[str, ...]
-    causal: bool
-    window: int | None
-
-
-class KeptMiss(NamedTuple):
-    """What was expected and not seen."""
-
-    module: str
-    why: str
-
-
-class Kept(NamedTuple):
+class SavedWatch(NamedTuple):
     """What a folder holds.
 
     Attributes:
         calls: in their order.
-        missed: what was not seen.
+        unseen: what was expected and not seen.
     """
 
-    calls: tuple[KeptCall, ...]
-    missed: tuple[KeptMiss, ...]
+    calls: tuple[AttentionCall, ...]
+    unseen: tuple[Unseen, ...]
 
 
-class _Call(Protocol):
-    @property
-    def module(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def matrix(self) -> AttentionMatrix: ...
-    @property
-    def engine(self) -> str: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
-    @property
-    def causal(self) -> bool: ...
-    @property
-    def window(self) -> int | None: ...
-
-
-class _Miss(Protocol):
-    @property
-    def module(self) -> str: ...
-    @property
-    def why(self) -> str: ...
-
-
-def save(calls: Iterable[_Call], folder: str | os.PathLike[str], missed: Iterable[_Miss] = ()) -> None:
-    """Keeps calls in a new folder, which is there when it is whole; one call at a time is in memory.
+def save(calls: Iterable[AttentionCall], folder: str | os.PathLike[str], unseen: Iterable[Unseen] = ()) -> None:
+    """Saves calls in a new folder, which is there when it is whole; one call at a time is in memory.
 
     Args:
-        calls: what was seen, such as a `Seen`.
+        calls: what was seen, such as a `Recording`.
         folder: new, or empty.
-        missed: what was not seen.
+        unseen: what was not seen.
 
     Raises:
         WatchFolderError: the folder is in use or cannot be written, or a mechanism has parts that are not of `heedful.ops`.
@@ -117,7 +66,7 @@ def save(calls: Iterable[_Call], folder: str | os.PathLike[str], missed: Iterabl
     Example:
         >>> A = AttentionMatrix(torch.zeros(4, 8), torch.zeros(4, 8), pattern=ops.Causal())
         >>> folder = Path(tempfile.mkdtemp()) / "watch"
-        >>> save([KeptCall("layer.0", "self", A, "heedful.attention", (), True, None)], folder)
+        >>> save([AttentionCall("layer.0", "self", A, "heedful.attention", causal=True)], folder)
         >>> [call] = load(folder).calls
         >>> call.module, call.matrix.pattern, call.matrix.received()
         ('layer.0', Causal(align=None), tensor([2.0833, 1.0833, 0.5833, 0.2500]))
@@ -127,22 +76,22 @@ def save(calls: Iterable[_Call], folder: str | os.PathLike[str], missed: Iterabl
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise WatchFolderError(f"{folder}: a watch needs a new or an empty folder: this one is in use.")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".unfinished"))
+        unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=UNFINISHED))
         try:
-            _write(calls, missed, made)
-            made.chmod(0o755)
+            _write(calls, unseen, unfinished)
+            unfinished.chmod(0o755)
             if folder.exists():
                 folder.rmdir()
-            made.rename(folder)
+            unfinished.rename(folder)
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise
     except (OSError, SafetensorError) as error:
         raise WatchFolderError(f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}.") from None
 
 
-def load(folder: str | os.PathLike[str]) -> Kept:
-    """Reads what `save` kept: every matrix is made of the same numbers, to the last bit.
+def load(folder: str | os.PathLike[str]) -> SavedWatch:
+    """Reads what `save` wrote: every matrix is made of the same numbers, to the last bit.
 
     Queries and keys stay in their files until they are asked for: the folder must not change meanwhile.
 
@@ -151,36 +100,34 @@ def load(folder: str | os.PathLike[str]) -> Kept:
     """
     file = Path(folder) / "watch.json"
     about = _read(file)
-    reader = _Reader(file, _field(file, about, "tensors", dict))
+    reader = _WatchReader(file, _field(file, about, "tensors", dict))
     calls = []
     for number, call in enumerate(_field(file, about, "calls", list)):
-        reader.place = f"call {number}"
+        reader.location = f"call {number}"
         calls.append(reader.call(call))
-    reader.place = "missed"
-    missed = [KeptMiss(*reader.words(pair, 2)) for pair in _field(file, about, "missed", list)]
-    return Kept(tuple(calls), tuple(missed))
+    reader.location = "unseen"
+    unseen = [Unseen(*reader.words(pair, 2)) for pair in _field(file, about, "unseen", list)]
+    return SavedWatch(tuple(calls), tuple(unseen))
 
 
-def _write(calls: Iterable[_Call], missed: Iterable[_Miss], folder: Path) -> None:
-    writer, described = _Writer(folder), []
+def _write(calls: Iterable[AttentionCall], unseen: Iterable[Unseen], folder: Path) -> None:
+    writer, described = _WatchWriter(folder), []
     for call in calls:
         matrix = call.matrix
         try:
             parts = {n: writer.described(getattr(matrix.mechanism, n)) for n in _MECHANISM}
             parts |= {"query": writer.described(matrix.query), "key": writer.described(matrix.key)}
         except TypeError as error:
-            raise WatchFolderError(f"{call.module!r} cannot be kept: {error}") from None
-        told = {"module": call.module, "kind": call.kind, "engine": call.engine, "notes": list(call.notes)}
-        described.append(told | {"causal": bool(call.causal), "window": call.window} | parts)
+            raise WatchFolderError(f"{call.module!r} cannot be saved: {error}") from None
+        facts = {"module": call.module, "kind": call.kind, "engine": call.engine, "notes": list(call.notes)}
+        described.append(facts | {"causal": bool(call.causal), "window": call.window} | parts)
         writer.flush()
     about = {"kind": _KIND, "format": FORMAT, "heedful": __version__, "calls": described}
-    about |= {"missed": [[miss.module, miss.why] for miss in missed], "tensors": writer.known}
-    file = folder / "watch.json"
-    file.write_text(json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    _sync(file)
+    about |= {"unseen": [[one.module, one.why] for one in unseen], "tensors": writer.known}
+    write_atomic(folder / "watch.json", json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-class _Writer:
+class _WatchWriter:
     """Values as JSON, and their tensors as files beside it; a tensor is known by its content.
 
     Attributes:
@@ -235,18 +182,18 @@ class _Writer:
         return {"tensor": digest, "expanded": shape} if repeated else {"tensor": digest}
 
 
-class _Reader:
+class _WatchReader:
     """JSON as values.
 
     Attributes:
-        place: what is read, for messages.
+        location: what is read, for messages.
     """
 
     def __init__(self, file: Path, where: Mapping[str, Any]) -> None:
-        self.file, self.where, self.place = file, where, ""
+        self.file, self.where, self.location = file, where, ""
         self.read: dict[str, Tensor] = {}
 
-    def call(self, call: Any) -> KeptCall:
+    def call(self, call: Any) -> AttentionCall:
         """A call, with its matrix."""
         module, kind, engine = self.words([self.item(call, name) for name in ("module", "kind", "engine")], 3)
         notes, causal, window = (self.item(call, name) for name in ("notes", "causal", "window"))
@@ -259,19 +206,23 @@ class _Reader:
             matrix = AttentionMatrix(query, key, **dict(zip(_MECHANISM, parts, strict=True)))
         except Exception as error:  # whatever a wrong value makes of itself
             self.fail(f"its parts do not go together: {error}")
-        return KeptCall(module, kind, matrix, engine, self.words(notes, None), causal, window)
+        return AttentionCall(module, kind, matrix, engine, self.words(notes, None), causal, window)
 
-    def value(self, given: Any) -> Any:
+    def value(self, json_value: Any) -> Any:
         """A value of a mechanism."""
-        if given is None or isinstance(given, (bool, int, float, str)):
-            return given
-        if isinstance(given, dict) and set(given) == {"tuple"} and isinstance(given["tuple"], list):
-            return tuple(self.value(item) for item in given["tuple"])
-        if isinstance(given, dict) and "tensor" in given:
-            return self.tensor(given["tensor"], given.get("expanded"))
-        if isinstance(given, dict) and set(given) == {"class", "fields"} and isinstance(given["fields"], dict):
-            return self.built(given["class"], given["fields"])
-        self.fail(f"must be a number, a word, a tensor or a class of heedful.ops: got {str(given)[:60]}")
+        if json_value is None or isinstance(json_value, (bool, int, float, str)):
+            return json_value
+        if isinstance(json_value, dict) and set(json_value) == {"tuple"} and isinstance(json_value["tuple"], list):
+            return tuple(self.value(item) for item in json_value["tuple"])
+        if isinstance(json_value, dict) and "tensor" in json_value:
+            return self.tensor(json_value["tensor"], json_value.get("expanded"))
+        if (
+            isinstance(json_value, dict)
+            and set(json_value) == {"class", "fields"}
+            and isinstance(json_value["fields"], dict)
+        ):
+            return self.built(json_value["class"], json_value["fields"])
+        self.fail(f"must be a number, a word, a tensor or a class of heedful.ops: got {str(json_value)[:60]}")
 
     def built(self, name: Any, fields: Mapping[str, Any]) -> Value:
         """What a class makes of its fields."""
@@ -319,19 +270,23 @@ class _Reader:
             self.fail(f"must be an object that holds `{name}`: got {str(of)[:60]}")
         return of[name]
 
-    def words(self, given: Any, count: int | None) -> tuple[str, ...]:
+    def words(self, json_value: Any, count: int | None) -> tuple[str, ...]:
         """A list of so many words."""
-        if not isinstance(given, list) or not all(isinstance(w, str) for w in given) or count not in (None, len(given)):
-            self.fail(f"must hold {'words' if count is None else f'{count} words'}: got {str(given)[:60]}")
-        return tuple(given)
+        if (
+            not isinstance(json_value, list)
+            or not all(isinstance(w, str) for w in json_value)
+            or count not in (None, len(json_value))
+        ):
+            self.fail(f"must hold {'words' if count is None else f'{count} words'}: got {str(json_value)[:60]}")
+        return tuple(json_value)
 
     def fail(self, what: str) -> NoReturn:
         """Raises, and says where, in one line."""
-        raise WatchFolderError(f"{self.file}: {self.place}: {what.splitlines()[0].removesuffix('.')}.")
+        raise WatchFolderError(f"{self.file}: {self.location}: {what.splitlines()[0].removesuffix('.')}.")
 
 
 def _classes() -> dict[str, type[Value]]:
-    """What a mechanism may be made of, by name: the classes of `heedful.ops`, and those of its ready-made normalisers."""
+    """What a mechanism may be made of, by name: the classes of `heedful.ops`, and those of its ready-made normalizers."""
     exported = [getattr(ops, name) for name in ops.__all__]
     classes = [Entmax, *(one if isinstance(one, type) else type(one) for one in exported)]
     return {c.__name__: c for c in classes if issubclass(c, Value) and dataclasses.is_dataclass(c)}
@@ -340,17 +295,17 @@ def _classes() -> dict[str, type[Value]]:
 def _read(file: Path) -> dict[str, Any]:
     """What watch.json says; its kind and format are checked."""
     if not file.is_file():
-        raise WatchFolderError(f"{file.parent}: must be a folder in which a watch was kept: it holds no watch.json.")
+        raise WatchFolderError(f"{file.parent}: must be a folder in which a watch was saved: it holds no watch.json.")
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise WatchFolderError(f"{file}: must be readable JSON: {error}.") from None
     if not isinstance(about, dict) or about.get("kind") != _KIND:
         raise WatchFolderError(f"{file}: must be of the kind {_KIND!r}: it is something else.")
-    written = about.get("format")
-    if not isinstance(written, int) or not 1 <= written <= FORMAT:
+    version = about.get("format")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
         raise WatchFolderError(
-            f"{file}: the format must be from 1 to {FORMAT}: got {written!r}, written by heedful "
+            f"{file}: the format must be from 1 to {FORMAT}: got {version!r}, written by heedful "
             f"{about.get('heedful', 'of an unknown version')}; this is heedful {__version__}."
         )
     return about

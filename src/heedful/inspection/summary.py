@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from heedful.inspection.calls import num_heads
 from heedful.ops import AttentionMatrix, statistics
 
 
@@ -33,7 +34,7 @@ def summarize(matrix: AttentionMatrix) -> list[HeadSummary]:
         (1.3863, 4.0, 0.25)
     """
     queries, keys = matrix.shape[-2:]
-    heads = matrix.shape[-3] if len(matrix.shape) > 3 else 1
+    heads = num_heads(matrix)
     entropy = matrix.entropy()  # which refuses what it is not defined of
     effective, received = matrix.reduce(statistics.effective_keys(matrix.shape), statistics.received(matrix.shape))
     of_heads = (t.reshape(-1, heads, queries).mean((0, 2)) for t in (entropy, effective))

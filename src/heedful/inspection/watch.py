@@ -9,29 +9,27 @@ import torch
 from torch import nn
 
 from heedful.inspection.capture import flash, heedful_, multihead, transformers_, unseen
-from heedful.inspection.capture.calls import Calls
 from heedful.inspection.capture.recorder import Recorder
-from heedful.inspection.seen import Missed, Seen, SeenAttention
-
-__all__ = ["Missed", "Seen", "SeenAttention", "watch"]
+from heedful.inspection.capture.torch_functions import TorchFunctionCapture
+from heedful.inspection.recording import Recording
 
 
 @contextmanager
 def watch(
     model: nn.Module, *, keep: Callable[[str], bool] | Sequence[str] | None = None, budget: int = 2**30
-) -> Iterator[Seen]:
+) -> Iterator[Recording]:
     """Sees every attention of a model while it runs; its outputs do not change.
 
-    Seen are calls of `heedful.attention`, of PyTorch's `scaled_dot_product_attention`, `MultiheadAttention` and what is made
+    Recorded are calls of `heedful.attention`, of PyTorch's `scaled_dot_product_attention`, `MultiheadAttention` and what is made
     of it, and of what Hugging Face's attention interface hands out; `docs/watching.md` says which and how. Queries and keys
-    are copied to the CPU, no matrix is stored. What looks like attention but could not be seen is in `seen.missed` and
+    are copied to the CPU, no matrix is stored. What looks like attention but could not be seen is in `seen.unseen` and
     below the printed table.
 
     Args:
         model: any model; its hooks, weights and modes are afterwards as they were, also after an exception.
         keep: which modules are wanted: a function of the dotted name, or names, which stand for all that is inside them, too.
         budget: how many bytes of queries and keys are held in memory; the rest is kept in files in a temporary directory,
-            which are deleted with `seen`.
+            which are deleted with the recording.
 
     Yields:
         The calls, in their order, in the thread of the watch.
@@ -53,24 +51,26 @@ def watch(
     if not isinstance(model, nn.Module):
         raise TypeError(f"`model` must be a torch.nn.Module: got {type(model).__name__}.")
     modules = dict(model.named_modules())
-    seen = Seen()
-    recorder = Recorder(seen, _wanted(keep, modules), budget)
+    recording = Recording()
+    recorder = Recorder(recording, _selector(keep, modules), budget)
     with ExitStack() as stack:
         stack.callback(_finish, recorder, modules)
         for name, module in modules.items():
             _hook(stack, recorder, name, module)
-        for listeners in (heedful_.LISTENERS, transformers_.LISTENERS, flash.LISTENERS):
-            stack.enter_context(listeners.joined(recorder))
-        stack.enter_context(Calls(recorder))
-        yield seen
+        for patch in (heedful_.PATCH, transformers_.PATCH, flash.PATCH):
+            stack.enter_context(patch.active(recorder))
+        stack.enter_context(TorchFunctionCapture(recorder))
+        yield recording
 
 
 def _finish(recorder: Recorder, modules: dict[str, nn.Module]) -> None:
-    recorder.seen.missed = unseen.missed(recorder, modules)
+    recorder.recording.unseen = unseen.find_unseen(recorder, modules)
     recorder.close()
 
 
-def _wanted(keep: Callable[[str], bool] | Sequence[str] | None, modules: dict[str, nn.Module]) -> Callable[[str], bool]:
+def _selector(
+    keep: Callable[[str], bool] | Sequence[str] | None, modules: dict[str, nn.Module]
+) -> Callable[[str], bool]:
     """A function of a module's name."""
     if keep is None:
         return lambda name: True
@@ -92,7 +92,7 @@ def _hook(stack: ExitStack, recorder: Recorder, name: str, module: nn.Module) ->
         module.register_forward_hook(partial(_leave, recorder, name), always_call=True),
     ]
     if isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)):
-        hooks.append(module.register_forward_pre_hook(partial(_look_at_path, recorder, name), with_kwargs=True))
+        hooks.append(module.register_forward_pre_hook(partial(_note_fast_path, recorder, name), with_kwargs=True))
     for hook in hooks:
         stack.callback(hook.remove)
 
@@ -114,7 +114,7 @@ def _uncompiled(function: Callable[[str], None], name: str) -> None:
 
 
 @torch.compiler.disable
-def _look_at_path(
+def _note_fast_path(
     recorder: Recorder, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Remembers for the attention inside which fast path is left; what a whole encoder leaves says more than its layers."""

@@ -1,19 +1,21 @@
 """Models, one a file, each readable from top to bottom."""
 
+from heedful.models.ensemble import Ensemble
 from heedful.models.language_model import LanguageModel, language_model
-from heedful.models.sampling import Filled, fill, generate
+from heedful.models.sampling import FilledMasks, fill_masks, generate
 from heedful.models.search import Hypothesis, beam_search, sample
 from heedful.models.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
 from heedful.models.vit import VisionTransformer, vision_transformer
 
 __all__ = [
-    "Filled",
+    "Ensemble",
+    "FilledMasks",
     "Hypothesis",
     "LanguageModel",
     "SequenceToSequence",
     "VisionTransformer",
     "beam_search",
-    "fill",
+    "fill_masks",
     "generate",
     "language_model",
     "sample",

@@ -70,7 +70,7 @@ _NEIGHBORS = (-1, 1, 0, -2, 2)
 
 
 class Decoder(NamedTuple):
-    """A decoder, and what says to its input where things stand.
+    """A decoder, and the positions that are added to its input.
 
     Attributes:
         positions: is added to the input; None where the decoder itself knows the distances, or nobody.
@@ -82,7 +82,7 @@ class Decoder(NamedTuple):
 
 
 class Encoder(NamedTuple):
-    """An encoder, and what says to its input where things stand.
+    """An encoder, and the positions that are added to its input.
 
     Attributes:
         positions: is added to the input; None where the encoder itself knows the distances, or nobody.
@@ -98,14 +98,14 @@ def build_encoder(
     width: int,
     heads: int,
     layers: int,
-    hidden: int,
+    ffn_width: int,
     dropout: float = 0.0,
     drop_path: float = 0.0,
     norm: Literal["pre", "post"] = "pre",
     score: ScoreName = "scaled-dot",
     normalize: NormalizerName = "softmax",
     positions: PositionName = "rotary",
-    longest: int = 1024,
+    max_positions: int = 1024,
     align: Literal["end"] | None = None,
 ) -> Encoder:
     """Builds an encoder for sequences.
@@ -114,7 +114,7 @@ def build_encoder(
         width: the features of a token.
         heads: attention heads of a layer.
         layers: how many.
-        hidden: features inside each layer's network.
+        ffn_width: features inside each layer's network.
         dropout: share of each sublayer's output that is dropped in training.
         drop_path: probability that a sample skips the last layer in training.
         norm: "pre" or "post".
@@ -122,16 +122,16 @@ def build_encoder(
         normalize: a name of `NORMALIZERS`.
         positions: rotary, relative (a learned bias in buckets of the distance) and ALiBi tell distances, at any length;
             learned and sinusoidal are added to the input.
-        longest: the most positions that learned ones know.
+        max_positions: the most positions that learned ones know.
         align: "end" for a model that goes on with a cache.
 
     Example:
-        >>> build_encoder(width=8, heads=2, layers=1, hidden=16, score="additive").layers(torch.randn(1, 5, 8)).shape
+        >>> build_encoder(width=8, heads=2, layers=1, ffn_width=16, score="additive").layers(torch.randn(1, 5, 8)).shape
         torch.Size([1, 5, 8])
     """
-    absolute, relative = _positions(positions, width, heads, longest, align)
+    absolute, relative = _positions(positions, width, heads, max_positions, align)
     encoder = TransformerEncoder(
-        width, heads, layers, hidden=hidden, dropout=dropout, drop_path=drop_path, norm=norm,
+        width, heads, layers, ffn_width=ffn_width, dropout=dropout, drop_path=drop_path, norm=norm,
         score=SCORES[score](heads, width // heads), normalize=NORMALIZERS[normalize], positions=relative,
     )  # fmt: skip
     return Encoder(absolute, encoder)
@@ -142,33 +142,33 @@ def build_decoder(
     width: int,
     heads: int,
     layers: int,
-    hidden: int,
+    ffn_width: int,
     dropout: float = 0.0,
     norm: Literal["pre", "post"] = "pre",
     score: ScoreName = "scaled-dot",
     normalize: NormalizerName = "softmax",
     positions: PositionName = "rotary",
-    longest: int = 1024,
+    max_positions: int = 1024,
 ) -> Decoder:
     """Builds a decoder for sequences; the arguments are those of `build_encoder`.
 
     Example:
-        >>> decoder = build_decoder(width=8, heads=2, layers=1, hidden=16).layers
+        >>> decoder = build_decoder(width=8, heads=2, layers=1, ffn_width=16).layers
         >>> decoder(torch.randn(1, 3, 8), torch.randn(1, 5, 8)).shape
         torch.Size([1, 3, 8])
     """
-    absolute, relative = _positions(positions, width, heads, longest, "end")
+    absolute, relative = _positions(positions, width, heads, max_positions, "end")
     decoder = TransformerDecoder(
-        width, heads, layers, hidden=hidden, dropout=dropout, norm=norm, score=SCORES[score](heads, width // heads),
+        width, heads, layers, ffn_width=ffn_width, dropout=dropout, norm=norm, score=SCORES[score](heads, width // heads),
         normalize=NORMALIZERS[normalize], positions=relative,
     )  # fmt: skip
     return Decoder(absolute, decoder)
 
 
 def _positions(
-    name: PositionName, width: int, heads: int, longest: int, align: Literal["end"] | None
+    name: PositionName, width: int, heads: int, max_positions: int, align: Literal["end"] | None
 ) -> tuple[_Absolute | None, _Relative | None]:
-    """What is added to the input, or what the attention itself knows."""
+    """Positions that are added to the input, or that the attention itself uses."""
     check_divides("heads", heads, "width", width)
     absolute: _Absolute | None = None
     relative: _Relative | None = None
@@ -176,12 +176,12 @@ def _positions(
         case "rotary":
             relative = RotaryPositions(width // heads)
         case "learned":
-            absolute = LearnedPositions(longest, width)
+            absolute = LearnedPositions(max_positions, width)
         case "sinusoidal":
             absolute = SinusoidalPositions(width)
         case "relative":
             relative = LearnedRelativeBias(heads, 32, buckets="log", align=align)
-            _look_near(relative)
+            init_near(relative)
         case "alibi":
             relative = ALiBi(heads, align)
         case "learned-alibi":
@@ -189,14 +189,14 @@ def _positions(
     return absolute, relative
 
 
-def _look_near(layer: LearnedRelativeBias) -> None:
-    """Heads begin by looking at what is near, and each at one neighbour most, so that far away is reached for where it pays.
+def init_near(layer: LearnedRelativeBias) -> None:
+    """Initial biases that prefer near keys, and in each head one neighbor most: distant keys are attended to where that is learned.
 
-    The weight of a distance d falls as (1 + d)^-1.5: however long the text is, all that is far has little together.
+    The weight of a distance d falls as (1 + d)^-1.5, so that distant keys together weigh little however long the text is.
     """
     heads, entries = layer.table.shape
-    bucket_of = partial(log_buckets, count=entries, farthest=layer.farthest, two_sided=layer.two_sided)
-    distances = torch.arange(-layer.farthest, layer.farthest + 1)
+    bucket_of = partial(log_buckets, count=entries, max_distance=layer.max_distance, bidirectional=layer.bidirectional)
+    distances = torch.arange(-layer.max_distance, layer.max_distance + 1)
     buckets = bucket_of(distances)
     sums = torch.zeros(entries).index_add_(0, buckets, distances.abs().float())
     with torch.no_grad():
@@ -205,11 +205,11 @@ def _look_near(layer: LearnedRelativeBias) -> None:
             layer.table[head, bucket] += 2.0
 
 
-def visible(window: int, *, causal: bool = False) -> Pattern:
-    """Who sees whom: all (0), or those up to `window` positions away; with `causal` the past alone.
+def attention_pattern(window: int, *, causal: bool = False) -> Pattern:
+    """Which keys a query sees: all (0), or those up to `window` positions away; with `causal` only those before it.
 
     Example:
-        >>> visible(0, causal=True), visible(4, causal=True)
+        >>> attention_pattern(0, causal=True), attention_pattern(4, causal=True)
         (Causal(align='end'), Local(before=4, after=0, align='end'))
     """
     if window:
@@ -217,11 +217,11 @@ def visible(window: int, *, causal: bool = False) -> Pattern:
     return Causal("end") if causal else Global()
 
 
-def placed(x: Float[Tensor, "B N D"], positions: nn.Module | None, start: int = 0) -> Float[Tensor, "B N D"]:
-    """The input with what is added for its positions, which begin at `start`."""
+def add_positions(x: Float[Tensor, "B N D"], positions: nn.Module | None, start: int = 0) -> Float[Tensor, "B N D"]:
+    """The input plus its positions, which begin at `start`."""
     return x if positions is None else positions(x, start=start)
 
 
-def padding(lengths: Tensor, longest: int) -> Pattern:
+def padding(lengths: Tensor, max_length: int) -> Pattern:
     """Which positions are no padding; all of them where the lengths are one, so that nothing need be masked."""
-    return Global() if bool((lengths == longest).all()) else Lengths(lengths)
+    return Global() if bool((lengths == max_length).all()) else Lengths(lengths)

@@ -4,18 +4,27 @@ Causal (GPT): of the next token, seen from those before it. Masked (BERT): of th
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import nn
 
 from heedful._checks import check_fraction, check_positive
 from heedful._types import Float, Int, Tensor
-from heedful.models.encoders import NormalizerName, PositionName, ScoreName, build_encoder, placed, visible
+from heedful.models.encoders import (
+    NormalizerName,
+    PositionName,
+    ScoreName,
+    add_positions,
+    attention_pattern,
+    build_encoder,
+)
 from heedful.nn import LearnedPositions, SinusoidalPositions, TransformerEncoder
 from heedful.nn.cache import Cache
 from heedful.nn.dropout import Dropout
 from heedful.ops import Global, Pattern
+
+Objective = Literal["causal", "masked"]
 
 _GLOBAL = Global()
 
@@ -24,12 +33,12 @@ class LanguageModel(nn.Module):
     """Embedding -> positions -> encoder -> logits by the same embedding.
 
     Args:
-        vocabulary: how many tokens there are.
-        context: the most positions that it looks at together.
+        vocabulary_size: how many tokens there are.
+        context_length: the most positions of one text.
         encoder: lets the tokens attend to each other.
-        positions: what is added to tell the place of each token; None where the encoder itself knows the distances, or nobody.
+        positions: is added to the embedded tokens; None where the encoder itself knows the distances, or nobody.
         window: a token sees those up to so many positions away; 0: all.
-        masked: whether it sees both sides, to fill gaps; otherwise the past alone, to go on.
+        objective: "causal" sees the past alone, to continue a text; "masked" sees both sides, to fill masked tokens.
         dropout: share of the embedded features that is set to 0 in training.
 
     Source: Radford et al. 2019; Devlin et al. 2019; the shared embedding: Press and Wolf 2017.
@@ -38,25 +47,27 @@ class LanguageModel(nn.Module):
     def __init__(
         self,
         *,
-        vocabulary: int,
-        context: int,
+        vocabulary_size: int,
+        context_length: int,
         encoder: TransformerEncoder,
         positions: LearnedPositions | SinusoidalPositions | None = None,
         window: int = 0,
-        masked: bool = False,
+        objective: Objective = "causal",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive("vocabulary", vocabulary)
-        check_positive("context", context)
+        check_positive("vocabulary_size", vocabulary_size)
+        check_positive("context_length", context_length)
         check_fraction("dropout", dropout)
+        if objective not in get_args(Objective):
+            raise ValueError(f"`objective` must be causal or masked: got {objective!r}.")
         if window < 0:
             raise ValueError(f"`window` must be at least 0: got {window}.")
-        self.vocabulary, self.context, self.masked = vocabulary, context, masked
-        self.embedding = nn.Embedding(vocabulary, encoder.width)
+        self.vocabulary_size, self.context_length, self.objective = vocabulary_size, context_length, objective
+        self.embedding = nn.Embedding(vocabulary_size, encoder.width)
         self.positions, self.encoder = positions, encoder
         self.dropout = Dropout(dropout)
-        self.pattern: Pattern = visible(window, causal=not masked)
+        self.pattern: Pattern = attention_pattern(window, causal=objective == "causal")
         self.window = window
         self.reset_parameters()
 
@@ -79,32 +90,34 @@ class LanguageModel(nn.Module):
         return self.logits(self.features(tokens, caches=caches))
 
     def features(self, tokens: Int[Tensor, "B N"], *, caches: Sequence[Cache] | None = None) -> Float[Tensor, "B N D"]:
-        """What `forward` makes logits of; who needs few of them takes the features first."""
+        """The features that `forward` computes logits from: where few logits are needed, select from these first."""
         start = caches[0].length if caches else 0
         length = tokens.shape[-1]
-        if start + length > self.context:
-            raise ValueError(f"`tokens` must be at most {self.context}, the model's context: got {start + length}.")
-        if caches and self.masked:
+        if start + length > self.context_length:
+            raise ValueError(
+                f"`tokens` must be at most {self.context_length}, the model's context: got {start + length}."
+            )
+        if caches and self.objective == "masked":
             raise ValueError("`caches` must be None for a model that sees both sides: got some.")
-        # One position that sees the whole past is a plain case, with the fastest way through the operator.
+        # One position that sees the whole past needs no pattern, and so takes the fastest way through the operator.
         pattern = _GLOBAL if caches and length == 1 and not self.window else self.pattern
         x = self.embedding(tokens)  # [B, N, D]
-        x = self.dropout(placed(x, self.positions, start))
+        x = self.dropout(add_positions(x, self.positions, start))
         return self.encoder(x, pattern=pattern, caches=caches)  # type: ignore[no-any-return]
 
     def logits(self, features: Float[Tensor, "*axes D"]) -> Float[Tensor, "*axes vocabulary"]:
-        """The logits of features: how much each embedding lies in their direction."""
+        """The logits of features: their inner products with the embeddings."""
         return F.linear(features, self.embedding.weight)
 
 
 def language_model(
     *,
-    vocabulary: int,
-    context: int = 128,
+    vocabulary_size: int,
+    context_length: int = 128,
     width: int = 128,
     heads: int = 4,
     layers: int = 4,
-    hidden: int = 512,
+    ffn_width: int = 512,
     dropout: float = 0.0,
     drop_path: float = 0.0,
     norm: Literal["pre", "post"] = "pre",
@@ -112,12 +125,12 @@ def language_model(
     normalize: NormalizerName = "softmax",
     positions: PositionName = "rotary",
     window: int = 0,
-    masked: bool = False,
+    objective: Objective = "causal",
 ) -> LanguageModel:
     """Builds the parts and puts them together.
 
     Example:
-        >>> model = language_model(vocabulary=65, context=16, width=12, heads=2, layers=2, hidden=20)
+        >>> model = language_model(vocabulary_size=65, context_length=16, width=12, heads=2, layers=2, ffn_width=20)
         >>> model(torch.zeros(3, 10, dtype=torch.long)).shape
         torch.Size([3, 10, 65])
         >>> caches = model.encoder.caches()
@@ -127,10 +140,11 @@ def language_model(
         (torch.Size([1, 1, 65]), 3)
     """
     built = build_encoder(
-        width=width, heads=heads, layers=layers, hidden=hidden, dropout=dropout, drop_path=drop_path,
-        norm=norm, score=score, normalize=normalize, positions=positions, longest=context, align=None if masked else "end",
+        width=width, heads=heads, layers=layers, ffn_width=ffn_width, dropout=dropout, drop_path=drop_path,
+        norm=norm, score=score, normalize=normalize, positions=positions, max_positions=context_length,
+        align="end" if objective == "causal" else None,
     )  # fmt: skip
     return LanguageModel(
-        vocabulary=vocabulary, context=context, encoder=built.layers, positions=built.positions, window=window,
-        masked=masked, dropout=dropout,
+        vocabulary_size=vocabulary_size, context_length=context_length, encoder=built.layers, positions=built.positions, window=window,
+        objective=objective, dropout=dropout,
     )  # fmt: skip

@@ -1,6 +1,6 @@
-"""The Vision Transformer: a picture becomes a grid of tokens, the tokens attend to each other, one vector names the class.
+"""The Vision Transformer: an image becomes a grid of tokens, which attend to each other and are pooled into one vector.
 
-    picture [B, C, h, w] -> tokenizer -> tokens [B, rows, columns, D] -> + positions -> encoder -> pooling -> logits [B, classes]
+    image [B, C, h, w] -> tokenizer -> tokens [B, rows, columns, D] -> + positions -> encoder -> pooling -> logits [B, classes]
 
 Source: Dosovitskiy et al. 2021 (patches, class token); Hassani et al. 2021 (convolutional tokenizer, attention pooling).
 """
@@ -20,7 +20,7 @@ Pooling = Literal["attention", "class-token"]
 
 
 class PatchTokenizer(nn.Module):
-    """Cuts a picture into squares and projects each to a token."""
+    """Cuts an image into square patches and projects each to a token."""
 
     def __init__(self, channels: int, patch: int, width: int) -> None:
         super().__init__()
@@ -82,19 +82,19 @@ class VisionTransformer(nn.Module):
 
     Args:
         tokenizer: turns pictures `[B, C, h, w]` into tokens `[B, rows, columns, D]`; its `stride` is pixels a token.
-        positions: adds the place of each token in the grid.
+        positions: is added to each token, by its row and column.
         encoder: lets the tokens attend to each other.
-        pooling: "attention": a learned query weighs the tokens; "class-token": a token of its own gathers what it needs.
+        pooling: "attention": a learned query weighs the tokens; "class-token": the output of one more token.
         pooling_heads: heads of the attention pooling.
         channels: of the pictures.
         classes: how many.
 
-    The mean and the deviation of the training pictures' channels are part of the model (`fit_channels`), so that it takes
+    The mean and the standard deviation of the training pictures' channels are buffers of the model, `mean` and `std`, so that it takes
     pictures as they are: uint8, or numbers from 0 to 1.
     """
 
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -116,23 +116,17 @@ class VisionTransformer(nn.Module):
         self.head = nn.Linear(encoder.width, classes)
         nn.init.zeros_(self.head.bias)
         self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("deviation", torch.ones(channels))
+        self.register_buffer("std", torch.ones(channels))
 
     @property
     def class_tokens(self) -> int:
         """How many tokens stand before those of the grid: 1 or 0."""
         return int(hasattr(self, "class_token"))
 
-    def fit_channels(self, pictures: Tensor) -> None:
-        """Takes the mean and the deviation of each channel from uint8 pictures `[count, C, h, w]`."""
-        numbers = pictures[:: max(len(pictures) // 10_000, 1)].float() / 255
-        self.mean.copy_(numbers.mean((0, 2, 3)))
-        self.deviation.copy_(numbers.std((0, 2, 3)).clamp_min(1e-3))
-
     def forward(self, pictures: Tensor) -> Float[Tensor, "B classes"]:
         """The logits of pictures `[B, C, h, w]`, uint8 or from 0 to 1."""
         x = pictures / 255 if pictures.dtype == torch.uint8 else pictures
-        x = (x - self.mean[:, None, None]) / self.deviation[:, None, None]  # [B, C, h, w]
+        x = (x - self.mean[:, None, None]) / self.std[:, None, None]  # [B, C, h, w]
         x = x.contiguous(memory_format=torch.channels_last)  # a third faster through the convolutions of a CPU
         x = self.positions(self.tokenizer(x)).flatten(1, 2)  # [B, rows * columns, D]
         if self.class_tokens:
@@ -147,20 +141,22 @@ def vision_transformer(
     size: tuple[int, int],
     channels: int,
     classes: int,
-    tokenizer: Literal["convolution", "patch"] = "convolution",
-    patch: int = 4,
+    architecture: Literal["cct", "vit"] = "cct",
+    patch_size: int = 4,
     stages: Sequence[int] = (32, 64),
     convolutions: Sequence[int] = (1, 1),
     positions: Literal["learned", "sinusoidal"] = "learned",
     width: int = 64,
     heads: int = 4,
     layers: int = 2,
-    hidden: int = 128,
+    ffn_width: int = 128,
     dropout: float = 0.1,
     drop_path: float = 0.1,
     pooling: Pooling = "attention",
 ) -> VisionTransformer:
     """Builds the parts for pictures of `size` (height, width) and puts them together.
+
+    Tokens are made by convolutions ("cct", Hassani et al. 2021) or of patches ("vit", Dosovitskiy et al. 2021).
 
     Example:
         >>> model = vision_transformer(size=(8, 8), channels=1, classes=10)
@@ -168,10 +164,10 @@ def vision_transformer(
         torch.Size([3, 10])
     """
     tokens: PatchTokenizer | ConvolutionalTokenizer
-    if tokenizer == "patch":
+    if architecture == "vit":
         for name, pixels in zip(("height", "width"), size, strict=True):
-            check_divides("patch", patch, f"picture {name}", pixels)
-        tokens = PatchTokenizer(channels, patch, width)
+            check_divides("patch_size", patch_size, f"picture {name}", pixels)
+        tokens = PatchTokenizer(channels, patch_size, width)
     else:
         tokens = ConvolutionalTokenizer(channels, stages, convolutions, width)
     grid = (size[0] // tokens.stride, size[1] // tokens.stride)
@@ -182,7 +178,7 @@ def vision_transformer(
     return VisionTransformer(
         tokenizer=tokens,
         positions=LearnedPositions(grid, width) if positions == "learned" else SinusoidalPositions(width),
-        encoder=TransformerEncoder(width, heads, layers, hidden=hidden, dropout=dropout, drop_path=drop_path),
+        encoder=TransformerEncoder(width, heads, layers, ffn_width=ffn_width, dropout=dropout, drop_path=drop_path),
         pooling=pooling,
         pooling_heads=heads if pooling == "attention" else 1,
         channels=channels,

@@ -1,6 +1,6 @@
 """Layers: parameters and one call into `heedful.ops`."""
 
-from heedful.nn.cache import FixedKeyValueCache, KeyValueCache
+from heedful.nn.cache import KeyValueCache, StaticKeyValueCache
 from heedful.nn.convert import from_torch
 from heedful.nn.cross import CrossAttention
 from heedful.nn.decoder import DecoderCache, TransformerDecoder, TransformerDecoderLayer
@@ -21,7 +21,6 @@ __all__ = [
     "AttentionPooling",
     "CrossAttention",
     "DecoderCache",
-    "FixedKeyValueCache",
     "KeyValueCache",
     "LearnedALiBi",
     "LearnedPositions",
@@ -31,6 +30,7 @@ __all__ = [
     "RotaryPositions",
     "SelfAttention",
     "SinusoidalPositions",
+    "StaticKeyValueCache",
     "TransformerDecoder",
     "TransformerDecoderLayer",
     "TransformerEncoder",

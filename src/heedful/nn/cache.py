@@ -4,7 +4,7 @@ import abc
 
 import torch
 
-from heedful._checks import as_integer, check_positive, own_size
+from heedful._checks import as_integer, check_positive, size_or_default
 from heedful._types import Float, Int, Tensor
 
 
@@ -45,15 +45,15 @@ class Cache(abc.ABC):
         return f"{type(self).__name__}({'empty' if axes is None else f'key={axes}'})"
 
     def _check(self, key: Tensor, value: Tensor) -> None:
-        for name, new, held in (("key", key, self._key), ("value", value, self._value)):
-            if held is None:
+        for name, new, stored in (("key", key, self._key), ("value", value, self._value)):
+            if stored is None:
                 continue
-            axes = [*held.shape[:2], key.shape[-2], held.shape[-1]]
+            axes = [*stored.shape[:2], key.shape[-2], stored.shape[-1]]
             if list(new.shape) != axes:
                 raise ValueError(f"`{name}` must be {axes} to follow what the cache holds: got {list(new.shape)}.")
-            if new.dtype != held.dtype or new.device != held.device:
+            if new.dtype != stored.dtype or new.device != stored.device:
                 raise TypeError(
-                    f"`{name}` must be {held.dtype} on {held.device} as the cache is: got {new.dtype} on {new.device}."
+                    f"`{name}` must be {stored.dtype} on {stored.device} as the cache is: got {new.dtype} on {new.device}."
                 )
 
 
@@ -87,16 +87,16 @@ class KeyValueCache(Cache):
         """
         self._check(key, value)
         if self._key is None or self._value is None:
-            self._key, self._value, self._own = key, value, False
+            self._key, self._value, self._owned = key, value, False
         elif torch.is_grad_enabled():
             self._key = torch.cat([self._key[:, :, : self.length], key], dim=2)
             self._value = torch.cat([self._value[:, :, : self.length], value], dim=2)
-            self._own = False
+            self._owned = False
         else:
             end = self.length + key.shape[-2]
-            if not self._own or end > self._key.shape[-2]:
-                self._key, self._value = (self._wider(t, max(end, 2 * self.length)) for t in (self._key, self._value))
-                self._own = True
+            if not self._owned or end > self._key.shape[-2]:
+                self._key, self._value = (self._grow(t, max(end, 2 * self.length)) for t in (self._key, self._value))
+                self._owned = True
             self._key[:, :, self.length : end] = key
             self._value[:, :, self.length : end] = value
         self.length += key.shape[-2]
@@ -106,21 +106,21 @@ class KeyValueCache(Cache):
         """Sample i goes on with what sample `index[i]` holds; there may be more or fewer samples than before."""
         if self._key is not None and self._value is not None:
             self._key, self._value = self._key.index_select(0, index), self._value.index_select(0, index)
-            self._own = self._own and not torch.is_grad_enabled()
+            self._owned = self._owned and not torch.is_grad_enabled()
 
     def reset(self) -> None:
         """Forgets everything, sizes and dtype too."""
         self._key = self._value = None
-        self._own = False  # whether nobody else may hold the tensors, so that they can be written to
+        self._owned = False  # whether nobody else may hold the tensors, so that they can be written to
         self.length = 0
 
-    def _wider(self, held: Tensor, positions: int) -> Tensor:
-        wide = held.new_empty(*held.shape[:2], positions, held.shape[-1])
-        wide[:, :, : self.length] = held[:, :, : self.length]
+    def _grow(self, stored: Tensor, size: int) -> Tensor:
+        wide = stored.new_empty(*stored.shape[:2], size, stored.shape[-1])
+        wide[:, :, : self.length] = stored[:, :, : self.length]
         return wide
 
 
-class FixedKeyValueCache(Cache):
+class StaticKeyValueCache(Cache):
     """A cache whose memory is taken once: it stays at its place, and is written to in place.
 
     A layer attends to the part that is filled, so that patterns and biases see as many keys as there are.
@@ -128,14 +128,14 @@ class FixedKeyValueCache(Cache):
     Args:
         batch: the number of samples, B.
         heads: the number of key/value heads, G.
-        positions: the most positions that it holds.
+        max_positions: the most positions that it holds.
         width: the features of each key head, D.
         value_width: the features of each value head, E; by default `width`.
         dtype: by default PyTorch's default.
         device: by default PyTorch's default.
 
     Example:
-        >>> cache = FixedKeyValueCache(batch=1, heads=2, positions=5, width=4)
+        >>> cache = StaticKeyValueCache(batch=1, heads=2, max_positions=5, width=4)
         >>> keys, values = cache.append(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
         >>> keys.shape, cache.length
         (torch.Size([1, 2, 3, 4]), 3)
@@ -148,18 +148,18 @@ class FixedKeyValueCache(Cache):
         self,
         batch: int,
         heads: int,
-        positions: int,
+        max_positions: int,
         width: int,
         *,
         value_width: int | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        batch, positions = as_integer("batch", batch, 0), check_positive("positions", positions)
+        batch, max_positions = as_integer("batch", batch, 0), check_positive("max_positions", max_positions)
         heads, width = check_positive("heads", heads), check_positive("width", width)
-        value_width = own_size("value_width", value_width, width)
-        self._key = torch.zeros(batch, heads, positions, width, dtype=dtype, device=device)
-        self._value = torch.zeros(batch, heads, positions, value_width, dtype=dtype, device=device)
+        value_width = size_or_default("value_width", value_width, width)
+        self._key = torch.zeros(batch, heads, max_positions, width, dtype=dtype, device=device)
+        self._value = torch.zeros(batch, heads, max_positions, value_width, dtype=dtype, device=device)
         self.length = 0
 
     def append(
@@ -177,9 +177,11 @@ class FixedKeyValueCache(Cache):
                 "`key` and `value` must not require a gradient in a cache of fixed size: got some that do; "
                 "decode under `torch.no_grad()`, or with a `KeyValueCache`."
             )
-        end, room = self.length + key.shape[-2], self._key.shape[-2]
-        if end > room:
-            raise ValueError(f"`positions` of the cache must be at least {end} to hold what is appended: got {room}.")
+        end, capacity = self.length + key.shape[-2], self._key.shape[-2]
+        if end > capacity:
+            raise ValueError(
+                f"`max_positions` of the cache must be at least {end} to hold what is appended: got {capacity}."
+            )
         self._key[:, :, self.length : end] = key
         self._value[:, :, self.length : end] = value
         self.length = end
@@ -189,8 +191,8 @@ class FixedKeyValueCache(Cache):
         """Sample i goes on with what sample `index[i]` holds; `index` has as many entries as there are samples."""
         if index.shape[0] != self._key.shape[0]:
             raise ValueError(f"`index` must have one entry for each of {self._key.shape[0]} samples: got {len(index)}.")
-        for held in (self._key, self._value):
-            held[:, :, : self.length] = held[:, :, : self.length].index_select(0, index)
+        for stored in (self._key, self._value):
+            stored[:, :, : self.length] = stored[:, :, : self.length].index_select(0, index)
 
     def reset(self) -> None:
         """Forgets everything and keeps the memory."""

@@ -51,7 +51,7 @@ def from_torch(module: _Model, *, copy: bool = False) -> _Model:
             f"`module` must contain a torch.nn.MultiheadAttention (not a subclass of it): got {type(module).__name__} without one."
         )
     for layer in layers:
-        layer.__class__ = FromTorch  # what else refers to the layer (optimisers, hooks, other modules) still does
+        layer.__class__ = FromTorch  # what else refers to the layer (optimizers, hooks, other modules) still does
         layer._qkv_same_embed_dim = False  # so that an encoder layer calls its attention
     for encoder in [m for m in module.modules() if type(m) is nn.TransformerEncoder]:
         if any(type(layer) is FromTorch for layer in encoder.modules()):
@@ -73,18 +73,20 @@ class FromTorchEncoder(nn.TransformerEncoder):
         if (
             mask is None
             and src_key_padding_mask is not None
-            and self._leaves_out(src)
-            and _hides_all(src_key_padding_mask)
+            and self._skips_padding(src)
+            and _masks_all(src_key_padding_mask)
         ):
-            nothing = torch.zeros_like(src)  # PyTorch has no nested tensor without any position
-            return nothing if self.norm is None else self.norm(nothing)
+            zeros = torch.zeros_like(src)  # PyTorch has no nested tensor without any position
+            return zeros if self.norm is None else self.norm(zeros)
         return super().forward(src, mask, src_key_padding_mask, is_causal)
 
-    def _leaves_out(self, src: Tensor) -> bool:
+    def _skips_padding(self, src: Tensor) -> bool:
         """Whether padding is left out, if there is any: when nothing is trained."""
-        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.layers[0].parameters())
+        requires_grad = torch.is_grad_enabled() and any(p.requires_grad for p in self.layers[0].parameters())
         return (
-            self.use_nested_tensor and src.dim() == 3 and not (self.training or learns or torch.compiler.is_compiling())
+            self.use_nested_tensor
+            and src.dim() == 3
+            and not (self.training or requires_grad or torch.compiler.is_compiling())
         )
 
 
@@ -129,9 +131,9 @@ class FromTorch(nn.MultiheadAttention):
             raise ValueError("`attn_mask` must be given where `is_causal` says that it is causal: got None.")
         dtype = query.dtype
         if not batched:
-            query, key, value = _each(lambda x: x[None], query, key, value)
+            query, key, value = _map_distinct(lambda x: x[None], query, key, value)
         elif not self.batch_first:
-            query, key, value = _each(lambda x: x.transpose(0, 1), query, key, value)
+            query, key, value = _map_distinct(lambda x: x.transpose(0, 1), query, key, value)
         q, k, v = self._project(query, key, value)
         shape = (query.shape[0], self.num_heads, query.shape[1], key.shape[1])
         pattern, bias = _masks(key_padding_mask, attn_mask, shape, batched, extra=k.shape[-2] - key.shape[1])
@@ -150,15 +152,15 @@ class FromTorch(nn.MultiheadAttention):
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool, average: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Each sample has its own length; encoders make such input of padding when they are evaluated."""
-        lengths, key_lengths = ([part.shape[0] for part in x.unbind()] for x in (query, key))
-        query, key, value = _each(_padded, query, key, value)
-        hidden, behind = (
+        lengths, key_lengths = ([sample.shape[0] for sample in x.unbind()] for x in (query, key))
+        query, key, value = _map_distinct(_padded, query, key, value)
+        padding, query_padding = (
             torch.arange(max(n), device=key.device) >= torch.tensor(n, device=key.device)[:, None]
             for n in (key_lengths, lengths)
         )
-        out, weights = self.forward(query, key, value, hidden, need_weights, average_attn_weights=average)
+        out, weights = self.forward(query, key, value, padding, need_weights, average_attn_weights=average)
         if weights is not None:
-            weights = weights.masked_fill(behind[:, :, None] if average else behind[:, None, :, None], 0)
+            weights = weights.masked_fill(query_padding[:, :, None] if average else query_padding[:, None, :, None], 0)
         return torch.nested.as_nested_tensor([x[:n] for x, n in zip(out, lengths, strict=True)]), weights
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
@@ -166,14 +168,14 @@ class FromTorch(nn.MultiheadAttention):
         if self.in_proj_weight is not None and query is key is value:
             q, k, v = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         else:
-            own = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-            weights = own if self.in_proj_weight is None else self.in_proj_weight.chunk(3)
+            separate = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            weights = separate if self.in_proj_weight is None else self.in_proj_weight.chunk(3)
             offsets = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
             q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, offsets, strict=True))
         if self.bias_k is not None and self.bias_v is not None:
             k, v = (
-                torch.cat([x, last.to(x.dtype).expand(x.shape[0], 1, -1)], dim=1)
-                for x, last in ((k, self.bias_k), (v, self.bias_v))
+                torch.cat([x, extra.to(x.dtype).expand(x.shape[0], 1, -1)], dim=1)
+                for x, extra in ((k, self.bias_k), (v, self.bias_v))
             )
         if self.add_zero_attn:
             k, v = (F.pad(x, (0, 0, 0, 1)) for x in (k, v))
@@ -181,8 +183,8 @@ class FromTorch(nn.MultiheadAttention):
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor, batched: bool) -> None:
         axes = "batch, positions, width" if self.batch_first else "positions, batch, width"
-        named = {"query": (query, self.embed_dim), "key": (key, self.kdim), "value": (value, self.vdim)}
-        for name, (x, width) in named.items():
+        expected = {"query": (query, self.embed_dim), "key": (key, self.kdim), "value": (value, self.vdim)}
+        for name, (x, width) in expected.items():
             if x.dim() != (3 if batched else 2) or x.shape[-1] != width:
                 raise ValueError(
                     f"`{name}` must be [{axes}], or all three [positions, width], with width {width}: got {list(x.shape)}."
@@ -194,17 +196,17 @@ def _masks(
 ) -> tuple[Pattern, Tensor | None]:
     """PyTorch's masks as a pattern and numbers to add; keys that were added behind are visible."""
     batch, heads, queries, keys = shape
-    named = []
+    masks = []
     if padding is not None:
         _check_mask("key_padding_mask", padding, [[batch, keys] if batched else [keys]])
-        named.append(padding[:, None, None] if batched else padding)
+        masks.append(padding[:, None, None] if batched else padding)
     if mask is not None:
         _check_mask("attn_mask", mask, [[queries, keys], [batch * heads, queries, keys]])
-        named.append(mask if mask.dim() == 2 else mask.unflatten(0, (batch, heads)))
+        masks.append(mask if mask.dim() == 2 else mask.unflatten(0, (batch, heads)))
     pattern: Pattern = Global()
     bias = None
-    for given in named:
-        added = F.pad(given, (0, extra)) if extra else given
+    for given_mask in masks:
+        added = F.pad(given_mask, (0, extra)) if extra else given_mask
         visible = ~added if added.dtype == torch.bool else added != -math.inf
         pattern = Mask(visible) if isinstance(pattern, Global) else pattern & Mask(visible)
         if added.dtype != torch.bool:
@@ -212,15 +214,15 @@ def _masks(
     return pattern, bias
 
 
-def _hides_all(padding: Tensor) -> bool:
+def _masks_all(padding: Tensor) -> bool:
     return bool((padding if padding.dtype == torch.bool else padding == -math.inf).all())
 
 
 def _padded(nested: Tensor) -> Tensor:
-    parts = nested.unbind()
-    if any(part.numel() for part in parts):
+    samples = nested.unbind()
+    if any(sample.numel() for sample in samples):
         return nested.to_padded_tensor(0.0)
-    return torch.stack(parts)  # which PyTorch does not pad
+    return torch.stack(samples)  # which PyTorch does not pad
 
 
 def _check_mask(name: str, mask: Tensor, shapes: list[list[int]]) -> None:
@@ -230,7 +232,7 @@ def _check_mask(name: str, mask: Tensor, shapes: list[list[int]]) -> None:
         raise ValueError(f"`{name}` must be {' or '.join(map(str, shapes))}: got {list(mask.shape)}.")
 
 
-def _each(change, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def _map_distinct(change, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[no-untyped-def]
     """Changes the three; what was one tensor stays one."""
     q = change(query)
     k = q if key is query else change(key)

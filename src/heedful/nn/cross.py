@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from heedful._checks import check_features, check_fraction, check_positive, own_size
+from heedful._checks import check_features, check_fraction, check_positive, size_or_default
 from heedful._types import Float, Tensor
-from heedful.nn._values import held, hold
+from heedful.nn._values import register_values, values_of
 from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
 
 _GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
@@ -19,7 +19,7 @@ class CrossAttention(nn.Module):
         key_width: the features of queries and keys; by default `width`.
         value_width: the features of values and of the output, E; by default `width`.
         bias: whether the projections have an offset.
-        score: how relevant a key is to a query. Tensors of the score and of the normaliser become the layer's own: a
+        score: how relevant a key is to a query. Tensors of the score and of the normalizer become the layer's own: a
             `torch.nn.Parameter` is trained with the layer, as `score_weight` of `Additive(weight)`.
         normalize: what makes weights of the scores.
         select: what is done with the weights: their mean of all values, or one value alone.
@@ -48,10 +48,13 @@ class CrossAttention(nn.Module):
     ) -> None:
         super().__init__()
         width = check_positive("width", width)
-        self.source_width = own_size("source_width", source_width, width)
+        self.source_width = size_or_default("source_width", source_width, width)
         self.width, self.dropout = width, check_fraction("dropout", dropout)
-        hold(self, score=score, normalize=normalize, select=select)
-        key_width, value_width = own_size("key_width", key_width, width), own_size("value_width", value_width, width)
+        register_values(self, score=score, normalize=normalize, select=select)
+        key_width, value_width = (
+            size_or_default("key_width", key_width, width),
+            size_or_default("value_width", value_width, width),
+        )
         self.query_projection = nn.Linear(width, key_width, bias=bias)
         self.key_projection = nn.Linear(self.source_width, key_width, bias=bias)
         self.value_projection = nn.Linear(self.source_width, value_width, bias=bias)
@@ -72,7 +75,7 @@ class CrossAttention(nn.Module):
         check_features("x", x, self.width, "[batch, positions, width]")
         check_features("source", source, self.source_width, "[batch, positions, width]")
         return attention(
-            self.query_projection(x), self.key_projection(source), self.value_projection(source), **held(self),
+            self.query_projection(x), self.key_projection(source), self.value_projection(source), **values_of(self),
             pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
             dropout=self.dropout if self.training else 0.0, seed=seed,
         )  # fmt: skip

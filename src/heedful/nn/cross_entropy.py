@@ -9,7 +9,7 @@ from heedful._checks import autocasts, check_fraction
 from heedful._types import Float, Int, Tensor
 
 # Logits of a part: more leave the processor's cache, with fewer the gradient of `weight` is summed up too often.
-_ROOM = 2**21
+_CHUNK_LOGITS = 2**21
 
 
 def linear_cross_entropy(
@@ -49,12 +49,12 @@ def linear_cross_entropy(
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        wanted = ctx.needs_input_grad[:2]
+        needs_grad = ctx.needs_input_grad[:2]
         # Half precision would lose the small probabilities of a large vocabulary; the products that make gradients of them may have it.
         low = torch.get_autocast_dtype(x.device.type) if autocasts(x) else None
         with torch.autocast(x.device.type, enabled=False):
             full, matrix = (t.float() if t.itemsize < 4 else t for t in (x, weight))
-            total, grads = _parts(full, matrix, targets, smoothing, wanted, low)
+            total, grads = _in_chunks(full, matrix, targets, smoothing, needs_grad, low)
         ctx.grads = [None if g is None else g.to(t.dtype) for g, t in zip(grads, (x, weight), strict=True)]
         return total
 
@@ -63,31 +63,31 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return *(None if grad is None else grad * outer[0].to(grad.dtype) for grad in ctx.grads), None, None
 
 
-def _parts(
-    x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, wanted: tuple[bool, bool], low: torch.dtype | None
+def _in_chunks(
+    x: Tensor, weight: Tensor, targets: Tensor, smoothing: float, needs_grad: tuple[bool, bool], low: torch.dtype | None
 ) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
     # A probability is e / norm. The division, and what label smoothing takes from every class alike, are left to the small
     # factors of the products: each pass over the logits costs as much as a third of a product.
     uniform = smoothing / len(weight)
-    every = weight.sum(0)  # [D]
-    total = -uniform * (x @ every).sum()
-    x_grad = torch.empty_like(x) if wanted[0] else None
-    weight_grad = (-uniform * x.sum(0)).expand_as(weight).clone() if wanted[1] else None
+    weight_sum = weight.sum(0)  # [D]
+    total = -uniform * (x @ weight_sum).sum()
+    x_grad = torch.empty_like(x) if needs_grad[0] else None
+    weight_grad = (-uniform * x.sum(0)).expand_as(weight).clone() if needs_grad[1] else None
     factor = weight if low is None else weight.to(low)
-    size = max(_ROOM // len(weight), 1)
-    for part, right, begin in zip(x.split(size), targets.split(size), range(0, len(x), size), strict=False):
-        logits = F.linear(part, weight)  # [t, V]
-        of_right = logits.gather(1, right[:, None])
-        largest = logits.amax(1, keepdim=True)
-        e = logits.sub_(largest).exp_()
+    size = max(_CHUNK_LOGITS // len(weight), 1)
+    for chunk, target, start in zip(x.split(size), targets.split(size), range(0, len(x), size), strict=False):
+        logits = F.linear(chunk, weight)  # [t, V]
+        target_logit = logits.gather(1, target[:, None])
+        max_logit = logits.amax(1, keepdim=True)
+        e = logits.sub_(max_logit).exp_()
         norm = e.sum(1, keepdim=True)
-        total += (largest + norm.log() - (1 - smoothing) * of_right).sum()
-        e.scatter_add_(1, right[:, None], (smoothing - 1) * norm)
-        scaled = part / norm
+        total += (max_logit + norm.log() - (1 - smoothing) * target_logit).sum()
+        e.scatter_add_(1, target[:, None], (smoothing - 1) * norm)
+        scaled = chunk / norm
         if low is not None:
             e, scaled = e.to(low), scaled.to(low)
         if x_grad is not None:
-            x_grad[begin : begin + len(part)] = (e @ factor) / norm - uniform * every
+            x_grad[start : start + len(chunk)] = (e @ factor) / norm - uniform * weight_sum
         if weight_grad is None:
             continue
         if low is None:

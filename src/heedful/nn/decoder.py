@@ -1,12 +1,12 @@
-"""The Transformer decoder: what was written attends to itself and to a source."""
+"""The Transformer decoder: a target attends to itself and to a source."""
 
 from collections.abc import Sequence
 
 from torch import nn
 
-from heedful._checks import check_divides, check_features, check_fraction, check_positive, own_size
+from heedful._checks import check_divides, check_features, check_fraction, check_positive, size_or_default
 from heedful._types import Float, Int, Tensor
-from heedful.nn._values import hold
+from heedful.nn._values import register_values
 from heedful.nn.cache import Cache, KeyValueCache
 from heedful.nn.dropout import Dropout
 from heedful.nn.multihead import MultiHeadAttention
@@ -15,9 +15,9 @@ from heedful.nn.transformer import (
     Norm,
     Positions,
     check_caches,
-    draw_projections,
-    own_value,
-    turning,
+    copy_if_learned,
+    init_projections,
+    split_positions,
     with_positions,
 )
 from heedful.ops import Bias, Causal, Global, Normalizer, Pattern, ScaledDot, Score, softmax
@@ -62,12 +62,12 @@ class DecoderCache:
 
 
 class TransformerDecoderLayer(nn.Module):
-    """Self-attention over what was written, cross-attention to a source, and a two-layer network.
+    """Self-attention over the target, cross-attention to a source, and a two-layer network.
 
     Args:
         width: the features.
         heads: the number of heads; divides `width`.
-        hidden: the features inside the network; by default 4 x `width`.
+        ffn_width: the features inside the network; by default 4 x `width`.
         source_width: the features of the source; by default `width`.
         dropout: the share of each sublayer's output that is set to 0 in training.
         norm: "pre" or "post", as in `TransformerEncoderLayer`.
@@ -88,7 +88,7 @@ class TransformerDecoderLayer(nn.Module):
         width: int,
         heads: int,
         *,
-        hidden: int | None = None,
+        ffn_width: int | None = None,
         source_width: int | None = None,
         dropout: float = 0.0,
         norm: Norm = "pre",
@@ -101,7 +101,7 @@ class TransformerDecoderLayer(nn.Module):
         if norm not in ("pre", "post"):
             raise ValueError(f"`norm` must be 'pre' or 'post': got {norm!r}.")
         width = check_positive("width", width)
-        hidden = own_size("hidden", hidden, 4 * width)
+        ffn_width = size_or_default("ffn_width", ffn_width, 4 * width)
         self.width, self.norm = width, norm
         self.attention = MultiHeadAttention(width, heads, score=score, normalize=normalize, rotary=rotary)
         self.cross_attention = MultiHeadAttention(
@@ -109,10 +109,10 @@ class TransformerDecoderLayer(nn.Module):
             heads,
             key_width=source_width,
             value_width=source_width,
-            score=own_value(score),
-            normalize=own_value(normalize),
+            score=copy_if_learned(score),
+            normalize=copy_if_learned(normalize),
         )
-        self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.network = nn.Sequential(nn.Linear(width, ffn_width), nn.GELU(), nn.Linear(ffn_width, width))
         self.attention_norm, self.cross_norm, self.network_norm = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = Dropout(dropout)
 
@@ -129,10 +129,10 @@ class TransformerDecoderLayer(nn.Module):
         """Transforms `[batch, positions, width]`.
 
         Args:
-            x: what was written.
-            source: `[sources, positions, source_width]`. Neighbouring samples may share one, as the beams of a search do: then there
+            x: the target.
+            source: `[sources, positions, source_width]`. Neighboring samples may share one, as the beams of a search do: then there
                 are a whole number of samples for each source. None where the cache holds it.
-            pattern: who sees whom in what was written, as in `heedful.attention`.
+            pattern: who sees whom in the target, as in `heedful.attention`.
             source_pattern: who sees what of the source, over `[sources, heads, samples of a source x positions, source positions]`.
             bias: added to the scores of the self-attention.
             cache: of earlier positions.
@@ -177,13 +177,13 @@ class TransformerDecoder(nn.Module):
         width: the features.
         heads: the number of heads of each layer.
         layers: how many layers.
-        hidden: the features inside each layer's network; by default 4 x `width`.
+        ffn_width: the features inside each layer's network; by default 4 x `width`.
         source_width: the features of the source; by default `width`.
         dropout: as in a layer.
         norm: "pre" or "post".
         score: as in a layer; each attention learns its own.
         normalize: as in a layer; each attention learns its own.
-        positions: how what was written knows its distances, as in `TransformerEncoder`.
+        positions: how the target knows its distances, as in `TransformerEncoder`.
 
     Example:
         >>> decoder = TransformerDecoder(8, 2, 3, positions=RotaryPositions(4)).eval()
@@ -202,7 +202,7 @@ class TransformerDecoder(nn.Module):
         heads: int,
         layers: int,
         *,
-        hidden: int | None = None,
+        ffn_width: int | None = None,
         source_width: int | None = None,
         dropout: float = 0.0,
         norm: Norm = "pre",
@@ -216,18 +216,18 @@ class TransformerDecoder(nn.Module):
             check_positive("heads", heads),
             check_positive("layers", layers),
         )
-        rotary, self.positions = turning(positions, width, heads)
+        rotary, self.positions = split_positions(positions, width, heads)
         self.width = width
         self.layers = nn.ModuleList(
             TransformerDecoderLayer(
-                width, heads, hidden=hidden, source_width=source_width, dropout=dropout, norm=norm,
-                score=own_value(score), normalize=own_value(normalize), rotary=rotary,
+                width, heads, ffn_width=ffn_width, source_width=source_width, dropout=dropout, norm=norm,
+                score=copy_if_learned(score), normalize=copy_if_learned(normalize), rotary=rotary,
             )
             for _ in range(layers)
         )  # fmt: skip
         self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
-        hold(self, bias=positions if isinstance(positions, Bias) else None)
-        draw_projections(self.layers)
+        register_values(self, bias=positions if isinstance(positions, Bias) else None)
+        init_projections(self.layers)
 
     def caches(self) -> list[DecoderCache]:
         """An empty cache for each layer."""

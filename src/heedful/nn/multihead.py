@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from heedful._checks import as_integer, check_divides, check_features, check_fraction, check_positive, own_size
+from heedful._checks import as_integer, check_divides, check_features, check_fraction, check_positive, size_or_default
 from heedful._types import Float, Tensor
-from heedful.nn._values import held, hold
+from heedful.nn._values import register_values, values_of
 from heedful.nn.cache import Cache
 from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
 
@@ -21,7 +21,7 @@ class SelfAttention(nn.Module):
         key_width: the features of queries and keys; by default `width`.
         value_width: the features of values and of the output, E; by default `width`.
         bias: whether the projections have an offset.
-        score: how relevant a key is to a query. Tensors of the score and of the normaliser become the layer's own: a
+        score: how relevant a key is to a query. Tensors of the score and of the normalizer become the layer's own: a
             `torch.nn.Parameter` is trained with the layer, as `score_weight` of `Additive(weight)`.
         normalize: what makes weights of the scores.
         select: what is done with the weights: their mean of all values, or one value alone.
@@ -50,8 +50,11 @@ class SelfAttention(nn.Module):
         super().__init__()
         width = check_positive("width", width)
         self.width, self.dropout = width, check_fraction("dropout", dropout)
-        hold(self, score=score, normalize=normalize, select=select)
-        key_width, value_width = own_size("key_width", key_width, width), own_size("value_width", value_width, width)
+        register_values(self, score=score, normalize=normalize, select=select)
+        key_width, value_width = (
+            size_or_default("key_width", key_width, width),
+            size_or_default("value_width", value_width, width),
+        )
         self.query_projection = nn.Linear(width, key_width, bias=bias)
         self.key_projection = nn.Linear(width, key_width, bias=bias)
         self.value_projection = nn.Linear(width, value_width, bias=bias)
@@ -70,7 +73,7 @@ class SelfAttention(nn.Module):
         """Attends within each sequence `[batch, positions, width]`; the other arguments are those of `heedful.attention`."""
         check_features("x", x, self.width, "[batch, positions, width]")
         return attention(
-            self.query_projection(x), self.key_projection(x), self.value_projection(x), **held(self),
+            self.query_projection(x), self.key_projection(x), self.value_projection(x), **values_of(self),
             pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
             dropout=self.dropout if self.training else 0.0, seed=seed,
         )  # fmt: skip
@@ -88,7 +91,7 @@ class MultiHeadAttention(nn.Module):
         key_width: the features of the key's input; by default `width`.
         value_width: the features of the value's input; by default `width`.
         bias: whether the projections have an offset.
-        score: how relevant a key is to a query. Tensors of the score and of the normaliser become the layer's own: a
+        score: how relevant a key is to a query. Tensors of the score and of the normalizer become the layer's own: a
             `torch.nn.Parameter` is trained with the layer, as `score_weight` of `Additive(weight)`.
         normalize: what makes weights of the scores.
         select: what is done with the weights: their mean of all values, or one value alone.
@@ -130,9 +133,9 @@ class MultiHeadAttention(nn.Module):
         heads = check_divides("heads", heads, "width", width)
         key_heads = heads if key_heads is None else check_divides("key_heads", key_heads, "heads", heads)
         self.width, self.heads, self.key_heads, self.dropout = width, heads, key_heads, dropout
-        hold(self, score=score, normalize=normalize, select=select)
-        self.key_width = own_size("key_width", key_width, width)
-        self.value_width = own_size("value_width", value_width, width)
+        register_values(self, score=score, normalize=normalize, select=select)
+        self.key_width = size_or_default("key_width", key_width, width)
+        self.value_width = size_or_default("value_width", value_width, width)
         inner = width // heads * key_heads  # features of all key heads together
         self.sizes = [width, inner, inner]
         if self.key_width == self.value_width == width:
@@ -199,7 +202,7 @@ class MultiHeadAttention(nn.Module):
                 raise ValueError(
                     "`projected` stands in the place of `key`, `value`, `cache` and `rotary`: got one of them too."
                 )
-            weight, offset = self._part(0)
+            weight, offset = self._projection(0)
             q, (k, v) = self._split(F.linear(query, weight, offset), self.heads), projected
         else:
             q, k, v = self._project(query, query if key is None else key, value)
@@ -212,7 +215,7 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v)
         out = attention(
-            q, k, v, **held(self), pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
+            q, k, v, **values_of(self), pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
             dropout=self.dropout if self.training else 0.0, seed=seed,
         )  # fmt: skip
         return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
@@ -229,11 +232,13 @@ class MultiHeadAttention(nn.Module):
             True
         """
         check_features("key", key, self.key_width, "[batch, positions, width]")
-        parts = zip((key, key if value is None else value), (self._part(1), self._part(2)), strict=True)
-        k, v = (self._split(F.linear(x, weight, offset), self.key_heads) for x, (weight, offset) in parts)
+        projections = zip(
+            (key, key if value is None else value), (self._projection(1), self._projection(2)), strict=True
+        )
+        k, v = (self._split(F.linear(x, weight, offset), self.key_heads) for x, (weight, offset) in projections)
         return k, v
 
-    def _part(self, index: int) -> tuple[Tensor, Tensor | None]:
+    def _projection(self, index: int) -> tuple[Tensor, Tensor | None]:
         """Weight and offset of the queries' projection (0), the keys' (1) or the values' (2)."""
         if "in_proj_weight" in self._parameters:
             weight = self.in_proj_weight.split(self.sizes)[index]
@@ -245,8 +250,8 @@ class MultiHeadAttention(nn.Module):
         value = key if value is None else value
         if "in_proj_weight" in self._parameters and query is key is value:
             return tuple(F.linear(query, self.in_proj_weight, self.in_proj_bias).split(self.sizes, dim=-1))
-        parts = (self._part(index) for index in range(3))
-        return tuple(F.linear(x, w, b) for x, (w, b) in zip((query, key, value), parts, strict=True))
+        projections = (self._projection(index) for index in range(3))
+        return tuple(F.linear(x, w, b) for x, (w, b) in zip((query, key, value), projections, strict=True))
 
     @staticmethod
     def _split(x: Float[Tensor, "B N D"], heads: int) -> Float[Tensor, "B H N d"]:

@@ -4,7 +4,7 @@ from torch import nn
 
 from heedful._checks import check_fraction
 from heedful._types import Float, Tensor
-from heedful.nn._values import held, hold
+from heedful.nn._values import register_values, values_of
 from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
 
 _GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
@@ -40,7 +40,7 @@ class ParameterFreeAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = check_fraction("dropout", dropout)
-        hold(self, score=score, normalize=normalize, select=select)
+        register_values(self, score=score, normalize=normalize, select=select)
 
     def forward(
         self,
@@ -55,6 +55,6 @@ class ParameterFreeAttention(nn.Module):
     ) -> Float[Tensor, "... N D"]:
         """Re-weights `[..., positions, width]`; the other arguments are those of `heedful.attention`."""
         return attention(
-            x, x, x, **held(self), pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
+            x, x, x, **values_of(self), pattern=pattern, bias=bias, scale=scale, softcap=softcap, sinks=sinks,
             dropout=self.dropout if self.training else 0.0, seed=seed,
         )  # fmt: skip

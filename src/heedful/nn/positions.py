@@ -10,10 +10,10 @@ from heedful._checks import (
     as_integer,
     as_number,
     as_sizes,
-    check_cap,
     check_floating,
     check_multiple,
     check_positive,
+    check_positive_finite,
     check_real,
 )
 from heedful._types import Float, Int, Tensor
@@ -22,23 +22,23 @@ from heedful.ops.rotary import RotaryScaling, rotary, rotary2d
 
 
 def sinusoidal(
-    positions: Float[Tensor, "*axes"] | Int[Tensor, "*axes"], width: int, *, longest: float = 10_000.0
+    positions: Float[Tensor, "*axes"] | Int[Tensor, "*axes"], width: int, *, max_wavelength: float = 10_000.0
 ) -> Float[Tensor, "*axes width"]:
-    """Sines and cosines of each position at `width / 2` wavelengths from 2 pi to `longest` x 2 pi.
+    """Sines and cosines of each position at `width / 2` wavelengths from 2 pi to `max_wavelength` x 2 pi.
 
-    `p[2 i] = sin(position / longest^(2 i / width))` and `p[2 i + 1]` its cosine.
+    `p[2 i] = sin(position / max_wavelength^(2 i / width))` and `p[2 i + 1]` its cosine.
 
     Args:
         positions: any real numbers, of any shape. The angles are computed in float64, so that far positions keep their precision.
         width: even.
-        longest: the longest wavelength over 2 pi.
+        max_wavelength: the longest wavelength over 2 pi.
 
     Returns:
         In the dtype of the positions; of integers, in PyTorch's default dtype.
 
     Raises:
         TypeError: `positions` are not real numbers.
-        ValueError: `width` is odd, or `longest` is not positive.
+        ValueError: `width` is odd, or `max_wavelength` is not positive.
 
     Example:
         >>> sinusoidal(torch.arange(2.0), 4)
@@ -48,8 +48,11 @@ def sinusoidal(
     Source: Vaswani et al. 2017, section 3.5.
     """
     check_real("positions", positions)
-    width, longest = check_multiple("width", width, of=2), check_cap("longest", longest)
-    frequency = longest ** (-torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / width)
+    width, max_wavelength = (
+        check_multiple("width", width, of=2),
+        check_positive_finite("max_wavelength", max_wavelength),
+    )
+    frequency = max_wavelength ** (-torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / width)
     angle = positions.double()[..., None] * frequency
     dtype = positions.dtype if positions.is_floating_point() else torch.get_default_dtype()
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(dtype)
@@ -62,7 +65,7 @@ class SinusoidalPositions(nn.Module):
 
     Args:
         width: the features of the input; divisible by 2 for sequences, by 4 for grids.
-        longest: the longest wavelength over 2 pi, in positions.
+        max_wavelength: the longest wavelength over 2 pi, in positions.
 
     Example:
         >>> layer = SinusoidalPositions(width=8)
@@ -72,9 +75,12 @@ class SinusoidalPositions(nn.Module):
     Source: Vaswani et al. 2017, section 3.5; on a grid: Parmar et al. 2018.
     """
 
-    def __init__(self, width: int, *, longest: float = 10_000.0) -> None:
+    def __init__(self, width: int, *, max_wavelength: float = 10_000.0) -> None:
         super().__init__()
-        self.width, self.longest = check_multiple("width", width, of=2), check_cap("longest", longest)
+        self.width, self.max_wavelength = (
+            check_multiple("width", width, of=2),
+            check_positive_finite("max_wavelength", max_wavelength),
+        )
 
     def forward(self, x: Float[Tensor, "B *axes D"], *, start: int = 0) -> Float[Tensor, "B *axes D"]:
         """Adds the positions to a sequence `[batch, positions, width]` from `start` on, or a grid `[batch, rows, columns, width]`."""
@@ -82,11 +88,15 @@ class SinusoidalPositions(nn.Module):
         axes = x.shape[1:-1]
         if len(axes) == 1:
             index = torch.arange(start, start + axes[0], dtype=torch.float64, device=x.device)
-            table = sinusoidal(index, self.width, longest=self.longest)
+            table = sinusoidal(index, self.width, max_wavelength=self.max_wavelength)
         else:
             check_multiple("width", self.width, of=4)
             row, column = (
-                sinusoidal(torch.arange(n, dtype=torch.float64, device=x.device), self.width // 2, longest=self.longest)
+                sinusoidal(
+                    torch.arange(n, dtype=torch.float64, device=x.device),
+                    self.width // 2,
+                    max_wavelength=self.max_wavelength,
+                )
                 for n in axes
             )
             table = torch.cat([row[:, None].expand(*axes, -1), column.expand(*axes, -1)], dim=-1)
@@ -117,10 +127,10 @@ class LearnedPositions(nn.Module):
     def forward(self, x: Float[Tensor, "B *axes D"], *, start: int = 0) -> Float[Tensor, "B *axes D"]:
         """Adds the positions to a sequence `[batch, positions, width]` from `start` on, or a grid `[batch, rows, columns, width]`."""
         start = _start(x, self.width, start)
-        axes, known = [n + start for n in x.shape[1:-1]], self.table.shape[:-1]
-        if len(axes) != len(known) or any(n > most for n, most in zip(axes, known, strict=True)):
+        axes, table_sizes = [n + start for n in x.shape[1:-1]], self.table.shape[:-1]
+        if len(axes) != len(table_sizes) or any(n > limit for n, limit in zip(axes, table_sizes, strict=True)):
             raise ValueError(
-                f"`x` must have at most {list(known)} positions, as the table of learned positions has: got {axes}."
+                f"`x` must have at most {list(table_sizes)} positions, as the table of learned positions has: got {axes}."
             )
         return x + self.table[tuple(slice(start, n) for n in axes)].to(x.dtype)
 
@@ -133,11 +143,11 @@ class RotaryPositions(nn.Module):
         grid: the (rows, columns) of a grid, as in `heedful.ops.rotary2d`; by default a sequence.
         base: as in `rotary`; by default 10,000, on a grid 100.
         scaling: as in `rotary`; for sequences only.
-        turned: how many of the first features are turned; by default all. For sequences only.
+        rotary_width: how many of the first features are turned; by default all. For sequences only.
         pairing: as in `rotary`.
 
     Raises:
-        ValueError: `width` or `turned` does not divide as it should, or an option is for sequences only.
+        ValueError: `width` or `rotary_width` does not divide as it should, or an option is for sequences only.
 
     Example:
         >>> layer = RotaryPositions(width=8)
@@ -155,18 +165,20 @@ class RotaryPositions(nn.Module):
         grid: tuple[int, int] | None = None,
         base: float | None = None,
         scaling: RotaryScaling | None = None,
-        turned: int | None = None,
+        rotary_width: int | None = None,
         pairing: Literal["halves", "interleaved"] = "halves",
     ) -> None:
         super().__init__()
         width = check_multiple("width", width, of=2 if grid is None else 4)
-        if turned is not None:
-            turned = check_multiple("turned", turned, of=2)
-        if turned is not None and turned > width:
-            raise ValueError(f"`turned` must be at most `width`, {width}: got {turned}.")
-        if grid is not None and (scaling is not None or turned is not None):
-            raise ValueError(f"`scaling` and `turned` must be None on a grid: got {scaling!r} and {turned}.")
-        self.width, self.scaling, self.turned, self.pairing = width, scaling, turned, pairing
+        if rotary_width is not None:
+            rotary_width = check_multiple("rotary_width", rotary_width, of=2)
+        if rotary_width is not None and rotary_width > width:
+            raise ValueError(f"`rotary_width` must be at most `width`, {width}: got {rotary_width}.")
+        if grid is not None and (scaling is not None or rotary_width is not None):
+            raise ValueError(
+                f"`scaling` and `rotary_width` must be None on a grid: got {scaling!r} and {rotary_width}."
+            )
+        self.width, self.scaling, self.rotary_width, self.pairing = width, scaling, rotary_width, pairing
         self.grid = None if grid is None else as_grid("grid", grid)
         self.base = (10_000.0 if grid is None else 100.0) if base is None else as_number("base", base)
 
@@ -191,12 +203,12 @@ class RotaryPositions(nn.Module):
                 raise ValueError(
                     f"`{name}` must be [..., positions, width] with width {self.width}: got {list(x.shape)}."
                 )
-        return self._turn(query, positions), self._turn(key, positions if key_positions is None else key_positions)
+        return self._rotate(query, positions), self._rotate(key, positions if key_positions is None else key_positions)
 
-    def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
+    def _rotate(self, x: Tensor, positions: Tensor | None) -> Tensor:
         if self.grid is None:
             return rotary(
-                x, positions, base=self.base, scaling=self.scaling, width=self.turned, pairing=self.pairing
+                x, positions, base=self.base, scaling=self.scaling, width=self.rotary_width, pairing=self.pairing
             )  # fmt: skip
         if positions is not None:
             raise ValueError("`positions` must be None on a grid, whose cells stand row by row: got a tensor.")
@@ -210,8 +222,8 @@ class LearnedRelativeBias(nn.Module):
         heads: the number of heads, H.
         size: the reach, in positions; the number of buckets if `buckets` is "log"; or the (rows, columns) of a grid.
         buckets: "clip" or "log", as in `RelativeBias`; so are the others. They are for sequences.
-        farthest: where "log" begins to use its last bucket.
-        two_sided: whether later keys have buckets of their own.
+        max_distance: where "log" begins to use its last bucket.
+        bidirectional: whether later keys have buckets of their own.
         align: where the queries stand if they are not as many as the keys.
 
     Raises:
@@ -232,20 +244,20 @@ class LearnedRelativeBias(nn.Module):
         size: int | tuple[int, int],
         *,
         buckets: Literal["clip", "log"] = "clip",
-        farthest: int = 128,
-        two_sided: bool = True,
+        max_distance: int = 128,
+        bidirectional: bool = True,
         align: Literal["start", "end"] | None = None,
     ) -> None:
         super().__init__()
         axes, heads = as_sizes("size", size), check_positive("heads", heads)
         self.size = (axes[0], axes[1]) if len(axes) == 2 else axes[0]
-        self.buckets, self.farthest, self.two_sided, self.align = buckets, farthest, two_sided, align
+        self.buckets, self.max_distance, self.bidirectional, self.align = buckets, max_distance, bidirectional, align
         if len(axes) == 2:
             entries = tuple(2 * n - 1 for n in axes)
         elif buckets == "log":
             entries = axes
         else:
-            entries = (2 * axes[0] + 1,) if two_sided else (axes[0] + 1,)
+            entries = (2 * axes[0] + 1,) if bidirectional else (axes[0] + 1,)
         self.table = nn.Parameter(torch.empty(heads, *entries))
         nn.init.trunc_normal_(self.table, std=0.02)
         self()  # what does not fit is said now
@@ -254,7 +266,7 @@ class LearnedRelativeBias(nn.Module):
         """The bias, whose table is the layer's parameter."""
         if not isinstance(self.size, int):
             return RelativeBias2d(self.table, self.size)
-        return RelativeBias(self.table, self.buckets, self.farthest, self.two_sided, self.align)
+        return RelativeBias(self.table, self.buckets, self.max_distance, self.bidirectional, self.align)
 
 
 class LearnedALiBi(nn.Module):

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from heedful._checks import check_features, check_fraction, check_positive, own_size
+from heedful._checks import check_features, check_fraction, check_positive, size_or_default
 from heedful._types import Float, Tensor
-from heedful.nn._values import held, hold
+from heedful.nn._values import register_values, values_of
 from heedful.nn.cache import Cache, KeyValueCache
 from heedful.nn.dropout import Dropout
 from heedful.nn.multihead import MultiHeadAttention
@@ -30,7 +30,7 @@ class TransformerEncoderLayer(nn.Module):
     Args:
         width: the features.
         heads: the number of heads; divides `width`.
-        hidden: the features inside the network; by default 4 x `width`.
+        ffn_width: the features inside the network; by default 4 x `width`.
         dropout: the share of each sublayer's output that is set to 0 in training.
         drop_path: the probability that a sample skips a sublayer in training (stochastic depth).
         norm: "pre" or "post".
@@ -50,7 +50,7 @@ class TransformerEncoderLayer(nn.Module):
         width: int,
         heads: int,
         *,
-        hidden: int | None = None,
+        ffn_width: int | None = None,
         dropout: float = 0.0,
         drop_path: float = 0.0,
         norm: Norm = "pre",
@@ -63,10 +63,10 @@ class TransformerEncoderLayer(nn.Module):
         if norm not in ("pre", "post"):
             raise ValueError(f"`norm` must be 'pre' or 'post': got {norm!r}.")
         width = check_positive("width", width)
-        hidden = own_size("hidden", hidden, 4 * width)
+        ffn_width = size_or_default("ffn_width", ffn_width, 4 * width)
         self.width, self.drop_path, self.norm = width, drop_path, norm
         self.attention = MultiHeadAttention(width, heads, score=score, normalize=normalize, rotary=rotary)
-        self.network = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.network = nn.Sequential(nn.Linear(width, ffn_width), nn.GELU(), nn.Linear(ffn_width, width))
         self.attention_norm, self.network_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
@@ -80,12 +80,12 @@ class TransformerEncoderLayer(nn.Module):
     ) -> Float[Tensor, "B N D"]:
         """Transforms `[batch, positions, width]`; `pattern`, `bias` and `cache` as in `MultiHeadAttention`."""
         if self.norm == "pre":
-            x = x + self._dropped(self.attention(self.attention_norm(x), pattern=pattern, bias=bias, cache=cache))
-            return x + self._dropped(self.network(self.network_norm(x)))
-        x = self.attention_norm(x + self._dropped(self.attention(x, pattern=pattern, bias=bias, cache=cache)))
-        return self.network_norm(x + self._dropped(self.network(x)))  # type: ignore[no-any-return]
+            x = x + self._drop(self.attention(self.attention_norm(x), pattern=pattern, bias=bias, cache=cache))
+            return x + self._drop(self.network(self.network_norm(x)))
+        x = self.attention_norm(x + self._drop(self.attention(x, pattern=pattern, bias=bias, cache=cache)))
+        return self.network_norm(x + self._drop(self.network(x)))  # type: ignore[no-any-return]
 
-    def _dropped(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+    def _drop(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         x = self.dropout(x)
         if not self.training or self.drop_path == 0:
             return x
@@ -100,7 +100,7 @@ class TransformerEncoder(nn.Module):
         width: the features.
         heads: the number of heads of each layer.
         layers: how many layers.
-        hidden: the features inside each layer's network; by default 4 x `width`.
+        ffn_width: the features inside each layer's network; by default 4 x `width`.
         dropout: as in a layer.
         drop_path: the last layer's probability of being skipped; it grows linearly from 0 at the first.
         norm: "pre" or "post".
@@ -129,7 +129,7 @@ class TransformerEncoder(nn.Module):
         heads: int,
         layers: int,
         *,
-        hidden: int | None = None,
+        ffn_width: int | None = None,
         dropout: float = 0.0,
         drop_path: float = 0.0,
         norm: Norm = "pre",
@@ -144,22 +144,22 @@ class TransformerEncoder(nn.Module):
             check_positive("layers", layers),
         )
         drop_path = check_fraction("drop_path", drop_path)
-        rotary, self.positions = turning(positions, width, heads)
+        rotary, self.positions = split_positions(positions, width, heads)
         self.width = width
         self.layers = nn.ModuleList(
             TransformerEncoderLayer(
-                width, heads, hidden=hidden, dropout=dropout, drop_path=drop_path * i / max(layers - 1, 1), norm=norm,
-                score=own_value(score), normalize=own_value(normalize), rotary=rotary,
+                width, heads, ffn_width=ffn_width, dropout=dropout, drop_path=drop_path * i / max(layers - 1, 1), norm=norm,
+                score=copy_if_learned(score), normalize=copy_if_learned(normalize), rotary=rotary,
             )
             for i in range(layers)
         )  # fmt: skip
         self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
-        hold(self, bias=positions if isinstance(positions, Bias) else None)
+        register_values(self, bias=positions if isinstance(positions, Bias) else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws every matrix of a projection Glorot uniform."""
-        draw_projections(self.layers)
+        """Initializes every projection matrix Glorot uniform."""
+        init_projections(self.layers)
 
     def caches(self) -> list[Cache]:
         """An empty cache for each layer."""
@@ -189,10 +189,10 @@ class TransformerEncoder(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
 
-def turning(
+def split_positions(
     positions: Positions | None, width: int, heads: int
 ) -> tuple[RotaryPositions | None, LearnedRelativeBias | LearnedALiBi | None]:
-    """The positions that turn queries and keys, and those that learn a bias."""
+    """Splits positions into rotary ones, which turn queries and keys, and ones that learn a bias."""
     if isinstance(positions, RotaryPositions) and positions.width * heads != width:
         raise ValueError(f"`positions` must turn the {width // heads} features of a head: got {positions.width}.")
     rotary = positions if isinstance(positions, RotaryPositions) else None
@@ -201,8 +201,8 @@ def turning(
 
 def with_positions(stack: Any, bias: Bias | Tensor | None) -> Bias | Tensor | None:
     """A bias together with that of the positions."""
-    own = held(stack)["bias"] if stack.positions is None else stack.positions()
-    return own if bias is None else bias if own is None else own + bias
+    position_bias = values_of(stack)["bias"] if stack.positions is None else stack.positions()
+    return position_bias if bias is None else bias if position_bias is None else position_bias + bias
 
 
 def check_caches(caches: Sequence[Any] | None, layers: int) -> None:
@@ -211,13 +211,13 @@ def check_caches(caches: Sequence[Any] | None, layers: int) -> None:
         raise ValueError(f"`caches` must be one for each of {layers} layers: got {len(caches)}.")
 
 
-def draw_projections(layers: nn.Module) -> None:
-    """Draws every matrix of a projection Glorot uniform."""
+def init_projections(layers: nn.Module) -> None:
+    """Initializes every projection matrix Glorot uniform."""
     for name, parameter in layers.named_parameters():
         if parameter.dim() > 1 and not name.split(".")[-1].startswith(("score", "normalize")):
             nn.init.xavier_uniform_(parameter)
 
 
-def own_value(value: Any) -> Any:
-    """A value for one layer alone, where there is something to learn in it."""
+def copy_if_learned(value: Any) -> Any:
+    """A deep copy of a value with tensors, so that each layer learns its own; other values as they are."""
     return copy.deepcopy(value) if tensors(value) else value

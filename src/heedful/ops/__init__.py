@@ -1,6 +1,6 @@
 """The operator: pure functions of tensors. `attention.py` is the file to read first."""
 
-from heedful.ops.attention import Drawn, attention, attention_weights, draw, plan
+from heedful.ops.attention import Sample, attention, attention_weights, plan, sample
 from heedful.ops.biases import (
     ALiBi,
     ALiBi2d,
@@ -34,6 +34,7 @@ from heedful.ops.patterns import (
     Dilated,
     Documents,
     Global,
+    GlobalTokens,
     Lengths,
     Local,
     Mask,
@@ -42,7 +43,6 @@ from heedful.ops.patterns import (
     Or,
     Pattern,
     Prefix,
-    Tokens,
 )
 from heedful.ops.plan import Cost, Plan
 from heedful.ops.reweight import reweight
@@ -74,9 +74,9 @@ __all__ = [
     "Dilated",
     "Documents",
     "Dot",
-    "Drawn",
     "Gaussian",
     "Global",
+    "GlobalTokens",
     "Hard",
     "Lengths",
     "LinearScaling",
@@ -97,6 +97,7 @@ __all__ = [
     "RelativeBias",
     "RelativeBias2d",
     "RotaryScaling",
+    "Sample",
     "Sampled",
     "ScaledDot",
     "Score",
@@ -106,12 +107,10 @@ __all__ = [
     "Statistic",
     "Sum",
     "TensorBias",
-    "Tokens",
     "WeightTile",
     "YarnScaling",
     "attention",
     "attention_weights",
-    "draw",
     "entmax",
     "entmax15",
     "linear",
@@ -121,6 +120,7 @@ __all__ = [
     "reweight",
     "rotary",
     "rotary2d",
+    "sample",
     "sigmoid",
     "softmax",
     "softmax1",

@@ -1,4 +1,4 @@
-"""A rule for one pair at a time, which is how FlexAttention asks patterns and biases."""
+"""A rule for one pair at a time: the form in which FlexAttention takes patterns and biases."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +16,11 @@ class Unsupported(Exception):
 
 
 def no_rule(value: object) -> PairRule:
-    """For what has none."""
-    raise Unsupported(f"it has no words for {type(value).__name__}")
+    """Raises `Unsupported` for a value without such a rule."""
+    raise Unsupported(f"it cannot express {type(value).__name__}")
 
 
-def of_batch(number: Tensor | int, shape: Shape) -> Callable[[Tensor], Any]:
+def per_batch(number: Tensor | int, shape: Shape) -> Callable[[Tensor], Any]:
     """A number for each entry of the first axis, or one for all."""
     if not isinstance(number, Tensor):
         return lambda b: number

@@ -15,7 +15,7 @@ _MIX_32 = -1640531535
 _ROWS, _COLUMNS, _DRAWS = 1, 2, 3
 
 
-def keep(
+def keep_mask(
     seed: int,
     lead: tuple[int, ...],
     rows: Int[Tensor, " n"],
@@ -44,20 +44,20 @@ def keep(
 def uniform(
     seed: int, lead: tuple[int, ...], rows: Int[Tensor, " n"], *, heads: slice | None = None
 ) -> Float[Tensor, "... n 1"]:
-    """A float64 number in [0, 1) for each row, `[*lead, n, 1]`; `heads` as for `keep`."""
+    """A float64 number in [0, 1) for each row, `[*lead, n, 1]`; `heads` as for `keep_mask`."""
     return (_row_keys(seed, lead, rows, _DRAWS, heads)[..., None] >> 11 & (1 << 53) - 1).double() * 2.0**-53
 
 
 def _row_keys(seed: int, lead: tuple[int, ...], rows: Tensor, use: int, heads: slice | None) -> Tensor:
     """64 random bits for each head and row, `[*lead, n]`, or `[heads, n]`."""
-    places = torch.arange(math.prod(lead), device=rows.device)
-    places = places.view(lead) if heads is None else places[heads]
-    places = _hash(places + _start(seed, use), use)
-    return _hash(places[..., None] + rows.long(), use)
+    indices = torch.arange(math.prod(lead), device=rows.device)
+    indices = indices.view(lead) if heads is None else indices[heads]
+    indices = _hash(indices + _start(seed, use), use)
+    return _hash(indices[..., None] + rows.long(), use)
 
 
 def _start(seed: int, use: int) -> int:
-    """The hash of a seed, by Python: what numbers for this use begin with."""
+    """The hash of a seed, by Python: where the numbers for this use begin."""
     x = (seed + use) * _GOLDEN % 2**64
     x = (x ^ x >> 30) * _MIX_1 % 2**64
     x = (x ^ x >> 27) * _MIX_2 % 2**64

@@ -17,16 +17,16 @@ from heedful._types import Tensor
 
 
 class Value(abc.ABC):  # noqa: B024
-    """A score, a normaliser, a pattern, a selection or a bias: a frozen dataclass, of which the fields that hold tensors are found."""
+    """A score, a normalizer, a pattern, a selection or a bias: a frozen dataclass, of which the fields that hold tensors are found."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        _pytree.register_pytree_node(cls, _apart, _together)
+        _pytree.register_pytree_node(cls, _flatten, _unflatten)
 
 
 def flatten(value: Any) -> tuple[list[Tensor], Callable[[Iterator[Tensor]], Any]]:
     """The tensors of a value (also of a tuple of values), and what builds the same value from others of them."""
-    return _apart(value)
+    return _flatten(value)
 
 
 def key_of(value: Any) -> Hashable | None:
@@ -34,24 +34,24 @@ def key_of(value: Any) -> Hashable | None:
 
     Equal keys stand for equal values, so that what is made of a value can be kept under its key.
     """
-    if value is None or type(value) in _PLAIN:
+    if value is None or type(value) in _SCALARS:
         return type(value), value  # 1, 1.0 and True are equal, and None stands for "no key"
     if isinstance(value, Value):
         if torch.compiler.is_compiling():  # a graph can neither keep nor find anything
             return None
         known: Hashable | None = vars(value).get("_key", value)
         if known is value:
-            parts = tuple(key_of(part) for name, part in vars(value).items() if name != "_leaves")
-            known = None if None in parts else (type(value), *parts)
+            children = tuple(key_of(child) for name, child in vars(value).items() if name != "_leaves")
+            known = None if None in children else (type(value), *children)
             object.__setattr__(value, "_key", known)
         return known
     if isinstance(value, tuple):
-        parts = tuple(map(key_of, value))
-        return None if None in parts else parts
+        children = tuple(map(key_of, value))
+        return None if None in children else children
     return None
 
 
-_PLAIN = (int, float, bool, str)
+_SCALARS = (int, float, bool, str)
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -59,31 +59,31 @@ def tensors(value: Any) -> list[Tensor]:
     return flatten(value)[0]
 
 
-def _apart(value: Any) -> tuple[list[Any], Callable[[Iterator[Any]], Any]]:
+def _flatten(value: Any) -> tuple[list[Any], Callable[[Iterator[Any]], Any]]:
     if torch.is_tensor(value):
         return [value], next
     if isinstance(value, tuple):
-        parts = [_apart(item) for item in value]
-        return [t for leaves, _ in parts for t in leaves], lambda new: tuple(build(new) for _, build in parts)
+        children = [_flatten(item) for item in value]
+        return [t for leaves, _ in children for t in leaves], lambda new: tuple(build(new) for _, build in children)
     if not isinstance(value, Value) or not dataclasses.is_dataclass(value):
         return [], lambda new: value
     known = vars(value).get("_leaves", frozenset())
-    given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    fields = {name: ([item], next) if name in known else _apart(item) for name, item in given.items()}
-    fields = {name: part for name, part in fields.items() if part[0]}
+    values = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    fields = {name: ([item], next) if name in known else _flatten(item) for name, item in values.items()}
+    fields = {name: child for name, child in fields.items() if child[0]}
     if not fields:
         return [], lambda new: value
 
     def build(new: Iterator[Any]) -> Any:
         other = copy.copy(value)  # what the constructor checks was checked
-        for name, (_, part) in fields.items():
-            object.__setattr__(other, name, part(new))
+        for name, (_, child) in fields.items():
+            object.__setattr__(other, name, child(new))
         # PyTorch puts numbers where tensors were, and expects to find them there
-        object.__setattr__(other, "_leaves", known | {name for name in fields if torch.is_tensor(given[name])})
+        object.__setattr__(other, "_leaves", known | {name for name in fields if torch.is_tensor(values[name])})
         return other
 
     return [t for leaves, _ in fields.values() for t in leaves], build
 
 
-def _together(children: Iterable[Any], build: Any) -> Any:
+def _unflatten(children: Iterable[Any], build: Any) -> Any:
     return build(iter(children))

@@ -1,9 +1,9 @@
-"""Attention: `A = normalise(score(Q, K) + bias, where the pattern allows)`, and the output is `A V`.
+"""Attention: `A = normalize(score(Q, K) + bias, where the pattern allows)`, and the output is `A V`.
 
 scores       ops/scores.py        how relevant is key j to query i
 + bias       ops/biases/          numbers to add
 pattern      ops/patterns/        which pairs may attend at all
-normalise    ops/normalizers/     each row of scores becomes weights
+normalize    ops/normalizers/     each row of scores becomes weights
 select       ops/selection.py     all of them, the largest, or one that is drawn
 @ value      ops/engines/         computed without storing A; the definition: reference.py; which engine and why: plan.py
 """
@@ -19,7 +19,7 @@ from heedful.ops import fast_path
 from heedful.ops.biases import Bias
 from heedful.ops.engines import kernel, reference
 from heedful.ops.engines.base import EngineName, Result
-from heedful.ops.engines.features import learns
+from heedful.ops.engines.features import requires_grad
 from heedful.ops.mechanism import GLOBAL, SCALED_DOT, SOFT, Mechanism, check, mechanism_of
 from heedful.ops.nonfinite import mask_nonfinite
 from heedful.ops.normalizers import Normalizer, softmax
@@ -35,7 +35,7 @@ def _compute(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, sh
     query, key, value, nonfinite = mask_nonfinite(query, key, value, mechanism, shape)
     query, key, value = _wide_enough(query, key, value, mechanism)
     plan = choose(query, key, value, mechanism, shape, **options)
-    out, log_probability = plan.run()  # scores -> + bias, where the pattern allows -> normalise -> select -> @ value
+    out, log_probability = plan.run()  # scores -> + bias, where the pattern allows -> normalize -> select -> @ value
     out = out.to(dtype)
     return out if nonfinite is None else out + nonfinite.to(dtype), log_probability
 
@@ -58,7 +58,7 @@ def attention(
     engine: EngineName | None = None,
     strict: bool = False,
 ) -> Float[Tensor, "... N E"]:
-    """For each query, the mean of the values, weighted by how relevant their keys are: `normalise(score(Q, K) + bias) V`.
+    """For each query, the mean of the values, weighted by how relevant their keys are: `normalize(score(Q, K) + bias) V`.
 
     Exact, in memory linear in N and M, in training and in any derivative too.
 
@@ -92,8 +92,8 @@ def attention(
         TypeError: dtypes or values do not fit.
 
     A NaN or an infinity in a key or a value reaches only the rows that may see it. In those rows a NaN in a key makes the
-    whole row NaN, one in a value its own feature; an infinity in a key does the same where the pattern hides a pair, and
-    where it hides none its score is computed as it is, so that a weight may be a plain 0 or 1.
+    whole row NaN, one in a value its own feature; an infinity in a key does the same where the pattern masks a pair, and
+    where it masks none its score is computed as it is, so that a weight may be a plain 0 or 1.
 
     Example:
         >>> query, key, value = torch.randn(2, 8, 100, 64), torch.randn(2, 2, 100, 64), torch.randn(2, 2, 100, 32)
@@ -150,7 +150,7 @@ def plan(
     Example:
         >>> query = torch.zeros(1, 8, 4096, 64)
         >>> print(plan(query, query, query, normalize=entmax15))
-        engine     tiled: the normaliser is not softmax
+        engine     tiled: the normalizer is not softmax
         matrix     1 x 8 x 4,096 x 4,096, of which 100 % is computed
         forward    35 GFLOP, ... MB
         training   123 GFLOP, ... MB
@@ -160,15 +160,15 @@ def plan(
     return choose(query, key, value, mechanism, check(query, key, value, mechanism), engine, strict)
 
 
-class Drawn(NamedTuple):
-    """What `draw` gives.
+class Sample(NamedTuple):
+    """What `sample` gives.
 
     Attributes:
         output: the values of the drawn keys `[..., H, N, E]`.
         log_probability: the logarithm of the probability of each draw `[..., H, N]`, differentiable.
 
     Example:
-        >>> output, log_probability = draw(torch.zeros(3, 4), torch.zeros(5, 4), torch.zeros(5, 2), seed=0)
+        >>> output, log_probability = sample(torch.zeros(3, 4), torch.zeros(5, 4), torch.zeros(5, 2), seed=0)
         >>> output.shape, log_probability.shape
         (torch.Size([3, 2]), torch.Size([3]))
     """
@@ -177,7 +177,7 @@ class Drawn(NamedTuple):
     log_probability: Float[Tensor, "... N"]
 
 
-def draw(
+def sample(
     query: Float[Tensor, "... N D"],
     key: Float[Tensor, "... M K"],
     value: Float[Tensor, "... M E"],
@@ -190,7 +190,7 @@ def draw(
     softcap: float | None = None,
     sinks: Float[Tensor, "..."] | None = None,
     seed: int | None = None,
-) -> Drawn:
+) -> Sample:
     """Hard attention by chance: each query draws one key from its weights and takes its value.
 
     The choice has no gradient; the score-function estimator has: with a reward R for each output, the gradient of
@@ -200,8 +200,8 @@ def draw(
 
     Example:
         >>> query, key = torch.zeros(3, 4, requires_grad=True), torch.randn(5, 4)
-        >>> drawn = draw(query, key, torch.arange(5.0)[:, None], seed=1)
-        >>> drawn.log_probability.exp()
+        >>> sampled = sample(query, key, torch.arange(5.0)[:, None], seed=1)
+        >>> sampled.log_probability.exp()
         tensor([0.2000, 0.2000, 0.2000], grad_fn=<ExpBackward0>)
 
     Source: Xu et al. 2015, section 4.1; Williams 1992.
@@ -210,7 +210,7 @@ def draw(
     mechanism = mechanism_of(score, normalize, pattern, select, bias, scale, softcap, sinks, 0.0, seed)
     output, log_probability = attend(query, key, value, mechanism, None, False)
     assert log_probability is not None
-    return Drawn(output, log_probability)
+    return Sample(output, log_probability)
 
 
 def attention_weights(
@@ -299,7 +299,9 @@ def _wide_enough(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism
         return query, key, value
     plain = isinstance(mechanism.score, (Dot, ScaledDot)) and not torch.is_tensor(mechanism.scale)
     # beside queries in half precision, the kernel of a CPU takes a mask in float32; columns are of their dtype
-    masked = bias is not None and kernel.is_there(query) and not learns(bias) and not mechanism.pattern.narrow()
+    masked = (
+        bias is not None and kernel.is_available(query) and not requires_grad(bias) and not mechanism.pattern.narrow()
+    )
     if plain and (bias is None or masked):
         return query, key, value
     return query.float(), key.float(), value.float()

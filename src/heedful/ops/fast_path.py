@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from heedful._checks import autocasts
 from heedful._types import Tensor
-from heedful.ops._readable import transformed
+from heedful.ops._concrete import transformed
 from heedful.ops.engines import assemble, fused, kernel, verify
 from heedful.ops.engines.derivatives import TiledFunction
 from heedful.ops.mechanism import SOFT, mechanism_of
@@ -22,10 +22,10 @@ PLAIN = (Global, Causal)
 
 
 class FastPath(NamedTuple):
-    """What is known of a plain call by its sizes."""
+    """What the sizes of a plain call determine."""
 
     masks_any: bool
-    plain: kernel.Plain
+    unchecked: kernel.UncheckedKernel
     function: TiledFunction
 
 
@@ -41,18 +41,18 @@ def attend(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tenso
     if not device == key.device == value.device:
         return None
     path = _fast_path(pattern, query.shape, key.shape, value.shape)
-    if path is None or autocasts(query) or not kernel.is_there(query):
+    if path is None or autocasts(query) or not kernel.is_available(query):
         return None
     if path.masks_any and not math.isfinite(total_of(key, value)):
         return None
-    learns = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
-    if not learns and not path.plain.few:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=path.plain.causal)
+    differentiable = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    if not differentiable and not path.unchecked.needs_mask:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=path.unchecked.causal)
     if not query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
         return None
-    if learns:
-        return fused.Plain.apply(path.function, path.plain, query, key, value)  # type: ignore[no-any-return]
-    return path.plain.forward(query, key, value)[0]
+    if differentiable:
+        return fused.FastAttention.apply(path.function, path.unchecked, query, key, value)  # type: ignore[no-any-return]
+    return path.unchecked.forward(query, key, value)[0]
 
 
 @functools.lru_cache(maxsize=256)
@@ -67,5 +67,5 @@ def _fast_path(pattern: Pattern, query: torch.Size, key: torch.Size, value: torc
     scale, causal = width**-0.5, isinstance(pattern, Causal)
     mechanism = mechanism_of(Dot(), softmax, pattern, SOFT, None, scale, None, None, 0.0, None)
     function, _ = assemble.assembled(mechanism, shape, width, width, fused.FusedKernel(mechanism, shape))
-    few = (min(shape[-2:]) if causal else shape[-1]) < kernel.FEW
-    return FastPath(pattern.masks_any(shape), kernel.Plain(causal, few, scale), function)
+    needs_mask = (min(shape[-2:]) if causal else shape[-1]) < kernel.NAN_SAFE_KEYS
+    return FastPath(pattern.masks_any(shape), kernel.UncheckedKernel(causal, needs_mask, scale), function)

@@ -14,7 +14,7 @@ import torch
 
 from heedful._types import Float, Int, Tensor
 from heedful.ops import summaries
-from heedful.ops._readable import transformed
+from heedful.ops._concrete import transformed
 from heedful.ops._tree import tensors
 from heedful.ops.biases import Bias
 from heedful.ops.engines.reference import at_least_float32
@@ -41,13 +41,13 @@ class AttentionMatrix:
     log-sum-exp -inf.
 
     Of softmax with sinks and of `softmax1`, what does not depend on how much a sink leaves to the keys (`effective_keys`,
-    `distance`, `spread`, `cosine`, `argmax`) is the same as without it, also where the weights left are 0 in their dtype.
+    `distance`, `position_std`, `cosine`, `argmax`) is the same as without it, also where the weights left are 0 in their dtype.
 
     Args:
         query: `[..., H, N, D]`; the arguments are those of `heedful.attention`.
         key: `[..., G, M, D]`.
         score: how relevant a key is to a query.
-        normalize: what makes weights of the scores. The softmax of inner products is summarised by PyTorch's fused kernel,
+        normalize: what makes weights of the scores. The softmax of inner products is summarized by PyTorch's fused kernel,
             the others a few rows at a time.
         pattern: who may see whom.
         bias: added to the scores.
@@ -111,7 +111,7 @@ class AttentionMatrix:
         """The logarithm of the sum of the exponentials of each row's scores `[..., H, N]`, in nats; with sinks, also of theirs.
 
         Raises:
-            ValueError: the normaliser is not softmax.
+            ValueError: the normalizer is not softmax.
         """
         return summaries.lse(self)
 
@@ -130,7 +130,7 @@ class AttentionMatrix:
             >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(4, 8), pattern=Causal("start")).max()
             tensor([1.0000, 0.5000])
         """
-        return summaries.largest(self)
+        return summaries.max_weight(self)
 
     def argmax(self) -> Int[Tensor, "... N"]:
         """The key of the largest weight of each row `[..., H, N]`; -1 for a row that sees nothing."""
@@ -150,7 +150,7 @@ class AttentionMatrix:
         """How much attention each key gets, summed over the queries `[..., H, M]`: `A.T @ 1`."""
         return summaries.received(self)
 
-    def mass(self, groups: Any, count: int | None = None) -> Float[Tensor, "... N"]:
+    def group_mass(self, groups: Any, count: int | None = None) -> Float[Tensor, "... N"]:
         """How much of its attention each query gives to groups of keys.
 
         Args:
@@ -168,10 +168,10 @@ class AttentionMatrix:
 
         Example:
             >>> A = AttentionMatrix(torch.zeros(1, 8), torch.zeros(4, 8))
-            >>> A.mass(torch.tensor([0, 1, 1, -1]))
+            >>> A.group_mass(torch.tensor([0, 1, 1, -1]))
             tensor([[0.2500, 0.5000]])
         """
-        return summaries.mass(self, groups, count)
+        return summaries.group_mass(self, groups, count)
 
     def distance(
         self, queries: Float[Tensor, "N *d"] | None = None, keys: Float[Tensor, "M *e"] | None = None
@@ -190,7 +190,7 @@ class AttentionMatrix:
         """
         return summaries.distance(self, queries, keys)
 
-    def spread(self, keys: Float[Tensor, "M *d"] | None = None) -> Float[Tensor, "... N"]:
+    def position_std(self, keys: Float[Tensor, "M *d"] | None = None) -> Float[Tensor, "... N"]:
         """The standard deviation of the positions that each row attends to `[..., H, N]`.
 
         Args:
@@ -199,9 +199,9 @@ class AttentionMatrix:
         Raises:
             ValueError: positions do not fit; the weights may be negative.
         """
-        return summaries.spread(self, keys)
+        return summaries.position_std(self, keys)
 
-    def at(self, targets: Any) -> Float[Tensor, "..."]:
+    def gather(self, targets: Any) -> Float[Tensor, "..."]:
         """The weights of chosen keys: `[..., H, N]` for one target a row, `[..., H, N, K]` for K of them.
 
         Args:
@@ -213,10 +213,10 @@ class AttentionMatrix:
 
         Example:
             >>> A = AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal())
-            >>> A.at(torch.tensor([-1, 0, 1]))  # the token before
+            >>> A.gather(torch.tensor([-1, 0, 1]))  # the token before
             tensor([0.0000, 0.5000, 0.3333])
         """
-        return summaries.at(self, targets)
+        return summaries.gather(self, targets)
 
     def diagonal(self, offset: int = 0) -> Float[Tensor, "... L"]:
         """The weights of keys j = i + offset, as `torch.diagonal` gives them: `offset` -1 is the token before.
@@ -325,14 +325,14 @@ class AttentionMatrix:
         """
         return window(self, index)
 
-    def reduce(self, *asked: Statistic) -> tuple[Tensor, ...]:
+    def reduce(self, *statistics: Statistic) -> tuple[Tensor, ...]:
         """Statistics of the weights, all in one pass in which the matrix is never stored; each with its gradient.
 
         What is asked of a tile of weights is a function in `heedful.ops.statistics`, or one of your own: a `Statistic` of
         a function of a `WeightTile`, of PyTorch's operations and, so that there is a gradient, not in place.
 
         Args:
-            asked: made for `A.shape`.
+            statistics: made for `A.shape`.
 
         Returns:
             For each of them `[..., H, *sizes]`: of rows `[..., H, N, c]`, of columns `[..., H, M, c]`. A row that is in no
@@ -350,14 +350,14 @@ class AttentionMatrix:
             >>> entropy[:, 0], of_odd[:, 0]
             (tensor([0.0000, 0.6931, 1.0986]), tensor([0.0000, 0.5000, 0.3333]))
         """
-        for statistic in asked:
+        for statistic in statistics:
             expected = {"row": self.shape[-2], "column": self.shape[-1]}.get(statistic.kind, statistic.sizes[0])
             if statistic.sizes[0] != expected:
                 raise ValueError(
                     f"a statistic of each {statistic.kind} of a matrix of shape {list(self.shape)} must have `sizes` "
                     f"({expected}, c): got {statistic.sizes}."
                 )
-        return reduced(self.source(), self.shape, asked) if asked else ()
+        return reduced(self.source(), self.shape, statistics) if statistics else ()
 
     def plan(self, width: int = 1) -> Plan:
         """How `A @ X` is computed for X of so many columns, and its cost; `print` it for an account."""

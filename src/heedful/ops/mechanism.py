@@ -7,16 +7,16 @@ import torch
 from heedful._checks import (
     Shape,
     as_integer,
-    check_cap,
     check_finite,
     check_fraction,
     check_operands,
+    check_positive_finite,
     check_scale,
     check_sinks,
 )
 from heedful._types import Float, Tensor
-from heedful.ops._cache import Cache
-from heedful.ops._readable import under_vmap
+from heedful.ops._cache import LRUCache
+from heedful.ops._concrete import under_vmap
 from heedful.ops._tree import Value, key_of
 from heedful.ops.biases import Bias, as_bias
 from heedful.ops.normalizers import Normalizer, softmax
@@ -77,7 +77,7 @@ def mechanism_of(
     if not isinstance(score, Score):
         raise TypeError(f"`score` must be a score such as `ScaledDot()`: got {score!r}.")
     if not isinstance(normalize, Normalizer):
-        raise TypeError(f"`normalize` must be a normaliser such as `heedful.softmax`: got {normalize!r}.")
+        raise TypeError(f"`normalize` must be a normalizer such as `heedful.softmax`: got {normalize!r}.")
     if not isinstance(pattern, Pattern):
         hint = "; wrap a tensor as `Mask(tensor)`" if torch.is_tensor(pattern) else ""
         raise TypeError(f"`pattern` must be a pattern such as `Causal()`{hint}: got {type(pattern).__name__}.")
@@ -88,9 +88,9 @@ def mechanism_of(
     if scale is not None and not torch.is_tensor(scale):
         scale = check_finite("scale", scale, "a number or a tensor")
     if softcap is not None:
-        softcap = check_cap("softcap", softcap)
-    if sinks is not None and not normalize.adds_up:
-        raise ValueError(f"`sinks` need a normaliser whose rows add up to 1: got {normalize!r}.")
+        softcap = check_positive_finite("softcap", softcap)
+    if sinks is not None and not normalize.normalized:
+        raise ValueError(f"`sinks` need a normalizer whose rows add up to 1: got {normalize!r}.")
     dropout = check_fraction("dropout", dropout)
     if seed is not None:
         seed = as_integer("seed", seed, rule="an integer or None")
@@ -101,9 +101,9 @@ def mechanism_of(
             raise ValueError("`seed` must be given under `torch.func.vmap`: got None.")
         seed = int(torch.randint(2**31, ()))
     numbers = None if bias is None else as_bias(bias)
-    parts = score, normalize, pattern, select, numbers, scale, softcap, sinks, dropout, seed
-    key = key_of(parts)
-    return Mechanism(*parts) if key is None else _MECHANISMS.get(key, lambda: Mechanism(*parts))
+    arguments = score, normalize, pattern, select, numbers, scale, softcap, sinks, dropout, seed
+    key = key_of(arguments)
+    return Mechanism(*arguments) if key is None else _MECHANISMS.get(key, lambda: Mechanism(*arguments))
 
 
-_MECHANISMS: Cache[Mechanism] = Cache(2**20, lambda _: 1024)  # one of a kind, so that it is a key itself
+_MECHANISMS: LRUCache[Mechanism] = LRUCache(2**20, lambda _: 1024)  # one of a kind, so that it is a key itself

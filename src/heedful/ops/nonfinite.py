@@ -1,6 +1,6 @@
 """NaN and infinities reach only the rows that may see them.
 
-Kernels multiply what is hidden by a weight of 0, and 0 x NaN is NaN.
+Kernels multiply what is masked by a weight of 0, and 0 x NaN is NaN.
 """
 
 import math
@@ -10,7 +10,7 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Bool, Float, Int, Tensor
-from heedful.ops._readable import under_vmap
+from heedful.ops._concrete import under_vmap
 from heedful.ops.biases import Bias
 from heedful.ops.engines.base import EngineName
 from heedful.ops.mechanism import SOFT, Mechanism, mechanism_of
@@ -49,12 +49,12 @@ def mask_nonfinite(
         marks = [mark.expand(*axes, mark.shape[-1]) for mark in marks]
         q, k = (t.new_zeros(*t.shape[:-1], 1, dtype=torch.float32) for t in (query, key))
         v = torch.cat(marks, dim=-1).float()
-        shown = pattern if bias is None else _Visible(pattern, bias)
-        uniform = mechanism_of(Dot(), softmax, shown, SOFT, None, None, None, None, 0.0, None)
+        visible = pattern if bias is None else _VisiblePairs(pattern, bias)
+        uniform = mechanism_of(Dot(), softmax, visible, SOFT, None, None, None, None, 0.0, None)
         engine: EngineName | None = "fused" if torch.compiler.is_exporting() else None  # one that a graph can hold
-        found, _ = choose(q, k, v, uniform, shape, engine, False).run()
-        some, sees_key, nan, high, low = (found > 0).split([1, 1, *[value.shape[-1]] * 3], dim=-1)
-        bad_row = sees_key | (some & bad_query)
+        counts, _ = choose(q, k, v, uniform, shape, engine, False).run()
+        sees_any, sees_key, nan, high, low = (counts > 0).split([1, 1, *[value.shape[-1]] * 3], dim=-1)
+        bad_row = sees_key | (sees_any & bad_query)
         if rows:
             nan, high, low = bad_row, torch.zeros_like(bad_row), torch.zeros_like(bad_row)
         nonfinite = torch.zeros_like(nan, dtype=torch.float32).masked_fill(high, math.inf).masked_fill(low, -math.inf)
@@ -68,8 +68,8 @@ def mask_nonfinite(
 
 
 @dataclass(frozen=True, eq=False)
-class _Visible(Pattern):
-    """The pairs that neither a pattern nor a bias hides, by -inf."""
+class _VisiblePairs(Pattern):
+    """The pairs that neither a pattern nor a bias masks, by -inf."""
 
     pattern: Pattern
     bias: Bias

@@ -10,7 +10,7 @@ from heedful._types import Tensor
 from heedful.ops.engines import softmax
 from heedful.ops.engines.banded import Banded
 from heedful.ops.engines.base import Call, Engine, EngineName, Result
-from heedful.ops.engines.features import learns
+from heedful.ops.engines.features import requires_grad
 from heedful.ops.engines.flex import Flex
 from heedful.ops.engines.fused import Fused
 from heedful.ops.engines.reference import Reference
@@ -18,8 +18,8 @@ from heedful.ops.engines.tiled import Tiled
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.scores import Additive
 
-_BY_ITSELF: tuple[Engine, ...] = (Banded(), Fused(), Tiled())  # the first without an obstacle is taken
-_ENGINES: dict[EngineName, Engine] = {engine.name: engine for engine in (*_BY_ITSELF, Reference(), Flex())}
+_AUTOMATIC: tuple[Engine, ...] = (Banded(), Fused(), Tiled())  # the first without an obstacle is taken
+_ENGINES: dict[EngineName, Engine] = {engine.name: engine for engine in (*_AUTOMATIC, Reference(), Flex())}
 
 
 class Cost(NamedTuple):
@@ -46,7 +46,7 @@ class Plan:
     Attributes:
         engine: which engine runs.
         reason: why.
-        linear: whether its memory is linear in N and M.
+        linear_memory: whether its memory is linear in N and M.
         shape: of the matrix, `(..., H, N, M)`.
         pairs: the pairs (query, key), of all heads, that are computed.
         forward: the cost of the forward pass: its memory holds the output.
@@ -65,7 +65,7 @@ class Plan:
 
     engine: EngineName
     reason: str
-    linear: bool
+    linear_memory: bool
     shape: Shape
     call: Call = field(repr=False)
 
@@ -84,32 +84,32 @@ class Plan:
         widths = self.call.key.shape[-1] + self.call.value.shape[-1]
         if isinstance(self.call.mechanism.score, Additive):
             widths += self.call.key.shape[-1]  # a product, a sum and a reciprocal
-        return Cost(self.pairs * (2 * widths + 6), self._kept() + self._scratch(1))
+        return Cost(self.pairs * (2 * widths + 6), self._saved_bytes() + self._scratch_bytes(1))
 
     @property
     def training(self) -> Cost:
         """The cost of the forward and the backward pass."""
         operands = self.call.query, self.call.key, self.call.value
         gradients = sum(t.numel() for t in operands) + math.prod(self.shape[:-1]) * operands[2].shape[-1]
-        more = gradients * operands[0].element_size()
-        return Cost(self.forward.flops * 7 // 2, self._kept() + more + self._scratch(2))
+        gradient_bytes = gradients * operands[0].element_size()
+        return Cost(self.forward.flops * 7 // 2, self._saved_bytes() + gradient_bytes + self._scratch_bytes(2))
 
-    def _kept(self) -> int:
+    def _saved_bytes(self) -> int:
         """Bytes of the output, and of what is kept of the rows."""
         rows, value = math.prod(self.shape[:-1]), self.call.value
         return rows * (value.shape[-1] * value.element_size() + _ENGINES[self.engine].bytes_of_row(self.call))
 
-    def _scratch(self, passes: int) -> int:
-        return _ENGINES[self.engine].scratch(self.call, passes)
+    def _scratch_bytes(self, passes: int) -> int:
+        return _ENGINES[self.engine].scratch_bytes(self.call, passes)
 
     def __str__(self) -> str:
-        share = self.pairs / max(math.prod(self.shape), 1)
+        fraction = self.pairs / max(math.prod(self.shape), 1)
         lines = {
             "engine": f"{self.engine}: {self.reason}",
-            "matrix": " x ".join(f"{n:,}" for n in self.shape) + f", of which {100 * share:.3g} % is computed",
+            "matrix": " x ".join(f"{n:,}" for n in self.shape) + f", of which {100 * fraction:.3g} % is computed",
             "forward": _words(self.forward),
             "training": _words(self.training),
-            "memory": "linear in the number of positions" if self.linear else "N x M numbers a head are stored",
+            "memory": "linear in the number of positions" if self.linear_memory else "N x M numbers a head are stored",
         }
         return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
 
@@ -132,7 +132,7 @@ def compiles(query: Tensor, mechanism: Mechanism, engine: EngineName | None) -> 
         return True
     if engine not in (None, "fused") or (engine is None and mechanism.pattern.narrow()):
         return False
-    return not learns(mechanism.bias) and softmax.obstacle(query, mechanism) is None
+    return not requires_grad(mechanism.bias) and softmax.obstacle(query, mechanism) is None
 
 
 def choose(
@@ -150,21 +150,21 @@ def choose(
         raise ValueError(f"`engine` must be one of {words} or None: got {engine!r}.")
     call = Call(query, key, value, mechanism, shape, engine)
     plan = _choose(call)
-    if strict and not plan.linear:
+    if strict and not plan.linear_memory:
         raise ValueError(f"`strict` allows linear memory only: got engine {plan.engine!r} ({plan.reason}).")
     return plan
 
 
 def _choose(call: Call) -> Plan:
-    if call.asked is not None:
-        engine = _ENGINES[call.asked]
+    if call.requested is not None:
+        engine = _ENGINES[call.requested]
         if obstacle := engine.obstacle(call):
-            raise ValueError(f"`engine` {call.asked!r} cannot compute this: {obstacle}.")
+            raise ValueError(f"`engine` {call.requested!r} cannot compute this: {obstacle}.")
         return Plan(engine.name, "asked for", engine.linear_memory(call), call.shape, call)
     obstacles = []
-    for engine in _BY_ITSELF:
+    for engine in _AUTOMATIC:
         if (obstacle := engine.obstacle(call)) is None:
             break
         obstacles.append(obstacle)
-    reason = engine.reason if engine is not _BY_ITSELF[-1] else obstacles[-1]
+    reason = engine.reason if engine is not _AUTOMATIC[-1] else obstacles[-1]
     return Plan(engine.name, reason, engine.linear_memory(call), call.shape, call)

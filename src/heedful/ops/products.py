@@ -9,7 +9,7 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
-from heedful.ops._readable import readable, transformed
+from heedful.ops._concrete import concrete, transformed
 from heedful.ops.attention import attention
 from heedful.ops.biases import Bias
 from heedful.ops.engines import fused
@@ -21,7 +21,7 @@ from heedful.ops.reduce import WeightSource
 from heedful.ops.scores import Dot
 from heedful.ops.statistics import Statistic
 
-_ROUNDED = 64  # from this size on, what rounds off a score in float32 shows in its weight (in float64 from 3e10 on)
+_LARGE = 64  # from this size on, what rounds off a score in float32 shows in its weight (in float64 from 3e10 on)
 
 
 @runtime_checkable
@@ -52,7 +52,7 @@ class Matrix(Protocol):
     def source(self) -> WeightSource:
         """What the weights are made of."""
 
-    def reduce(self, *asked: Statistic) -> tuple[Tensor, ...]:
+    def reduce(self, *statistics: Statistic) -> tuple[Tensor, ...]:
         """Statistics of the weights."""
 
 
@@ -76,7 +76,7 @@ class Transposed:
                 f"`X` must be [..., {A.shape[-2]}, E] for the transpose of a matrix of shape {list(A.shape)}: got {list(other.shape)}."
             )
         lse = A.lse() if A._fused else None
-        if lse is None or rounded(lse):
+        if lse is None or loses_precision(lse):
             return self._by_gradient(other)
         pattern, bias = A.mechanism.pattern, A.mechanism.bias
         query, key, factor = A.inner_product()
@@ -88,8 +88,10 @@ class Transposed:
         queries = torch.cat([key, key.new_ones(*key.shape[:-1], 1)], dim=-1)
         other = other.masked_fill(empty[..., None], 0)
         queries, keys, other = queries.flip(-2), keys.flip(-2), other.flip(-2)
-        turned = Mechanism(Dot(), pattern=pattern.transposed(), bias=None if bias is None else _Backwards(bias))
-        product, mass = product_and_lse(queries, keys, other, turned)
+        transposed = Mechanism(
+            Dot(), pattern=pattern.transposed(), bias=None if bias is None else _TransposedBias(bias)
+        )
+        product, mass = product_and_lse(queries, keys, other, transposed)
         return (product * mass[..., None].exp()).flip(-2)
 
     def _by_gradient(self, other: Tensor) -> Tensor:
@@ -101,8 +103,8 @@ class Transposed:
         product_with = functools.partial(by_engine, A, engine="tiled" if A._fused else None)
         values = torch.zeros(*A.shape[:-2], A.shape[-1], other.shape[-1], dtype=dtype, device=other.device)
         if transformed():
-            out, pull, *_ = torch.func.vjp(product_with, values)
-            return pull(other.to(dtype).expand(out.shape))[0]  # type: ignore[no-any-return]
+            out, vjp_function, *_ = torch.func.vjp(product_with, values)
+            return vjp_function(other.to(dtype).expand(out.shape))[0]  # type: ignore[no-any-return]
         with torch.enable_grad():
             out = product_with(values.requires_grad_())
         (product,) = torch.autograd.grad(
@@ -112,14 +114,14 @@ class Transposed:
 
 
 @dataclass(frozen=True, eq=False)
-class _Backwards(Bias):
+class _TransposedBias(Bias):
     """The bias of the transposed matrix, read backwards on both axes."""
 
     inner: Bias
 
     def at(self, rows: Int[Tensor, "n 1"], columns: Int[Tensor, "1 m"], shape: Shape) -> Float[Tensor, "..."]:
-        inside = (*shape[:-2], shape[-1], shape[-2])
-        return self.inner.at(inside[-2] - 1 - columns.mT, inside[-1] - 1 - rows.mT, inside).mT
+        inner_shape = (*shape[:-2], shape[-1], shape[-2])
+        return self.inner.at(inner_shape[-2] - 1 - columns.mT, inner_shape[-1] - 1 - rows.mT, inner_shape).mT
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         by_row, by_column = self.inner.depends((*shape[:-2], shape[-1], shape[-2]))
@@ -153,40 +155,42 @@ def product(A: Matrix, values: Float[Tensor, "... M E"]) -> tuple[Float[Tensor, 
         key = all_heads(key, A.query)
         values = values.expand(*A.shape[:-2], *values.shape[-2:])
     values = values.expand(*key.shape[: max(key.dim() - values.dim(), 0)], *values.shape)
-    found, lse = product_and_lse(query, key, values, A.mechanism)
+    out, lse = product_and_lse(query, key, values, A.mechanism)
     if not A._differentiable():
         A._known_lse = lse
-    elif rounded(lse):
-        found = by_engine(A, values, "tiled")
-    return found, lse
+    elif loses_precision(lse):
+        out = by_engine(A, values, "tiled")
+    return out, lse
 
 
 def product_and_lse(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism) -> tuple[Tensor, Tensor]:
     """The fused product; NaN and infinities reach only the rows that may see them."""
     shape, pattern = check(query, key, value, mechanism), mechanism.pattern
-    given = query, key
+    original = query, key
     query, key, value, nonfinite = mask_nonfinite(query, key, value, mechanism, shape)
     factor, pair = mechanism.factor(query.shape[-1]), mechanism.score.features(query, key)
     assert pair is not None
     assert not torch.is_tensor(factor)
-    found, lse = fused.product_and_lse(*pair, value, factor, pattern, mechanism.bias, shape)
+    out, lse = fused.product_and_lse(*pair, value, factor, pattern, mechanism.bias, shape)
     if nonfinite is None:
-        return found, lse
-    of_rows = mask_nonfinite(*given, given[1][..., :0], mechanism, shape, rows=True)[3]  # a bad value is none of lse's
-    lse = lse if of_rows is None else lse + of_rows[..., 0].to(lse.dtype)
-    return found + nonfinite.to(found.dtype), lse
+        return out, lse
+    row_nonfinite = mask_nonfinite(*original, original[1][..., :0], mechanism, shape, rows=True)[
+        3
+    ]  # a bad value is none of lse's
+    lse = lse if row_nonfinite is None else lse + row_nonfinite[..., 0].to(lse.dtype)
+    return out + nonfinite.to(out.dtype), lse
 
 
-def rounded(lse: Float[Tensor, "... N"]) -> bool:
+def loses_precision(lse: Float[Tensor, "... N"]) -> bool:
     """Whether scores are so large that weights must not be made as `exp(score - lse)`, nor an entropy of the difference.
 
     Two ways to sum up a score then differ by more than what a weight is known to, and of scores of -1e30 lse does not even
     tell how many there are: a row's own largest score has to be subtracted from scores that were computed with it. PyTorch's
     kernel does so, but not for the gradient.
     """
-    if not lse.numel() or not readable(lse):
+    if not lse.numel() or not concrete(lse):
         return False
     low, high = (t.item() for t in lse.detach().aminmax())
     if low == -math.inf:
         low = lse.detach().masked_fill(lse == -math.inf, 0).amin().item()
-    return max(high, -low) * torch.finfo(lse.dtype).eps > _ROUNDED * torch.finfo(torch.float32).eps
+    return max(high, -low) * torch.finfo(lse.dtype).eps > _LARGE * torch.finfo(torch.float32).eps

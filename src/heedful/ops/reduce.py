@@ -12,7 +12,7 @@ from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
 from heedful.ops._tree import flatten
 from heedful.ops.engines import reference
-from heedful.ops.engines.assemble import pairs_of_definition, placed
+from heedful.ops.engines.assemble import pairs_of_definition, tile_mechanism
 from heedful.ops.engines.derivatives import Kind, Tile, TiledFunction, put, take
 from heedful.ops.engines.features import operands
 from heedful.ops.engines.tiled import TiledRows, in_buffers, pairs_of_tile
@@ -44,10 +44,10 @@ class WeightSource(NamedTuple):
 def reduced(source: WeightSource, shape: Shape, statistics: Sequence[Statistic]) -> tuple[Tensor, ...]:
     """The statistics `[..., H, *sizes]`, all in one pass."""
     source = _as_products(source, shape)
-    quick = None
+    in_place = None
     if source.nonfinite is None and in_buffers(source.mechanism, source.query.shape[-1]):
-        quick = functools.partial(_in_place, source, shape, statistics)
-    return _tiled([source], shape, statistics, quick)
+        in_place = functools.partial(_in_place, source, shape, statistics)
+    return _tiled([source], shape, statistics, in_place)
 
 
 def reduced_pair(
@@ -74,13 +74,17 @@ def _in_place(
     totals = [query.new_zeros(math.prod(shape[:-2]), *s.sizes) for s in statistics]
     scratch = query.new_empty(rows.buffer)
     sinks = None if sinks is None else sinks.detach().expand(shape[:-2]).reshape(-1, 1, 1)
-    for place, parts in rows.weighed(query, key, sinks is not None or any(s.lse for s in statistics)):
-        row, column = (positions_of(p, query.device) for p in place)
-        for heads, weights, largest in parts:
-            tile = WeightTile(weights, row, column, heads, mechanism.normalize.adds_up, None, largest, scratch=scratch)
+    for tile_indices, head_weights in rows.weights_by_tile(
+        query, key, sinks is not None or any(s.lse for s in statistics)
+    ):
+        row, column = (positions_of(p, query.device) for p in tile_indices)
+        for heads, weights, max_score in head_weights:
+            tile = WeightTile(
+                weights, row, column, heads, mechanism.normalize.normalized, None, max_score, scratch=scratch
+            )
             tile.sinks = None if sinks is None else sinks[heads]
             for total, statistic in zip(totals, statistics, strict=True):
-                put(total[heads], statistic.of(tile), statistic.kind, place)
+                put(total[heads], statistic.function(tile), statistic.kind, tile_indices)
     return tuple(total.view(*shape[:-2], *total.shape[1:]) for total in totals)
 
 
@@ -95,19 +99,21 @@ def _tiled(
     count = len(readers[0].tensors)
     pattern = functools.reduce(Or, map(_pattern, sources))
 
-    def body(place: Tile, *tensors: Tensor) -> tuple[Tensor, ...]:
-        tile, *others = (r.read(place, t) for r, t in zip(readers, (tensors[:count], tensors[count:]), strict=False))
+    def body(tile_indices: Tile, *tensors: Tensor) -> tuple[Tensor, ...]:
+        tile, *others = (
+            r.read(tile_indices, t) for r, t in zip(readers, (tensors[:count], tensors[count:]), strict=False)
+        )
         tile.other = others[0] if others else None
-        return tuple(statistic.of(tile).expand(*shape[:-2], -1, -1) for statistic in statistics)
+        return tuple(statistic.function(tile).expand(*shape[:-2], -1, -1) for statistic in statistics)
 
-    found = functools.cache(lambda: tiles(pattern, shape, readers[0].pairs))
+    make_tiles = functools.cache(lambda: tiles(pattern, shape, readers[0].pairs))
     outputs = tuple((s.kind, (*shape[:-2], *s.sizes)) for s in statistics)
     kinds = tuple(kind for reader in readers for kind in reader.kinds)
-    return TiledFunction(body, found, kinds, outputs, fast)(*(t for reader in readers for t in reader.tensors))
+    return TiledFunction(body, make_tiles, kinds, outputs, fast)(*(t for reader in readers for t in reader.tensors))
 
 
 def _pattern(source: WeightSource) -> Pattern:
-    """What says where weights have to be looked at: everywhere, if a hidden 0 may be the largest."""
+    """What says where weights have to be looked at: everywhere, if a masked 0 may be the largest."""
     return Global() if source.mechanism.normalize.signed else source.mechanism.pattern
 
 
@@ -134,31 +140,31 @@ class _Reader:
 
     def __init__(self, source: WeightSource, shape: Shape) -> None:
         self.shape, self.source = shape, source
-        mechanism, kinds = placed(source.mechanism)
+        mechanism, kinds = tile_mechanism(source.mechanism)
         numbers, self.build = flatten(mechanism)
-        more: list[tuple[Tensor | None, Kind]] = [(source.nonfinite, "row"), (source.sinks, "whole")]
-        beside = [(tensor, kind) for tensor, kind in more if tensor is not None]
-        self.tensors = [source.query, source.key, *numbers, *(tensor for tensor, _ in beside)]
-        self.kinds: tuple[Kind, ...] = ("row", "column", *kinds, *(kind for _, kind in beside))
+        extra: list[tuple[Tensor | None, Kind]] = [(source.nonfinite, "row"), (source.sinks, "whole")]
+        extra_given = [(tensor, kind) for tensor, kind in extra if tensor is not None]
+        self.tensors = [source.query, source.key, *numbers, *(tensor for tensor, _ in extra_given)]
+        self.kinds: tuple[Kind, ...] = ("row", "column", *kinds, *(kind for _, kind in extra_given))
         self.pairs = pairs_of_definition(source.mechanism, shape, source.query.shape[-1])
 
-    def read(self, place: Tile, tensors: Sequence[Tensor]) -> WeightTile:
+    def read(self, tile_indices: Tile, tensors: Sequence[Tensor]) -> WeightTile:
         """A tile, from what it needs of the tensors."""
         query, key, *numbers = tensors
         sinks = None if self.source.sinks is None else numbers.pop()[..., None, None]
         nonfinite = None if self.source.nonfinite is None else numbers.pop()
-        rows, columns = (positions_of(p, query.device) for p in place)
+        rows, columns = (positions_of(p, query.device) for p in tile_indices)
         mechanism, key, scores = self.build(iter(numbers)), reference.all_heads(key, query), None
         pattern, normalize = mechanism.pattern, mechanism.normalize
         masks = pattern.masks_any(self.shape) or (nonfinite is not None and mechanism.bias is not None)
-        hidden = ~reference.visible(mechanism, self.shape, rows, columns) if masks else None
+        masked = ~reference.visible(mechanism, self.shape, rows, columns) if masks else None
         if isinstance(normalize, Softmax):
             scores = reference.scores(query, key, mechanism, self.shape, rows, columns)
-            scores = scores if hidden is None else scores.masked_fill(hidden, -math.inf)
+            scores = scores if masked is None else scores.masked_fill(masked, -math.inf)
             weights = normalize(scores)
         else:
             weights = reference.weights(query, key, mechanism, self.shape, rows, columns)
         if nonfinite is not None:
-            noise = nonfinite if hidden is None else nonfinite.masked_fill(hidden, 0)
+            noise = nonfinite if masked is None else nonfinite.masked_fill(masked, 0)
             weights, scores = weights + noise, None if scores is None else scores + noise
-        return WeightTile(weights, rows, columns, None, normalize.adds_up, scores, sinks=sinks)
+        return WeightTile(weights, rows, columns, None, normalize.normalized, scores, sinks=sinks)

@@ -15,7 +15,7 @@ def reweight(
     *,
     normalize: Normalizer = proportional,
 ) -> Float[Tensor, "... N D"]:
-    """Each vector becomes a mean of the vectors that it is similar to: `y_i = sum_j a_ij z_j`, with `a_i = normalise(x_i z^T)`.
+    """Each vector becomes a mean of the vectors that it is similar to: `y_i = sum_j a_ij z_j`, with `a_i = normalize(x_i z^T)`.
 
     How similar two vectors are is their dot product. `proportional` gives each vector its share of the positive ones, and those
     shares add up to 1. A vector that is similar to none becomes 0.
@@ -23,14 +23,14 @@ def reweight(
     Args:
         x: `[..., N, D]`, N vectors of D numbers.
         other: `[..., M, D]`, the vectors z that are looked at; by default `x` itself.
-        normalize: what makes weights of the dot products: `proportional`, `softmax` or another normaliser.
+        normalize: what makes weights of the dot products: `proportional`, `softmax` or another normalizer.
 
     Returns:
         `[..., N, D]`. The weights themselves: `attention_weights(x, z, score=Dot(), normalize=normalize)`.
 
     Raises:
         ValueError: the sizes do not fit.
-        TypeError: the dtypes do not fit, or `normalize` is not a normaliser.
+        TypeError: the dtypes do not fit, or `normalize` is not a normalizer.
 
     Example:
         >>> sky, is_, clear, today = [2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]

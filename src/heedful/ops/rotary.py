@@ -30,12 +30,12 @@ class RotaryScaling(abc.ABC):
 
     Example:
         >>> frequency = rotary_frequencies(8, base=10_000.0)
-        >>> LinearScaling(4.0).stretched(frequency, 10_000.0)
+        >>> LinearScaling(4.0).scaled(frequency, 10_000.0)
         tensor([0.2500, 0.0250, 0.0025, 0.0003], dtype=torch.float64)
     """
 
     @abc.abstractmethod
-    def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
+    def scaled(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
         """The new frequencies, in radians a position."""
 
     def temperature(self) -> float:
@@ -60,7 +60,7 @@ class LinearScaling(RotaryScaling):
     def __post_init__(self) -> None:
         _check_numbers(self)
 
-    def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
+    def scaled(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
         return frequency / self.factor
 
 
@@ -69,7 +69,7 @@ class NTKScaling(RotaryScaling):
     """A larger base, `base * factor^(W / (W - 2))` for W turned features: the slowest pair slows by `factor`, the fastest keeps its pace.
 
     Example:
-        >>> NTKScaling(16.0).stretched(rotary_frequencies(4, base=100.0), 100.0)
+        >>> NTKScaling(16.0).scaled(rotary_frequencies(4, base=100.0), 100.0)
         tensor([1.0000, 0.0063], dtype=torch.float64)
 
     Source: Peng et al. 2023, definition 1.
@@ -80,7 +80,7 @@ class NTKScaling(RotaryScaling):
     def __post_init__(self) -> None:
         _check_numbers(self)
 
-    def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
+    def scaled(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
         index = torch.arange(len(frequency), dtype=frequency.dtype, device=frequency.device)
         return frequency * self.factor ** (-index / max(1, len(frequency) - 1))
 
@@ -104,7 +104,7 @@ class YarnScaling(RotaryScaling):
 
     Example:
         >>> scaling = YarnScaling(4.0, original=64, fast=4.0, slow=1.0)
-        >>> scaling.stretched(rotary_frequencies(6, base=100.0), 100.0)
+        >>> scaling.scaled(rotary_frequencies(6, base=100.0), 100.0)
         tensor([1.0000, 0.1347, 0.0116], dtype=torch.float64)
         >>> round(scaling.temperature(), 4)
         1.1386
@@ -124,7 +124,7 @@ class YarnScaling(RotaryScaling):
         _check_numbers(self)
         _check_between("slow", self.slow, "fast", self.fast, self.original)
 
-    def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
+    def scaled(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
         width = 2 * len(frequency)
         first = max(math.floor(self._index(self.fast, width, base)), 0)
         last = min(math.ceil(self._index(self.slow, width, base)), width - 1)
@@ -155,7 +155,7 @@ class Llama3Scaling(RotaryScaling):
         ValueError: `factor` is less than 1, or `low`, `high` or `original` are out of order.
 
     Example:
-        >>> Llama3Scaling(8.0, original=64).stretched(rotary_frequencies(6, base=100.0), 100.0)
+        >>> Llama3Scaling(8.0, original=64).scaled(rotary_frequencies(6, base=100.0), 100.0)
         tensor([1.0000, 0.1020, 0.0058], dtype=torch.float64)
 
     Source: Grattafiori et al. 2024; the formula: the authors' code.
@@ -170,10 +170,10 @@ class Llama3Scaling(RotaryScaling):
         _check_numbers(self)
         _check_between("low", self.low, "high", self.high, self.original)
 
-    def stretched(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
+    def scaled(self, frequency: Float[Tensor, "pairs"], base: float) -> Float[Tensor, "pairs"]:
         turns = self.original * frequency / (2 * math.pi)
-        kept = ((turns - self.low) / (self.high - self.low)).clamp(0, 1)
-        return frequency * kept + frequency / self.factor * (1 - kept)
+        kept_fraction = ((turns - self.low) / (self.high - self.low)).clamp(0, 1)
+        return frequency * kept_fraction + frequency / self.factor * (1 - kept_fraction)
 
 
 def rotary(
@@ -222,32 +222,32 @@ def rotary(
         raise ValueError(f"`pairing` must be 'halves' or 'interleaved': got {pairing!r}.")
     wide = torch.promote_types(x.dtype, torch.float32)
     if positions is None and not torch.compiler.is_compiling():
-        cos, sin = _turns_from_0(x.shape[-2], width, base, scaling, pairing, wide, x.device)
+        cos, sin = _cos_sin_from_0(x.shape[-2], width, base, scaling, pairing, wide, x.device)
     else:
-        cos, sin = _turns(_positions(positions, x), width, base, scaling, pairing, wide)
-    turned, rest = x[..., :width], x[..., width:]
+        cos, sin = _cos_sin(_positions(positions, x), width, base, scaling, pairing, wide)
+    rotated, rest = x[..., :width], x[..., width:]
     if pairing == "halves":
-        out = torch.addcmul(turned * cos, turned.roll(width // 2, -1), sin)
+        out = torch.addcmul(rotated * cos, rotated.roll(width // 2, -1), sin)
     else:
-        a, b = turned[..., 0::2], turned[..., 1::2]
+        a, b = rotated[..., 0::2], rotated[..., 1::2]
         out = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
     return torch.cat([out.to(x.dtype), rest], dim=-1) if rest.shape[-1] else out.to(x.dtype)
 
 
-def _turns(
+def _cos_sin(
     positions: Tensor, width: int, base: float, scaling: RotaryScaling | None, pairing: Pairing, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The cosines and sines of each position and pair; for halves `(cos, cos)` and `(-sin, sin)`, those of each feature."""
     frequency, temperature = rotary_frequencies(width, base=base, device=positions.device), 1.0
     if scaling is not None:
-        frequency, temperature = scaling.stretched(frequency, base), scaling.temperature()
+        frequency, temperature = scaling.scaled(frequency, base), scaling.temperature()
     angle = positions.to(torch.float64)[..., None] * frequency
     cos, sin = (angle.cos() * temperature).to(dtype), (angle.sin() * temperature).to(dtype)
     return (torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)) if pairing == "halves" else (cos, sin)
 
 
 @functools.lru_cache(maxsize=32)
-def _turns_from_0(
+def _cos_sin_from_0(
     count: int,
     width: int,
     base: float,
@@ -258,7 +258,7 @@ def _turns_from_0(
 ) -> tuple[Tensor, Tensor]:
     """Those of 0, 1, 2 ..., which every layer asks for, and every step again."""
     with torch.inference_mode(False), torch.no_grad():
-        return _turns(torch.arange(count, device=device), width, base, scaling, pairing, dtype)
+        return _cos_sin(torch.arange(count, device=device), width, base, scaling, pairing, dtype)
 
 
 def rotary2d(

@@ -13,7 +13,7 @@ import torch
 
 from heedful._checks import as_number
 from heedful._types import Float, Tensor
-from heedful.ops._readable import at_hand, readable
+from heedful.ops._concrete import concrete, concrete_on_cpu
 from heedful.ops._tree import Value
 
 
@@ -247,17 +247,17 @@ class Gaussian(Score):
     bandwidth: float | Float[Tensor, "..."] = 1.0
 
     def __post_init__(self) -> None:
-        given = self.bandwidth
-        if not isinstance(given, Tensor):
-            number = as_number("bandwidth", given, "a number or a tensor")
+        bandwidth = self.bandwidth
+        if not isinstance(bandwidth, Tensor):
+            number = as_number("bandwidth", bandwidth, "a number or a tensor")
             if not (number > 0 and math.isfinite(number)):
                 raise ValueError(f"`bandwidth` must be positive: got {number}.")
             object.__setattr__(self, "bandwidth", number)
             return
-        if given.dim() > 1:
-            raise ValueError(f"`bandwidth` must be a number or [H]: got {list(given.shape)}.")
-        if readable(given) and not (given > 0).all():
-            raise ValueError(f"`bandwidth` must be positive: got {given.min().item():g}.")
+        if bandwidth.dim() > 1:
+            raise ValueError(f"`bandwidth` must be a number or [H]: got {list(bandwidth.shape)}.")
+        if concrete(bandwidth) and not (bandwidth > 0).all():
+            raise ValueError(f"`bandwidth` must be positive: got {bandwidth.min().item():g}.")
 
     def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
         f, g = self.features(query, key)
@@ -273,7 +273,7 @@ class Gaussian(Score):
         if query.dim() > 3:
             origin = origin.mean(-3, keepdim=True)  # one for all heads: key heads are shared
         query, key = query - origin, key - origin
-        unit = _spread(query, key)  # so that squares neither vanish nor overflow
+        unit = _power_of_two_scale(query, key)  # so that squares neither vanish nor overflow
         if not isinstance(unit, float) or unit != 1:
             query, key = query / unit, key / unit
         half_query, half_key = (-0.5 * x.square().sum(-1, keepdim=True) for x in (query, key))
@@ -290,12 +290,12 @@ class Gaussian(Score):
 
     def _precision(self, unit: Tensor | float, query: Tensor) -> Tensor | float:
         """`(unit / b)^2`, broadcastable to `[..., H, N, D]`, at most so large that scores and their gradients are finite."""
-        least, given = torch.finfo(query.dtype).max ** -0.25, self.bandwidth
-        if not isinstance(given, Tensor):
+        least, bandwidth = torch.finfo(query.dtype).max ** -0.25, self.bandwidth
+        if not isinstance(bandwidth, Tensor):
             if not isinstance(unit, Tensor):
-                return float(max(given / unit, least) ** -2)
-            return (given / unit.double()).clamp(min=least).pow(-2).to(query.dtype)
-        precision = (given.to(query.dtype) / unit).clamp(min=least).reciprocal().square()
+                return float(max(bandwidth / unit, least) ** -2)
+            return (bandwidth / unit.double()).clamp(min=least).pow(-2).to(query.dtype)
+        precision = (bandwidth.to(query.dtype) / unit).clamp(min=least).reciprocal().square()
         return precision[:, None, None] if precision.dim() else precision
 
 
@@ -309,10 +309,10 @@ def _unit(vectors: Tensor) -> Tensor:
     return vectors / vectors.square().sum(-1, keepdim=True).masked_fill(zero, 1).sqrt()
 
 
-def _spread(query: Tensor, key: Tensor) -> Tensor | float:
+def _power_of_two_scale(query: Tensor, key: Tensor) -> Tensor | float:
     """About the largest coordinate, a power of 2, so that a division by it changes no digit; 1 if it is neither large nor small."""
     points = [p.detach() for p in (query, key) if p.numel()]
-    if at_hand(query, key):
+    if concrete_on_cpu(query, key):
         largest = max([float(p.abs().amax()) for p in points], default=1.0)
         if not 0 < largest < math.inf or 1e-4 < largest < 1e4:
             return 1.0

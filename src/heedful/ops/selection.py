@@ -14,11 +14,11 @@ class Selection(Value):
     """How weights become what values are multiplied with.
 
     Example:
-        >>> Hard().draws, Sampled().draws
+        >>> Hard().stochastic, Sampled().stochastic
         (False, True)
     """
 
-    draws: ClassVar[bool]  # whether it needs uniform numbers
+    stochastic: ClassVar[bool]  # whether it needs uniform numbers
 
     @abc.abstractmethod
     def apply(
@@ -38,7 +38,7 @@ class Soft(Selection):
     Source: Xu et al. 2015, section 4.2.
     """
 
-    draws: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
 
     def apply(
         self, weights: Float[Tensor, "... N M"], uniform: Float[Tensor, "... N 1"] | None = None
@@ -61,7 +61,7 @@ class Hard(Selection):
     Source: Bengio et al. 2013, section 4 (straight-through).
     """
 
-    draws: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
 
     def apply(
         self, weights: Float[Tensor, "... N M"], uniform: Float[Tensor, "... N 1"] | None = None
@@ -69,11 +69,11 @@ class Hard(Selection):
         """One 1 in each row that has a positive weight."""
         if weights.shape[-1] == 0:
             return weights
-        best, index = weights.detach().max(-1, keepdim=True)
+        largest, index = weights.detach().max(-1, keepdim=True)
         # max promises no order among equal ones
-        places = torch.arange(weights.shape[-1], device=weights.device)
-        index = places.masked_fill(weights.detach() != best, weights.shape[-1]).amin(-1, keepdim=True)
-        return _straight_through((places == index) & (best > 0), weights)
+        positions = torch.arange(weights.shape[-1], device=weights.device)
+        index = positions.masked_fill(weights.detach() != largest, weights.shape[-1]).amin(-1, keepdim=True)
+        return _straight_through((positions == index) & (largest > 0), weights)
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,19 @@ class Sampled(Selection):
 
     Example:
         >>> weights = torch.tensor([[0.2, 0.8], [0.2, 0.8], [0.2, 0.1]])
-        >>> drawn = Sampled().apply(weights, torch.tensor([[0.1], [0.5], [0.9]]))
-        >>> drawn
+        >>> sampled = Sampled().apply(weights, torch.tensor([[0.1], [0.5], [0.9]]))
+        >>> sampled
         tensor([[1., 0.],
                 [0., 1.],
                 [0., 0.]])
-        >>> Sampled().log_probability(weights, drawn).exp()
+        >>> Sampled().log_probability(weights, sampled).exp()
         tensor([0.2000, 0.8000, 0.7000])
 
     Source: Xu et al. 2015, section 4.1; Williams 1992 (score function).
     """
 
     gradient: Literal["straight-through", "score-function"] = "straight-through"
-    draws: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.gradient not in ("straight-through", "score-function"):
@@ -117,38 +117,38 @@ class Sampled(Selection):
             raise ValueError("`uniform` must be a number in [0, 1) for each row: got None.")
         if weights.shape[-1] == 0:
             return weights
-        shares = weights.detach().double()
-        heights = shares.cumsum(-1)
-        total = heights[..., -1:]
+        probabilities = weights.detach().double()
+        cumulative = probabilities.cumsum(-1)
+        total = cumulative[..., -1:]
         # a row that adds up to 1 but for rounding always draws a key
         full = total > 1 - 64 * torch.finfo(weights.dtype).eps
-        mark = uniform.double() * torch.where(full, total, torch.ones_like(total))
-        index = (heights <= mark).sum(-1, keepdim=True)
-        places = torch.arange(weights.shape[-1], device=weights.device)
-        last = torch.where(shares > 0, places, -1).amax(-1, keepdim=True)
-        drawn = torch.where(full, torch.minimum(index, last), index)  # past the last place: nothing
-        hot = (places == drawn) & (shares > 0)
+        threshold = uniform.double() * torch.where(full, total, torch.ones_like(total))
+        index = (cumulative <= threshold).sum(-1, keepdim=True)
+        positions = torch.arange(weights.shape[-1], device=weights.device)
+        last = torch.where(probabilities > 0, positions, -1).amax(-1, keepdim=True)
+        sampled = torch.where(full, torch.minimum(index, last), index)  # past the last place: nothing
+        one_hot = (positions == sampled) & (probabilities > 0)
         if self.gradient == "score-function":
-            return hot.to(weights.dtype).masked_fill(weights.detach().isnan(), torch.nan)
-        return _straight_through(hot, weights)
+            return one_hot.to(weights.dtype).masked_fill(weights.detach().isnan(), torch.nan)
+        return _straight_through(one_hot, weights)
 
     def log_probability(
-        self, weights: Float[Tensor, "... N M"], drawn: Float[Tensor, "... N M"]
+        self, weights: Float[Tensor, "... N M"], sampled: Float[Tensor, "... N M"]
     ) -> Float[Tensor, "... N"]:
         """The logarithm of the probability of what was drawn, differentiable in the weights; 0 for an empty row.
 
         Args:
             weights: what `apply` was given.
-            drawn: what it gave.
+            sampled: what it gave.
         """
         total = weights.sum(-1)
-        some = drawn.detach().sum(-1) > 0
-        chance = torch.where(some, (weights * drawn.detach()).sum(-1), 1 - total)
+        has_key = sampled.detach().sum(-1) > 0
+        probability = torch.where(has_key, (weights * sampled.detach()).sum(-1), 1 - total)
         tiny = torch.finfo(weights.dtype).tiny
         # the two ways of writing 1 keep the gradient of what is not chosen at 0
-        share = chance.clamp(min=tiny).log()
-        return share - torch.where(some & (total > 1), total, torch.ones_like(total)).log()
+        log_chosen = probability.clamp(min=tiny).log()
+        return log_chosen - torch.where(has_key & (total > 1), total, torch.ones_like(total)).log()
 
 
-def _straight_through(hot: Tensor, weights: Tensor) -> Tensor:
-    return hot.to(weights.dtype) + (weights - weights.detach())
+def _straight_through(one_hot: Tensor, weights: Tensor) -> Tensor:
+    return one_hot.to(weights.dtype) + (weights - weights.detach())

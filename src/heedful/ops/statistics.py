@@ -1,6 +1,6 @@
-"""What is asked of the weights of a matrix, a tile at a time: each statistic says what a tile adds to it.
+"""Statistics of the weights of a matrix, a tile at a time: each says what a tile adds to it.
 
-Weights are what the matrix holds: a hidden pair is 0. `AttentionMatrix.reduce` computes any number of them in one pass; a
+Weights are what the matrix holds: a masked pair is 0. `AttentionMatrix.reduce` computes any number of them in one pass; a
 function here makes one, and a new one is a `Statistic` of a function of a `WeightTile`.
 """
 
@@ -19,25 +19,25 @@ from heedful._types import Float, Int, Tensor
 __all__ = [
     "Statistic",
     "WeightTile",
-    "above",
-    "at",
+    "column_weight",
     "cosine",
+    "count_above",
     "distance",
-    "divergence",
     "effective_keys",
     "entropy",
-    "largest",
-    "largest_of_cells",
+    "gather",
+    "kl",
     "lse",
+    "max",
+    "max_of_cells",
     "overlap",
-    "pooled",
+    "pool",
+    "position_std",
     "received",
-    "share",
-    "spread",
-    "top",
+    "topk",
 ]
 
-_STRETCH = 64  # weights of a row among which one maximum is found first
+_CHUNK = 64  # weights of a row among which one maximum is found first
 
 
 @dataclasses.dataclass(eq=False)
@@ -45,7 +45,7 @@ class WeightTile:
     """Some rows of the matrix, with columns among which are all that they may see.
 
     A sink may leave so little that the weights are 0 in their dtype: what does not depend on a factor of the row is
-    therefore computed from `shares`.
+    therefore computed from `relative_weights`.
 
     Attributes:
         before_sink: the weights `[..., n, m]`, without what a sink of softmax takes; `weights` are with it.
@@ -53,8 +53,8 @@ class WeightTile:
         columns: those of the columns.
         heads: which heads, of all heads and batches as one axis; None: all, with axes of their own.
         normalized: whether a row of weights adds up to 1, or to less.
-        scores: of softmax, where a gradient may be asked for: what is normalised, -inf where hidden.
-        largest: of softmax, where no gradient is: the largest score of each row, if asked for.
+        scores: of softmax, where a gradient may be asked for: what is normalized, -inf where masked.
+        max_score: of softmax, where no gradient is: the largest score of each row, if asked for.
         sinks: of softmax: the score of what takes a part of each row.
         other: the same tile of a second matrix.
         scratch: a buffer of at least as many numbers, where no gradient is: a new one each time would cost more than what
@@ -62,7 +62,7 @@ class WeightTile:
 
     Example:
         >>> tile = WeightTile(torch.tensor([[0.5, 0.25, 0.0]]), torch.tensor([0]), torch.arange(3), None, False)
-        >>> tile.mass, tile.top, tile.shares
+        >>> tile.mass, tile.max, tile.relative_weights
         (tensor([[0.7500]]), tensor([[0.5000]]), tensor([[1.0000, 0.5000, 0.0000]]))
     """
 
@@ -72,7 +72,7 @@ class WeightTile:
     heads: slice | None
     normalized: bool
     scores: Float[Tensor, "... n m"] | None = None
-    largest: Float[Tensor, "... n"] | None = None
+    max_score: Float[Tensor, "... n"] | None = None
     sinks: Float[Tensor, "... 1 1"] | None = None
     other: "WeightTile | None" = None
     scratch: Tensor | None = None
@@ -82,25 +82,25 @@ class WeightTile:
 
     @functools.cached_property
     def weights(self) -> Float[Tensor, "... n m"]:
-        """The weights of the rows and columns; 0 where hidden."""
+        """The weights of the rows and columns; 0 where masked."""
         return self.before_sink if self.sinks is None else self.before_sink * self.mass
 
     @functools.cached_property
-    def shares(self) -> Float[Tensor, "... n m"]:
+    def relative_weights(self) -> Float[Tensor, "... n m"]:
         """The weights up to a positive factor of each row, which makes the largest of them neither tiny nor huge."""
         return self.before_sink if self.normalized else self.weights / _positive(self.weights.abs().amax(-1, True))
 
     @functools.cached_property
-    def total(self) -> Float[Tensor, "... n 1"]:
-        """The sum of each row's shares."""
-        return self.shares.sum(-1, keepdim=True)
+    def relative_sum(self) -> Float[Tensor, "... n 1"]:
+        """The sum of each row's relative weights."""
+        return self.relative_weights.sum(-1, keepdim=True)
 
     @functools.cached_property
     def mass(self) -> Float[Tensor, "... n 1"]:
         """The sum of each row's weights."""
         if self.log_mass is not None:
             return self.log_mass.exp()
-        return self.total if self.normalized else self.weights.sum(-1, keepdim=True)
+        return self.relative_sum if self.normalized else self.weights.sum(-1, keepdim=True)
 
     @functools.cached_property
     def log_mass(self) -> Float[Tensor, "... n 1"] | None:
@@ -111,7 +111,7 @@ class WeightTile:
         return F.logsigmoid(self._lse.masked_fill(empty, 0) - self.sinks).masked_fill(empty, -math.inf)
 
     @functools.cached_property
-    def top(self) -> Float[Tensor, "... n 1"]:
+    def max(self) -> Float[Tensor, "... n 1"]:
         """The largest weight of each row."""
         top = self.before_sink.amax(-1, keepdim=True)
         return top if self.sinks is None else top * self.mass
@@ -129,21 +129,22 @@ class WeightTile:
         top = self.before_sink.amax(-1, keepdim=True)  # at least 1 / M, unless the row is empty
         if self.scores is not None:
             scores = self.scores.masked_fill(top == 0, 0)
-            most = scores.detach().amax(
+            max_score = scores.detach().amax(
                 -1, keepdim=True
             )  # with `logsumexp`, slopes of scores of -1e30 would not add up to 1
-            return (most + (scores - most).exp().sum(-1, keepdim=True).log()).masked_fill(top == 0, -math.inf)
-        if self.largest is None:
+            return (max_score + (scores - max_score).exp().sum(-1, keepdim=True).log()).masked_fill(top == 0, -math.inf)
+        if self.max_score is None:
             raise ValueError("`lse` must be asked for by `Statistic(..., lse=True)`, of a matrix of softmax.")
-        return (self.largest[..., None] - _positive(top).log()).masked_fill(top == 0, -math.inf)
+        return (self.max_score[..., None] - _positive(top).log()).masked_fill(top == 0, -math.inf)
 
     def log_weights(self) -> Float[Tensor, "... n m"]:
-        """The logarithms of the weights, of softmax also of those that are 0 in their dtype; -inf where hidden."""
+        """The logarithms of the weights, of softmax also of those that are 0 in their dtype; -inf where masked."""
         if self.scores is None:
             return _log(self.weights).masked_fill(self.weights == 0, -math.inf)
-        hidden = self.scores == -math.inf
-        found = self.scores.masked_fill(hidden.all(-1, keepdim=True), 0).log_softmax(-1).masked_fill(hidden, -math.inf)
-        return found if self.log_mass is None else found + self.log_mass.masked_fill(hidden.all(-1, keepdim=True), 0)
+        masked = self.scores == -math.inf
+        empty = masked.all(-1, keepdim=True)
+        log_weights = self.scores.masked_fill(empty, 0).log_softmax(-1).masked_fill(masked, -math.inf)
+        return log_weights if self.log_mass is None else log_weights + self.log_mass.masked_fill(empty, 0)
 
     def by_cells(self, cells: Int[Tensor, " N"]) -> tuple[Int[Tensor, " c"], Float[Tensor, "... c m"]]:
         """The cells to which rows belong, given in rising order for all rows of the matrix, and the sums over their rows."""
@@ -156,17 +157,17 @@ class WeightTile:
 
     def buffer(self) -> Float[Tensor, "... n m"] | None:
         """The buffer, in the shape of the weights; None where a gradient may be asked for."""
-        given = self.before_sink
-        return None if self.scratch is None else self.scratch[: given.numel()].view(given.shape)
+        like = self.before_sink
+        return None if self.scratch is None else self.scratch[: like.numel()].view(like.shape)
 
 
 class Statistic(NamedTuple):
-    """What is asked of the weights.
+    """Numbers that are reduced from the weights, tile by tile.
 
     Attributes:
         kind: "row": numbers for each row, "column": for each column; these, and "whole", are summed over the tiles.
         sizes: the last two axes of the whole result: (N, c), (M, c), or any.
-        of: what a tile adds to it, `[..., n, c]`, `[..., m, c]` or the whole.
+        function: what a tile adds to it, `[..., n, c]`, `[..., m, c]` or the whole.
         lse: whether it reads `tile.lse`.
 
     Example:
@@ -177,176 +178,189 @@ class Statistic(NamedTuple):
 
     kind: Literal["row", "column", "whole"]
     sizes: tuple[int, int]
-    of: Callable[[WeightTile], Tensor]
+    function: Callable[[WeightTile], Tensor]
     lse: bool = False
 
 
 def lse(shape: Shape) -> Statistic:
     """The log-sum-exp of a row of softmax, with its sink's, 0 if it sees no key; behind it a 1 if it sees one."""
 
-    def of(tile: WeightTile) -> Tensor:
-        seen = tile.lse > -math.inf
-        seen = seen | tile.lse.isnan()
-        return torch.cat([tile.lse.masked_fill(~seen, 0), seen.to(tile.lse.dtype)], dim=-1)
+    def compute(tile: WeightTile) -> Tensor:
+        visible = tile.lse > -math.inf
+        visible = visible | tile.lse.isnan()
+        return torch.cat([tile.lse.masked_fill(~visible, 0), visible.to(tile.lse.dtype)], dim=-1)
 
-    return Statistic("row", (shape[-2], 2), of, lse=True)
+    return Statistic("row", (shape[-2], 2), compute, lse=True)
 
 
 def entropy(shape: Shape) -> Statistic:
     """`-sum_j p log p`, in nats, of weights that add up to 1 or less."""
 
-    def of(tile: WeightTile) -> Tensor:
-        found = dot(tile.shares, _log(tile.shares, tile.buffer())).neg()
+    def compute(tile: WeightTile) -> Tensor:
+        row_entropy = dot(tile.relative_weights, _log(tile.relative_weights, tile.buffer())).neg()
         if tile.log_mass is None:
-            return found
-        return tile.mass * (found - tile.log_mass.masked_fill(tile.mass == 0, 0))
+            return row_entropy
+        return tile.mass * (row_entropy - tile.log_mass.masked_fill(tile.mass == 0, 0))
 
-    return Statistic("row", (shape[-2], 1), of)
+    return Statistic("row", (shape[-2], 1), compute)
 
 
-def largest(shape: Shape) -> Statistic:
+def max(shape: Shape) -> Statistic:
     """The largest weight of a row."""
-    return Statistic("row", (shape[-2], 1), lambda tile: tile.top)
+    return Statistic("row", (shape[-2], 1), lambda tile: tile.max)
 
 
 def effective_keys(shape: Shape) -> Statistic:
     """`(sum_j p)^2 / sum_j p^2`."""
-    return Statistic("row", (shape[-2], 1), lambda tile: tile.total.square() / _positive(dot(tile.shares, tile.shares)))
+    return Statistic(
+        "row",
+        (shape[-2], 1),
+        lambda tile: tile.relative_sum.square() / _positive(dot(tile.relative_weights, tile.relative_weights)),
+    )
 
 
-def at(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
+def gather(shape: Shape, targets: Int[Tensor, "... N K"]) -> Statistic:
     """The weights of chosen columns of each row; 0 for a target of -1."""
-    every = _unwrapped(targets.expand(*shape[:-2], *targets.shape[-2:]))
-    flat = _unwrapped(every.reshape(math.prod(shape[:-2]), *targets.shape[-2:]))
+    by_head = _unwrapped(targets.expand(*shape[:-2], *targets.shape[-2:]))
+    by_flat_head = _unwrapped(by_head.reshape(math.prod(shape[:-2]), *targets.shape[-2:]))
 
-    def of(tile: WeightTile) -> Tensor:
-        chosen = (every if tile.heads is None else flat[tile.heads]).to(tile.rows.device).index_select(-2, tile.rows)
+    def compute(tile: WeightTile) -> Tensor:
+        chosen = (
+            (by_head if tile.heads is None else by_flat_head[tile.heads])
+            .to(tile.rows.device)
+            .index_select(-2, tile.rows)
+        )
         first, count = tile.columns[0], len(tile.columns)
         if bool(tile.columns[-1] - first + 1 == count):
-            place = chosen - first
+            position = chosen - first
         else:
-            place = torch.searchsorted(tile.columns, chosen.contiguous()).clamp(max=count - 1)
-        there = (place >= 0) & (place < count)
-        place = place.clamp(0, count - 1)
-        there = there & (tile.columns[place] == chosen)
-        return tile.weights.gather(-1, place).masked_fill(~there, 0)
+            position = torch.searchsorted(tile.columns, chosen.contiguous()).clamp(max=count - 1)
+        present = (position >= 0) & (position < count)
+        position = position.clamp(0, count - 1)
+        present = present & (tile.columns[position] == chosen)
+        return tile.weights.gather(-1, position).masked_fill(~present, 0)
 
-    return Statistic("row", (shape[-2], targets.shape[-1]), of)
+    return Statistic("row", (shape[-2], targets.shape[-1]), compute)
 
 
 def received(shape: Shape, cells: Int[Tensor, " N"] | None = None) -> Statistic:
-    """The weights that a column gets, summed over the rows; `cells` are those of `pooled`, whose sums then serve both."""
+    """The weights that a column gets, summed over the rows; `cells` are those of `pool`, whose sums then serve both."""
     cells = None if cells is None else _unwrapped(cells)
 
-    def of(tile: WeightTile) -> Tensor:
+    def compute(tile: WeightTile) -> Tensor:
         if cells is not None:
             return tile.by_cells(cells)[1].sum(-2)[..., None]
         ones = tile.weights.new_ones(1, len(tile.rows))
         return (ones @ tile.weights).mT
 
-    return Statistic("column", (shape[-1], 1), of)
+    return Statistic("column", (shape[-1], 1), compute)
 
 
 def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M d"]) -> Statistic:
     """The mean distance of a row's position to those that it attends to: `sum_j p |x_i - y_j| / sum_j p`."""
     queries, keys = _unwrapped(queries), _unwrapped(keys)
-    kept: list[Tensor] = []  # the same distances serve all heads of a tile
+    cached: list[Tensor] = []  # the same distances serve all heads of a tile
 
-    def of(tile: WeightTile) -> Tensor:
-        if not kept or kept[0] is not tile.rows:
-            x, y = queries[tile.rows].to(tile.shares.dtype), keys[tile.columns].to(tile.shares.dtype)
-            flat = x.shape[-1] == 1
-            kept[:] = (
-                tile.rows,
-                (x - y.mT).abs_() if flat else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist"),
+    def compute(tile: WeightTile) -> Tensor:
+        if not cached or cached[0] is not tile.rows:
+            x, y = (
+                queries[tile.rows].to(tile.relative_weights.dtype),
+                keys[tile.columns].to(tile.relative_weights.dtype),
             )
-        return dot(tile.shares, kept[1].expand_as(tile.shares)) / _positive(tile.total)
+            one_axis = x.shape[-1] == 1
+            cached[:] = (
+                tile.rows,
+                (x - y.mT).abs_() if one_axis else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist"),
+            )
+        return dot(tile.relative_weights, cached[1].expand_as(tile.relative_weights)) / _positive(tile.relative_sum)
 
-    return Statistic("row", (shape[-2], 1), of)
+    return Statistic("row", (shape[-2], 1), compute)
 
 
-def spread(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
+def position_std(shape: Shape, keys: Float[Tensor, "M d"]) -> Statistic:
     """The standard deviation of the positions that a row attends to, of which the mean is subtracted first."""
     keys = _unwrapped(keys)
 
-    def of(tile: WeightTile) -> Tensor:
-        p, mass = tile.shares, _positive(tile.total)
+    def compute(tile: WeightTile) -> Tensor:
+        p, mass = tile.relative_weights, _positive(tile.relative_sum)
         total = torch.zeros_like(mass)
-        for position in keys[tile.columns].to(tile.shares.dtype).unbind(-1):
+        for position in keys[tile.columns].to(tile.relative_weights.dtype).unbind(-1):
             mean = (p @ position[:, None]) / mass
             buffer = tile.buffer()
-            apart = (position - mean).square() if buffer is None else torch.sub(position, mean, out=buffer).square_()
-            total = total + dot(p, apart) / mass
+            squared_difference = (
+                (position - mean).square() if buffer is None else torch.sub(position, mean, out=buffer).square_()
+            )
+            total = total + dot(p, squared_difference) / mass
         exact = total == 0  # the root has no slope there
         return total.masked_fill(exact, 1).sqrt().masked_fill(exact, 0)
 
-    return Statistic("row", (shape[-2], 1), of)
+    return Statistic("row", (shape[-2], 1), compute)
 
 
-def top(shape: Shape, k: int) -> Statistic:
+def topk(shape: Shape, k: int) -> Statistic:
     """The k largest weights of a row, then of which columns they are, counted from 1; what the row does not see is of 0."""
 
-    def of(tile: WeightTile) -> Tensor:
-        values, place = _largest(tile.before_sink, min(k, tile.before_sink.shape[-1]))
-        column = (tile.columns[place] + 1).masked_fill(values == 0, 0).to(values.dtype)  # exact below 2^24
+    def compute(tile: WeightTile) -> Tensor:
+        values, position = _largest(tile.before_sink, min(k, tile.before_sink.shape[-1]))
+        column = (tile.columns[position] + 1).masked_fill(values == 0, 0).to(values.dtype)  # exact below 2^24
         values = values if tile.sinks is None else values * tile.mass
-        missing = (0, k - values.shape[-1])
-        return torch.cat([F.pad(t, missing) for t in (values, column)], dim=-1)
+        padding = (0, k - values.shape[-1])
+        return torch.cat([F.pad(t, padding) for t in (values, column)], dim=-1)
 
-    return Statistic("row", (shape[-2], 2 * k), of)
+    return Statistic("row", (shape[-2], 2 * k), compute)
 
 
-def share(shape: Shape, column: int) -> Statistic:
+def column_weight(shape: Shape, column: int) -> Statistic:
     """The weight of one column."""
-    return at(shape, torch.full((shape[-2], 1), column))
+    return gather(shape, torch.full((shape[-2], 1), column))
 
 
-def pooled(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], cells: tuple[int, int]) -> Statistic:
+def pool(shape: Shape, rows: Int[Tensor, " N"], columns: Int[Tensor, " M"], cells: tuple[int, int]) -> Statistic:
     """The sum of the weights of each cell; `rows` and `columns` say to which cells they belong, in rising order."""
     rows, columns = _unwrapped(rows), _unwrapped(columns)
 
-    def of(tile: WeightTile) -> Tensor:
+    def compute(tile: WeightTile) -> Tensor:
         (here, mass), column = tile.by_cells(rows), columns[tile.columns]
         by_column = mass.new_zeros(*mass.shape[:-1], cells[1]).index_add(-1, column, mass)
         return mass.new_zeros(*mass.shape[:-2], *cells).index_add(-2, here, by_column)
 
-    return Statistic("whole", cells, of)
+    return Statistic("whole", cells, compute)
 
 
-def largest_of_cells(shape: Shape, columns: Int[Tensor, " M"], cells: int) -> Statistic:
+def max_of_cells(shape: Shape, columns: Int[Tensor, " M"], cells: int) -> Statistic:
     """The largest weight of a row in each cell of columns, which stand in rising order."""
     columns = _unwrapped(columns)
 
-    def of(tile: WeightTile) -> Tensor:
+    def compute(tile: WeightTile) -> Tensor:
         column, p = columns[tile.columns], tile.weights
         cell, counts = column.unique_consecutive(return_counts=True)
-        found = torch.stack([piece.amax(-1) for piece in p.split(counts.tolist(), -1)], dim=-1)
-        return p.new_zeros(*p.shape[:-1], cells).index_copy(-1, cell, found)
+        cell_max = torch.stack([piece.amax(-1) for piece in p.split(counts.tolist(), -1)], dim=-1)
+        return p.new_zeros(*p.shape[:-1], cells).index_copy(-1, cell, cell_max)
 
-    return Statistic("row", (shape[-2], cells), of)
+    return Statistic("row", (shape[-2], cells), compute)
 
 
-def above(shape: Shape, edges: Float[Tensor, " e"]) -> Statistic:
+def count_above(shape: Shape, edges: Float[Tensor, " e"]) -> Statistic:
     """How many weights of a row reach each edge (exceed the last one), then how many were looked at: the others are 0."""
 
-    def of(tile: WeightTile) -> Tensor:
+    def compute(tile: WeightTile) -> Tensor:
         p = tile.weights
         counts = [(p > edge if i == len(edges) - 1 else p >= edge).sum(-1) for i, edge in enumerate(edges)]
         return torch.stack([*counts, torch.full_like(counts[0], p.shape[-1])], dim=-1).to(p.dtype)
 
-    return Statistic("row", (shape[-2], len(edges) + 1), of)
+    return Statistic("row", (shape[-2], len(edges) + 1), compute)
 
 
-def divergence(shape: Shape) -> Statistic:
+def kl(shape: Shape) -> Statistic:
     """`sum_j p log(p / q)`, in nats, of two matrices; infinite where only q is 0."""
 
-    def of(tile: WeightTile) -> Tensor:
+    def compute(tile: WeightTile) -> Tensor:
         p, q = tile.log_weights(), _other(tile).log_weights()
-        apart = p.masked_fill(p == -math.inf, 0) - q.masked_fill(q == -math.inf, 0)
-        missed = (p > -math.inf) & (q == -math.inf)
-        return (tile.weights * apart).masked_fill(missed, math.inf).sum(-1, keepdim=True)
+        log_ratio = p.masked_fill(p == -math.inf, 0) - q.masked_fill(q == -math.inf, 0)
+        infinite = (p > -math.inf) & (q == -math.inf)
+        return (tile.weights * log_ratio).masked_fill(infinite, math.inf).sum(-1, keepdim=True)
 
-    return Statistic("row", (shape[-2], 1), of)
+    return Statistic("row", (shape[-2], 1), compute)
 
 
 def overlap(shape: Shape) -> Statistic:
@@ -357,11 +371,11 @@ def overlap(shape: Shape) -> Statistic:
 def cosine(shape: Shape) -> Statistic:
     """`sum_j p q / sqrt(sum_j p^2 sum_j q^2)` of two matrices; 0 where one of them is empty."""
 
-    def of(tile: WeightTile) -> Tensor:
-        p, q = tile.shares, _other(tile).shares
+    def compute(tile: WeightTile) -> Tensor:
+        p, q = tile.relative_weights, _other(tile).relative_weights
         return dot(p, q) / _positive(dot(p, p) * dot(q, q)).sqrt()
 
-    return Statistic("row", (shape[-2], 1), of)
+    return Statistic("row", (shape[-2], 1), compute)
 
 
 def _other(tile: WeightTile) -> WeightTile:
@@ -374,19 +388,19 @@ def _largest(weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     In long rows they lie in the k stretches with the largest maxima, so that only those are sorted.
     """
-    count = weights.shape[-1] // _STRETCH
+    count = weights.shape[-1] // _CHUNK
     if count <= 2 * k:
         return weights.topk(k, -1)
-    whole = weights[..., : count * _STRETCH].unflatten(-1, (count, _STRETCH))
-    stretch = whole.amax(-1).topk(k, -1).indices
-    some = whole.gather(-2, stretch[..., None].expand(*stretch.shape, _STRETCH)).flatten(-2)
-    place = (stretch[..., None] * _STRETCH + torch.arange(_STRETCH, device=weights.device)).flatten(-2)
-    if weights.shape[-1] > count * _STRETCH:
-        rest = torch.arange(count * _STRETCH, weights.shape[-1], device=weights.device)
-        some = torch.cat([some, weights[..., count * _STRETCH :]], dim=-1)
-        place = torch.cat([place, rest.expand(*place.shape[:-1], -1)], dim=-1)
-    values, at = some.topk(k, -1)
-    return values, place.gather(-1, at)
+    chunks = weights[..., : count * _CHUNK].unflatten(-1, (count, _CHUNK))
+    chunk = chunks.amax(-1).topk(k, -1).indices
+    candidates = chunks.gather(-2, chunk[..., None].expand(*chunk.shape, _CHUNK)).flatten(-2)
+    index = (chunk[..., None] * _CHUNK + torch.arange(_CHUNK, device=weights.device)).flatten(-2)
+    if weights.shape[-1] > count * _CHUNK:
+        rest = torch.arange(count * _CHUNK, weights.shape[-1], device=weights.device)
+        candidates = torch.cat([candidates, weights[..., count * _CHUNK :]], dim=-1)
+        index = torch.cat([index, rest.expand(*index.shape[:-1], -1)], dim=-1)
+    values, at = candidates.topk(k, -1)
+    return values, index.gather(-1, at)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

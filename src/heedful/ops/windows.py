@@ -9,7 +9,7 @@ from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
 from heedful.ops.engines import reference
 from heedful.ops.engines.reference import all_heads, at_least_float32
-from heedful.ops.products import Matrix, rounded
+from heedful.ops.products import Matrix, loses_precision
 from heedful.ops.reduce import weights_of
 
 _STREAMED = 2**22  # scores that are held at a time
@@ -23,11 +23,13 @@ def window(A: Matrix, index: Any) -> Tensor:
     lse = _lse_of(A, rows) if A._fused else None
     if not len(rows) or not A.shape[-1]:
         weights = at_least_float32(A.query).new_zeros(*A.shape[:-2], len(rows), len(columns))
-    elif lse is not None and not rounded(lse):
+    elif lse is not None and not loses_precision(lse):
         weights = (_scores(A, rows, columns) - lse.masked_fill(lse == -math.inf, 0)[..., None]).exp()
     else:
         source = A.source()
-        tiles = [weights_of(source, A.shape, some).index_select(-1, columns) for some in rows.split(_height(A))]
+        tiles = [
+            weights_of(source, A.shape, rows_chunk).index_select(-1, columns) for rows_chunk in rows.split(_height(A))
+        ]
         weights = torch.cat(tiles, dim=-2)
     weights = weights[(*leading, slice(None), slice(None))]
     weights = weights[..., 0] if drop_column else weights
@@ -35,7 +37,7 @@ def window(A: Matrix, index: Any) -> Tensor:
 
 
 def _scores(A: Matrix, rows: Int[Tensor, "n"], columns: Int[Tensor, "m"]) -> Float[Tensor, "... n m"]:
-    """The scores of a window, -inf where hidden."""
+    """The scores of a window, -inf where masked."""
     key = all_heads(at_least_float32(A.key), A.query)
     query, mechanism = at_least_float32(A.query).index_select(-2, rows), A.mechanism
     scores = reference.scores(query, key.index_select(-2, columns), A.mechanism, A.shape, rows, columns)
@@ -49,7 +51,7 @@ def _lse_of(A: Matrix, rows: Int[Tensor, "n"]) -> Float[Tensor, "... n"]:
     if (A._known_lse is not None and not A._differentiable()) or 4 * len(rows) > A.shape[-2]:
         return A.lse().index_select(-1, rows)
     columns = torch.arange(A.shape[-1], device=rows.device)
-    return torch.cat([_logsumexp(_scores(A, some, columns)) for some in rows.split(_height(A))], dim=-1)
+    return torch.cat([_logsumexp(_scores(A, rows_chunk, columns)) for rows_chunk in rows.split(_height(A))], dim=-1)
 
 
 def _logsumexp(scores: Tensor) -> Tensor:

@@ -16,15 +16,15 @@ LARGEST_HALF = 65504.0
 _LEVEL = 4  # of compression: what higher ones save is not worth their time
 
 
-class Section(Protocol):
+class ReportSection(Protocol):
     """What a report is made of: a value that can put itself into JSON, its arrays into blocks."""
 
-    def encode(self, blocks: "Blocks") -> Json:
+    def encode(self, blocks: "ArrayBlocks") -> Json:
         """Returns what the page's module for this kind of section reads; `kind` names that module."""
         ...
 
 
-class Blocks:
+class ArrayBlocks:
     """The arrays of one report. JSON holds a reference to each; the numbers follow it, one text block an array."""
 
     def __init__(self) -> None:

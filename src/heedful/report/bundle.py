@@ -70,9 +70,9 @@ def join(sources: dict[str, str]) -> str:
         assert left is None, f"{name} has a line that the bundle cannot read: {left and left.group()!r}"
         assert "</script" not in body.lower(), f"{name} would end the script element"
         assert "<!--" not in body, f"{name} would open a comment in the script element"
-        given = f"return {{ {', '.join(exports[name])} }};"
+        returned = f"return {{ {', '.join(exports[name])} }};"
         parts.append(
-            f"const {_variable(name)} = (() => {{ // {name}\n{''.join(taken)}{body.strip()}\n{given}\n}})();\n"
+            f"const {_variable(name)} = (() => {{ // {name}\n{''.join(taken)}{body.strip()}\n{returned}\n}})();\n"
         )
     return "\n" + "\n".join(parts)
 

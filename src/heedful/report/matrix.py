@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful.report.blocks import Blocks, Json, as_cell, as_count, as_floats, as_text
+from heedful.report.blocks import ArrayBlocks, Json, as_cell, as_count, as_floats, as_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class MatrixSection:
     facts: Sequence[tuple[str, str | int | float]] = ()
     cell: str = "attention that a query gives to these keys, on average"
 
-    def encode(self, blocks: Blocks) -> Json:
+    def encode(self, blocks: ArrayBlocks) -> Json:
         """Returns the JSON that `matrix.js` reads."""
         queries, keys = (as_count("`shape` (queries, keys)", count) for count in self.shape)
         pooled = as_floats("`pooled`", self.pooled, "rows, columns", lowest=0)
@@ -57,7 +57,7 @@ class MatrixSection:
         }
 
 
-def _curves(side: str, curves: Mapping[str, NDArray[np.floating]], most: int, blocks: Blocks) -> list[Json]:
+def _curves(side: str, curves: Mapping[str, NDArray[np.floating]], most: int, blocks: ArrayBlocks) -> list[Json]:
     encoded = []
     for name, values in curves.items():
         points = as_floats(f"`{side}[{name!r}]`", values, "positions")

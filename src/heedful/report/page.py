@@ -7,16 +7,18 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from heedful.report.blocks import Blocks, Json, Section, as_text
+from heedful._files import checked_target, write_atomic
+from heedful.report.blocks import ArrayBlocks, Json, ReportSection, as_text
 from heedful.report.bundle import asset, script, styles
-from heedful.report.whole import target_of, write_whole
 
 FORMAT = "heedful-report/1"
 
 
 def render_report(
-    *, title: str, sections: Sequence[Section], about: Mapping[str, str] | None = None, live: Sequence[int] = ()
+    *, title: str, sections: Sequence[ReportSection], about: Mapping[str, str] | None = None, live: Sequence[int] = ()
 ) -> str:
     """Returns the page as text; see `write_report`.
 
@@ -40,7 +42,7 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     title: str,
-    sections: Sequence[Section],
+    sections: Sequence[ReportSection],
     about: Mapping[str, str] | None = None,
 ) -> None:
     """Writes one HTML file with everything in it: arrays, style and script.
@@ -58,16 +60,47 @@ def write_report(
         ValueError: something in a section does not fit; nothing is written.
         FileNotFoundError: the folder does not exist.
     """
-    target = target_of(path)
+    target = checked_target(path)
     pieces = _pieces(title, sections, about or {})
-    write_whole(target, (piece.encode("utf-8") for piece in pieces))
+    write_atomic(target, (piece.encode("utf-8") for piece in pieces))
+
+
+@dataclass(frozen=True)
+class Report(Sequence[Any]):
+    """Sections that are looked at together: in a notebook, or as a file.
+
+    Attributes:
+        sections: what it shows, in order.
+        title: the heading of the page.
+        about: short facts that stand under the heading.
+    """
+
+    sections: Sequence[Any]
+    title: str = "Attention"
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.sections)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.sections[index]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the page; see `write_report`."""
+        write_report(path, title=self.title, sections=self.sections, about=self.about)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of a notebook, of which it can touch nothing."""
+        page = html.escape(render_report(title=self.title, sections=self.sections, about=self.about))
+        frame = 'sandbox="allow-scripts allow-downloads" width="100%" height="900" style="border: 0"'
+        return f'<iframe title="{html.escape(self.title)}" {frame} srcdoc="{page}"></iframe>'
 
 
 def _pieces(
-    title: str, sections: Sequence[Section], about: Mapping[str, str], live: Sequence[int] = ()
+    title: str, sections: Sequence[ReportSection], about: Mapping[str, str], live: Sequence[int] = ()
 ) -> Iterator[str]:
     """Checks everything, then returns the page piece by piece, so that no second copy of the arrays is held."""
-    blocks = Blocks()
+    blocks = ArrayBlocks()
     payload: Json = {
         "format": FORMAT,
         "title": as_text("`title`", title),
@@ -95,7 +128,7 @@ def _pieces(
     return _fill(asset("page.html"), fixed, blocks)
 
 
-def _fill(template: str, fixed: Mapping[str, str], blocks: Blocks) -> Iterator[str]:
+def _fill(template: str, fixed: Mapping[str, str], blocks: ArrayBlocks) -> Iterator[str]:
     for position, piece in enumerate(re.split(r"\{\{(\w+)\}\}", template)):
         if position % 2 == 0:
             yield piece

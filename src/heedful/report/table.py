@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heedful.report.blocks import Blocks, Json, as_cell, as_text
+from heedful.report.blocks import ArrayBlocks, Json, as_cell, as_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class TableSection:
     rows: Sequence[Sequence[str | int | float | None]]
     caption: str = ""
 
-    def encode(self, blocks: Blocks) -> Json:
+    def encode(self, blocks: ArrayBlocks) -> Json:
         """Returns the JSON that `table.js` reads."""
         if not self.header:
             raise ValueError("`header` must name at least one column: got none")

@@ -1,4 +1,4 @@
-"""Augmentation of small pictures, a whole batch at a time, by kornia."""
+"""Augmentation of small images, a whole batch at a time, by kornia."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -13,27 +13,28 @@ Augmentation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class AugmentationSettings(Section):
-    """How training pictures are varied; what is 0 is left out."""
+    """How training images are augmented; what is 0 is not applied."""
 
-    rotate: float = Field(10.0, ge=0, le=180, description="turn by up to so many degrees")
-    shift: float = Field(0.1, ge=0, le=1, description="move by up to this share of the size")
-    scale: float = Field(0.1, ge=0, lt=1, description="make larger or smaller by up to this share")
-    shear: float = Field(5.0, ge=0, le=60, description="shear by up to so many degrees")
-    crop: int = Field(
-        0, ge=0, description="cut out of the picture widened by so many mirrored pixels: a move without resampling"
+    rotate: float = Field(10.0, ge=0, le=180, description="rotate by up to this many degrees")
+    shift: float = Field(0.1, ge=0, le=1, description="shift by up to this fraction of the size")
+    scale: float = Field(0.1, ge=0, lt=1, description="scale up or down by up to this fraction")
+    shear: float = Field(5.0, ge=0, le=60, description="shear by up to this many degrees")
+    crop: int = Field(0, ge=0, description="random crop after padding by this many mirrored pixels")
+    flip: Literal["auto", "yes", "no"] = Field("auto", description="mirror left and right; auto: color images only")
+    color: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="jitter of brightness, contrast and saturation by up to this fraction, of half of the images",
     )
-    flip: Literal["auto", "yes", "no"] = Field("auto", description="mirror left and right; auto: colour pictures only")
-    colour: float = Field(
-        0.0, ge=0, le=1, description="vary brightness, contrast and saturation by up to this share, every other time"
-    )
-    erase: float = Field(0.0, ge=0, le=1, description="probability that a rectangle is blotted out")
+    erase: float = Field(0.0, ge=0, le=1, description="probability that a rectangle is erased")
     cutmix: float = Field(
-        0.0, ge=0, le=1, description="probability that the pictures of a batch get rectangles of each other"
+        0.0, ge=0, le=1, description="probability of CutMix: the images of a batch get rectangles of each other"
     )
 
 
 def augmentation(settings: AugmentationSettings, size: tuple[int, int], channels: int) -> Augmentation:
-    """What is done to a batch: pictures `[B, C, h, w]` from 0 to 1, and labels `[B]`.
+    """The augmentation of a batch: images `[B, C, h, w]` from 0 to 1, and labels `[B]`.
 
     The labels become `[B, 3]`: a label, the label of what was mixed in, and the share of the first.
     """
@@ -50,8 +51,8 @@ def augmentation(settings: AugmentationSettings, size: tuple[int, int], channels
         steps.append(K.RandomCrop(size, padding=settings.crop, padding_mode="reflect", cropping_mode="slice"))
     if settings.flip == "yes" or (settings.flip == "auto" and channels == 3):
         steps.append(K.RandomHorizontalFlip(p=0.5))
-    if settings.colour:
-        strength = settings.colour
+    if settings.color:
+        strength = settings.color
         steps.append(K.ColorJiggle(strength, strength, strength if channels == 3 else 0.0, 0.0, p=0.5))
     if settings.erase:
         steps.append(K.RandomErasing(scale=(0.02, 0.25), ratio=(0.3, 3.3), p=settings.erase))

@@ -1,89 +1,84 @@
-"""What a sensible person would try first, fitted on the same data in the same run."""
+"""Baselines: simple methods, fitted on the same data in the same run."""
 
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
 
-from heedful.data import Pictures
-from heedful.data.text import Pairs
+from heedful.data import LabeledImages
+from heedful.data.text import ParallelTexts
 
 Labels = Sequence[Sequence[str]]
 
-_NEAREST = 100_000  # pairs among which the nearest one is looked for
+_NEAREST = 100_000  # pairs that are searched for the nearest one
 _WORDS = 300_000  # words that a logistic regression is fitted on, within half a minute
 _PIXELS = 4_000_000  # numbers that a logistic regression is fitted on within a few seconds
 
 
-def picture_baselines(training: Pictures, held_out: Pictures) -> dict[str, float]:
-    """Accuracies on `held_out` of the commonest class, the three nearest neighbours, and a logistic regression on pixels.
+def image_baselines(training: LabeledImages, examples: LabeledImages) -> dict[str, list[int]]:
+    """Labels by the majority class, the three nearest neighbors, and a logistic regression on pixels.
 
-    Large pictures are shrunk first, to 32 x 32 for the neighbours and until the regression is a matter of seconds.
+    Large images are shrunk first, to 32 x 32 for the neighbors and until the regression is a matter of seconds.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
     assert training.labels is not None
-    assert held_out.labels is not None
-    labels, truth = training.labels.numpy(), held_out.labels.numpy()
-    small = _side(training, 32 * 32 * 3 * len(training))
-    neighbours = KNeighborsClassifier(n_neighbors=min(3, len(training))).fit(_pixels(training, small), labels)
-    tiny = _side(training, _PIXELS)
+    labels = training.labels.numpy()
+    small, tiny = _side(training, 32 * 32 * 3 * len(training)), _side(training, _PIXELS)
+    neighbors = KNeighborsClassifier(n_neighbors=min(3, len(training))).fit(_pixels(training, small), labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not fully converged is good enough to compare with
         regression = LogisticRegression(max_iter=200).fit(_pixels(training, tiny), labels)
     return {
-        "majority": float((truth == training.labels.bincount().argmax().item()).mean()),
-        "nearest neighbours": float(neighbours.score(_pixels(held_out, small), truth)),
-        "logistic regression": float(regression.score(_pixels(held_out, tiny), truth)),
+        "majority": [int(training.labels.bincount().argmax())] * len(examples),
+        "nearest neighbors": neighbors.predict(_pixels(examples, small)).tolist(),
+        "logistic regression": regression.predict(_pixels(examples, tiny)).tolist(),
     }
 
 
-def _side(pictures: Pictures, numbers: int) -> int:
-    """The side to which pictures are shrunk so that all of them together are at most so many numbers."""
-    count, channels, height, width = pictures.images.shape
+def _side(images: LabeledImages, numbers: int) -> int:
+    """The side to which images are shrunk so that all of them together have at most this many numbers."""
+    count, channels, height, width = images.images.shape
     side = int((numbers / (count * channels)) ** 0.5)
     return max(min(side, height, width, 32), 4)
 
 
-def _pixels(pictures: Pictures, side: int) -> Tensor:
-    images = pictures.images.float() / 255
-    if side < min(images.shape[-2:]):
-        images = F.adaptive_avg_pool2d(images, side)
-    return images.flatten(1).numpy()  # type: ignore[return-value]
+def _pixels(images: LabeledImages, side: int) -> Any:
+    pixels = images.images.float() / 255
+    if side < min(pixels.shape[-2:]):
+        pixels = F.adaptive_avg_pool2d(pixels, side)
+    return pixels.flatten(1).numpy()
 
 
-def text_baselines(
-    texts: Sequence[str], labels: Sequence[str], others: Sequence[str], truth: Sequence[str]
-) -> dict[str, float]:
-    """Accuracies on other texts of the commonest class, and of a logistic regression on words and pairs of words (TF-IDF)."""
+def text_baselines(texts: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> dict[str, list[str]]:
+    """Labels of other texts by the majority class, and a logistic regression on words and pairs of words (TF-IDF)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    commonest = Counter(labels).most_common(1)[0][0]
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
     regression = LogisticRegression(C=10.0, max_iter=1000).fit(vectorizer.fit_transform(texts), labels)
     return {
-        "majority": sum(label == commonest for label in truth) / len(truth),
-        "TF-IDF + logistic regression": float(regression.score(vectorizer.transform(others), truth)),
+        "majority": [Counter(labels).most_common(1)[0][0]] * len(others),
+        "TF-IDF + logistic regression": [str(label) for label in regression.predict(vectorizer.transform(others))],
     }
 
 
 def word_baselines(words: Labels, labels: Labels, others: Labels) -> dict[str, Labels]:
-    """Labels for the words of other sentences: the commonest one of each word, and what a logistic regression says.
+    """Labels for the words of other sentences: the most frequent one of each word, and the prediction of a logistic regression.
 
-    A word that was never seen gets the commonest label of words with its last three characters. The regression sees the
-    word, both neighbours, and their beginnings and ends.
+    A word that was never seen gets the most frequent label of words with its last three characters. The regression sees the
+    word, both neighbors, and their beginnings and ends.
     """
     return {
-        "commonest label of the word": _commonest(words, labels, others),
+        "most frequent tag": _most_frequent(words, labels, others),
         "logistic regression": _regression(words, labels, others),
     }
 
 
-def _commonest(words: Labels, labels: Labels, others: Labels) -> Labels:
+def _most_frequent(words: Labels, labels: Labels, others: Labels) -> Labels:
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for sentence, given in zip(words, labels, strict=True):
         for word, label in zip(sentence, given, strict=True):
@@ -126,22 +121,19 @@ def _around(sentence: Sequence[str]) -> Iterator[list[str]]:
         ]  # fmt: skip
 
 
-def translation_baselines(training: Pairs, held_out: Pairs, *, lowercase: bool) -> dict[str, float]:
-    """BLEU on `held_out` of the sources as they are, and of the target of the training source that is most alike (TF-IDF).
+def translation_baselines(training: ParallelTexts, examples: ParallelTexts) -> dict[str, list[str]]:
+    """The sources themselves; and the target of the most similar training source (TF-IDF of character n-grams).
 
-    Of more than 100,000 pairs as many as that are looked through, evenly taken.
+    Of more than 100,000 pairs, that many at equal distances are searched.
     """
     import numpy as np
-    from sacrebleu.metrics.bleu import BLEU
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
-    looked_through = training.select(range(0, len(training), -(-len(training) // _NEAREST)))
-    known = vectorizer.fit_transform(looked_through.sources)
+    candidates = training.select(range(0, len(training), -(-len(training) // _NEAREST)))
+    known = vectorizer.fit_transform(candidates.sources)
     nearest = []
-    for start in range(0, len(held_out), 100):
-        alike = vectorizer.transform(held_out.sources[start : start + 100]) @ known.T
-        nearest += [looked_through.targets[row] for row in alike.argmax(axis=1).A1.tolist()]
-    bleu = BLEU(lowercase=lowercase)
-    found = {"the source as it is": held_out.sources, "target of the nearest training source": nearest}
-    return {name: bleu.corpus_score(texts, [held_out.targets]).score for name, texts in found.items()}
+    for start in range(0, len(examples), 100):
+        similarity = vectorizer.transform(examples.sources[start : start + 100]) @ known.T
+        nearest += [candidates.targets[row] for row in similarity.argmax(axis=1).A1.tolist()]
+    return {"copy source": list(examples.sources), "nearest neighbor (TF-IDF)": nearest}

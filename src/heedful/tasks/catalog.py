@@ -1,145 +1,142 @@
-"""The one table of tasks."""
+"""The one table of tasks: the command line's names, and the class behind each."""
 
+import difflib
+import hashlib
 import importlib
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+import importlib.util
+import inspect
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heedful._errors import HeedfulError, RunFolderError
+from heedful._errors import HeedfulError
+
+if TYPE_CHECKING:
+    from heedful.tasks.contract import Task
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What `heedful tasks` says of a task, and the module that holds it.
+class CatalogEntry(NamedTuple):
+    """What `heedful tasks` says of a task; it is known without importing the task.
 
     Attributes:
+        kind: the module and the class.
         does: in a few words.
         reads: which data.
-        model: which kind.
-        measure: by which it is judged.
-        module: the file.
-        takes: what its inputs are.
-        options: of `predict`, that this task knows.
-        presets: settings that fit data which need no file, by their name.
+        metrics: by which it is judged.
     """
 
+    kind: str
     does: str
     reads: str
-    model: str
-    measure: str
-    module: str
-    takes: Literal["pictures", "texts"]
-    options: tuple[str, ...] = ()
-    presets: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def load(self) -> ModuleType:
-        """Imports the task: `Settings`, `prepare`, `train`, `evaluate`, `predict`, `read_inputs`, `inspect`, `load`."""
-        return importlib.import_module(self.module)
+    metrics: str
 
 
-_DRAWING = ("tokens", "temperature", "top_k", "top_p", "samples", "seed")
-_SEARCH = ("beams", "n_best", "length_penalty", "no_repeat", "scores", "alignment", *_DRAWING)
+_HUB = "hf:NAME of a data set of Hugging Face; .gz of each"
 
 TASKS = {
-    "tag": Entry(
-        does="a label for each word",
-        reads="CoNLL-U, a word and its label a line (BIO spans too), hf:NAME of a data set of Hugging Face; .gz of each",
-        model="words and the pieces that they are spelt with, Transformer encoder",
-        measure="accuracy, that of unseen words apart; F1 of spans",
-        module="heedful.tasks.tag",
-        takes="texts",
+    "tag": CatalogEntry(
+        "heedful.tasks.tag:Tag",
+        "a label for each word",
+        f"CoNLL-U, a word and its label a line (BIO spans too), {_HUB}",
+        "accuracy, that of unseen words apart; F1 of spans",
     ),
-    "language-model": Entry(
-        does="goes on with a text, or fills its gaps",
-        reads="plain text, a folder of .txt files, hf:NAME of a data set of Hugging Face; .gz of each",
-        model="causal Transformer (GPT); with --masked a bidirectional one (BERT)",
-        measure="nats and bits a character, perplexity; masked: accuracy",
-        module="heedful.tasks.language_model",
-        takes="texts",
-        options=_DRAWING,
+    "classify": CatalogEntry(
+        "heedful.tasks.classify:Classify",
+        "a label for a text",
+        f"TSV, CSV or JSONL with a column `text` and a column `label`, {_HUB}",
+        "accuracy, macro F1",
     ),
-    "translate": Entry(
-        does="a text for a text",
-        reads="two aligned files, TSV, CSV or JSONL with columns `source` and `target`, hf:NAME of a data set of Hugging Face; "
-        ".gz of each; `dates`, in many languages",
-        model="Transformer encoder and decoder, or recurrent with attention; beam search",
-        measure="BLEU and chrF of sacreBLEU",
-        module="heedful.tasks.translate",
-        takes="texts",
-        options=_SEARCH,
-        presets={
-            "dates": (
-                "data.tokens=characters",
-                "model.width=64",
-                "model.layers=2",
-                "model.hidden=128",
-                "model.dropout=0.0",
-                "training.epochs=3",
-                "training.batch_size=1024",
-                "training.learning_rate=5e-3",
-                "loss.label_smoothing=0.0",
-                "search.beams=1",
-            )
-        },
+    "language-model": CatalogEntry(
+        "heedful.tasks.language_model:ModelLanguage",
+        "continues a text, or fills its gaps",
+        f"plain text, a folder of .txt files, {_HUB}",
+        "nats and bits per character, perplexity; masked: accuracy",
     ),
-    "summarize": Entry(
-        does="a short text for a long one, written or cut out of it",
-        reads="JSONL (texts may be lists of sentences), TSV or CSV with columns `source` and `target`, two aligned files, hf:NAME of "
-        "a data set of Hugging Face; .gz of each",
-        model="Transformer encoder and decoder with copying, or sentences chosen by attention; beam search",
-        measure="ROUGE-1, ROUGE-2, ROUGE-L",
-        module="heedful.tasks.summarize",
-        takes="texts",
-        options=_SEARCH,
+    "translate": CatalogEntry(
+        "heedful.tasks.translate:Translate",
+        "a text from a text",
+        f"two aligned files, TSV, CSV or JSONL with columns `source` and `target`, {_HUB}; `dates`, in many languages",
+        "BLEU and chrF of sacreBLEU",
     ),
-    "classify": Entry(
-        does="a label for a text",
-        reads="TSV, CSV or JSONL with a column `text` and a column `label`, hf:NAME of a data set of Hugging Face; .gz of each",
-        model="words, subwords or characters, Transformer encoder, attention pooling",
-        measure="accuracy, macro F1",
-        module="heedful.tasks.classify",
-        takes="texts",
+    "summarize": CatalogEntry(
+        "heedful.tasks.summarize:Summarize",
+        "a short text from a long one, written anew",
+        f"JSONL (texts may be lists of sentences), TSV or CSV with columns `source` and `target`, two aligned files, {_HUB}",
+        "ROUGE-1, ROUGE-2, ROUGE-L",
     ),
-    "classify-image": Entry(
-        does="a label for a picture",
-        reads="picture folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: first four fifths, else the last)",
-        model="Vision Transformer",
-        measure="accuracy, macro F1",
-        module="heedful.tasks.classify_image",
-        takes="pictures",
+    "summarize-extractive": CatalogEntry(
+        "heedful.tasks.summarize_extractive:SummarizeExtractive",
+        "a short text from a long one, of its own sentences",
+        f"JSONL (texts may be lists of sentences), TSV or CSV with columns `source` and `target`, two aligned files, {_HUB}",
+        "ROUGE-1, ROUGE-2, ROUGE-L",
+    ),
+    "classify-image": CatalogEntry(
+        "heedful.tasks.classify_image:ClassifyImage",
+        "a label for an image",
+        "image folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: first four fifths, else the last)",
+        "accuracy, macro F1",
     ),
 }
 
 
-def task(name: str) -> Entry:
-    """The task of a name.
+def find(task: "str | type[Task[Any]]") -> "type[Task[Any]]":
+    """The class of a task.
+
+    Args:
+        task: a name of the table, `path/to/task.py:MyTask`, or the class itself.
 
     Raises:
         HeedfulError: there is none; the nearest name is given.
     """
-    if name not in TASKS:
-        import difflib
+    if not isinstance(task, str):
+        return _checked(task, getattr(task, "__name__", repr(task)))
+    if ".py:" in task:
+        return _of_file(task)
+    if task not in TASKS:
+        near = difflib.get_close_matches(task, TASKS, n=1)
+        hint = f", did you mean `{near[0]}`?" if near else f"; known: {', '.join(TASKS)}, or path/to/task.py:MyTask."
+        raise HeedfulError(f"unknown task `{task}`{hint}")
+    module, _, name = TASKS[task].kind.partition(":")
+    kind: type[Task[Any]] = getattr(importlib.import_module(module), name)
+    return kind
 
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        hint = f", did you mean `{near[0]}`?" if near else f"; known: {', '.join(TASKS)}."
-        raise HeedfulError(f"unknown task `{name}`{hint}")
-    return TASKS[name]
+
+def reference(kind: "type[Task[Any]]") -> str:
+    """How a run folder names a task: by its name in the table, or by its file and class."""
+    if kind.name in TASKS and TASKS[kind.name].kind == f"{kind.__module__}:{kind.__name__}":
+        return kind.name
+    return f"{os.path.abspath(inspect.getfile(kind))}:{kind.__name__}"
 
 
-def load(folder: str | Path) -> Any:
-    """Loads a finished run folder: an object with `predict`.
+def _of_file(task: str) -> "type[Task[Any]]":
+    """A class from a user's file."""
+    path, _, name = task.rpartition(":")
+    if not os.path.isfile(path):
+        raise HeedfulError(f"{path}: must be a Python file with a task: there is no such file.")
+    module_name = f"heedful_task_{hashlib.sha256(os.path.abspath(path).encode()).hexdigest()[:16]}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # whatever the user's code raises
+            del sys.modules[module_name]
+            raise HeedfulError(
+                f"{path}: must be a Python file with a task: got {type(error).__name__}: {error}"
+            ) from error
+    kind = getattr(sys.modules[module_name], name, None)
+    if kind is None:
+        raise HeedfulError(f"{path}: must hold the class `{name}`: there is none.")
+    return _checked(kind, task)
 
-    Args:
-        folder: as `heedful train ... --out` wrote it; its files are checked, and nothing in it is unpickled.
 
-    Raises:
-        RunFolderError: a file is missing, changed, or of a newer version.
-    """
-    from heedful.training.run_folder import RunFolder
+def _checked(kind: Any, words: str) -> "type[Task[Any]]":
+    from heedful.tasks.contract import Task
 
-    run = RunFolder(Path(folder))
-    name = run.about()["task"]
-    if name not in TASKS:
-        raise RunFolderError(f"{run.path / 'run.json'}: `task` must be one of {', '.join(TASKS)}: got {name!r}.")
-    return TASKS[name].load().load(run)
+    if not (isinstance(kind, type) and issubclass(kind, Task)):
+        raise HeedfulError(f"{words}: must be a class that derives from heedful.tasks.contract.Task: got {kind!r}.")
+    if missing := sorted(kind.__abstractmethods__):
+        raise HeedfulError(f"{words}: a task must define all steps of the contract: {', '.join(missing)} is missing.")
+    return kind

@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from heedful._errors import SettingsError
 from heedful.models.encoders import Encoder, NormalizerName, PositionName, ScoreName, build_encoder
 from heedful.training.settings import Section
 
@@ -15,33 +14,28 @@ class EncoderSettings(Section):
     width: int = Field(128, ge=1, description="features of a token")
     heads: int = Field(4, ge=1, description="attention heads of a layer")
     layers: int = Field(2, ge=1, description="layers of the encoder")
-    hidden: int = Field(256, ge=1, description="features inside each layer's network")
-    dropout: float = Field(0.1, ge=0, lt=1, description="share of each sublayer's output that is dropped in training")
+    ffn_width: int = Field(256, ge=1, description="width of each layer's feed-forward network")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of each sublayer's output")
     drop_path: float = Field(0.0, ge=0, lt=1, description="probability that a sample skips the last layer in training")
     norm: Literal["pre", "post"] = Field("pre", description="layer norm before or after each sublayer")
     score: ScoreName = Field("scaled-dot", description="how relevant a key is to a query")
-    normalize: NormalizerName = Field("softmax", description="what makes weights of the scores")
-    positions: PositionName = Field("rotary", description="how tokens know where they stand")
+    normalize: NormalizerName = Field("softmax", description="what turns scores into weights")
+    positions: PositionName = Field("rotary", description="how the positions of tokens are encoded")
     window: int = Field(
-        0,
-        ge=0,
-        description="a token sees those up to so many positions away, at a cost that grows with the window; 0: all",
+        0, ge=0, description="a token attends to those up to this many positions away, at a cost that follows; 0: all"
     )
 
 
-def encoder_of(settings: EncoderSettings, longest: int, align: Literal["end"] | None = None) -> Encoder:
+def encoder_of(settings: EncoderSettings, max_positions: int, align: Literal["end"] | None = None) -> Encoder:
     """The encoder that the settings describe.
 
     Args:
         settings: which.
-        longest: the most positions that learned ones know.
+        max_positions: the most positions that learned ones know.
         align: "end" for a model that goes on with a cache.
 
     Raises:
-        SettingsError: the settings do not fit each other.
+        ValueError: the settings do not fit each other.
     """
     names = set(EncoderSettings.model_fields) - {"window"}
-    try:
-        return build_encoder(**settings.model_dump(include=names), longest=longest, align=align)
-    except ValueError as error:
-        raise SettingsError(f"[model]: {error}") from None
+    return build_encoder(**settings.model_dump(include=names), max_positions=max_positions, align=align)

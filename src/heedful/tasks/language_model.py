@@ -1,326 +1,340 @@
-"""language-model: goes on with a text, or fills its gaps.
+"""language-model: continues a text, or fills its gaps.
 
-data         heedful/data/text: plain text, as characters or subwords; heedful/tasks/language_pieces.py
+data         heedful/data/text/plain.py: plain text, as characters or subwords; heedful/tasks/lm_batches.py
 model        heedful/models/language_model.py
-loss         cross entropy of the next token; masked: of the tokens at 15 % of the places
-measure      nats and bits a character over the whole held-out text; counts of neighbours learned from the same text
-prediction   a continuation; masked: what stands in the gaps: heedful/tasks/language_writer.py, heedful/models/sampling.py
-view         what each token looked at: heedful/tasks/language_view.py
+loss         cross entropy of the next token; masked: of 15 % of the tokens
+metrics      nats and bits per character over the whole text, perplexity; masked: accuracy
+view         heedful/tasks/views/language.py: what each token attends to
 """
 
-import hashlib
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from heedful._errors import DataError, RunFolderError, SettingsError
-from heedful.data.batches import InOrder
-from heedful.data.text import Characters, Subwords, load_tokenizer, read_plain
-from heedful.data.text._lines import lines
-from heedful.models import LanguageModel, language_model
+from heedful._errors import DataError, SettingsError
+from heedful.data.batches import SequentialBatches
+from heedful.data.inputs import InputKind
+from heedful.data.splits import LastTenth
+from heedful.data.text import Characters, Subwords, load_tokenizer
+from heedful.data.text.labeled import LabeledTexts
+from heedful.data.text.plain import PlainText, read_lines, read_plain
+from heedful.models import LanguageModel, fill_masks, generate, language_model
+from heedful.tasks.contract import TRAINING, Metric, Reading, Scores, Shortcut, Task
 from heedful.tasks.encoder_settings import EncoderSettings
-from heedful.tasks.language_pieces import (
-    NOT_ASKED,
+from heedful.tasks.lm_batches import (
+    IGNORED,
     SPECIAL,
-    Cuts,
-    Pieces,
-    begun,
+    EvalWindows,
+    RandomWindows,
+    TextWindows,
     blocks,
-    encoded,
-    gaps_of,
-    hidden_places,
-    hide,
+    encode,
+    mask_tokens,
+    masked_positions,
+    masked_tokens,
     next_tokens,
+    with_bos,
 )
-from heedful.tasks.language_writer import TOGETHER, Continuation, Filling, Writer
 from heedful.tasks.ngrams import nats_around, nats_before
-from heedful.training.run_folder import RunFolder
-from heedful.training.settings import Section, TrainingSettings, read_settings
+from heedful.tasks.sampling_options import SamplingOptions
+from heedful.training.objective import Batches, Mean
+from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
 
-if TYPE_CHECKING:
-    from heedful.report import AttentionSection
-    from heedful.training.fit import Judged
-
+_MAX_TOKENS = 16_384  # tokens that are computed together
+_NEW_TOKENS = 200  # by default
+_ROUNDS = 8  # in which gaps are filled, the most probable first
 _COUNTED = 5_000_000  # tokens of the training text that the baselines count: its last ones
 _NEIGHBORS = {"characters": (5, 3), "subwords": (2, 1)}  # that the baselines count: before a token; on each side
 
 
-class DataSettings(Section):
+class LanguageData(Section):
     """What a text becomes before the model sees it."""
 
-    tokens: Literal["characters", "subwords"] = Field("characters", description="what the text is cut into")
-    vocabulary: int = Field(4096, ge=260, description="subwords: how many are learned from the training text")
+    tokenizer: Literal["characters", "subwords"] = Field("characters", description="what the text is cut into")
+    vocabulary_size: int = Field(4096, ge=260, description="subwords: how many are learned from the training text")
 
 
-class ModelSettings(EncoderSettings):
+@defaults(layers=4, ffn_width=512, dropout=0.0)
+class LanguageModelSettings(EncoderSettings):
     """The language model."""
 
-    masked: bool = Field(False, description="false: sees the past and goes on; true: sees both sides and fills gaps")
-    context: int = Field(128, ge=1, description="the most tokens that it sees together")
-    layers: int = Field(4, ge=1, description="layers of the encoder")
-    hidden: int = Field(512, ge=1, description="features inside each layer's network")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of each sublayer's output that is dropped in training")
+    objective: Literal["causal", "masked"] = Field(
+        "causal", description="causal: sees the past and continues (GPT); masked: sees both sides and fills gaps (BERT)"
+    )
+    context_length: int = Field(128, ge=1, description="the most tokens that it sees together")
 
 
+@defaults(epochs=2, learning_rate=3e-3, weight_decay=0.1)
 class LanguageTraining(TrainingSettings):
     """How the language model is trained."""
 
-    epochs: int = Field(2, ge=1, description="passes over the training text, each cut at other places")
     batch_size: int = Field(1024, ge=1, description="tokens a step, in sequences as long as the context")
-    learning_rate: float = Field(3e-3, gt=0, description="of AdamW, at its highest")
-    weight_decay: float = Field(0.1, ge=0, description="of matrices; offsets, norms and positions have none")
 
 
-class Settings(Section):
+class LanguageSettings(TaskSettings):
     """All settings of language-model."""
 
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings()
+    data: LanguageData = LanguageData()
+    model: LanguageModelSettings = LanguageModelSettings()
     training: LanguageTraining = LanguageTraining()
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """All that a training needs, read, built and checked; nothing has been written."""
+class Continuation:
+    """The continuation of a prompt by a causal model.
 
-    settings: Settings
-    training: str
-    validation: str
-    held_out: str
-    tokenizer: Characters | Subwords
-    model: LanguageModel
-    started: float
-
-    def checksum(self) -> str:
-        """Of both texts: a run is resumed with the data with which it was begun."""
-        digest = hashlib.sha256()
-        for text in (self.training, self.validation):
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\xff")
-        return digest.hexdigest()
-
-
-def prepare(settings: Settings, sources: dict[str, str], console: Any) -> Prepared:
-    """Reads the text and builds the model.
-
-    Args:
-        settings: all of them.
-        sources: "data" (its last tenth is held out), or "train" and "valid".
-        console: a rich console.
-
-    Raises:
-        DataError: the data are not what they should be.
-        SettingsError: the settings do not fit the data, or this machine.
+    Attributes:
+        input: the prompt.
+        output: what was generated after it.
+        sample: which of several continuations of the prompt, from 0.
+        unknown: the characters of the prompt that the model does not know, each once; all of them have the same token.
     """
-    from heedful.training.fit import check_training, seed_everything
 
-    started = time.monotonic()
-    check_training(settings.training)
-    training, validation, held_out = _read(sources)
-    tokenizer = _tokenizer(settings.data, training)
-    count = len(encoded(tokenizer, training))
-    if count < settings.model.context:
-        raise DataError(
-            f"{sources.get('data') or sources['train']}: the training text must have at least {settings.model.context} "
-            f"tokens, one context (model.context): got {count}"
-        )
-    seed_everything(settings.training.seed)
-    model = _build(settings, tokenizer.size)
-    kind = "masked" if settings.model.masked else "causal"
-    console.out(
-        f"{len(training):,} characters to train on, {count:,} tokens of {tokenizer.size - SPECIAL:,} kinds; held out: {held_out}\n"
-        f"Language model, {kind}, {sum(p.numel() for p in model.parameters()):,} parameters",
-        highlight=False,
-    )
-    return Prepared(settings, training, validation, held_out, tokenizer, model, started)
+    input: str
+    output: str
+    sample: int = 0
+    unknown: str = ""
+
+    def to_format(self) -> str:
+        """The whole text."""
+        return self.input + self.output
+
+    def __str__(self) -> str:
+        return self.to_format()
 
 
-def train(run: RunFolder, prepared: Prepared, console: Any, *, resume: bool = False) -> dict[str, Any]:
-    """Trains into a begun run folder, and gives what goes into metrics.json.
+@dataclass(frozen=True)
+class FilledText:
+    """The predictions of a masked model for the gaps of a text.
 
-    Args:
-        run: the folder.
-        prepared: data, model and settings; the model is trained in place.
-        console: a rich console that shows the progress.
-        resume: go on from the last checkpoint, if there is one.
+    Attributes:
+        input: the text with its gaps.
+        output: the whole text.
+        fills: the prediction for each gap.
+        probabilities: of each.
+        unknown: as of a `Continuation`.
     """
-    from torchmetrics import MetricCollection
 
-    from heedful.training.fit import fit, loader
+    input: str
+    output: str
+    fills: list[str]
+    probabilities: list[float]
+    unknown: str = ""
 
-    settings, model, tokenizer = prepared.settings.training, prepared.model, prepared.tokenizer
-    masked, context = model.masked, model.context
-    text = begun(encoded(tokenizer, prepared.training), tokenizer)
-    held_out = encoded(tokenizer, prepared.validation)
-    if masked:
-        text = text[1:]
-        windows = gaps_of(torch.from_numpy(held_out), hidden_places(len(held_out)), context, tokenizer.mask)
-    else:
-        windows = next_tokens(begun(held_out, tokenizer), context, context)
-    size = max(settings.batch_size // context, 1)
-    weights = fit(
-        model,
-        loss=(lambda model, batch: _masked_loss(model, batch, tokenizer)) if masked else _causal_loss,
-        judge=_judge,
-        metrics=MetricCollection({}),
-        monitor=None,
-        training=loader(
-            Pieces(text, context if masked else context + 1), Cuts(len(text), context, size, settings.seed)
-        ),
-        validation=loader(windows, InOrder(len(windows), max(TOGETHER // context, 1))),
-        settings=settings,
-        folder=run,
-        console=console,
-        unit="tokens",
-        count=lambda batch: len(batch) * context,
-        resume=resume,
-    )
-    model.load_state_dict(weights)
-    metrics = {
-        "held_out": prepared.held_out,
-        "characters": {"training": len(prepared.training), "held out": len(prepared.validation)},
-        "tokens": {"kinds": tokenizer.size, "training": len(text), "held out": len(held_out)},
-        "parameters": sum(p.numel() for p in model.parameters()),
-        **_judged(Writer(model, tokenizer), prepared.settings, prepared.training, prepared.validation),
-        "seconds": time.monotonic() - prepared.started,
-    }
-    run.finish(weights, {}, metrics, tokenizer=tokenizer.save())
-    return metrics
+    def to_format(self) -> str:
+        """The whole text."""
+        return self.output
+
+    def __str__(self) -> str:
+        return self.output
 
 
-def load(run: RunFolder) -> Writer:
-    """The trained model of a finished run folder."""
-    run.verified()
-    settings, weights = read_settings(Settings, run.config()), run.weights()
-    try:
-        tokenizer = load_tokenizer(run.tokenizer())
-        model = _build(settings, tokenizer.size)
-        model.load_state_dict(weights)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise RunFolderError(
-            f"{run.path}: the weights, the settings and the tokens must fit each other: {str(error).splitlines()[0]}"
-        ) from None
-    return Writer(model, tokenizer)
+@dataclass(frozen=True)
+class TextLikelihood:
+    """The surprisal of each token of a text, nat; of a masked model, of its masked tokens, and its accuracy on them."""
+
+    input: str
+    nats: NDArray[np.floating] = field(repr=False)
+    accuracy: float | None = None
+
+    def to_format(self) -> str:
+        return f"{self.nats.sum():.4f}"
+
+    def __str__(self) -> str:
+        return self.to_format()
 
 
-def evaluate(run: RunFolder, source: str) -> dict[str, Any]:
-    """Measures a finished run on another text, beside baselines learned from the training text in the same run."""
-    writer, text = load(run), read_plain(source)
-    training, *_ = _read(run.about()["data"])
-    settings = read_settings(Settings, run.config())
-    on, unknown = f"{len(text):,} characters", writer.unknown(text)
-    if unknown:
-        share = sum(map(text.count, unknown)) / len(text)
-        on += f", of which {100 * share:.1f} % are of {len(unknown):,} kinds that the model does not know"
-    return {"on": on, "characters": len(text)} | _judged(writer, settings, training, text)
+class ModelLanguage(Task[Any]):
+    """Continues a text, or fills its gaps."""
 
+    name = "language-model"
+    example, unit, input = "character", "tokens", InputKind.TEXT
+    Settings, Options = LanguageSettings, SamplingOptions
+    split = LastTenth()
+    GAP = "[MASK]"  # how a gap is written
+    shortcuts = {"masked": Shortcut("model.objective=masked", "a language model that fills gaps")}
 
-def predict(
-    run: RunFolder,
-    chunks: Iterable[Sequence[str]],
-    *,
-    tokens: int | None = None,
-    temperature: float | None = None,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    samples: int | None = None,
-    seed: int | None = None,
-) -> Iterator[Continuation | Filling]:
-    """Continuations, or texts whose gaps are filled, in the order of the inputs; the options are those of `Writer.predict`."""
-    writer, first = load(run), 0
-    for chunk in chunks:
-        yield from writer.predict(
-            chunk, tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, samples=samples, seed=seed,
-            first=first,
+    def __init__(self, settings: LanguageSettings, vocabulary: Mapping[str, Any]) -> None:
+        super().__init__(settings, vocabulary)
+        self.tokenizer = load_tokenizer(vocabulary["tokenizer"])
+        self.masked, self.context = settings.model.objective == "masked", settings.model.context_length
+
+    @classmethod
+    def read(cls, source: Any, settings: LanguageSettings, reading: Reading = TRAINING) -> PlainText | LabeledTexts:
+        """A whole text; unlabeled, the prompts or texts with gaps of a file: one a line."""
+        if reading.labeled:
+            return read_plain(source)
+        return read_lines(source)
+
+    @classmethod
+    def learn(cls, training: PlainText, settings: LanguageSettings) -> dict[str, Any]:
+        tokenizer: Characters | Subwords = (
+            Characters.fit(training.text) if settings.data.tokenizer == "characters"
+            else Subwords.fit(blocks(training.text), settings.data.vocabulary_size)
         )  # fmt: skip
-        first += len(chunk)
+        count, context = len(encode(tokenizer, training.text)), settings.model.context_length
+        if count < context:
+            raise DataError(
+                f"the training text must have at least {context} tokens (model.context_length): got {count}"
+            )
+        return {"tokenizer": tokenizer.save()}
 
+    def describe(self) -> str:
+        return f"{self.tokenizer.size - SPECIAL:,} {self.settings.data.tokenizer}, {self.settings.model.objective}"
 
-def read_inputs(run: RunFolder, source: str) -> Iterator[str]:
-    """The prompts, or texts with gaps, of a file: one a line."""
-    return (line for _, line in lines(source))
+    def check(self, examples: PlainText) -> None:
+        """Nothing: any text is cut into tokens, and into windows."""
 
-
-def inspect(run: RunFolder, inputs: Sequence[str]) -> "list[AttentionSection]":
-    """Sections of a report, one a text: what each token of a prompt and of its continuation looked at, or each gap."""
-    from heedful.tasks.language_view import written_section
-
-    writer = load(run)
-    return [written_section(writer, text) for text in inputs]
-
-
-def _causal_loss(model: nn.Module, batch: Tensor) -> Tensor:
-    logits = model(batch[:, :-1])
-    return F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
-
-
-def _masked_loss(model: Any, batch: Tensor, tokenizer: Characters | Subwords) -> Tensor:
-    given, asked = hide(batch, tokenizer.mask, tokenizer.size)
-    return F.cross_entropy(model.logits(model.features(given)[asked]).float(), batch[asked])
-
-
-def _judge(model: Any, batch: tuple[Tensor, Tensor]) -> "Judged":
-    from heedful.training.fit import Judged
-
-    given, asked = batch
-    places = asked != NOT_ASKED
-    logits, truth = model.logits(model.features(given)[places]).float(), asked[places]
-    loss = F.cross_entropy(logits, truth, reduction="sum") / max(len(truth), 1)
-    return Judged(loss, len(truth), logits, truth)
-
-
-def _judged(writer: Writer, settings: Settings, training: str, text: str) -> dict[str, Any]:
-    """The measures on a text, the baselines, and their units."""
-    tokenizer, (counted, sides) = writer.tokenizer, _NEIGHBORS[settings.data.tokens]
-    learned, ids = encoded(tokenizer, training)[-_COUNTED:], encoded(tokenizer, text)
-    if writer.model.masked:
-        hidden = hidden_places(len(ids)).numpy()
-        characters = len(text) * len(hidden) / len(ids)
-        baselines = {
-            name: nats_around(learned, ids, hidden, tokenizer.size, count, tokenizer.mask) / characters
-            for name, count in (("frequencies", 0), (f"counts of {sides} neighbours on each side", sides))
-        }
-    else:
-        baselines = {
-            name: nats_before(learned, ids, tokenizer.size, count) / len(text)
-            for name, count in (("frequencies", 0), (f"counts after {counted} tokens (Kneser-Ney)", counted))
-        }
-    units = {"nats_a_character": "nats", "bits_a_character": "bits", "perplexity": "a token"}
-    return {"measures": writer.measures(text), "units": units, "baselines": baselines}
-
-
-def _read(sources: dict[str, str]) -> tuple[str, str, str]:
-    """The training text, the held-out text, and a name for the latter."""
-    if "data" not in sources:
-        training, validation = read_plain(sources["train"]), read_plain(sources["valid"])
-        return training, validation, f"{sources['valid']}, {len(validation):,} characters"
-    text = read_plain(sources["data"])
-    if len(text) < 10:
-        raise DataError(
-            f"{sources['data']}: must have at least 10 characters, to hold a tenth out (or give --train and --valid): got {len(text)}"
-        )
-    cut = len(text) - len(text) // 10
-    return text[:cut], text[cut:], f"the last tenth of {sources['data']}, {len(text) - cut:,} characters"
-
-
-def _tokenizer(settings: DataSettings, text: str) -> Characters | Subwords:
-    if settings.tokens == "characters":
-        return Characters.fit(text)
-    return Subwords.fit(blocks(text), settings.vocabulary)
-
-
-def _build(settings: Settings, vocabulary: int) -> LanguageModel:
-    try:
-        model = language_model(vocabulary=vocabulary, **settings.model.model_dump())
-        with torch.no_grad():
-            model.eval()(
-                torch.zeros(1, min(2, model.context), dtype=torch.long)
-            )  # some parts check what they get only then
+    def build(self) -> LanguageModel:
+        model = language_model(vocabulary_size=self.tokenizer.size, **self.settings.model.model_dump())
+        with torch.no_grad():  # some parts check what they get only then
+            model.eval()(torch.zeros(1, min(2, self.context), dtype=torch.long))
         return model.train()
-    except ValueError as error:
-        raise SettingsError(f"[model]: {error}") from None
+
+    def batches(self, examples: PlainText, *, training: bool) -> Batches:
+        ids, context = encode(self.tokenizer, examples.text), self.context
+        if not training:
+            windows = self._windows(ids, context)
+            order = SequentialBatches(len(windows), max(_MAX_TOKENS // context, 1))
+            return Batches(windows.__getitem__, order, lambda batch: batch[0].numel())
+        text = torch.from_numpy(ids) if self.masked else with_bos(ids, self.tokenizer)
+        settings = self.settings.training
+        size = max(settings.batch_size // context, 1)
+        length = context if self.masked else context + 1
+        starts = RandomWindows(len(text), context, size, settings.seed)
+        return Batches(TextWindows(text, length).__getitem__, starts, lambda batch: len(batch) * context)
+
+    def loss(self, model: Any, batch: Tensor, optimizer: str) -> Tensor:
+        if not self.masked:
+            logits = model(batch[:, :-1])
+            return F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
+        tokens, targets = mask_tokens(batch, self.tokenizer.mask, self.tokenizer.size)
+        return F.cross_entropy(model.logits(model.features(tokens)[targets]).float(), batch[targets])
+
+    def validate(self, model: Any, batch: tuple[Tensor, Tensor]) -> Mapping[str, Mean]:
+        logits, truth = _at_targets(model, batch)
+        return {"loss": Mean(F.cross_entropy(logits, truth, reduction="sum"), len(truth))}
+
+    def predict(self, model: Any, inputs: Sequence[Any], options: SamplingOptions, first: int = 0) -> list[Any]:
+        """Continuations, or texts whose gaps, written `[MASK]`, are filled; of a whole text of the data its likelihood."""
+        if any(isinstance(one, PlainText) for one in inputs):
+            return [self.likelihood(model, one) for one in inputs]
+        if not self.masked:
+            return self._continued(model, inputs, options, first)
+        for name in sorted(options.model_fields_set):
+            raise SettingsError(
+                f"`{name}` is for a model that continues a text: got {getattr(options, name)} for a masked one."
+            )
+        return [self._filled(model, text) for text in inputs]
+
+    @torch.inference_mode()
+    def likelihood(self, model: Any, text: PlainText) -> TextLikelihood:
+        """The surprisal of each token, with at least half a context before it."""
+        windows = self._windows(encode(self.tokenizer, text.text), self.context - self.context // 2)
+        nats, right = [], 0
+        for logits, truth in _predicted(model, windows, self.context):
+            nats.append(F.cross_entropy(logits, truth, reduction="none"))
+            right += int((logits.argmax(-1) == truth).sum())
+        whole = torch.cat(nats).numpy()
+        return TextLikelihood(text.text[:80], whole, right / len(whole) if self.masked else None)
+
+    def inputs(self, examples: PlainText | LabeledTexts) -> Sequence[Any]:
+        return [examples] if isinstance(examples, PlainText) else examples.texts
+
+    def score(self, predictions: Sequence[TextLikelihood], examples: PlainText) -> Scores:
+        (prediction,), text = predictions, examples.text
+        ids = encode(self.tokenizer, text)
+        nats = float(prediction.nats.sum()) / (len(text) * len(prediction.nats) / len(ids))  # per character
+        metrics = {"nats_per_character": Metric(nats, "nats"), "bits_per_character": Metric(nats / math.log(2), "bits")}
+        if self.masked:
+            metrics |= {} if prediction.accuracy is None else {"accuracy": Metric(prediction.accuracy)}
+        else:
+            metrics["perplexity"] = Metric(math.exp(min(float(prediction.nats.mean()), 700.0)), "per token")
+        note, unknown = "", self.unknown(text)
+        if unknown:
+            share = sum(map(text.count, unknown)) / len(text)
+            note = f"{100 * share:.1f} % of the characters are of {len(unknown):,} kinds that the model does not know."
+        return Scores(metrics, {"tokens": len(ids)}, note)
+
+    def baselines(self, training: PlainText, examples: PlainText) -> Mapping[str, list[TextLikelihood]]:
+        learned, ids = (encode(self.tokenizer, part.text) for part in (training, examples))
+        learned, size = learned[-_COUNTED:], self.tokenizer.size
+        counted, sides = _NEIGHBORS[self.settings.data.tokenizer]
+        if self.masked:
+            masked, mask = masked_positions(len(ids)).numpy(), self.tokenizer.mask
+            counts = {"unigram": 0, f"{sides} neighbors on each side, Kneser-Ney": sides}
+            nats = {name: nats_around(learned, ids, masked, size, count, mask) for name, count in counts.items()}
+        else:
+            counts = {"unigram": 0, f"{counted + 1}-gram Kneser-Ney": counted}
+            nats = {name: nats_before(learned, ids, size, count) for name, count in counts.items()}
+        return {name: [TextLikelihood(examples.text[:80], of)] for name, of in nats.items()}
+
+    def inspect(self, model: Any, inputs: Sequence[str]) -> list[Any]:
+        from heedful.tasks.views.language import language_section
+
+        return [language_section(self, model, text) for text in inputs]
+
+    def generate(
+        self, model: Any, prompts: Sequence[Sequence[int]], options: SamplingOptions, draws: Sequence[int]
+    ) -> list[list[int]]:
+        """The continuations of prompts by a causal model; each is sampled by its own number."""
+        return generate(
+            model, prompts, options.max_new_tokens or _NEW_TOKENS, temperature=options.temperature, top_k=options.top_k,
+            top_p=options.top_p, seed=options.seed, numbers=draws, suppress=range(SPECIAL),
+        )  # fmt: skip
+
+    def encode(self, text: str) -> tuple[list[int], list[int]]:
+        """The tokens of a text, and the positions of its gaps among them; only a masked model has any."""
+        ids: list[int] = []
+        for number, part in enumerate(text.split(self.GAP) if self.masked else [text]):
+            ids += [self.tokenizer.mask] * (number > 0) + self.tokenizer.encode(part).tolist()
+        return ids, [position for position, token in enumerate(ids) if token == self.tokenizer.mask]
+
+    def unknown(self, text: str) -> str:
+        """The characters that the model does not know, each once."""
+        known = self.tokenizer.alphabet if isinstance(self.tokenizer, Characters) else text
+        return "".join(sorted(set(text) - set(known)))
+
+    def _continued(self, model: Any, texts: Sequence[str], options: SamplingOptions, first: int) -> list[Continuation]:
+        prompts, samples = [self.tokenizer.encode(text).tolist() for text in texts], options.num_samples or 1
+        drawn = [(i, sample) for i, prompt in enumerate(prompts) for sample in range(samples) if prompt]
+        draws = [(first + i) * samples + sample for i, sample in drawn]
+        outputs = self.generate(model, [prompts[i] for i, _ in drawn], options, draws)
+        decoded = {which: self.tokenizer.decode(ids) for which, ids in zip(drawn, outputs, strict=True)}
+        return [
+            Continuation(text, decoded.get((i, sample), ""), sample, self.unknown(text))
+            for i, text in enumerate(texts)
+            for sample in range(samples)
+        ]
+
+    def _filled(self, model: Any, text: str) -> FilledText:
+        filled = fill_masks(model, self.encode(text)[0], self.tokenizer.mask, rounds=_ROUNDS, suppress=range(SPECIAL))
+        fills = [self.tokenizer.decode([filled.ids[position]]) for position in filled.positions]
+        parts = text.split(self.GAP)
+        whole = "".join(part for both in zip(parts, [*fills, ""], strict=True) for part in both)
+        return FilledText(text, whole, fills, filled.probabilities, self.unknown("".join(parts)))
+
+    def _windows(self, ids: Any, stride: int) -> EvalWindows:
+        if not self.masked:
+            return next_tokens(with_bos(ids, self.tokenizer), self.context, stride)
+        return masked_tokens(torch.from_numpy(ids), masked_positions(len(ids)), self.context, self.tokenizer.mask)
+
+
+def _predicted(model: Any, windows: EvalWindows, context: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The logits of the targets, and the targets, some windows at a time."""
+    for rows in SequentialBatches(len(windows), max(_MAX_TOKENS // context, 1)):
+        yield _at_targets(model, windows[rows])
+
+
+def _at_targets(model: Any, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    tokens, targets = batch
+    chosen = targets != IGNORED
+    return model.logits(model.features(tokens)[chosen]).float(), targets[chosen]

@@ -1,4 +1,4 @@
-"""What a sensible person would try before a neural language model: counting which token stood beside which others."""
+"""N-gram language models, the baselines of neural ones: counts of tokens and their neighbors."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
 
-_BEYOND = -1  # a neighbour beyond the text's end
+_BEYOND = -1  # a neighbor beyond the text's end
 
 
 class _Level(NamedTuple):
-    """What is known of the tokens that stand beside the nearest k neighbours.
+    """Counts of the tokens next to the nearest k neighbors.
 
     Attributes:
-        contexts: the known contexts, each as (the context of one neighbour less, the neighbour), in rising order.
+        contexts: the known contexts, each as (the context of one neighbor less, the neighbor), in rising order.
         pairs: the known pairs of context and token, in rising order.
         counts: of the pairs, each less its discount.
         total: of each context, the sum of its counts.
@@ -30,14 +30,14 @@ class _Level(NamedTuple):
 
 
 class NeighborCounts:
-    """The probability of a token beside its neighbours: interpolated Kneser-Ney smoothing with three discounts.
+    """The probability of a token given its neighbors: interpolated Kneser-Ney smoothing with three discounts.
 
-    Contexts are of no neighbour, of the nearest, of the two nearest, and so on. Below the longest contexts, what counts is not
-    how often a token stood there, but with how many different next neighbours.
+    Contexts are of no neighbor, of the nearest, of the two nearest, and so on. Below the longest contexts, what counts is not
+    how often a token stood there, but with how many different next neighbors.
 
     Args:
         tokens: `[N]`, to learn from.
-        neighbors: `[N, K]`, the neighbours of each, the nearest first, as `before` and `around` give them.
+        neighbors: `[N, K]`, the neighbors of each, the nearest first, as `before` and `around` give them.
         vocabulary: how many tokens there are.
 
     Example:
@@ -53,7 +53,7 @@ class NeighborCounts:
     def __init__(self, tokens: Ints, neighbors: Ints, vocabulary: int) -> None:
         self.vocabulary = vocabulary
         context = np.zeros(len(tokens), np.int64)
-        found = []  # of each level: contexts, their number, pairs, the pair of each place
+        found = []  # of each level: contexts, their number, pairs, the pair of each position
         for k in range(neighbors.shape[1] + 1):
             contexts = np.zeros(1, np.int64)
             if k:
@@ -65,7 +65,7 @@ class NeighborCounts:
         self.levels: list[_Level] = []
         for k, (contexts, pairs, _, pair, counts) in enumerate(found):
             if k + 1 < len(found):
-                longer = found[k + 1][2]  # one place for each different pair of the next level
+                longer = found[k + 1][2]  # one position for each different pair of the next level
                 counts = np.bincount(pair[longer], minlength=len(pairs))
             discount = _discounts(counts)[np.minimum(counts, 3)]
             of, size = pairs // vocabulary, len(contexts)
@@ -74,7 +74,7 @@ class NeighborCounts:
             self.levels.append(_Level(contexts, pairs, counts - discount, total, left))
 
     def nats(self, tokens: Ints, neighbors: Ints) -> Floats:
-        """How surprising each token is beside its neighbours, `-log p`."""
+        """The surprisal of each token given its neighbors, `-log p`."""
         context = np.zeros(len(tokens), np.int64)
         chance = np.full(len(tokens), 1 / self.vocabulary)
         for k, level in enumerate(self.levels):
@@ -90,7 +90,7 @@ class NeighborCounts:
         return nats
 
     def _extended(self, context: Ints, neighbor: Ints) -> Ints:
-        """A number for each pair of a context and one more neighbour."""
+        """A number for each pair of a context and one more neighbor."""
         return context * (self.vocabulary + 1) + np.where(neighbor == _BEYOND, self.vocabulary, neighbor)
 
 
@@ -119,38 +119,38 @@ def around(tokens: Ints, count: int, *, left_first: bool = True) -> Ints:
     return np.stack([_shifted(tokens, s * distance) for distance in range(1, count + 1) for s in signs], axis=1)
 
 
-def nats_before(training: Ints, held_out: Ints, vocabulary: int, count: int) -> float:
-    """The nats of a whole text by the `count` tokens before each, learned from another text."""
+def nats_before(training: Ints, held_out: Ints, vocabulary: int, count: int) -> Floats:
+    """The nats of each token of a text by the `count` tokens before it, learned from another text."""
     learned = (
         NeighborCounts(training, before(training, count), vocabulary) if count else _frequencies(training, vocabulary)
     )
     neighbors = before(held_out, count) if count else _none(held_out)
-    return float(learned.nats(held_out, neighbors).sum())
+    return learned.nats(held_out, neighbors)
 
 
-def nats_around(training: Ints, held_out: Ints, hidden: Ints, vocabulary: int, count: int, gap: int) -> float:
-    """The nats of the hidden tokens of a text by the `count` tokens on each side, learned from another text.
+def nats_around(training: Ints, held_out: Ints, masked: Ints, vocabulary: int, count: int, mask: int) -> Floats:
+    """The nats of each masked token of a text by the `count` tokens on each side, learned from another text.
 
     Args:
         training: what is learned from.
         held_out: the text.
-        hidden: the places that are hidden, also from each other.
+        masked: the positions that are masked, also for each other.
         vocabulary: how many tokens there are.
         count: on each side; 0: the frequencies of the tokens alone.
-        gap: what stands in hidden places.
+        mask: the token that stands there.
     """
-    truth = held_out[hidden]
+    truth = held_out[masked]
     if not count:
-        return float(_frequencies(training, vocabulary).nats(truth, _none(truth)).sum())
-    shown = held_out.copy()
-    shown[hidden] = gap
-    nats = np.zeros(len(hidden))
-    from_right = around(shown, 1)[hidden, 0] == gap  # whose left neighbour is hidden begins on the right
+        return _frequencies(training, vocabulary).nats(truth, _none(truth))
+    visible = held_out.copy()
+    visible[masked] = mask
+    nats: Floats = np.zeros(len(masked))
+    from_right = around(visible, 1)[masked, 0] == mask  # whose left neighbor is masked begins on the right
     for left_first, chosen in ((True, ~from_right), (False, from_right)):
         learned = NeighborCounts(training, around(training, count, left_first=left_first), vocabulary)
-        neighbors = around(shown, count, left_first=left_first)[hidden[chosen]]
+        neighbors = around(visible, count, left_first=left_first)[masked[chosen]]
         nats[chosen] = learned.nats(truth[chosen], neighbors)
-    return float(nats.sum())
+    return nats
 
 
 def _frequencies(tokens: Ints, vocabulary: int) -> NeighborCounts:
@@ -162,17 +162,17 @@ def _none(tokens: Ints) -> Ints:
 
 
 def _discounts(counts: Ints) -> Floats:
-    """What counts of 0, of 1, of 2 and of 3 or more are lessened by."""
+    """The discounts of counts of 0, 1, 2, and 3 or more."""
     n = np.bincount(np.minimum(counts, 4), minlength=5).astype(float)  # how many there are of each
     if not n[1:].all():
-        return np.array([0.0, 0.5, 0.5, 0.5])  # too little was counted to say
+        return np.array([0.0, 0.5, 0.5, 0.5])  # too few counts to estimate them
     y = n[1] / (n[1] + 2 * n[2])
     wanted = [j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]
     return np.array([0.0, *np.clip(wanted, 0.05, [0.95, 1.95, 2.95])])
 
 
 def _shifted(tokens: Ints, by: int) -> Ints:
-    """Of each place the token so many places to the right, or to the left where negative."""
+    """Of each position the token at this offset to the right, or to the left where negative."""
     out = np.full(len(tokens), _BEYOND, np.int64)
     if abs(by) < len(tokens):
         out[max(-by, 0) : len(tokens) - max(by, 0)] = tokens[max(by, 0) : len(tokens) + min(by, 0)]
@@ -180,6 +180,6 @@ def _shifted(tokens: Ints, by: int) -> Ints:
 
 
 def _place(known: Ints, wanted: Ints) -> Ints:
-    """Where each of the wanted numbers stands among those in rising order; -1: nowhere."""
+    """The index of each of the wanted numbers among sorted ones; -1: absent."""
     place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     return np.where(known[place] == wanted, place, -1)

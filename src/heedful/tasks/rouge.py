@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from heedful.data.text.documents import SummaryExamples
+from heedful.tasks.contract import Metric, Scores
+
 _WORD = re.compile(r"[^\W_]+")
 _KEYS = ("rouge1", "rouge2", "rougeL")  # torchmetrics' names
 
@@ -17,7 +20,7 @@ class Rouge(NamedTuple):
 
     Attributes:
         rouge1: of words.
-        rouge2: of pairs of neighbouring words.
+        rouge2: of pairs of neighboring words.
         rouge_l: of the longest common subsequence of words.
     """
 
@@ -80,6 +83,21 @@ def mean_rouge(scores: Sequence[Rouge]) -> Rouge:
     return Rouge(*(sum(values) / len(scores) for values in zip(*scores, strict=True)))
 
 
+def summary_scores(summaries: Sequence[str], examples: SummaryExamples) -> Scores:
+    """The metrics of summaries, one of each example."""
+    mean = mean_rouge(rouge(summaries, examples.references or ()))
+    metrics = {"rouge_1": Metric(mean.rouge1), "rouge_2": Metric(mean.rouge2), "rouge_l": Metric(mean.rouge_l)}
+    words = [len(summary.split()) for summary in summaries]
+    return Scores(metrics, {"signatures": {"rouge": rouge_name()}, "words_per_summary": sum(words) / len(words)})
+
+
+def summary_baselines(examples: SummaryExamples) -> dict[str, list[str]]:
+    """The first sentence of each document; and the best one, which only who has the references can choose."""
+    pairs = zip(examples.sources, examples.references or (), strict=True)
+    best = [" ".join(sentences[i] for i in oracle(sentences, references, 1)) for sentences, references in pairs]
+    return {"lead-1": [sentences[0] for sentences in examples.sources], "oracle-1": best}
+
+
 def sentence_gains(sentences: Sequence[str], references: Sequence[str]) -> list[float]:
     """What each sentence alone would be worth as the summary: the mean of ROUGE-1 and ROUGE-2, from 0 to 1.
 
@@ -127,7 +145,7 @@ def oracle(sentences: Sequence[str], references: Sequence[str], most: int) -> li
 
 
 def _counts(text: str) -> tuple[_Counts, _Counts]:
-    """How often each word and each pair of neighbours occurs."""
+    """How often each word and each pair of neighbors occurs."""
     words = _WORD.findall(text.lower())
     return Counter((word,) for word in words), Counter(pairwise(words))
 

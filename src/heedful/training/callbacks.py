@@ -1,4 +1,4 @@
-"""What happens beside the steps: randomness by epoch, the log, the progress that a person sees, checkpoints that are whole."""
+"""Callbacks of a training: seeds by epoch, the log, printed progress, atomic checkpoints."""
 
 import csv
 import io
@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from heedful._errors import HeedfulError, RunFolderError
-from heedful.training.files import write_whole
+from heedful._files import write_atomic
 
 
 class TrainingError(HeedfulError):
     """The training cannot go on."""
 
 
-class EpochRandomness(Callback):
+class EpochSeed(Callback):
     """All randomness of an epoch follows from the seed and the epoch's number, so that a resumed run draws the same."""
 
     def __init__(self, seed: int) -> None:
@@ -44,7 +44,7 @@ def seed_everything(seed: int, epoch: int = -1) -> None:
     torch.manual_seed(mixed)
 
 
-class Log(Callback):
+class CsvLog(Callback):
     """A row an epoch in log.csv; the rows are part of the checkpoint, so that a resumed run's log has each epoch once."""
 
     def __init__(self, file: Path) -> None:
@@ -52,22 +52,27 @@ class Log(Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        measures = {name: value.item() for name, value in trainer.callback_metrics.items() if not name.startswith("_")}
-        if not all(map(math.isfinite, measures.values())):
-            name = next(name for name, value in measures.items() if not math.isfinite(value))
-            raise TrainingError(not_finite(name, measures[name], trainer, self.file.parent))
-        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **measures})
+        metrics = logged(trainer)
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise TrainingError(not_finite(name, value, trainer, self.file.parent))
+        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self.rows[-1]))
         writer.writeheader()
         writer.writerows({name: round(value, 6) for name, value in row.items()} for row in self.rows)
-        write_whole(self.file, text.getvalue())
+        write_atomic(self.file, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+
+
+def logged(trainer: Trainer) -> dict[str, float]:
+    """The metrics of an epoch, by name."""
+    return {name: value.item() for name, value in trainer.callback_metrics.items() if not name.startswith("_")}
 
 
 def not_finite(name: str, value: float, trainer: Trainer, folder: Path) -> str:
@@ -80,7 +85,7 @@ def not_finite(name: str, value: float, trainer: Trainer, folder: Path) -> str:
     )
 
 
-class MeanOfLast(Callback):
+class CheckpointAverage(Callback):
     """The mean of the model's weights after each of the last epochs; what was summed is part of the checkpoint.
 
     Args:
@@ -114,7 +119,7 @@ class MeanOfLast(Callback):
         self.sums, self.count = state_dict["sums"], state_dict["count"]
 
 
-class ResumedStop(Callback):
+class ResumeEarlyStopping(Callback):
     """A run that was stopped early and then killed stays stopped when it is resumed."""
 
     def __init__(self, stopping: EarlyStopping) -> None:
@@ -125,8 +130,8 @@ class ResumedStop(Callback):
             trainer.should_stop = True
 
 
-class Shown(Callback):
-    """The progress that a person sees: a bar with rate and remaining time, and a line an epoch; without a terminal only the lines."""
+class ProgressLines(Callback):
+    """Printed progress: a bar with rate and remaining time, and a line an epoch; without a terminal only the lines."""
 
     def __init__(self, console: Console, unit: str, count: Callable[[Any], int]) -> None:
         self.console, self.unit, self.count = console, unit, count
@@ -160,11 +165,11 @@ class Shown(Callback):
             self.bar.update(self.row, advance=1, description=words, rate=f"{self._rate():,.0f} {self.unit}/s")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        measures = {name: value.item() for name, value in trainer.callback_metrics.items() if not name.startswith("_")}
+        metrics = logged(trainer)
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
         elapsed = time.monotonic() - self.started
         remaining = elapsed / (epoch - self.first_epoch) * (epochs - epoch)
-        words = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measures.items())
+        words = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in metrics.items())
         self.console.out(
             f"epoch {epoch:>{len(str(epochs))}}/{epochs}  {words}  {self._rate():,.0f} {self.unit}/s  "
             f"remaining {int(remaining) // 60}:{int(remaining) % 60:02d}",
@@ -186,8 +191,8 @@ class Shown(Callback):
             self.bar = None
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints are written beside their place and moved there: a kill or a full disk leaves the previous one.
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints are written to a temporary file and renamed: a kill or a full disk leaves the previous one.
 
     Only tensors and plain values are read back, whatever stands in the file.
     """
@@ -195,7 +200,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_whole(Path(path), buffer.getvalue())
+        write_atomic(Path(path), buffer.getvalue())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         checkpoint = read_checkpoint(Path(path))

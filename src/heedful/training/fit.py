@@ -4,104 +4,77 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from rich.console import Console
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
-from torchmetrics import MeanMetric, MetricCollection
 
 from heedful._errors import SettingsError
 from heedful.training.callbacks import (
-    EpochRandomness,
-    Log,
-    MeanOfLast,
-    ResumedStop,
-    Shown,
+    AtomicCheckpoints,
+    CheckpointAverage,
+    CsvLog,
+    EpochSeed,
+    ProgressLines,
+    ResumeEarlyStopping,
     TrainingError,
-    WholeCheckpoints,
     not_finite,
     read_checkpoint,
     seed_everything,
 )  # fmt: skip
+from heedful.training.objective import Batches, Mean, Objective
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import TrainingSettings
 
-Loss = Callable[[nn.Module, Any], Tensor]
-
-
-class Judged(NamedTuple):
-    """What came of a held-out batch.
-
-    Attributes:
-        loss: the mean over what was predicted.
-        number: how many predictions that mean is over.
-        predictions: what the metrics take, with the targets.
-        targets: what was right.
-    """
-
-    loss: Tensor
-    number: int
-    predictions: Tensor
-    targets: Tensor
-
-
-Judge = Callable[[nn.Module, Any], Judged]
-
 
 def fit(
+    objective: Objective,
     model: nn.Module,
     *,
-    loss: Loss,
-    judge: Judge,
-    metrics: MetricCollection,
-    monitor: str | None,
-    training: DataLoader[Any],
-    validation: DataLoader[Any],
+    training: Batches,
+    validation: Batches,
     settings: TrainingSettings,
     folder: RunFolder,
     console: Console,
     unit: str = "examples",
-    count: Callable[[Any], int] = lambda batch: len(batch[0]),
     resume: bool = False,
 ) -> dict[str, Tensor]:
     """Trains `model` and gives the weights of its best epoch, or the mean of its last ones.
 
     Args:
+        objective: the losses, the metrics of an epoch, and which of them decides; a task is one.
         model: is trained in place.
-        loss: the training loss of a batch.
-        judge: what the model makes of a held-out batch; `metrics` are of its predictions and targets.
-        metrics: torchmetrics, by name.
-        monitor: the name of the metric by which the best epoch is chosen (higher is better; the loss decides ties); None: the loss.
-        training: batches, as `loader` makes them.
-        validation: batches that are held out.
+        training: batches to learn from.
+        validation: batches that choose the best epoch.
         settings: how.
         folder: a run folder that was begun; gets log.csv and the checkpoints.
         console: where the progress is shown.
         unit: what is counted to tell the speed.
-        count: how many of these a batch holds.
         resume: go on from the last checkpoint, if there is one.
 
     Raises:
         TrainingError: a loss that is not finite.
         RunFolderError: a checkpoint that cannot be read.
+        ValueError: a parameter that is to be trained by no optimizer, or by several.
     """
-    learner = _Learner(model, loss, judge, metrics, monitor, settings, folder)
-    callbacks: list[Callback] = [EpochRandomness(settings.seed)]
-    if settings.average:
-        callbacks.append(WeightAveraging(multi_avg_fn=_moving_average(settings.average)))
+    _check_optimizers(objective, model)
+    learner = _Learner(objective, model, settings, folder)
+    callbacks: list[Callback] = [EpochSeed(settings.seed)]
+    if settings.ema_decay:
+        callbacks.append(WeightAveraging(multi_avg_fn=_moving_average(settings.ema_decay)))
     if settings.patience:
         stopping = EarlyStopping("_selection", patience=settings.patience, mode="max", check_on_train_epoch_end=True)
-        callbacks += [stopping, ResumedStop(stopping)]
-    last_ones = MeanOfLast(settings.average_epochs) if settings.average_epochs else None
-    if last_ones is not None:
-        callbacks.append(last_ones)
-    callbacks += [Log(folder.path / "log.csv"), Shown(console, unit, count), *_checkpoints(folder)]
+        callbacks += [stopping, ResumeEarlyStopping(stopping)]
+    average = CheckpointAverage(settings.average_last_epochs) if settings.average_last_epochs else None
+    if average is not None:
+        callbacks.append(average)
+    progress = ProgressLines(console, unit, training.size)
+    callbacks += [CsvLog(folder.path / "log.csv"), progress, *_checkpoints(folder)]
     last = folder.last_checkpoint
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers
@@ -109,9 +82,9 @@ def fit(
         trainer = Trainer(
             max_epochs=settings.epochs,
             precision=settings.precision,
-            gradient_clip_val=settings.clip or None,
+            gradient_clip_val=settings.gradient_clip or None if learner.automatic_optimization else None,
             callbacks=callbacks,
-            plugins=[WholeCheckpoints()],
+            plugins=[AtomicCheckpoints()],
             devices=1,
             logger=False,
             enable_progress_bar=False,
@@ -124,7 +97,8 @@ def fit(
         torch.set_flush_denormal(True)
         try:
             checkpoint = last if resume and last.exists() else None
-            trainer.fit(learner, training, validation, ckpt_path=checkpoint, weights_only=True)
+            loaders = training.loader(), validation.loader()
+            trainer.fit(learner, *loaders, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as exit:
             if isinstance(exit.__context__, KeyboardInterrupt):
                 # Lightning makes an exit of it, and has become deaf to a second one.
@@ -135,45 +109,64 @@ def fit(
             torch.set_flush_denormal(False)
     best = read_checkpoint(folder.best_checkpoint)["state_dict"]
     weights = {name.removeprefix("model."): tensor for name, tensor in best.items() if name.startswith("model.")}
-    return weights if last_ones is None else last_ones.mean(weights)
+    return weights if average is None else average.mean(weights)
 
 
 def check_training(settings: TrainingSettings) -> None:
     """Raises where this machine cannot train with the precision of the settings, or where they contradict each other."""
-    if settings.average_epochs and settings.patience:
+    if settings.average_last_epochs and settings.patience:
         raise SettingsError(
-            "`training.average_epochs`: the last epochs are known only where none may be the last too soon: "
-            f"got {settings.average_epochs} with training.patience={settings.patience}."
+            "`training.average_last_epochs`: the last epochs are known only where none may be the last too soon: "
+            f"got {settings.average_last_epochs} with training.patience={settings.patience}."
         )
-    if settings.average_epochs > settings.epochs:
+    if settings.average_last_epochs > settings.epochs:
         raise SettingsError(
-            f"`training.average_epochs`: must be at most the {settings.epochs} epochs: got {settings.average_epochs}."
+            f"`training.average_last_epochs`: must be at most the {settings.epochs} epochs: got {settings.average_last_epochs}."
         )
     if settings.precision == "16-mixed" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
         raise SettingsError("`training.precision`: 16-mixed needs a GPU, and there is none here; take bf16-mixed.")
 
 
+def _check_optimizers(objective: Objective, model: nn.Module) -> None:
+    names, prefixes = [name for name, p in model.named_parameters() if p.requires_grad], list(objective.optimizers)
+    for name in names:
+        owners = [prefix for prefix in prefixes if name.startswith(prefix)]
+        if len(owners) != 1:
+            raise ValueError(f"`optimizers` must have one for each parameter: got {owners} for `{name}`.")
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            raise ValueError(f"`optimizers` must begin the names of parameters: got {prefix!r}, which begins none.")
+
+
 class _Learner(LightningModule):
-    """What Lightning wants to know of a model."""
+    """A task and its model as a LightningModule."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Loss,
-        judge: Judge,
-        metrics: MetricCollection,
-        monitor: str | None,
-        settings: TrainingSettings,
-        folder: RunFolder,
-    ) -> None:
+    def __init__(self, objective: Objective, model: nn.Module, settings: TrainingSettings, folder: RunFolder) -> None:
         super().__init__()
-        self.model, self.loss, self.judge = model, loss, judge
-        self.metrics, self.valid_loss = metrics, MeanMetric()
+        self.objective, self.model, self.settings, self.folder = objective, model, settings, folder
+        self.automatic_optimization = len(objective.optimizers) == 1
+        self.totals: dict[str, Mean] = {}
         self.sum, self.steps = 0.0, 0
-        self.monitor, self.settings, self.folder = monitor, settings, folder
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss = self.loss(self.model, batch)
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        if self.automatic_optimization:
+            (name,) = self.objective.optimizers
+            return self._loss(batch, name)
+        schedules = self.lr_schedulers()
+        for name, optimizer, schedule in zip(self.objective.optimizers, self.optimizers(), schedules, strict=True):  # type: ignore[arg-type]
+            self.toggle_optimizer(optimizer)
+            loss = self._loss(batch, name)
+            self.manual_backward(loss)
+            if self.settings.gradient_clip:
+                self.clip_gradients(optimizer, self.settings.gradient_clip, "norm")
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            self.untoggle_optimizer(optimizer)
+        return None
+
+    def _loss(self, batch: Any, optimizer: str) -> Tensor:
+        loss = self.objective.loss(self.model, batch, optimizer)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(not_finite("loss", value, self.trainer, self.folder.path))
@@ -181,42 +174,59 @@ class _Learner(LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        judged = self.judge(self.model, batch)
-        self.valid_loss.update(judged.loss, judged.number)
-        self.metrics.update(judged.predictions, judged.targets)
+        for name, mean in self.objective.validate(self.model, batch).items():
+            before = self.totals.get(name)
+            total, count = mean.total.double(), torch.as_tensor(mean.count).double()
+            self.totals[name] = (
+                Mean(total, count) if before is None else Mean(before.total + total, before.count + count)
+            )
 
     def on_validation_epoch_end(self) -> None:
-        loss, measures = self.valid_loss.compute(), self.metrics.compute()
-        self.log_dict({"valid_loss": loss} | {f"valid_{name}": value for name, value in measures.items()})
+        metrics = {name: _value(mean) for name, mean in self.totals.items()}
+        loss, monitored = metrics["loss"], self.objective.monitor
+        self.log_dict({f"valid_{name}": value.float() for name, value in metrics.items()})
         self.log("loss", self.sum / max(self.steps, 1))
-        # The loss decides between equal measures.
-        self.log("_selection", -loss if self.monitor is None else measures[self.monitor] - 1e-3 * loss)
-        self.valid_loss.reset()
-        self.metrics.reset()
-        self.sum, self.steps = 0.0, 0
+        # The loss decides between equal metrics.
+        selection = -loss if monitored == "loss" else metrics[monitored] - 1e-3 * loss
+        self.log("_selection", selection.float())
+        self.totals, self.sum, self.steps = {}, 0.0, 0
 
     def configure_optimizers(self) -> Any:
+        pairs = [self._optimizer(prefix, factor) for prefix, factor in self.objective.optimizers.items()]
+        if not self.automatic_optimization:
+            return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
+        ((optimizer, schedule),) = pairs
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _optimizer(self, prefix: str, factor: float) -> tuple[torch.optim.Optimizer, Any]:
+        """The optimizer of the parameters whose names begin so, and its schedule."""
         s = self.settings
-        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad and name.startswith(prefix)]
         matrices = [p for name, p in named if p.dim() > 1 and name.endswith("weight")]
         others = [p for name, p in named if not (p.dim() > 1 and name.endswith("weight"))]
         groups = [{"params": matrices, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        # Fused, it unscales gradients itself, so that in mixed precision nobody could clip them in between.
-        optimizer = torch.optim.AdamW(groups, lr=s.learning_rate, betas=(0.9, s.beta2), fused=s.precision == "32-true")
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        # Fused, it unscales gradients itself, so that in mixed precision they could not be clipped in between.
+        fused = s.precision == "32-true"
+        optimizer = torch.optim.AdamW(groups, lr=factor * s.learning_rate, betas=(0.9, s.beta2), fused=fused)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step))
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step, as a share of the highest: a linear rise, then a cosine down to a hundredth."""
         steps = int(self.trainer.estimated_stepping_batches)
-        rise = max(round(self.settings.warmup * steps), 1)
+        rise = max(round(self.settings.warmup_ratio * steps), 1)
         if step < rise:
             return (step + 1) / rise
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min((step - rise) / max(steps - rise, 1), 1)))
 
 
+def _value(mean: Mean) -> Tensor:
+    total, count = torch.broadcast_tensors(mean.total, torch.as_tensor(mean.count, dtype=torch.float64))
+    counted = count > 0
+    return (total[counted] / count[counted]).mean() if counted.any() else torch.zeros((), dtype=torch.float64)
+
+
 def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    """An exponential moving average whose decay rises from 0.1, so that the first steps do not linger."""
+    """An exponential moving average whose decay rises from 0.1, so that the first steps are forgotten soon."""
 
     def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
         steps = float(count)
@@ -231,7 +241,7 @@ def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
 
 
 def _checkpoints(folder: RunFolder) -> list[Callback]:
-    """The best epoch, then the last: whoever resumes from that finds in it which was the best."""
+    """The best epoch, then the last, which also records the best for a resumed run."""
     keep = partial(
         ModelCheckpoint, dirpath=folder.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -241,18 +251,4 @@ def _checkpoints(folder: RunFolder) -> list[Callback]:
     ]
 
 
-def loader(data: Dataset[Any], order: Sampler[list[int]] | Sequence[list[int]]) -> DataLoader[Any]:
-    """Batches of `data`, which gives a whole one for a list of indices, in the order of the sampler.
-
-    Args:
-        data: `data[indices]` is a batch.
-        order: such as `Shuffled` or `ByLength`, or lists of indices as they are.
-    """
-    return DataLoader(data, batch_size=None, sampler=order, collate_fn=_as_it_is, generator=torch.Generator())
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-__all__ = ["Judged", "TrainingError", "check_training", "fit", "loader", "seed_everything"]
+__all__ = ["TrainingError", "check_training", "fit", "seed_everything"]

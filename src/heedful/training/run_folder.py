@@ -1,17 +1,18 @@
-"""A run folder explains itself: what was asked, with which settings, what came of it, and the weights.
+"""A run folder: the command, the settings, the results and the weights of one training.
 
 run.json             task, version, command, seed, data and their checksum; the checksum of each file below, once it is final
 config.toml          every setting, with its meaning
 vocabulary.json      names that the weights know by number, such as the classes
 tokenizer.json       how texts become tokens, where they do
 model.safetensors    the best weights
-metrics.json         measures and baselines
+metrics.json         metrics and baselines
 log.csv              a row an epoch
 checkpoints/         last.ckpt to resume from, best.ckpt
 """
 
 import hashlib
 import json
+import shutil
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +26,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from heedful._errors import RunFolderError
+from heedful._files import UNFINISHED, write_atomic
 from heedful._version import __version__
-from heedful.training.files import UNFINISHED, write_whole
 
-FORMAT = 1
+FORMAT = 2
 _TOKENIZER = "tokenizer.json"
 _JSON = {str: "string", int: "number", dict: "object", list: "array"}
 _KEPT = ("config.toml", "vocabulary.json", "model.safetensors", "metrics.json", "log.csv")
@@ -60,106 +61,130 @@ class RunFolder:
             return
         except OSError as error:
             raise RunFolderError(f"{self.path}: the run folder cannot be written: {error.strerror}.") from None
-        if others - {"config.toml", "checkpoints"}:
+        if others := others - {"config.toml", "checkpoints"}:
             raise RunFolderError(
-                f"{self.path}: a new run needs an empty folder: this one holds {sorted(others)[0]!r}; --resume goes on with a run."
+                f"{self.path}: a new run needs an empty folder: this one holds {min(others)!r}; --resume goes on with a run."
             )
 
     def begin(
-        self, *, task: str, command: list[str], seed: int, data: dict[str, Any], data_checksum: str, config: str
+        self,
+        *,
+        task: str,
+        command: list[str],
+        seed: int,
+        data: dict[str, str],
+        data_checksums: dict[str, str],
+        config: str,
     ) -> None:
         """Makes the folder for a new run, which must be empty or not there; run.json, written last, says that it was begun."""
         self.check_new()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_whole(self.config(), config)
-            about = {"format": FORMAT, "heedful": __version__, "torch": torch.__version__, "task": task}
-            about |= {"command": command, "seed": seed, "data": data, "data_checksum": data_checksum, "finished": False}
-            self._write_json("run.json", about | {"files": self._checksums("config.toml")})
+            write_atomic(self.config(), config)
+            manifest: dict[str, Any] = {"format": FORMAT, "heedful": __version__, "torch": torch.__version__}
+            manifest |= {"task": task, "command": command, "seed": seed, "data": data, "data_checksums": data_checksums}
+            self._write_json("run.json", manifest | {"finished": False, "files": self._checksums("config.toml")})
         except OSError as error:
             raise RunFolderError(f"{self.path}: the run folder cannot be written: {error.strerror}.") from None
 
-    def begun(self) -> bool:
+    def move_data(self, data: dict[str, str]) -> None:
+        """Notes where the data are now."""
+        manifest = self.manifest()
+        if manifest["data"] != data:
+            self._write_json("run.json", manifest | {"data": data})
+
+    def exists(self) -> bool:
         """Whether a run was begun here, finished or not."""
         return (self.path / "run.json").is_file()
 
-    def finish(
-        self,
-        weights: dict[str, Tensor],
-        vocabulary: dict[str, Any],
-        metrics: dict[str, Any],
-        tokenizer: str | None = None,
-    ) -> None:
-        """Writes what came of the run; the checksums in run.json, written last, close it."""
-        about = self.about()
+    def remove(self) -> None:
+        """Removes a run and its folder; raises, and removes nothing, where the folder holds anything else."""
+        made = {"run.json", *_KEPT, _TOKENIZER, self.checkpoints.name}
+        own = {self.last_checkpoint.name, self.best_checkpoint.name}
+        for entry in (*self.path.iterdir(), *self.checkpoints.glob("*")):
+            if entry.name not in (own if entry.parent == self.checkpoints else made) and UNFINISHED not in entry.name:
+                raise RunFolderError(
+                    f"{self.path}: must hold a run and nothing else, to be removed: got {entry.name!r}."
+                )
+        shutil.rmtree(self.path)
+
+    def finish(self, weights: dict[str, Tensor], vocabulary: dict[str, Any], metrics: dict[str, Any]) -> None:
+        """Writes what came of the run; the checksums in run.json, written last, close it.
+
+        The text of a tokenizer, `vocabulary["tokenizer"]`, becomes a file of its own.
+        """
+        manifest = self.manifest()
         for left in [*self.path.glob(f".*{UNFINISHED}"), *self.checkpoints.glob(f".*{UNFINISHED}")]:
             left.unlink()  # by a kill
         tensors = {name: tensor.contiguous().cpu() for name, tensor in weights.items()}
         # One piece of metadata: safetensors writes several in an order that changes from time to time.
-        write_whole(self.path / "model.safetensors", save_tensors(tensors, metadata={"format": "pt"}))
-        self._write_json("vocabulary.json", vocabulary)
+        write_atomic(self.path / "model.safetensors", save_tensors(tensors, metadata={"format": "pt"}))
+        names = {key: value for key, value in vocabulary.items() if key != "tokenizer"}
+        self._write_json("vocabulary.json", names)
         self._write_json("metrics.json", metrics)
-        if tokenizer is not None:
-            write_whole(self.path / _TOKENIZER, tokenizer)
-        kept = _KEPT if tokenizer is None else (*_KEPT, _TOKENIZER)
-        self._write_json("run.json", about | {"finished": True, "files": self._checksums(*kept)})
+        kept: tuple[str, ...] = _KEPT
+        if "tokenizer" in vocabulary:
+            write_atomic(self.path / _TOKENIZER, vocabulary["tokenizer"])
+            kept = (*_KEPT, _TOKENIZER)
+        if not (self.path / "log.csv").exists():  # nothing was trained
+            write_atomic(self.path / "log.csv", "")
+        self._write_json("run.json", manifest | {"finished": True, "files": self._checksums(*kept)})
 
-    def about(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
         """What run.json says; its format is checked."""
         if not self.path.is_dir():
             raise RunFolderError(
                 f"{self.path}: must be a run folder, as `heedful train ... --out` makes it: there is no such folder."
             )
-        about = self._read_json("run.json")
-        made_by = about.get("heedful", "an unknown version")
-        if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
+        manifest = self._read_json("run.json")
+        made_by = manifest.get("heedful", "an unknown version")
+        if manifest.get("format") != FORMAT:
             raise RunFolderError(
-                f"{self.path / 'run.json'}: the run folder's format must be {FORMAT} or older: got {about.get('format')!r}, written by "
+                f"{self.path / 'run.json'}: the run folder's format must be {FORMAT}: got {manifest.get('format')!r}, written by "
                 f"heedful {made_by}; this is heedful {__version__}."
             )
-        for key, kind in (("task", str), ("seed", int), ("data", dict), ("command", list), ("files", dict)):
-            if not isinstance(about.get(key), kind):
-                got = repr(about[key]) if key in about else "none"
+        kinds = {"task": str, "command": list, "seed": int, "data": dict, "data_checksums": dict, "files": dict}
+        for key, kind in kinds.items():
+            if not isinstance(manifest.get(key), kind):
+                got = repr(manifest[key]) if key in manifest else "none"
                 raise RunFolderError(f"{self.path / 'run.json'}: must hold `{key}`, a JSON {_JSON[kind]}: got {got}.")
-        return about
+        return manifest
 
-    def verified(self) -> dict[str, Any]:
+    def require_finished(self) -> dict[str, Any]:
         """What run.json says of a finished run whose files are all there and unchanged."""
-        about = self.about()
-        if not about.get("finished"):
+        manifest = self.manifest()
+        if not manifest.get("finished"):
             raise RunFolderError(
-                f"{self.path}: the training has not finished; go on with `heedful train {about['task']} --out {self.path} --resume`."
+                f"{self.path}: the training has not finished; go on with `heedful train {manifest['task']} --out {self.path} --resume`."
             )
-        self._check_files(about, _KEPT)
-        self._check_files(about, [_TOKENIZER] if _TOKENIZER in about["files"] else [])
-        return about
+        self._check_files(manifest, _KEPT)
+        self._check_files(manifest, [_TOKENIZER] if _TOKENIZER in manifest["files"] else [])
+        return manifest
 
-    def resumable(self, data_checksum: str | None = None) -> dict[str, Any]:
-        """What run.json says of a run that was begun and whose settings, and data where given, are as they were then."""
-        about = self.about()
-        self._check_files(about, ["config.toml"])
-        if data_checksum not in (None, about.get("data_checksum")):
+    def resumable(self, data_checksums: dict[str, str] | None = None) -> dict[str, Any]:
+        """The manifest of a begun run, after checking that its settings, and its data where given, have not changed."""
+        manifest = self.manifest()
+        self._check_files(manifest, ["config.toml"])
+        if data_checksums not in (None, manifest["data_checksums"]):
             raise RunFolderError(
                 f"{self.path}: the data have changed since the run was begun: it cannot be resumed with them."
             )
-        return about
+        return manifest
 
     def config(self) -> Path:
         return self.path / "config.toml"
 
     def vocabulary(self) -> dict[str, Any]:
-        return self._read_json("vocabulary.json")
+        """What the weights know by number, with the text of the tokenizer where there is one."""
+        names = self._read_json("vocabulary.json")
+        file = self.path / _TOKENIZER
+        try:
+            return names | ({"tokenizer": file.read_text(encoding="utf-8")} if file.exists() else {})
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{file}: must be a readable text: {error}.") from None
 
     def metrics(self) -> dict[str, Any]:
         return self._read_json("metrics.json")
-
-    def tokenizer(self) -> str:
-        """The text of tokenizer.json."""
-        file = self.path / _TOKENIZER
-        try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunFolderError(f"{file}: must be a readable text: {error}.") from None
 
     def weights(self) -> dict[str, Tensor]:
         file = self.path / "model.safetensors"
@@ -171,16 +196,16 @@ class RunFolder:
     def _checksums(self, *names: str) -> dict[str, str]:
         return {name: _checksum(self.path / name) for name in names}
 
-    def _check_files(self, about: dict[str, Any], names: Sequence[str]) -> None:
+    def _check_files(self, manifest: dict[str, Any], names: Sequence[str]) -> None:
         for name in names:
             file = self.path / name
             if not file.is_file():
                 raise RunFolderError(f"{file}: belongs to the run folder, but is missing.")
-            if _checksum(file) != about["files"].get(name):
+            if _checksum(file) != manifest["files"].get(name):
                 raise RunFolderError(f"{file}: has changed: its checksum differs from the one in run.json.")
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        write_whole(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def _read_json(self, name: str) -> dict[str, Any]:
         file = self.path / name

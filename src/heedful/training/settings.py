@@ -2,24 +2,50 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from heedful._errors import SettingsError
 
+_TAG = "architecture"  # the key that tells apart the models of a task
+
 
 class Section(BaseModel):
-    """A table of settings; an unknown key is an error."""
+    """A table of settings; an unknown key is an error.
+
+    Attributes:
+        suits: settings of other sections that suit this one where nobody sets them: `{"training": {"epochs": 20}}`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
 
 S = TypeVar("S", bound=Section)
+
+
+def defaults(**values: Any) -> Callable[[type[S]], type[S]]:
+    """Gives a section that inherits its settings other defaults for some of them: `@defaults(epochs=9)`."""
+
+    def change(section: type[S]) -> type[S]:
+        for name, value in values.items():
+            field = copy(section.model_fields[name])
+            field.default = value
+            section.model_fields[name] = field
+        section.model_rebuild(force=True)
+        return section
+
+    return change
+
+
+class NoOptions(Section):
+    """Of a task whose `predict` has no options."""
 
 
 class TrainingSettings(Section):
@@ -29,32 +55,82 @@ class TrainingSettings(Section):
     epochs: int = Field(50, ge=1, description="passes over the training data")
     batch_size: int = Field(64, ge=1, description="examples a step")
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW, at its highest")
-    warmup: float = Field(
+    warmup_ratio: float = Field(
         0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises; then it falls as a cosine"
     )
-    weight_decay: float = Field(0.05, ge=0, description="of matrices; offsets, norms and positions have none")
+    weight_decay: float = Field(0.05, ge=0, description="of matrices; biases, norms and positions have none")
     beta2: float = Field(
         0.999, ge=0, lt=1, description="AdamW's decay of squared gradients; lower where some weights are seldom used"
     )
-    clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: any")
-    average: float = Field(
+    gradient_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: any")
+    ema_decay: float = Field(
         0.98, ge=0, lt=1, description="decay of the moving average of the weights that is evaluated and kept; 0: none"
     )
-    average_epochs: int = Field(
+    average_last_epochs: int = Field(
         0,
         ge=0,
-        description="keep the mean of the weights after each of so many last epochs; 0: those of the best epoch",
+        description="keep the mean of the weights after this many last epochs; 0: the weights of the best epoch",
     )
     patience: int = Field(
-        0, ge=0, description="stop after so many epochs without a better validation measure; 0: never"
+        0, ge=0, description="stop after this many epochs without a better validation metric; 0: never"
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="mixed precision: bf16-mixed, or 16-mixed on a GPU"
     )
 
 
-def read_settings(kind: type[S], config: Path | None, assignments: Sequence[str] = ()) -> S:
-    """Settings of a `kind` from a TOML file (or the defaults), changed by words such as "model.layers=4".
+class LossSettings(Section):
+    """What is minimized: a cross entropy."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread over all labels")
+
+
+class TaskSettings(Section):
+    """All settings of a task: sections, of which `model` may be one of several, told apart by its `architecture`."""
+
+    training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        """Adds the default architecture where none is set, and the defaults that suit the chosen one."""
+        if not isinstance(values, dict) or not isinstance(values.get("model", {}), dict):
+            return values
+        chosen = _architectures(cls)
+        if len(chosen) < 2:
+            return values
+        default = getattr(cls.model_fields["model"].default, _TAG)
+        model = {_TAG: default, **values.get("model", {})}
+        values = {**values, "model": model}
+        own = chosen.get(model[_TAG]) if isinstance(model[_TAG], str) else None
+        for name, suited in (own.suits if own else {}).items():
+            if isinstance(values.get(name, {}), dict):
+                values[name] = {**suited, **values.get(name, {})}
+        return values
+
+
+def _architectures(kind: type[Section]) -> dict[str, type[Section]]:
+    """The sections that `model` can be, by their architecture; of a task with one kind of model that one, by no name."""
+    field = kind.model_fields.get("model")
+    if field is None:
+        return {}
+    options: list[Any] = [*(get_args(field.annotation) or (field.annotation,))]
+    return {option.model_fields[_TAG].default if len(options) > 1 else "": option for option in options}
+
+
+def settings_of(
+    kind: type[S],
+    assignments: Sequence[str] | Mapping[str, Any] = (),
+    config: str | Path | None = None,
+    preset: Sequence[str] = (),
+) -> S:
+    """Settings of a `kind`: the defaults, changed by a TOML file, or else a preset, then by assignments.
+
+    Args:
+        kind: a section of sections.
+        assignments: words such as "model.layers=4"; or a mapping, `{"model.layers": 4}` or `{"model": {"layers": 4}}`.
+        config: a TOML file.
+        preset: words that suit the data, where there is no file.
 
     Raises:
         SettingsError: for all unknown keys and impossible values at once, with the nearest known name.
@@ -62,60 +138,98 @@ def read_settings(kind: type[S], config: Path | None, assignments: Sequence[str]
     values: dict[str, Any] = {}
     if config is not None:
         try:
-            values = tomllib.loads(config.read_text(encoding="utf-8"))
+            values = tomllib.loads(Path(config).read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{config}: must be a TOML file: {error}.") from None
         except OSError as error:
             raise SettingsError(f"{config}: the settings cannot be read: {error.strerror}.") from None
-    for word in assignments:
-        key, equals, text = word.partition("=")
+    words = [] if config is not None else list(preset)
+    if isinstance(assignments, str):
+        raise SettingsError(f"settings must be a mapping or a list of words: got {assignments!r}.")
+    words += [] if isinstance(assignments, Mapping) else assignments
+    for word in words:
+        key, equals, text = word.partition("=") if isinstance(word, str) else ("", "", "")
         if not equals or not key.strip():
             raise SettingsError(f"a setting must be written key=value, as in model.layers=4: got {word!r}.")
         _assign(values, key.strip().split("."), _value(text.strip()), word)
+    for key, value in _flat(assignments) if isinstance(assignments, Mapping) else ():
+        _assign(values, key.split("."), value, f"{key}={value!r}")
+    return validated(kind, values, "" if config is None else f"{config}: ")
+
+
+def validated(kind: type[S], values: Mapping[str, Any], location: str = "") -> S:
+    """A section with these values.
+
+    Raises:
+        SettingsError: for all unknown keys and impossible values at once.
+    """
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(dict(values))
     except ValidationError as error:
-        place = "" if config is None else f"{config}: "
-        words = "; ".join(dict.fromkeys(_words(kind, problem) for problem in error.errors()))
-        raise SettingsError(f"{place}{words}{'' if words.endswith('?') else '.'}") from None
+        raise SettingsError(location + explained(kind, values, error)) from None
+
+
+def explained(kind: type[Section], values: Mapping[str, Any], error: ValidationError) -> str:
+    """All of pydantic's errors in one sentence."""
+    words = "; ".join(dict.fromkeys(_words(kind, values, problem) for problem in error.errors()))
+    return words if words.endswith("?") else f"{words}."
 
 
 def write_settings(settings: Section, title: str) -> str:
     """The settings as a TOML text in which a comment explains each key."""
     document = tomlkit.document()
     document.add(tomlkit.comment(title))
-    for name, section in settings:
+    for name, section in sorted(settings, key=lambda pair: pair[0] == "training"):  # what all tasks have comes last
         table = tomlkit.table()
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
-            table.add(tomlkit.comment(" ".join(filter(None, [field.description, _choices(field)]))))
+            choices = _choices(field)
+            if key == _TAG:
+                choices = f"({', '.join(_architectures(type(settings)))})"
+            table.add(tomlkit.comment(" ".join(filter(None, [field.description, choices]))))
             table.add(key, list(value) if isinstance(value, tuple) else value)
         document.add(tomlkit.nl())
         document.add(name, table)
     return tomlkit.dumps(document)
 
 
-def describe_settings(kind: type[Section]) -> Iterator[tuple[str, Any, str, str]]:
-    """(key, default, type or choices, meaning) of every setting."""
+def other_architectures(kind: type[TaskSettings]) -> Iterator[TaskSettings]:
+    """The default settings with each architecture of `model` but the first."""
+    for name in list(_architectures(kind))[1:]:
+        yield kind.model_validate({"model": {_TAG: name}})
+
+
+def describe_settings(kind: type[Section], architecture: str | None = None) -> Iterator[tuple[str, Any, str, str]]:
+    """(key, default, type or choices, meaning) of every setting; of several models those of one architecture, or of all."""
     for name, field in kind.model_fields.items():
-        section = field.annotation
-        assert isinstance(section, type)
-        assert issubclass(section, Section)
-        for key, inner in section.model_fields.items():
-            yield f"{name}.{key}", inner.default, _choices(inner), inner.description or ""
+        sections: list[Any] = [field.annotation]
+        if name == "model" and issubclass(kind, TaskSettings):
+            known = _architectures(kind)
+            sections = [known[architecture]] if architecture in known else list(known.values())
+        for section in sections:
+            for key, inner in section.model_fields.items():
+                yield f"{name}.{key}", inner.default, _choices(inner), inner.description or ""
 
 
 def _choices(field: FieldInfo) -> str:
     """The words that a setting can be, where they are few."""
-    return f"({', '.join(get_args(field.annotation))})" if get_origin(field.annotation) is Literal else ""
+    return f"({', '.join(map(str, get_args(field.annotation)))})" if get_origin(field.annotation) is Literal else ""
 
 
 def _value(text: str) -> Any:
-    """A value as TOML has it; what is not TOML is a word."""
+    """A value as TOML; what is not TOML is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def _assign(values: dict[str, Any], path: list[str], value: Any, word: str) -> None:
@@ -126,12 +240,24 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, word: str) -> N
     values[path[-1]] = value
 
 
-def _words(kind: type[Section], problem: Any) -> str:
+def _words(kind: type[Section], values: Mapping[str, Any], problem: Any) -> str:
     """One of pydantic's errors, in our grammar: name, rule, received."""
-    place = problem["loc"]  # section, key, then positions, and pydantic's names for the alternatives of a type
-    key = ".".join(map(str, [*place[:2], *(part for part in place[2:] if isinstance(part, int))]))
+    known_models = _architectures(kind)
+    location = [part for part in problem["loc"] if part not in known_models or part == ""]  # a union adds its tag
+    key = ".".join(map(str, [*location[:2], *(part for part in location[2:] if isinstance(part, int))]))
+    if problem["type"] == "union_tag_invalid":
+        return f"`model.{_TAG}`: must be one of {', '.join(known_models)}: got {values['model'][_TAG]!r}"
     if problem["type"] == "extra_forbidden":
-        known = [name for name, *_ in describe_settings(kind)] if "." in key else list(kind.model_fields)
+        model = values.get("model")
+        architecture = model.get(_TAG) if isinstance(model, dict) else None
+        if architecture is None and len(known_models) > 1:
+            architecture = next(iter(known_models))
+        nested = any(isinstance(field.default, Section) for field in kind.model_fields.values())
+        known = list(kind.model_fields)
+        if nested and "." in key:
+            known = [name for name, *_ in describe_settings(kind, architecture)]
+            if key in {name for name, *_ in describe_settings(kind)}:
+                return f"`{key}` is no setting of model.{_TAG} = {architecture!r}"
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         return f"unknown setting `{key}`" + (f", did you mean `{near[0]}`?" if near else f"; known: {', '.join(known)}")
     rule = problem["msg"][0].lower() + problem["msg"][1:]

@@ -25,7 +25,7 @@ def test_the_last_column_is_the_label(write):
     first, second = read_columns(source)
     assert first.words == ("Ada", "Lovelace", "wrote")
     assert first.labels == {"4": ("B-PER", "I-PER", "O")}
-    assert (first.place, second.place) == (f"{source}:3", f"{source}:9")
+    assert (first.location, second.location) == (f"{source}:3", f"{source}:9")
     assert second.words == ("London",)
 
 
@@ -87,7 +87,7 @@ def test_writing_changes_one_column_only(write):
         "wrote C I-VP O",
     ]
     assert write_columns(found[0], ["A", "B", "C"]).splitlines()[2] == "Ada NNP I-NP B-PER A"
-    assert write_columns(Sentence(("a b",), block=("a b\tX\tY",)), ["Z Z"], 2) == "a b\tZ Z\tY\n\n"
+    assert write_columns(Sentence(("a b",), raw_lines=("a b\tX\tY",)), ["Z Z"], 2) == "a b\tZ Z\tY\n\n"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_writing_changes_one_column_only(write):
 )
 def test_labels_that_cannot_be_written(labels, column, message):
     with pytest.raises(ValueError, match=message):
-        write_columns(Sentence(("a", "b"), block=("a O", "b O")), labels, column)
+        write_columns(Sentence(("a", "b"), raw_lines=("a O", "b O")), labels, column)
 
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\t\r\n "), min_size=1, max_size=5).filter(
@@ -117,7 +117,7 @@ CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\t\r\n "), min
 )
 def test_every_label_that_is_written_is_read_again(write, content, separator):
     sentences = [
-        Sentence(tuple(word for word, _, _ in rows), block=tuple(separator.join(row[:2]) for row in rows))
+        Sentence(tuple(word for word, _, _ in rows), raw_lines=tuple(separator.join(row[:2]) for row in rows))
         for rows in content
     ]
     text = "".join(write_columns(s, [new for _, _, new in rows], 3) for s, rows in zip(sentences, content, strict=True))

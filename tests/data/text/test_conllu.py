@@ -43,9 +43,9 @@ def test_words_are_the_rows_with_whole_ids(spanish):
     assert first.labels["Case"] == ("_", "Acc", "_", "_", "_")
     assert first.labels["DEPREL"][-1] == "obl"
     assert first.labels["FEATS"][1] == "Case=Acc|Number=Plur"
-    assert first.place == f"{spanish}:3"
-    assert first.block[:2] == ("# sent_id = 1", "# text = Vámonos al mar")
-    assert (second.words, second.place) == (("20 000",), f"{spanish}:12")
+    assert first.location == f"{spanish}:3"
+    assert first.raw_lines[:2] == ("# sent_id = 1", "# text = Vámonos al mar")
+    assert (second.words, second.location) == (("20 000",), f"{spanish}:12")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_words_are_the_rows_with_whole_ids(spanish):
 )
 def test_what_may_vary(write, spanish, content):
     def found(path):
-        return [(s.words, s.labels, s.block) for s in read_conllu(path, ["UPOS", "Number"])]
+        return [(s.words, s.labels, s.raw_lines) for s in read_conllu(path, ["UPOS", "Number"])]
 
     assert found(write(content, "other.conllu")) == found(spanish)
 
@@ -73,7 +73,7 @@ def test_empty_nodes_are_counted_after_each_word(write):
 def test_comments_by_themselves_belong_to_the_next_sentence(write):
     source = write("# one file\n\n# text = a\n" + row() + "\n\n# end\n")
     [sentence] = read_conllu(source)
-    assert sentence.block == ("# one file", "", "# text = a", row())
+    assert sentence.raw_lines == ("# one file", "", "# text = a", row())
     assert write_conllu(sentence, {}) == "# one file\n\n# text = a\n" + row() + "\n\n"
 
 
@@ -123,11 +123,11 @@ def test_a_column_without_labels_names_those_with(spanish):
     with pytest.raises(DataError, match=message):
         read_tagged(spanish, "XPOS")
     with pytest.raises(DataError, match="column XPOS must hold labels"):
-        read_tagged(spanish, "UPOS", also=["xpos"])
+        read_tagged(spanish, "UPOS", auxiliary_columns=["xpos"])
 
 
 @pytest.mark.parametrize(("column", "near"), [("Numbr", "Number"), ("number", "Number"), ("UPOS2", "UPOS")])
-def test_an_unknown_column_is_told_its_neighbour(spanish, column, near):
+def test_an_unknown_column_is_told_its_neighbor(spanish, column, near):
     with pytest.raises(
         DataError, match=f"must be one that holds labels, LEMMA, .*: got '{column}'; did you mean {near}"
     ):
@@ -170,7 +170,7 @@ def test_writing_changes_one_column_only(spanish):
     ],
 )
 def test_a_feature_gets_its_place(feats, name, value, expected):
-    written = write_conllu(Sentence(("a",), block=(row(feats=feats),)), {name: [value]})
+    written = write_conllu(Sentence(("a",), raw_lines=(row(feats=feats),)), {name: [value]})
     assert written == row(feats=expected) + "\n\n"
 
 
@@ -197,7 +197,7 @@ def test_every_label_that_is_written_is_read_again(write, content):
     sentences = [
         Sentence(
             tuple(form for form, _, _ in rows),
-            block=("# a", *(row(str(number), form, upos) for number, (form, upos, _) in enumerate(rows, 1))),
+            raw_lines=("# a", *(row(str(number), form, upos) for number, (form, upos, _) in enumerate(rows, 1))),
         )
         for rows in content
     ]
@@ -216,4 +216,4 @@ def test_every_label_that_is_written_is_read_again(write, content):
 )
 def test_nothing_but_data_errors(write, assert_read_or_refused, pieces, tail):
     source = write("".join(pieces).encode() + tail, "noise.conllu")
-    assert_read_or_refused(lambda: read_tagged(source, "Number", also=["UPOS", "FEATS"]), source)
+    assert_read_or_refused(lambda: read_tagged(source, "Number", auxiliary_columns=["UPOS", "FEATS"]), source)

@@ -11,27 +11,27 @@ pytest.importorskip("babel")
 from babel import Locale
 from babel.dates import format_date, tokenize_pattern
 
-from heedful.data.text import Written, written_dates
+from heedful.data.text import DateExample, date_examples
 from heedful.data.text import dates as module
 from heedful.data.text.dates import FORMATS, HELD_OUT, LOCALES, dates
 
 
 @pytest.fixture(scope="module")
-def train() -> list[Written]:
-    return written_dates("train", 20_000)
+def train() -> list[DateExample]:
+    return date_examples("train", 20_000)
 
 
 @pytest.fixture(scope="module")
-def test() -> list[Written]:
-    return written_dates("test", 2_000)
+def test() -> list[DateExample]:
+    return date_examples("test", 2_000)
 
 
 @pytest.fixture(scope="module")
-def valid() -> list[Written]:
-    return written_dates("valid", 2_000)
+def valid() -> list[DateExample]:
+    return date_examples("valid", 2_000)
 
 
-def bare(row: Written) -> str:
+def bare(row: DateExample) -> str:
     return row.text.removeprefix(f"{row.locale}: ")
 
 
@@ -149,27 +149,27 @@ def test_every_sign_of_the_others_is_known(train, valid, test):
 
 
 def test_seeds():
-    assert written_dates("valid", 50) == written_dates("valid", 50, seed=0) == written_dates("valid", 90)[:50]
-    assert written_dates("valid", 50) != written_dates("valid", 50, seed=1)
-    assert len(written_dates("valid")) == 500
-    assert len(written_dates("test")) == 1_000
+    assert date_examples("valid", 50) == date_examples("valid", 50, seed=0) == date_examples("valid", 90)[:50]
+    assert date_examples("valid", 50) != date_examples("valid", 50, seed=1)
+    assert len(date_examples("valid")) == 500
+    assert len(date_examples("test")) == 1_000
 
 
 def test_pairs():
-    rows = written_dates("test", 7, seed=3)
+    rows = date_examples("test", 7, seed=3)
     pairs = dates("test", 7, seed=3)
     assert pairs.sources == [row.text for row in rows]
     assert pairs.targets == [row.iso for row in rows]
-    assert pairs.places == [f"dates:test[{number}]" for number in range(7)]
+    assert pairs.locations == [f"dates:test[{number}]" for number in range(7)]
 
 
 def test_bad_count():
     with pytest.raises(ValueError, match="`count` must be at least 1: got 0."):
-        written_dates("train", 0)
+        date_examples("train", 0)
 
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "babel", None)
-    module._forms.cache_clear()
+    module._patterns.cache_clear()
     with pytest.raises(ModuleNotFoundError, match="the embedded dates need `pip install 'heedful.text.'`: .* babel"):
-        written_dates("train", 1)
+        date_examples("train", 1)

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heedful._errors import DataError
-from heedful.data.text.cutting import Cutting
-from heedful.data.text.documents import SentenceCorpus, Summarized, read_documents, split_sentences
+from heedful.data.text.documents import EncodedDocuments, SummaryExamples, read_documents, split_sentences
+from heedful.data.text.tokenization import Tokenization
 from heedful.data.text.words import WordVocabulary
 
 ROW = {"source": ["We sort.", "It works."], "target": "Sorting", "chosen": [1, 0]}
@@ -21,15 +21,17 @@ def jsonl(*rows):
 def test_lists_are_sentences_and_several_references(write):
     rows = [ROW, {"source": ["A.\n"], "target": ["x ", "y"], "chosen": [True]}]
     source = write("\n" + jsonl(*rows), "a.jsonl")
-    places = [f"{source}:2", f"{source}:3"]
-    both = Summarized(
-        [["We sort.", "It works."], ["A."]], [["Sorting"], ["x", "y"]], [[True, False], [True]], places
+    locations = [f"{source}:2", f"{source}:3"]
+    both = SummaryExamples(
+        [["We sort.", "It works."], ["A."]], [["Sorting"], ["x", "y"]], [[True, False], [True]], locations
     )  # fmt: skip
     assert read_documents(source, labels="chosen") == both
-    assert read_documents(source) == Summarized(both.sources, both.references, None, places)
-    assert read_documents(source, summary=None, labels="chosen") == Summarized(both.sources, None, both.labels, places)
-    assert read_documents(source, summary=None) == Summarized(both.sources, None, None, places)
-    assert both.select([1]) == Summarized([["A."]], [["x", "y"]], [[True]], places[1:])
+    assert read_documents(source) == SummaryExamples(both.sources, both.references, None, locations)
+    assert read_documents(source, summary=None, labels="chosen") == SummaryExamples(
+        both.sources, None, both.labels, locations
+    )
+    assert read_documents(source, summary=None) == SummaryExamples(both.sources, None, None, locations)
+    assert both.select([1]) == SummaryExamples([["A."]], [["x", "y"]], [[True]], locations[1:])
     assert len(both) == 2
 
 
@@ -47,7 +49,7 @@ def test_a_text_is_cut_into_sentences(write):
     assert split_sentences("Das ist z. B. so.", "de") == ["Das ist z. B. so."]
     row = {"source": text, "target": "Length", "chosen": [0, 1, 0]}
     source = write(gzip.compress(jsonl(row).encode()), "a.jsonl.gz")
-    assert read_documents(source, labels="chosen") == Summarized(
+    assert read_documents(source, labels="chosen") == SummaryExamples(
         [cut], [["Length"]], [[False, True, False]], [f"{source}:1"]
     )
 
@@ -61,7 +63,7 @@ def test_tables(write, name):
     [reference] = read_documents(source, "abstract", "tldr").references
     assert reference[0].split(maxsplit=1)[1] == "counts"
     assert read_documents(source, 2, "tldr").sources == [["One.", "Two."]]
-    assert read_documents(source, "abstract", "tldr").places == [f"{source}:2"]
+    assert read_documents(source, "abstract", "tldr").locations == [f"{source}:2"]
     assert read_documents(source, "abstract", None).sources == [["One.", "Two."]]
 
 
@@ -69,7 +71,7 @@ def test_two_aligned_files(write):
     one = write("One. Two.\nThree.\n", "a.long")
     write("1\n3\n", "a.short")
     read = read_documents(one.removesuffix(".long"), "long", "short")
-    assert read == Summarized(
+    assert read == SummaryExamples(
         [["One.", "Two."], ["Three."]], [["1"], ["3"]], None, [f"{one}:1", f"{one}:2"]
     )  # fmt: skip
 
@@ -131,7 +133,7 @@ def test_sources_that_do_not_fit(write):
 
 def test_documents_of_long_sentences_are_computed_apart():
     documents = [["a"] * 9, ["a " * 30], ["b"] * 9, ["a b c"]]
-    corpus = SentenceCorpus(Cutting(WordVocabulary.fit([["a", "b", "c"]])), documents)
+    corpus = EncodedDocuments(Tokenization(WordVocabulary.fit([["a", "b", "c"]])), documents)
     assert corpus.batches(20) == [[0, 2], [3], [1]]
     assert corpus.batches(10**6) == [[0, 2, 3, 1]]
 
@@ -139,7 +141,7 @@ def test_documents_of_long_sentences_are_computed_apart():
 def test_batches_hold_the_sentences_of_their_documents():
     documents = [["a b c", "d"], ["b"], ["c d", "a", "b d a c"]]
     vocabulary = WordVocabulary.fit([list("abcd")])
-    corpus = SentenceCorpus(Cutting(vocabulary), documents)
+    corpus = EncodedDocuments(Tokenization(vocabulary), documents)
     assert (corpus.counts, corpus.lengths, len(corpus)) == ([2, 1, 3], [4, 1, 7], 3)
     batch = corpus.batch([2, 0])
     assert batch.counts.tolist() == [3, 2]

@@ -82,13 +82,13 @@ def test_texts(reviews):
     texts = read_texts(reviews)
     assert texts.texts == ["a fine film", "awful"]
     assert texts.labels == ["good", "bad"]
-    assert texts.places == [f"{reviews}[0]", f"{reviews}[1]"]
+    assert texts.locations == [f"{reviews}[0]", f"{reviews}[1]"]
     assert read_texts(reviews, label="stars").labels == ["5", "1"]
     assert read_texts(reviews + ":test", label=None).texts == ["a fine film", "awful", "?"]
 
 
 def test_plain(reviews):
-    assert read_plain(reviews) == "a fine film\n\nawful\n"
+    assert read_plain(reviews).text == "a fine film\n\nawful\n"
 
 
 def test_tables_in_a_folder(datasets, write, tmp_path):
@@ -99,12 +99,12 @@ def test_tables_in_a_folder(datasets, write, tmp_path):
 
 
 def test_tagged(names):
-    tagged = read_tagged(names, also=["pos"])
-    assert (tagged.form, tagged.column) == ("hub", "tags")
+    tagged = read_tagged(names, auxiliary_columns=["pos"])
+    assert (tagged.format, tagged.column) == ("rows", "tags")
     first, second = tagged.sentences
     assert first.words == ("Ada", "ran")
     assert first.labels == {"tags": ("B-PER", "O"), "pos": ("N", "V")}
-    assert (second.words, second.place) == (("Go on",), f"{names}[2]")
+    assert (second.words, second.location) == (("Go on",), f"{names}[2]")
     assert "".join(write_tagged(tagged, [["X", "Y"], ["Z"]])) == "Ada\tX\nran\tY\n\nGo on\tZ\n\n"
     assert read_tagged(names, "pos").column == "pos"
     assert read_tagged(names, labels=False).sentences[0].labels == {}

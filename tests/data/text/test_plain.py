@@ -12,7 +12,7 @@ LONG = "To be, or not\r\nto be\n" + "x" * 1_200_000
 def test_a_file(write, name):
     content = LONG.encode()
     source = write(gzip.compress(content) if name == "a.gz" else b"\xef\xbb\xbf" + content, name)
-    assert read_plain(source) == LONG.replace("\r\n", "\n")
+    assert read_plain(source).text == LONG.replace("\r\n", "\n")
 
 
 def test_a_folder(write, tmp_path):
@@ -22,7 +22,7 @@ def test_a_folder(write, tmp_path):
     write("", "book/3.txt")
     write("other", "book/notes.md")
     write("hidden", "book/.txt")
-    assert read_plain(tmp_path / "book") == "two\n\nparts\n\nten\n\ndeep\n"
+    assert read_plain(tmp_path / "book").text == "two\n\nparts\n\nten\n\ndeep\n"
 
 
 def test_the_file_of_a_folder_is_named(write, tmp_path):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedful.data.text import Span, find_spans, is_bio, score_spans
+from heedful.data.text import LabeledSpan, find_spans, is_bio, score_spans
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from heedful.data.text import Span, find_spans, is_bio, score_spans
     ],
 )
 def test_spans(labels, expected):
-    assert find_spans(labels.split()) == [Span(*span) for span in expected]
+    assert find_spans(labels.split()) == [LabeledSpan(*span) for span in expected]
 
 
 @pytest.mark.parametrize("label", ["NOUN", "b-x", "X-y", "B-", "B", "", "o"])
@@ -54,14 +54,14 @@ def test_scores_are_those_of_all_sentences_together():
     scores = score_spans(true, predicted)
     # True: a, b, b, b. Predicted: a, b, b (too long), c. Right: a and the first b.
     assert scores.overall == (0.5, 0.5, 0.5, 4, 4, 2)
-    assert list(scores.by_kind) == ["a", "b", "c"]
-    assert scores.by_kind["a"] == (1.0, 1.0, 1.0, 1, 1, 1)
-    assert scores.by_kind["b"] == (0.5, 1 / 3, pytest.approx(0.4), 3, 2, 1)
-    assert scores.by_kind["c"] == (0.0, 0.0, 0.0, 0, 1, 0)
+    assert list(scores.by_label) == ["a", "b", "c"]
+    assert scores.by_label["a"] == (1.0, 1.0, 1.0, 1, 1, 1)
+    assert scores.by_label["b"] == (0.5, 1 / 3, pytest.approx(0.4), 3, 2, 1)
+    assert scores.by_label["c"] == (0.0, 0.0, 0.0, 0, 1, 0)
 
 
 def test_the_same_words_with_another_kind_are_not_right():
-    assert score_spans([["B-a"]], [["B-b"]]).overall.right == 0
+    assert score_spans([["B-a"]], [["B-b"]]).overall.correct == 0
 
 
 def test_nothing_to_find():
@@ -78,11 +78,11 @@ def test_sentences_must_fit_each_other():
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a", "b", None])), max_size=8), st.booleans())
 def test_what_spans_are_written_as_is_read_again(parts, ends):
     labels, expected = [], []
-    for length, kind in parts:
-        if kind is None:
+    for length, label in parts:
+        if label is None:
             labels += ["O"] * length
             continue
-        expected.append(Span(len(labels), len(labels) + length, kind))
+        expected.append(LabeledSpan(len(labels), len(labels) + length, label))
         inside = ["S"] if length == 1 else ["B", *"I" * (length - 2), "E"]
-        labels += [f"{letter}-{kind}" for letter in (inside if ends else ["B", *"I" * (length - 1)])]
+        labels += [f"{letter}-{label}" for letter in (inside if ends else ["B", *"I" * (length - 1)])]
     assert find_spans(labels) == expected

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heedful._errors import DataError
-from heedful.data.text import Row, read_table
+from heedful.data.text import TableRow, read_table
 
 CSV = 'id,Text,label\n1,"one, ""two""\nand three",x\r\n2,plain,y\n'
 
@@ -21,8 +21,8 @@ def values(source, *columns):
 def test_csv_quotes_and_line_numbers(write):
     source = write(CSV, "a.csv")
     assert list(read_table(source)) == [
-        Row(('one, "two"\nand three', "x"), f"{source}:2"),
-        Row(("plain", "y"), f"{source}:4"),
+        TableRow(('one, "two"\nand three', "x"), f"{source}:2"),
+        TableRow(("plain", "y"), f"{source}:4"),
     ]
 
 
@@ -119,10 +119,10 @@ def test_a_blank_line_is_an_empty_text_in_one_column(write):
     for name in ("a.csv", "a.tsv"):
         source = write("text\na\n\nb\nc\n\n", name)
         assert list(read_table(source, ["text"])) == [
-            Row(("a",), f"{source}:2"),
-            Row(("",), f"{source}:3"),
-            Row(("b",), f"{source}:4"),
-            Row(("c",), f"{source}:5"),
+            TableRow(("a",), f"{source}:2"),
+            TableRow(("",), f"{source}:3"),
+            TableRow(("b",), f"{source}:4"),
+            TableRow(("c",), f"{source}:5"),
         ]
 
 
@@ -131,8 +131,8 @@ def test_json_lines(write):
         '{"text": "a\\n\\u00e9", "label": 1.0}\n\n{"label": true, "text": 12345678901234567890, "x": []}\n', "a.jsonl"
     )
     assert list(read_table(source)) == [
-        Row(("a\né", "1.0"), f"{source}:1"),
-        Row(("12345678901234567890", "true"), f"{source}:3"),
+        TableRow(("a\né", "1.0"), f"{source}:1"),
+        TableRow(("12345678901234567890", "true"), f"{source}:3"),
     ]
 
 

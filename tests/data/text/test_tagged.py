@@ -14,11 +14,11 @@ COLUMNS = "Ada NNP B-PER\nran VBD O\n\nRun VB O\n\n"
 def test_conllu_is_known_by_name_or_contents(write, name, packed):
     content = ("\n" + ROWS).encode()
     source = write(gzip.compress(content) if packed else content, name + packed * ".gz")
-    tagged = read_tagged(source, also=["XPOS"])
-    assert (tagged.form, tagged.column) == ("conllu", "UPOS")
+    tagged = read_tagged(source, auxiliary_columns=["XPOS"])
+    assert (tagged.format, tagged.column) == ("conllu", "UPOS")
     [sentence] = tagged.sentences
     assert sentence.labels == {"UPOS": ("VERB",), "XPOS": ("VB",)}
-    assert sentence.place == f"{source}:3"
+    assert sentence.location == f"{source}:3"
     assert list(write_tagged(tagged, [["NOUN"]])) == [ROWS.replace("VERB", "NOUN")]
 
 
@@ -30,8 +30,8 @@ def test_the_name_wins_over_the_contents(write):
 @pytest.mark.parametrize("content", [COLUMNS, "# a word that is a sign\n" + ROWS.replace("1\tRun", "one\tRun")])
 def test_all_else_is_columns(write, content):
     if content == COLUMNS:
-        tagged = read_tagged(write(content), also=["2", 2])
-        assert (tagged.form, tagged.column) == ("columns", "3")
+        tagged = read_tagged(write(content), auxiliary_columns=["2", 2])
+        assert (tagged.format, tagged.column) == ("columns", "3")
         assert tagged.sentences[0].labels == {"3": ("B-PER", "O"), "2": ("NNP", "VBD")}
     else:
         with pytest.raises(DataError, match="data.txt:2: must have as many columns as line 1"):
@@ -85,7 +85,7 @@ def test_columns_have_no_names(write):
     with pytest.raises(DataError, match=message):
         read_tagged(write(COLUMNS), "UPOS")
     with pytest.raises(DataError, match=message):
-        read_tagged(write(COLUMNS), also=["UPOS"])
+        read_tagged(write(COLUMNS), auxiliary_columns=["UPOS"])
 
 
 def test_predictions_must_be_as_many(write):

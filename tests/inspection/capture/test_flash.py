@@ -86,7 +86,7 @@ def test_every_argument(causal, window, scale, softcap, alibi, n, kv_heads):
     with watch(nn.Identity()) as seen:
         out = FlashAttnFunc.apply(*arguments)
     assert torch.equal(plain, out)
-    assert not seen.missed
+    assert not seen.unseen
     assert seen[0].engine == "flash_attn"
     torch.testing.assert_close(seen[0].matrix.dense(), weights(q, k, scale, causal, window, softcap, alibi))
 
@@ -118,8 +118,8 @@ def test_what_is_not_honoured_is_named():
         FlashAttnVarlenFunc.apply(q, k, v, cuts, others, 0.0, None, True, (-1, -1))
         FlashAttnVarlenFunc.apply(q, k, v, cuts, cuts, 0.0, None, False, (-1, -1), torch.zeros(1))
     assert [
-        "`cu_seqlens_q` and `cu_seqlens_k` differ" in seen.missed[0].why,
-        "`block_table`" in seen.missed[1].why,
+        "`cu_seqlens_q` and `cu_seqlens_k` differ" in seen.unseen[0].why,
+        "`block_table`" in seen.unseen[1].why,
     ] == [
         True,
         True,

@@ -8,7 +8,7 @@ from transformers.masking_utils import and_masks, causal_mask_function, sliding_
 from heedful import ops
 from heedful.inspection import watch
 from heedful.inspection.capture.implementation import forward, mask, register
-from heedful.inspection.masks import Asked
+from heedful.inspection.masks import CallablePattern
 from tests.inspection.capture.models import MODELS, build, inputs
 
 
@@ -42,7 +42,7 @@ def test_logits_equal_those_of_eager_attention(name, padding):
     torch.testing.assert_close(real(name, x, out), real(name, x, expected), atol=2e-5, rtol=1e-5)
     assert torch.equal(out, watched)
     assert {call.engine for call in seen} == {"heedful"}
-    assert not seen.missed
+    assert not seen.unseen
 
 
 def test_gradients_equal_those_of_eager_attention():
@@ -89,7 +89,7 @@ def test_any_other_mask_function_stays_a_function():
         return (i * 7 + j * 5) % 3 > 0
 
     pattern = mask(2, 6, 6, mask_function=and_masks(odd, causal_mask_function))
-    assert isinstance(pattern, Asked)
+    assert isinstance(pattern, CallablePattern)
     query, key, value = torch.randn(3, 2, 4, 6, 8, dtype=torch.float64)
     i, j = torch.arange(6)[:, None], torch.arange(6)
     seen = (j <= i) & odd(0, 0, i, j)

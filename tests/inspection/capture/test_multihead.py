@@ -74,7 +74,7 @@ def test_every_kind_and_mask(kind, masks, need_weights):
     with watch(made) as seen:
         again = made(*x, **options, need_weights=need_weights)[0]
     assert torch.equal(out, again)
-    assert not seen.missed
+    assert not seen.unseen
     [call] = seen
     assert (call.module, call.kind, call.engine) == ("", "cross", "multi_head_attention_forward")
     torch.testing.assert_close(call.matrix.dense(), weights_of(made, *x, **options))
@@ -169,7 +169,7 @@ def test_encoder(training, padded, batch_first, norm_first):
     ours, theirs = ((t if batch_first else t.transpose(0, 1))[positions] for t in (out, plain))
     assert torch.allclose(ours, theirs) if fast else torch.equal(ours, theirs)
     assert [call.module for call in seen] == ["layers.0.self_attn", "layers.1.self_attn"]
-    assert not seen.missed
+    assert not seen.unseen
     masks = {"key_padding_mask": lengths} if padded else {}
     for module, call in zip(model.layers, seen, strict=True):
         torch.testing.assert_close(call.matrix.dense(), self_weights(module, x, norm_first, **masks))

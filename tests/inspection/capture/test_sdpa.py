@@ -65,7 +65,7 @@ def test_the_matrix_equals_softmax_by_hand(name):
     with watch(nn.Identity()) as seen:
         out = F.scaled_dot_product_attention(query, key, value, **options)
     assert torch.equal(out, plain)
-    assert not seen.missed
+    assert not seen.unseen
     [call] = seen
     expected = by_hand(query, key, options.get("attn_mask"), options.get("is_causal", False), options.get("scale"))
     torch.testing.assert_close(call.matrix.dense(), expected)
@@ -182,7 +182,7 @@ def test_half_precision(dtype):
     query, key, value = (t.to(dtype) for t in draw(B, H))
     with watch(nn.Identity()) as seen:
         F.scaled_dot_product_attention(query, key, value, attn_mask=hidden)
-    assert not seen.missed
+    assert not seen.unseen
     assert seen[0].matrix.query.dtype == dtype
     expected = by_hand(query.double(), key.double(), hidden)
     torch.testing.assert_close(seen[0].matrix.dense().double(), expected, atol=1e-5, rtol=1e-5)
@@ -214,7 +214,7 @@ def test_what_cannot_be_read_is_missed_and_breaks_nothing():
         F.scaled_dot_product_attention(*(t.to("meta") for t in (query, key, value)), attn_mask=hidden.to("meta"))
     torch.testing.assert_close(out, F.scaled_dot_product_attention(query, key, value))
     assert len(seen) == 0
-    assert {m.why.split(":")[0] for m in seen.missed} == {"its numbers cannot be read"}
+    assert {m.why.split(":")[0] for m in seen.unseen} == {"its numbers cannot be read"}
 
 
 def test_a_matrix_that_does_not_give_the_output_is_refused(monkeypatch):
@@ -227,5 +227,5 @@ def test_a_matrix_that_does_not_give_the_output_is_refused(monkeypatch):
         F.scaled_dot_product_attention(query, key, value)
         F.scaled_dot_product_attention(query, key, value, attn_mask=torch.arange(M)[None] != 4)
     assert len(seen) == 1
-    [missed] = seen.missed
+    [missed] = seen.unseen
     assert "does not give its output" in missed.why

@@ -39,7 +39,7 @@ def test_outputs_do_not_change_by_a_bit(name, attention):
         again = model(**x)[0]
     assert torch.equal(plain, out)
     assert torch.equal(plain, again)
-    assert not seen.missed
+    assert not seen.unseen
     assert len(seen) == (6 if MODELS[name].takes in ("both", "sound") else 2)
     assert {call.engine for call in seen} == {attention}
 
@@ -113,7 +113,7 @@ def test_generation_is_seen_step_by_step(name, attention):
     plain = model.generate(**x, **options)
     with watch(model) as seen:
         out = model.generate(**x, **options)
-    assert not seen.missed
+    assert not seen.unseen
     first = "decoder.block.1.layer.0.SelfAttention" if name == "t5" else seen[1].module
     calls = seen.calls(first)
     assert len(calls) == 4
@@ -139,7 +139,7 @@ def test_steps_with_a_cache_that_is_written_in_place():
         out = model.generate(
             ids, **options, return_dict_in_generate=True, cache_implementation="static", disable_compile=True
         )
-    assert not seen.missed
+    assert not seen.unseen
     for call, weights in zip(seen.calls("model.layers.0.self_attn"), out.attentions, strict=True):
         torch.testing.assert_close(call.matrix.dense(), weights[0], atol=1e-5, rtol=0)
 
@@ -148,7 +148,7 @@ def test_half_precision():
     model = build("llama", "eager").bfloat16()
     with torch.no_grad(), watch(model) as seen:
         expected = own_weights(model(**inputs("llama", "right"), output_attentions=True))
-    assert not seen.missed
+    assert not seen.unseen
     for call, weights in zip(seen, expected, strict=True):
         assert call.matrix.query.dtype == torch.bfloat16
         torch.testing.assert_close(call.matrix.dense(), weights.float(), atol=0.05, rtol=0)
@@ -202,7 +202,7 @@ def test_the_library_is_as_before_also_after_an_exception():
     assert len(seen) == 0
     assert (dict(vars(AttentionInterface)), ALL_ATTENTION_FUNCTIONS["sdpa"]) == before
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
-    assert not transformers_.LISTENERS.recorders
+    assert not transformers_.PATCH.recorders
 
 
 def test_two_watches_see_the_same_calls():
@@ -220,7 +220,7 @@ def test_another_thread_is_seen_through_the_interface():
         thread.start()
         thread.join()
     assert [call.module for call in seen] == ["encoder.layer.0.attention.self", "encoder.layer.1.attention.self"]
-    assert not seen.missed
+    assert not seen.unseen
 
 
 def test_another_model_in_another_thread_is_not_seen():
@@ -250,8 +250,8 @@ def test_a_model_that_goes_around_the_interface_is_named():
     with watch(model) as seen:
         model(torch.ones(1, 5, dtype=torch.long))
     assert len(seen) == 0
-    assert [m.module for m in seen.missed] == ["encoder.layer.0.attention.self", "encoder.layer.1.attention.self"]
-    assert "softmax of [1, 2, 5, 5] by hand" in seen.missed[0].why
+    assert [m.module for m in seen.unseen] == ["encoder.layer.0.attention.self", "encoder.layer.1.attention.self"]
+    assert "softmax of [1, 2, 5, 5] by hand" in seen.unseen[0].why
 
 
 B, N, H, D = 2, 6, 2, 4
@@ -341,7 +341,7 @@ def test_flash_attention_by_its_arguments(registered, options, padding):
         mask[1, slice(0, 2) if padding == "left" else slice(4, 6)] = 0
     with watch(layer) as seen:
         layer(query, key, value, mask)
-    assert not seen.missed
+    assert not seen.unseen
     torch.testing.assert_close(seen[0].matrix.dense(), weights_by_hand(layer, query, key, mask))
     assert seen[0].engine == "flash_attention_2"
     assert seen[0].causal
@@ -358,7 +358,7 @@ def test_flash_attention_with_a_cache_and_with_packed_documents(registered):
         query = torch.randn(1, H, queries, D, dtype=torch.float64)
         with watch(layer) as seen:
             layer(query, key, value, None)
-        assert not seen.missed
+        assert not seen.unseen
         torch.testing.assert_close(seen[0].matrix.dense(), weights_by_hand(layer, query, key, None))
 
 
@@ -377,7 +377,7 @@ def test_an_argument_that_is_not_honoured_is_named(registered, options, named):
     with watch(layer) as seen:
         layer(*torch.randn(3, B, H, N, D), None)
     assert len(seen) == 0
-    assert named in seen.missed[0].why
+    assert named in seen.unseen[0].why
 
 
 def test_what_a_function_does_in_secret_is_noticed(registered):
@@ -393,8 +393,8 @@ def test_what_a_function_does_in_secret_is_noticed(registered):
     with watch(layer) as seen:
         layer(*torch.randn(3, B, H, N, D), None)
     assert len(seen) == 0
-    assert "secret: what was read of its query, key and mask does not give its output" in seen.missed[0].why
-    assert "arguments that may be why: indices" in seen.missed[0].why
+    assert "secret: what was read of its query, key and mask does not give its output" in seen.unseen[0].why
+    assert "arguments that may be why: indices" in seen.unseen[0].why
 
 
 def test_the_same_arguments_arrive(registered):
@@ -436,7 +436,7 @@ def test_a_block_mask_is_asked_row_by_row(registered):
         query, key, value = torch.randn(3, B, H, N, D)
         with watch(layer) as seen:
             layer(query, key, value, mask)
-        assert not seen.missed
+        assert not seen.unseen
         i, j = torch.arange(N)[:, None], torch.arange(N)
         shown = function(torch.arange(B)[:, None, None, None], 0, i, j)
         expected = (query @ key.mT * 0.4).masked_fill(~shown, -torch.inf).softmax(-1).nan_to_num(0)

@@ -54,7 +54,7 @@ def test_fused_and_not_fused():
     with watch(model) as seen:
         model(x)
     assert [call.module for call in seen] == ["0.attn"]
-    [missed] = seen.missed
+    [missed] = seen.unseen
     assert missed.module == "1.attn"
     assert missed.why == "Attention computes softmax of [2, 2, 5, 5] by hand: the query and key cannot be seen"
     table = str(seen)
@@ -66,14 +66,14 @@ def test_softmax_as_a_module_counts_with_the_attention_around_it():
     model = Block(Attention(False, nn.Softmax(dim=-1)))
     with watch(model) as seen:
         model(x)
-    assert [m.module for m in seen.missed] == ["attn"]
+    assert [m.module for m in seen.unseen] == ["attn"]
 
 
 def test_softmax_in_a_module_of_another_name():
     model = nn.Sequential(Mixer(), nn.Linear(8, 8))
     with watch(model) as seen:
         model(x)
-    assert [(m.module, "softmax of [2, 2, 5, 5]" in m.why) for m in seen.missed] == [("0", True)]
+    assert [(m.module, "softmax of [2, 2, 5, 5]" in m.why) for m in seen.unseen] == [("0", True)]
 
 
 def test_probabilities_of_classes_are_no_attention():
@@ -81,21 +81,21 @@ def test_probabilities_of_classes_are_no_attention():
     with watch(model) as seen:
         model(x)
         model(x).softmax(-1)
-    assert not seen.missed
+    assert not seen.unseen
 
 
 def test_a_module_that_did_not_run_is_not_expected():
     model = nn.ModuleList([Block(Attention(True)), Block(Attention(False))])
     with watch(model) as seen:
         model[0](x)
-    assert not seen.missed
+    assert not seen.unseen
 
 
 def test_what_was_not_wanted_is_not_missed():
     model = nn.Sequential(Block(Attention(False)), Block(Attention(False)))
     with watch(model, keep=["0"]) as seen:
         model(x)
-    assert [m.module for m in seen.missed] == ["0.attn"]
+    assert [m.module for m in seen.unseen] == ["0.attn"]
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -105,7 +105,7 @@ def test_torchscript_is_named():
     with watch(model) as seen:
         out = model(x)
     assert torch.equal(out, plain)
-    assert [(m.module, m.why) for m in seen.missed] == [("0", "TorchScript: what runs inside cannot be seen")]
+    assert [(m.module, m.why) for m in seen.unseen] == [("0", "TorchScript: what runs inside cannot be seen")]
     assert len(seen) == 1
 
 
@@ -115,7 +115,7 @@ def test_another_thread_is_named():
         thread = threading.Thread(target=model, args=(x,))
         thread.start()
         thread.join()
-    assert [(m.module, "ran in another thread" in m.why) for m in seen.missed] == [("0.attn", True)]
+    assert [(m.module, "ran in another thread" in m.why) for m in seen.unseen] == [("0.attn", True)]
 
 
 def test_a_failing_capture_does_not_stop_the_model(monkeypatch):
@@ -128,4 +128,4 @@ def test_a_failing_capture_does_not_stop_the_model(monkeypatch):
     with watch(model) as seen:
         out = model(x)
     assert torch.equal(out, plain)
-    assert seen.missed == [("attn", "on purpose")]
+    assert seen.unseen == [("attn", "on purpose")]

@@ -30,36 +30,36 @@ def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tupl
     Raises:
         DataError: the file cannot be read, is empty, or holds something else than lines of text.
     """
-    place = shown_path(source)
+    location = shown_path(source)
     # A character of UTF-8 takes up to four bytes; the rest is for the byte order mark and the end of the line.
     most = -1 if longest is None else 4 * longest + len(_MARK) + 2
     number = 0
-    for number, raw in zip(count(1), _raw_lines(source, place, most), strict=False):
+    for number, raw in zip(count(1), _raw_lines(source, location, most), strict=False):
         if len(raw) == most and not raw.endswith(b"\n"):
-            raise DataError(f"{place}:{number}: a line must have at most {longest:,} characters: got more")
+            raise DataError(f"{location}:{number}: a line must have at most {longest:,} characters: got more")
         if number == 1:
             raw = raw.removeprefix(_MARK)
-        text = _decoded(raw.removesuffix(b"\n").rstrip(b"\r"), place, number)
+        text = _decoded(raw.removesuffix(b"\n").rstrip(b"\r"), location, number)
         if longest is not None and len(text) > longest:
-            raise DataError(f"{place}:{number}: a line must have at most {longest:,} characters: got {len(text):,}")
+            raise DataError(f"{location}:{number}: a line must have at most {longest:,} characters: got {len(text):,}")
         yield number, text
     if number == 0:
-        raise DataError(f"{place}: must hold at least one line: got an empty file")
+        raise DataError(f"{location}: must hold at least one line: got an empty file")
 
 
 def whole(source: str | Path) -> str:
     r"""The whole text of a file or of its .gz, with \n for \r\n; see `lines`."""
-    place = shown_path(source)
-    with reading(place, "a readable file"), _opened(source, place) as file:
+    location = shown_path(source)
+    with reading(location, "a readable file"), _opened(source, location) as file:
         raw = file.read()
     raw = raw.removeprefix(_MARK)
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         start = raw.rfind(b"\n", 0, error.start) + 1
-        raise _not_utf8(raw[start:], error.start - start, place, raw.count(b"\n", 0, start) + 1) from error
+        raise _not_utf8(raw[start:], error.start - start, location, raw.count(b"\n", 0, start) + 1) from error
     if "\0" in text:
-        raise _binary(place, text.count("\n", 0, text.index("\0")) + 1)
+        raise _binary(location, text.count("\n", 0, text.index("\0")) + 1)
     return text.replace("\r\n", "\n")
 
 
@@ -88,45 +88,45 @@ def quoted_all(texts: Sequence[str]) -> str:
     return ", ".join(map(quoted, texts[:10])) + (f" and {len(texts) - 10:,} more" if len(texts) > 10 else "")
 
 
-def _raw_lines(source: str | Path, place: str, most: int) -> Iterator[bytes]:
-    with reading(place, "a readable file"), _opened(source, place) as file:
+def _raw_lines(source: str | Path, location: str, most: int) -> Iterator[bytes]:
+    with reading(location, "a readable file"), _opened(source, location) as file:
         while raw := file.readline(most):
             yield raw
 
 
 @contextmanager
-def _opened(source: str | Path, place: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
+def _opened(source: str | Path, location: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
     path = Path(source)
     if path.is_dir():
-        raise DataError(f"{place}: must be a file: got a folder")
+        raise DataError(f"{location}: must be a file: got a folder")
     with path.open("rb") as file:
         first = file.peek(2)[:2]
         if first == _GZIP:
             with gzip.open(file) as unpacked:
                 yield unpacked
         elif path.suffix.lower() == ".gz" and first:
-            raise DataError(f"{place}: must be a gzip file, as its name says: got the first bytes {first.hex(' ')}")
+            raise DataError(f"{location}: must be a gzip file, as its name says: got the first bytes {first.hex(' ')}")
         else:
             yield file
 
 
-def _decoded(raw: bytes, place: str, number: int) -> str:
+def _decoded(raw: bytes, location: str, number: int) -> str:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise _not_utf8(raw, error.start, place, number) from error
+        raise _not_utf8(raw, error.start, location, number) from error
     if "\0" in text:
-        raise _binary(place, number)
+        raise _binary(location, number)
     return text
 
 
-def _not_utf8(line: bytes, start: int, place: str, number: int) -> DataError:
+def _not_utf8(line: bytes, start: int, location: str, number: int) -> DataError:
     encoding = "utf-16" if number == 1 and line.startswith(_UTF_16) else "latin1"
     return DataError(
-        f"{place}:{number}: must be UTF-8: got byte {line[start]:#04x} at column {start + 1}; "
+        f"{location}:{number}: must be UTF-8: got byte {line[start]:#04x} at column {start + 1}; "
         f"convert it, e.g. with iconv -f {encoding} -t utf-8"
     )
 
 
-def _binary(place: str, number: int) -> DataError:
-    return DataError(f"{place}:{number}: must be a text file: got a NUL byte, which only binary files hold")
+def _binary(location: str, number: int) -> DataError:
+    return DataError(f"{location}:{number}: must be a text file: got a NUL byte, which only binary files hold")

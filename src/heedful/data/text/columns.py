@@ -17,7 +17,7 @@ def read_columns(source: str | Path, columns: Sequence[int | None] = (None,)) ->
     """The sentences of a file of columns, read as they are asked for.
 
     A row is separated by tabs where there is one, otherwise by blanks. The first column is the word. Rows that begin
-    with -DOCSTART- are no words; they are kept in `Sentence.block` of the next sentence.
+    with -DOCSTART- are no words; they are kept in `Sentence.raw_lines` of the next sentence.
 
     Args:
         source: the file, or its .gz.
@@ -32,25 +32,25 @@ def read_columns(source: str | Path, columns: Sequence[int | None] = (None,)) ->
 
 def sentences(numbered: Iterable[tuple[int, str]], path: str, columns: Sequence[int | None]) -> Iterator[Sentence]:
     """`read_columns` of numbered lines."""
-    block: list[str] = []
+    raw_lines: list[str] = []
     rows: list[list[str]] = []
-    wanted: list[int] = []
+    selected: list[int] = []
     first = begin = width = 0  # line of the sentence's first word; line and number of columns of the file's first word
     for number, line in numbered:
         if not line.strip(" \t"):
             if rows:
-                yield _sentence(block, rows, wanted, f"{path}:{first}")
-                block, rows = [], []
-            elif block:
-                block.append(line)
+                yield _sentence(raw_lines, rows, selected, f"{path}:{first}")
+                raw_lines, rows = [], []
+            elif raw_lines:
+                raw_lines.append(line)
             continue
-        block.append(line)
+        raw_lines.append(line)
         cells = _cells(line)
         if cells[0] == _DOCUMENT:
             continue
         if not begin:
             begin, width = number, len(cells)
-            wanted = [_wanted(column, width, f"{path}:{number}") for column in columns]
+            selected = [_selected(column, width, f"{path}:{number}") for column in columns]
         if len(cells) != width:
             raise DataError(
                 f"{path}:{number}: must have as many columns as line {begin}, {width}: got {len(cells)} in {quoted(line)}"
@@ -60,7 +60,7 @@ def sentences(numbered: Iterable[tuple[int, str]], path: str, columns: Sequence[
         first = first if rows else number
         rows.append(cells)
     if rows:
-        yield _sentence(block, rows, wanted, f"{path}:{first}")
+        yield _sentence(raw_lines, rows, selected, f"{path}:{first}")
 
 
 def write_columns(sentence: Sentence, labels: Sequence[str], column: int | None = None) -> str:
@@ -75,21 +75,21 @@ def write_columns(sentence: Sentence, labels: Sequence[str], column: int | None 
         ValueError: the labels are not as many as the words, the format cannot hold them, or there is no such column.
 
     Examples:
-        >>> write_columns(Sentence(("Bo", "ran"), block=("Bo  NN O", "ran VB O")), ["B-PER", "O"], 3)
+        >>> write_columns(Sentence(("Bo", "ran"), raw_lines=("Bo  NN O", "ran VB O")), ["B-PER", "O"], 3)
         'Bo  NN B-PER\nran VB O\n\n'
-        >>> write_columns(Sentence(("Bo", "ran"), block=("Bo", "ran")), ["B-PER", "O"])
+        >>> write_columns(Sentence(("Bo", "ran"), raw_lines=("Bo", "ran")), ["B-PER", "O"])
         'Bo\tB-PER\nran\tO\n\n'
     """
-    tabs = all("\t" in line for line in sentence.block)
+    tabs = all("\t" in line for line in sentence.raw_lines)
     check_new_labels(sentence, {str(column): labels}, "\t\r\n" if tabs else " \t\r\n")
-    written = []
+    output = []
     word = 0
-    for line in sentence.block:
+    for line in sentence.raw_lines:
         if line.strip(" \t") and _cells(line)[0] != _DOCUMENT:
             line = _replaced(line, labels[word], column)
             word += 1
-        written.append(line)
-    return "\n".join([*written, "", ""])
+        output.append(line)
+    return "\n".join([*output, "", ""])
 
 
 def _replaced(line: str, label: str, column: int | None) -> str:
@@ -110,14 +110,14 @@ def _cells(line: str) -> list[str]:
     return [cell for cell in line.split(" ") if cell]
 
 
-def _wanted(column: int | None, width: int, place: str) -> int:
+def _selected(column: int | None, width: int, location: str) -> int:
     if width < 2:
-        raise DataError(f"{place}: must have a label beside each word, separated by a tab or blanks: got 1 column")
+        raise DataError(f"{location}: must have a label beside each word, separated by a tab or blanks: got 1 column")
     if column is not None and not 2 <= column <= width:
-        raise DataError(f"{place}: the column of labels must be from 2 to {width}, those of the file: got {column}")
+        raise DataError(f"{location}: the column of labels must be from 2 to {width}, those of the file: got {column}")
     return column or width
 
 
-def _sentence(block: list[str], rows: list[list[str]], wanted: list[int], place: str) -> Sentence:
-    labels = {str(column): tuple([row[column - 1] for row in rows]) for column in wanted}
-    return Sentence(tuple([row[0] for row in rows]), labels, place, tuple(block))
+def _sentence(raw_lines: list[str], rows: list[list[str]], selected: list[int], location: str) -> Sentence:
+    labels = {str(column): tuple([row[column - 1] for row in rows]) for column in selected}
+    return Sentence(tuple([row[0] for row in rows]), labels, location, tuple(raw_lines), "columns")

@@ -22,7 +22,7 @@ def read_conllu(source: str | Path, columns: Sequence[str] = ()) -> Iterator[Sen
     """The sentences of a CoNLL-U file, read as they are asked for.
 
     Words are the rows whose id is a whole number. Multiword tokens (`3-4`), empty nodes (`8.1`) and comments are
-    checked and kept in `Sentence.block`. Comments that no sentence follows directly belong to the next one.
+    checked and kept in `Sentence.raw_lines`. Comments that no sentence follows directly belong to the next one.
 
     Args:
         source: the file, or its .gz.
@@ -39,18 +39,18 @@ def read_conllu(source: str | Path, columns: Sequence[str] = ()) -> Iterator[Sen
 def sentences(numbered: Iterable[tuple[int, str]], path: str, columns: Sequence[str]) -> Iterator[Sentence]:
     """`read_conllu` of numbered lines."""
     names = [canonical(column, path) for column in columns]
-    block: list[str] = []
+    raw_lines: list[str] = []
     rows: list[list[str]] = []
     first = reach = empties = number = 0  # first row; end of the last multiword token; empty nodes since the last word
     for number, line in numbered:
         if not line.strip(" \t"):
             if first:
-                yield _sentence(block, rows, names, path, first, reach)
-                block, rows, first, reach, empties = [], [], 0, 0, 0
-            elif block:
-                block.append(line)
+                yield _sentence(raw_lines, rows, names, path, first, reach)
+                raw_lines, rows, first, reach, empties = [], [], 0, 0, 0
+            elif raw_lines:
+                raw_lines.append(line)
             continue
-        block.append(line)
+        raw_lines.append(line)
         if line[0] == "#":
             continue
         first = first or number
@@ -65,7 +65,7 @@ def sentences(numbered: Iterable[tuple[int, str]], path: str, columns: Sequence[
         else:
             reach, empties = _other(cells[0], len(rows), reach, empties, f"{path}:{number}")
     if first:
-        yield _sentence(block, rows, names, path, first, reach)
+        yield _sentence(raw_lines, rows, names, path, first, reach)
 
 
 def canonical(column: str, path: str) -> str:
@@ -101,40 +101,40 @@ def write_conllu(sentence: Sentence, labels: Mapping[str, Sequence[str]]) -> str
         ValueError: the labels are not as many as the words, or the format cannot hold them.
 
     Examples:
-        >>> block = "# text = No!", "1\tNo\tno\t_\t_\tPolarity=Neg\t0\troot\t_\t_", "2\t!\t!\t_\t_\t_\t1\tpunct\t_\t_"
-        >>> written = write_conllu(Sentence(("No", "!"), block=block), {"UPOS": ["INTJ", "PUNCT"], "Abbr": ["Yes", "_"]})
-        >>> print(written.expandtabs(4), end="")
+        >>> raw_lines = "# text = No!", "1\tNo\tno\t_\t_\tPolarity=Neg\t0\troot\t_\t_", "2\t!\t!\t_\t_\t_\t1\tpunct\t_\t_"
+        >>> output = write_conllu(Sentence(("No", "!"), raw_lines=raw_lines), {"UPOS": ["INTJ", "PUNCT"], "Abbr": ["Yes", "_"]})
+        >>> print(output.expandtabs(4), end="")
         # text = No!
         1   No  no  INTJ    _   Abbr=Yes|Polarity=Neg   0   root    _   _
         2   !   !   PUNCT   _   _   1   punct   _   _
         <BLANKLINE>
     """
     check_new_labels(sentence, labels, "\t\r\n")
-    named = {canonical(column, "`labels`"): given for column, given in labels.items()}
-    written = []
+    named = {canonical(column, "`labels`"): values for column, values in labels.items()}
+    output = []
     word = 0
-    for line in sentence.block:
+    for line in sentence.raw_lines:
         cells = line.split("\t")
         if line[:1] == "#" or not cells[0].isdecimal():
-            written.append(line)
+            output.append(line)
             continue
-        for name, given in named.items():
+        for name, values in named.items():
             if name in COLUMNS:
-                cells[COLUMNS[name]] = given[word]
+                cells[COLUMNS[name]] = values[word]
             else:
-                cells[_FEATS] = _with_feature(cells[_FEATS], name, given[word])
-        written.append("\t".join(cells))
+                cells[_FEATS] = _with_feature(cells[_FEATS], name, values[word])
+        output.append("\t".join(cells))
         word += 1
-    return "\n".join([*written, "", ""])
+    return "\n".join([*output, "", ""])
 
 
-def check_labels(found: Sequence[Sentence], columns: Sequence[str], path: str) -> None:
+def check_labels(parsed: Sequence[Sentence], columns: Sequence[str], path: str) -> None:
     """Raises where a column, named as in `Sentence.labels`, is `_` for every word of a file."""
     for name in columns:
-        if any(label != "_" for sentence in found for label in sentence.labels[name]):
+        if any(label != "_" for sentence in parsed for label in sentence.labels[name]):
             continue
-        filled, features = _what_is_there(found)
-        words = sum(len(sentence.words) for sentence in found)
+        filled, features = _filled_columns(parsed)
+        words = sum(len(sentence.words) for sentence in parsed)
         known = f"{', '.join(filled) or 'no column'}{' and the features ' + ', '.join(features) if features else ''}"
         if name in COLUMNS:
             raise DataError(
@@ -148,11 +148,11 @@ def check_labels(found: Sequence[Sentence], columns: Sequence[str], path: str) -
         )
 
 
-def _what_is_there(found: Sequence[Sentence]) -> tuple[list[str], list[str]]:
+def _filled_columns(parsed: Sequence[Sentence]) -> tuple[list[str], list[str]]:
     """The columns and the features that a file has labels in."""
     filled, features = set(), set()
-    for sentence in found:
-        for line in sentence.block:
+    for sentence in parsed:
+        for line in sentence.raw_lines:
             cells = line.split("\t")
             if cells[0].isdecimal():
                 filled |= {name for name, index in COLUMNS.items() if cells[index] != "_"}
@@ -160,7 +160,7 @@ def _what_is_there(found: Sequence[Sentence]) -> tuple[list[str], list[str]]:
     return [name for name in COLUMNS if name in filled], sorted(features, key=str.lower)
 
 
-def _other(identity: str, words: int, reach: int, empties: int, place: str) -> tuple[int, int]:
+def _other(identity: str, words: int, reach: int, empties: int, location: str) -> tuple[int, int]:
     """Checks the id of a row that is not the next word; gives the new `reach` and `empties` of `sentences`."""
     parts = _ID.fullmatch(identity)
     if parts:
@@ -170,26 +170,30 @@ def _other(identity: str, words: int, reach: int, empties: int, place: str) -> t
         if kind == "." and int(start) == words and int(end) == empties + 1:
             return reach, empties + 1
     raise DataError(
-        f"{place}: id must be {words + 1}, a multiword token {words + 1}-n or the empty node {words}.{empties + 1}: "
+        f"{location}: id must be {words + 1}, a multiword token {words + 1}-n or the empty node {words}.{empties + 1}: "
         f"got {quoted(identity)}"
     )
 
 
-def _sentence(block: list[str], rows: list[list[str]], names: list[str], path: str, first: int, reach: int) -> Sentence:
-    place = f"{path}:{first}"
+def _sentence(
+    raw_lines: list[str], rows: list[list[str]], names: list[str], path: str, first: int, reach: int
+) -> Sentence:
+    location = f"{path}:{first}"
     if not rows:
-        raise DataError(f"{place}: a sentence must have at least one word: got multiword tokens and empty nodes alone")
+        raise DataError(
+            f"{location}: a sentence must have at least one word: got multiword tokens and empty nodes alone"
+        )
     if reach > len(rows):
-        raise DataError(f"{place}: a multiword token must end within its sentence of {len(rows)} words: got {reach}")
-    labels = {name: tuple([_label(row, name, place) for row in rows]) for name in names}
-    return Sentence(tuple([row[_FORM] for row in rows]), labels, place, tuple(block))
+        raise DataError(f"{location}: a multiword token must end within its sentence of {len(rows)} words: got {reach}")
+    labels = {name: tuple([_label(row, name, location) for row in rows]) for name in names}
+    return Sentence(tuple([row[_FORM] for row in rows]), labels, location, tuple(raw_lines), "conllu")
 
 
-def _label(row: list[str], name: str, place: str) -> str:
+def _label(row: list[str], name: str, location: str) -> str:
     if name in COLUMNS:
         label = row[COLUMNS[name]]
         if not label:
-            raise DataError(f"{place}: every word must have a {name} or '_': got an empty column at word {row[0]}")
+            raise DataError(f"{location}: every word must have a {name} or '_': got an empty column at word {row[0]}")
         return label
     for feature, _, value in _features(row[_FEATS]):
         if feature == name:

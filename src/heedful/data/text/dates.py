@@ -10,11 +10,11 @@ from functools import cache
 from random import Random
 from typing import Literal, NamedTuple
 
-from heedful.data.text.pairs import Pairs
+from heedful.data.text.parallel import ParallelTexts
 
-__all__ = ["FORMATS", "HELD_OUT", "LOCALES", "Written", "dates", "written_dates"]
+__all__ = ["FORMATS", "HELD_OUT", "LOCALES", "DateExample", "date_examples", "dates"]
 
-Split = Literal["train", "valid", "test"]
+DateSplit = Literal["train", "valid", "test"]
 
 # Of Latin letters, then of others.
 LOCALES = (
@@ -65,7 +65,7 @@ _NUMBERS = {
 }
 
 
-class Written(NamedTuple):
+class DateExample(NamedTuple):
     """A date as it is written somewhere; `locale` and `format` are names of CLDR."""
 
     text: str
@@ -74,7 +74,7 @@ class Written(NamedTuple):
     format: str
 
 
-class _Form(NamedTuple):
+class _DatePattern(NamedTuple):
     """One way to write dates."""
 
     locale: str
@@ -103,21 +103,21 @@ class _Form(NamedTuple):
             return None
 
 
-def dates(split: Split, count: int | None = None, seed: int = 0) -> Pairs:
-    """Dates as people write them, to be turned into ISO dates: `written_dates` as pairs of texts.
+def dates(split: DateSplit, count: int | None = None, seed: int = 0) -> ParallelTexts:
+    """Dates as people write them, to be turned into ISO dates: `date_examples` as pairs of texts.
 
     Examples:
         >>> pairs = dates("train", 3)
         >>> len(pairs), all(len(target) == len("2021-03-04") for target in pairs.targets)
         (3, True)
     """
-    rows = written_dates(split, count, seed)
-    return Pairs(
+    rows = date_examples(split, count, seed)
+    return ParallelTexts(
         [row.text for row in rows], [row.iso for row in rows], [f"dates:{split}[{n}]" for n in range(len(rows))]
     )
 
 
-def written_dates(split: Split, count: int | None = None, seed: int = 0) -> list[Written]:
+def date_examples(split: DateSplit, count: int | None = None, seed: int = 0) -> list[DateExample]:
     """Dates from 1950 to 2049 in 25 locales and up to 8 formats, all equally likely.
 
     An input has one output. Years of two digits are 1950 to 2049. Where a text could mean another date as well, in
@@ -139,26 +139,26 @@ def written_dates(split: Split, count: int | None = None, seed: int = 0) -> list
         ValueError: `count` is not positive.
 
     Examples:
-        >>> row = written_dates("test", 1)[0]
+        >>> row = date_examples("test", 1)[0]
         >>> HELD_OUT[row.locale] == row.format
         True
     """
     count = _COUNTS[split] if count is None else count
     if count < 1:
         raise ValueError(f"`count` must be at least 1: got {count}.")
-    forms = [form for form in _forms() if (HELD_OUT.get(form.locale) == form.format) == (split == "test")]
+    forms = [form for form in _patterns() if (HELD_OUT.get(form.locale) == form.format) == (split == "test")]
     share = {"valid": (0,), "test": (1,), "train": range(2, 10)}[split]
     every = (_FIRST + timedelta(number) for number in range((_LAST - _FIRST).days + 1))
     days = [day for day in every if day.toordinal() % 10 in share]
     random = Random(f"{split} {seed}")
-    return [_written(random.choice(forms), random.choice(days)) for _ in range(count)]
+    return [_example(random.choice(forms), random.choice(days)) for _ in range(count)]
 
 
-def _written(form: _Form, day: date) -> Written:
+def _example(form: _DatePattern, day: date) -> DateExample:
     text = form.write(day)
     if any(reading != day for reading in _readings(text)):
         text = f"{form.locale}: {text}"
-    return Written(text, day.isoformat(), form.locale, form.format)
+    return DateExample(text, day.isoformat(), form.locale, form.format)
 
 
 def _readings(text: str) -> Iterator[date]:
@@ -170,13 +170,13 @@ def _readings(text: str) -> Iterator[date]:
 
 
 @cache
-def _readers(text: str) -> list[_Form]:
+def _readers(text: str) -> list[_DatePattern]:
     """The forms that a text with these letters and signs may have, whatever its digits."""
-    return [form for form in _forms() if form.reader.fullmatch(text)]
+    return [form for form in _patterns() if form.reader.fullmatch(text)]
 
 
 @cache
-def _forms() -> list[_Form]:
+def _patterns() -> list[_DatePattern]:
     """All ways to write a date, each once in a locale."""
     try:
         from babel import Locale
@@ -185,17 +185,17 @@ def _forms() -> list[_Form]:
             f"the embedded dates need `pip install 'heedful[text]'`: the package {error.name} is missing.",
             name=error.name,
         ) from error
-    forms: dict[tuple[object, ...], _Form] = {}
+    forms: dict[tuple[object, ...], _DatePattern] = {}
     for name in LOCALES:
         locale = Locale.parse(name)
         for style in FORMATS:
             patterns = locale.date_formats if style in locale.date_formats else locale.datetime_skeletons
-            form = _form(name, style, patterns[style].pattern)
+            form = _pattern(name, style, patterns[style].pattern)
             forms.setdefault((name, form.template, form.months, form.weekdays), form)
     return list(forms.values())
 
 
-def _form(locale: str, style: str, pattern: str) -> _Form:
+def _pattern(locale: str, style: str, pattern: str) -> _DatePattern:
     from babel.dates import tokenize_pattern
 
     template, reader = "", ""
@@ -220,7 +220,7 @@ def _form(locale: str, style: str, pattern: str) -> _Form:
             names = [re.sub(r"\d", r"\\d", re.escape(name)) for name in weekdays]  # `_readers` ignores digits
             written, read = "{weekday}", f"(?:{'|'.join(names)})"
         template, reader = template + written, reader + read
-    return _Form(locale, style, template, months, weekdays, re.compile(reader))
+    return _DatePattern(locale, style, template, months, weekdays, re.compile(reader))
 
 
 def _names(locale: str, field: str, days: list[date]) -> tuple[str, ...]:

@@ -71,11 +71,11 @@ def hub_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, tuple[s
     data = data.select_columns(list(dict.fromkeys(columns)))
     features = [data.features[column] for column in columns]
     for number, row in enumerate(data):
-        place = f"{printable(source)}[{number}]"
+        location = f"{printable(source)}[{number}]"
         yield (
-            place,
+            location,
             tuple(
-                _text(row[column], feature, column, place) for column, feature in zip(columns, features, strict=True)
+                _text(row[column], feature, column, location) for column, feature in zip(columns, features, strict=True)
             ),
         )
 
@@ -103,16 +103,20 @@ def hub_sentences(
                 f"{printable(source)}: column {quoted(column)} must hold lists: got {data.features[column]}"
             )
     for number, row in enumerate(data.select_columns(list(dict.fromkeys(wanted)))):
-        place = f"{printable(source)}[{number}]"
+        location = f"{printable(source)}[{number}]"
         several = {
-            column: tuple(_text(value, features[column], column, place) for value in _list(row[column], column, place))
+            column: tuple(
+                _text(value, features[column], column, location) for value in _list(row[column], column, location)
+            )
             for column in wanted
         }
         count = len(several[word_column])
         for column, values in several.items():
             if len(values) != count:
-                raise DataError(f"{place}: {column} must have one label for each of {count} words: got {len(values)}")
-        yield place, several[word_column], {column: several[column] for column in labels}
+                raise DataError(
+                    f"{location}: {column} must have one label for each of {count} words: got {len(values)}"
+                )
+        yield location, several[word_column], {column: several[column] for column in labels}
 
 
 def _load(source: str, columns: Sequence[str]) -> Any:
@@ -180,21 +184,21 @@ def _names(feature: Any) -> list[str] | None:
     return list(names) if names is not None else None
 
 
-def _list(value: Any, column: str, place: str) -> list[Any]:
+def _list(value: Any, column: str, location: str) -> list[Any]:
     if not isinstance(value, list):
-        raise DataError(f"{place}: {column} must be a list: got {type(value).__name__}")
+        raise DataError(f"{location}: {column} must be a list: got {type(value).__name__}")
     return value
 
 
-def _text(value: Any, feature: Any, column: str, place: str) -> str:
+def _text(value: Any, feature: Any, column: str, location: str) -> str:
     names = _names(feature)
     if names is not None and isinstance(value, int):
         if not 0 <= value < len(names):
-            raise DataError(f"{place}: {column} must be a label, 0 to {len(names) - 1}: got {value}")
+            raise DataError(f"{location}: {column} must be a label, 0 to {len(names) - 1}: got {value}")
         return names[value]
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
         return str(value)
     got = "nothing" if value is None else type(value).__name__
-    raise DataError(f"{place}: {column} must be a text, a number, true or false: got {got}")
+    raise DataError(f"{location}: {column} must be a text, a number, true or false: got {got}")

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from heedful.data.text.words import split_words
+
 __all__ = ["Sentence"]
 
 _WORD = re.compile(r"\d+\t", re.ASCII)
@@ -16,23 +18,33 @@ class Sentence:
     Args:
         words: the words.
         labels: for each column that was asked for, one label for each word.
-        place: `file:line` of the first word.
-        block: the lines of the file that belong to the sentence, without line ends and without the blank line after it.
+        location: `file:line` of the first word.
+        raw_lines: the lines of the file that belong to the sentence, without line ends and without the blank line after it.
+        format: of the file: "conllu", "columns", or "" where it stands in none.
     """
 
     words: tuple[str, ...]
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    place: str = ""
-    block: tuple[str, ...] = ()
+    location: str = ""
+    raw_lines: tuple[str, ...] = ()
+    format: str = ""
+
+    @classmethod
+    def of(cls, sentence: "str | Sequence[str] | Sentence") -> "Sentence":
+        """A sentence of a text, which is split into words and signs, or of its words."""
+        if isinstance(sentence, Sentence):
+            return sentence
+        words = split_words(sentence) if isinstance(sentence, str) else tuple(sentence)
+        return cls(words, raw_lines=words)
 
     @property
-    def places(self) -> list[str]:
+    def locations(self) -> list[str]:
         """`file:line` of each word."""
-        file, colon, first = self.place.rpartition(":")
-        rows = [row for row, line in enumerate(self.block) if _WORD.match(line)]
+        file, colon, first = self.location.rpartition(":")
+        rows = [row for row, line in enumerate(self.raw_lines) if _WORD.match(line)]
         if len(rows) != len(self.words):  # no CoNLL-U: every line is a word
             rows = list(range(len(self.words)))
-        return [f"{file}:{int(first) + row - rows[0]}" if colon else self.place for row in rows]
+        return [f"{file}:{int(first) + row - rows[0]}" if colon else self.location for row in rows]
 
 
 def check_new_labels(sentence: Sentence, labels: Mapping[str, Sequence[str]], separators: str) -> None:

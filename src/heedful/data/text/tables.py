@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from heedful._errors import DataError
 from heedful.data.text._lines import LONGEST, lines, quoted, quoted_all, shown_path
 
-__all__ = ["Row", "read_table"]
+__all__ = ["TableRow", "read_table"]
 
 DEFAULTS = ("text", "label")
 PAIR_DEFAULTS = ("source", "target")
@@ -20,14 +20,14 @@ _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".n
 _Cells = Iterator[tuple[int, list[str]]]  # the line where each row begins, and its cells; none on a blank line
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """The values of the wanted columns, in the order in which they were wanted, and `file:line` where the row begins."""
 
     values: tuple[str, ...]
-    place: str
+    location: str
 
 
-def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> Iterator[Row]:
+def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> Iterator[TableRow]:
     r"""The rows of a table, read as they are asked for.
 
     The format goes by the name: .csv (quotes as spreadsheets write them), .tsv or .tab (no quotes: a line is a row),
@@ -58,20 +58,20 @@ def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> I
         [('Good, and cheap', '5')]
     """
     path = shown_path(source)
-    form = table_form(source)
-    if form is None:
+    format = table_format(source)
+    if format is None:
         raise DataError(f"{path}: must be a table, {', '.join(_SUFFIXES)} or one of them as .gz: got another name")
-    if form == "jsonl":
+    if format == "jsonl":
         yield from _objects(source, path, columns)
         return
     wanted = [_wanted(column, path) for column in columns]
-    rows = _csv_rows(source, path) if form == "csv" else _tsv_rows(source)
+    rows = _csv_rows(source, path) if format == "csv" else _tsv_rows(source)
     begin, first = next(((number, cells) for number, cells in rows if cells), (0, []))
     if not begin:
         raise DataError(f"{path}: must hold at least one row: got none")
-    places, header = _places(wanted, first, f"{path}:{begin}")
+    indices, header = _column_indices(wanted, first, f"{path}:{begin}")
     if not header:
-        yield Row(tuple(first[place] for place in places), f"{path}:{begin}")
+        yield TableRow(tuple(first[index] for index in indices), f"{path}:{begin}")
     blank: list[int] = []
     for number, cells in rows:
         if not cells:
@@ -80,21 +80,21 @@ def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> I
         for line in blank:
             if len(first) > 1:
                 raise DataError(f"{path}:{line}: must have {len(first)} columns, as line {begin} has: got a blank line")
-            yield Row(("",) * len(places), f"{path}:{line}")
+            yield TableRow(("",) * len(indices), f"{path}:{line}")
         blank.clear()
         if len(cells) != len(first):
             raise DataError(
                 f"{path}:{number}: must have {len(first)} columns, as line {begin} has: got {len(cells)}, "
                 + quoted_all(cells)
             )
-        yield Row(tuple(cells[place] for place in places), f"{path}:{number}")
+        yield TableRow(tuple(cells[index] for index in indices), f"{path}:{number}")
 
 
-def table_form(source: str | Path) -> str | None:
+def table_format(source: str | Path) -> str | None:
     """The format that the name tells: csv, tsv, jsonl, or None for none of them.
 
     Examples:
-        >>> table_form("train.TSV.gz"), table_form("train.txt")
+        >>> table_format("train.TSV.gz"), table_format("train.txt")
         ('tsv', None)
     """
     return _SUFFIXES.get(Path(str(source).lower().removesuffix(".gz")).suffix)
@@ -107,7 +107,7 @@ def _wanted(column: str | int, path: str) -> str | int:
     return number
 
 
-def _places(wanted: Sequence[str | int], first: list[str], place: str) -> tuple[list[int], bool]:
+def _column_indices(wanted: Sequence[str | int], first: list[str], location: str) -> tuple[list[int], bool]:
     """Where the wanted columns stand, counted from 0, and whether the first row is a header; see `read_table`."""
     there = [name.strip().lower() for name in first]
     names = [column.strip().lower() for column in wanted if isinstance(column, str)]
@@ -118,13 +118,13 @@ def _places(wanted: Sequence[str | int], first: list[str], place: str) -> tuple[
     if missing:
         near = difflib.get_close_matches(missing[0], there, n=1)
         hint = f"; did you mean {quoted(near[0])}?" if near else "; name the columns, or number them from 1"
-        raise DataError(f"{place}: must have a column {quoted(missing[0])}: got {quoted_all(first)}{hint}")
+        raise DataError(f"{location}: must have a column {quoted(missing[0])}: got {quoted_all(first)}{hint}")
     twice = next((name for name in names if there.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{place}: must have one column {quoted(twice)}: got {quoted_all(first)}")
+        raise DataError(f"{location}: must have one column {quoted(twice)}: got {quoted_all(first)}")
     for column in wanted:
         if isinstance(column, int) and column > len(first):
-            raise DataError(f"{place}: must have a column {column}: got {len(first)}, {quoted_all(first)}")
+            raise DataError(f"{location}: must have a column {column}: got {len(first)}, {quoted_all(first)}")
     return [column - 1 if isinstance(column, int) else there.index(column.strip().lower()) for column in wanted], bool(
         names
     )
@@ -147,26 +147,26 @@ def _csv_rows(source: str | Path, path: str) -> _Cells:
         raise DataError(f"{path}:{begin}: must be a row of comma-separated values: got the error '{error}'") from error
 
 
-def _objects(source: str | Path, path: str, wanted: Sequence[str | int]) -> Iterator[Row]:
+def _objects(source: str | Path, path: str, wanted: Sequence[str | int]) -> Iterator[TableRow]:
     names = [column for column in wanted if isinstance(column, str)]
     if len(names) != len(wanted):
         raise DataError(f"{path}: the columns of JSON lines must be wanted by name: got {list(wanted)}")
     for number, line in lines(source):
-        place = f"{path}:{number}"
+        location = f"{path}:{number}"
         if line.strip():
-            yield Row(tuple(_value(json_object(line, place), name, place) for name in names), place)
+            yield TableRow(tuple(_value(json_object(line, location), name, location) for name in names), location)
 
 
-def json_object(line: str, place: str) -> dict[str, Any]:
+def json_object(line: str, location: str) -> dict[str, Any]:
     """The object of JSON that a line is; numbers stay as they are written."""
     try:
         # Numbers are kept as they are written: 1.0 stays 1.0, and there is no limit to their digits.
         value = json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
     except (ValueError, RecursionError) as error:
         reason = f"'{error}'" if isinstance(error, ValueError) else "brackets in brackets without end"
-        raise DataError(f"{place}: must be an object of JSON: got {quoted(line)}, {reason}") from error
+        raise DataError(f"{location}: must be an object of JSON: got {quoted(line)}, {reason}") from error
     if not isinstance(value, dict):
-        raise DataError(f"{place}: must be an object of JSON, {{...}}: got {quoted(line)}")
+        raise DataError(f"{location}: must be an object of JSON, {{...}}: got {quoted(line)}")
     return value
 
 
@@ -174,19 +174,19 @@ class _Number(str):
     """A number as it stands in JSON."""
 
 
-def _value(row: dict[str, Any], name: str, place: str) -> str:
+def _value(row: dict[str, Any], name: str, location: str) -> str:
     if name not in row:
-        raise DataError(f"{place}: must have {quoted(name)}: got {quoted_all(list(row)) or 'an empty object'}")
+        raise DataError(f"{location}: must have {quoted(name)}: got {quoted_all(list(row)) or 'an empty object'}")
     value = row[name]
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
         got = "null" if value is None else "a list" if isinstance(value, list) else "an object"
-        raise DataError(f"{place}: {quoted(name)} must be a text, a number, true or false: got {got}")
+        raise DataError(f"{location}: {quoted(name)} must be a text, a number, true or false: got {got}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{place}: {quoted(name)} must be text: got half a character, {quoted(value[error.start])}"
+            f"{location}: {quoted(name)} must be text: got half a character, {quoted(value[error.start])}"
         ) from error
     return str(value)

@@ -1,4 +1,4 @@
-"""Tokenisers that are made from the text to be learned: characters, and subwords by byte-pair encoding.
+"""Tokenizers that are made from the text to be learned: characters, and subwords by byte-pair encoding.
 
 Both number their tokens from 0, the special ones first: 0 padding, 1 unknown, 2 mask, 3 end.
 """
@@ -51,7 +51,7 @@ class Characters:
 
     @classmethod
     def fit(cls, texts: str | Iterable[str]) -> "Characters":
-        """The tokeniser for the characters of a text or of several."""
+        """The tokenizer for the characters of a text or of several."""
         return cls(texts)
 
     @property
@@ -79,7 +79,7 @@ class Characters:
         content: bytes = letters.astype("<u4").tobytes()
         return content.decode("utf-32-le", "surrogatepass")
 
-    def pieces(self, text: str) -> list[str]:
+    def tokenize(self, text: str) -> list[str]:
         """What each token of a text shows as: the characters."""
         return list(text)
 
@@ -104,7 +104,7 @@ class Subwords:
 
     Examples:
         >>> subwords = Subwords.fit(["the cat, the hat, the bat"] * 9, 264)
-        >>> subwords.pieces("that hat"), subwords.decode(subwords.encode("naïve 🙂"))
+        >>> subwords.tokenize("that hat"), subwords.decode(subwords.encode("naïve 🙂"))
         (['t', 'h', 'at', ' ', 'h', 'at'], 'naïve 🙂')
     """
 
@@ -167,7 +167,7 @@ class Subwords:
         return cls(tokenizer)
 
     def to_json(self) -> str:
-        """The tokeniser as the library's own tokenizer.json, which other programs read too."""
+        """The tokenizer as the library's own tokenizer.json, which other programs read too."""
         return self._tokenizer.to_str()
 
     @property
@@ -194,7 +194,7 @@ class Subwords:
             errors="replace"
         )
 
-    def pieces(self, text: str) -> list[str]:
+    def tokenize(self, text: str) -> list[str]:
         r"""What each token of a text shows as: its text, with bytes that are no character by themselves as \xf0."""
         return [self._raw(number).decode(errors="backslashreplace") for number in self._tokenizer.encode(text).ids]
 
@@ -210,15 +210,15 @@ Tokenizer = Characters | Subwords
 
 
 def load(text: str) -> Characters | Subwords:
-    """The tokeniser whose `save` gave this JSON.
+    """The tokenizer whose `save` gave this JSON.
 
     Raises:
-        ValueError: the text is no tokeniser that was saved here.
+        ValueError: the text is no tokenizer that was saved here.
     """
     try:
         saved = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"`text` must be a saved tokeniser: got no JSON, '{error}'") from error
+        raise ValueError(f"`text` must be a saved tokenizer: got no JSON, '{error}'") from error
     if isinstance(saved, dict) and saved.get("format") == _FORMAT and isinstance(saved.get("alphabet"), str):
         return Characters(saved["alphabet"])
     if isinstance(saved, dict) and "model" in saved:
@@ -226,7 +226,7 @@ def load(text: str) -> Characters | Subwords:
     got = (
         f"an object with {', '.join(map(repr, list(saved)[:5])) or 'nothing'}" if isinstance(saved, dict) else text[:40]
     )
-    raise ValueError(f"`text` must be a saved tokeniser, a tokenizer.json or a '{_FORMAT}': got {got}")
+    raise ValueError(f"`text` must be a saved tokenizer, a tokenizer.json or a '{_FORMAT}': got {got}")
 
 
 def _codes(text: str) -> NDArray[np.uint32]:

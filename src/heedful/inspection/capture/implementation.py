@@ -11,7 +11,7 @@ from heedful.inspection.capture.transformers_ import rows_of
 from heedful.inspection.masks import read, read_function
 from heedful.ops import Causal, Global, Pattern, attention
 
-# arguments that change the meaning and are honoured nowhere else: packed documents and windows are in the mask
+# arguments that change the meaning and are honored nowhere else: packed documents and windows are in the mask
 _REFUSED = ("cache", "block_table", "sinks", "indices", "block_indices")
 
 
@@ -66,7 +66,7 @@ def forward(
         kwargs: what else a model passes on; what would change the meaning is refused.
 
     Raises:
-        ValueError: an argument is not honoured.
+        ValueError: an argument is not honored.
     """
     for name in _REFUSED:
         if kwargs.get(name) is not None:
@@ -131,20 +131,20 @@ def _padding(attention_mask: Tensor | None, keys: int, offset: int) -> Pattern |
     """Padding `[B, M]` as a pattern."""
     if attention_mask is None:
         return None
-    seen = attention_mask.bool()
-    if (missing := keys + offset - seen.shape[-1]) > 0:
-        seen = torch.nn.functional.pad(seen, (0, missing))
-    pattern = read(seen[:, None, None, offset : offset + keys]).pattern
+    visible = attention_mask.bool()
+    if (missing := keys + offset - visible.shape[-1]) > 0:
+        visible = torch.nn.functional.pad(visible, (0, missing))
+    pattern = read(visible[:, None, None, offset : offset + keys]).pattern
     return None if isinstance(pattern, Global) else pattern
 
 
 def _pattern(
-    module: nn.Module, query: Tensor, key: Tensor, given: Pattern | Tensor | None, is_causal: bool | None
+    module: nn.Module, query: Tensor, key: Tensor, mask: Pattern | Tensor | None, is_causal: bool | None
 ) -> tuple[Pattern, Tensor | None]:
-    if isinstance(given, Pattern):
-        return given, None
-    if given is not None:
-        reading = read(given)
+    if isinstance(mask, Pattern):
+        return mask, None
+    if mask is not None:
+        reading = read(mask)
         return reading.pattern, reading.bias
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     if not causal or query.shape[-2] == 1:

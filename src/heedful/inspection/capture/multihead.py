@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from heedful._types import Tensor
-from heedful.inspection.capture.recorder import Found, Recorder
+from heedful.inspection.capture.recorder import CapturedCall, Recorder
 from heedful.ops import Causal, Global, Pattern
 
 ENGINE = "multi_head_attention_forward"
@@ -21,24 +21,26 @@ NESTED_PATH = (
 _SIGNATURE = inspect.signature(F.multi_head_attention_forward)
 
 
-def found(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found:
+def captured(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CapturedCall:
     """A call of `multi_head_attention_forward`; its masks say True = hidden."""
     bound = _SIGNATURE.bind(*args, **kwargs)
     bound.apply_defaults()
-    given = bound.arguments
-    query, key = _projected(given)
-    heads = given["num_heads"]
-    unbatched = given["query"].dim() == 2
+    arguments = bound.arguments
+    query, key = _projected(arguments)
+    heads = arguments["num_heads"]
+    unbatched = arguments["query"].dim() == 2
     query, key = (t.unflatten(-1, (heads, -1)).movedim(0, -2) for t in (query, key))  # [B, H, N, D]
-    if given["static_k"] is not None:
-        key = given["static_k"].unflatten(0, (-1, heads))
+    if arguments["static_k"] is not None:
+        key = arguments["static_k"].unflatten(0, (-1, heads))
         key = key[0] if unbatched else key
-    if given["add_zero_attn"]:
+    if arguments["add_zero_attn"]:
         key = F.pad(key, (0, 0, 0, 1))
-    pattern, bias = _masks(recorder, given, key.shape[-2], unbatched)
-    kind = "self" if given["key"] is given["query"] else "cross"
+    pattern, bias = _masks(recorder, arguments, key.shape[-2], unbatched)
+    kind = "self" if arguments["key"] is arguments["query"] else "cross"
     note = recorder.left.pop(recorder.module, None)
-    return Found(query, key, ENGINE, {"pattern": pattern, "bias": bias}, kind=kind, notes=(note,) if note else ())
+    return CapturedCall(
+        query, key, ENGINE, {"pattern": pattern, "bias": bias}, kind=kind, notes=(note,) if note else ()
+    )
 
 
 def leaves_fast_path(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
@@ -69,27 +71,29 @@ def _fast(attention: nn.MultiheadAttention, tensors: list[Tensor], module: nn.Mo
     return tensors[0] is tensors[1] is tensors[2] and not any(t.is_floating_point() for t in masks)
 
 
-def _projected(given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def _projected(arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Queries `[N, B, width]` and keys `[M, B, width]`, with the learned last one."""
-    query, key = given["query"], given["key"]
-    if given["use_separate_proj_weight"]:
-        weights = given["q_proj_weight"], given["k_proj_weight"]
+    query, key = arguments["query"], arguments["key"]
+    if arguments["use_separate_proj_weight"]:
+        weights = arguments["q_proj_weight"], arguments["k_proj_weight"]
     else:
-        weights = given["in_proj_weight"].chunk(3)[:2]
-    offsets = (None, None) if given["in_proj_bias"] is None else given["in_proj_bias"].chunk(3)[:2]
+        weights = arguments["in_proj_weight"].chunk(3)[:2]
+    offsets = (None, None) if arguments["in_proj_bias"] is None else arguments["in_proj_bias"].chunk(3)[:2]
     query, key = (F.linear(x, w, b) for x, w, b in zip((query, key), weights, offsets, strict=True))
-    if given["bias_k"] is not None:
-        last = given["bias_k"].to(key.dtype)
+    if arguments["bias_k"] is not None:
+        last = arguments["bias_k"].to(key.dtype)
         key = torch.cat([key, last[0] if key.dim() == 2 else last.expand(1, key.shape[1], -1)])
     return query, key
 
 
-def _masks(recorder: Recorder, given: Mapping[str, Any], keys: int, unbatched: bool) -> tuple[Pattern, Tensor | None]:
+def _masks(
+    recorder: Recorder, arguments: Mapping[str, Any], keys: int, unbatched: bool
+) -> tuple[Pattern, Tensor | None]:
     """Both masks as a pattern and numbers to add; keys that were added behind are visible."""
-    padding, mask = given["key_padding_mask"], given["attn_mask"]
-    if given["is_causal"] and padding is None and not given["need_weights"]:
+    padding, mask = arguments["key_padding_mask"], arguments["attn_mask"]
+    if arguments["is_causal"] and padding is None and not arguments["need_weights"]:
         return Causal("start"), None  # so it is computed, whatever the mask says
-    heads = given["num_heads"]
+    heads = arguments["num_heads"]
     named = []
     if mask is not None:
         named.append(mask if mask.dim() == 2 else mask.unflatten(0, (-1, heads))[0 if unbatched else slice(None)])

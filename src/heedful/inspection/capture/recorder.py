@@ -1,4 +1,4 @@
-"""What every way of seeing hands its finds to."""
+"""What every way of capturing calls hands them to."""
 
 import shutil
 import tempfile
@@ -14,10 +14,11 @@ import torch
 
 from heedful._checks import autocasts
 from heedful._types import Float, Tensor
-from heedful.inspection.masks import Reading, compact, read
-from heedful.inspection.seen import Missed, Seen, SeenAttention
+from heedful.inspection.calls import AttentionCall, Unseen
+from heedful.inspection.masks import RecognizedMask, compact, read
+from heedful.inspection.recording import Recording
 from heedful.ops import And, AttentionMatrix, Causal, Local, Pattern
-from heedful.ops._readable import readable
+from heedful.ops._concrete import concrete
 from heedful.ops._tree import flatten
 from heedful.ops.engines import reference
 from heedful.ops.engines.reference import all_heads, at_least_float32
@@ -34,8 +35,8 @@ class Refused(Exception):
 
 
 @dataclass
-class Found:
-    """A call as a way of seeing found it.
+class CapturedCall:
+    """A call of attention as it was captured, before it is checked and copied.
 
     Attributes:
         query: `[..., H, N, D]`.
@@ -63,24 +64,24 @@ class Found:
 
 
 class Recorder:
-    """Which module is running, and what was found in it.
+    """Which module is running, and what was captured in it.
 
     Args:
-        seen: to which calls are added.
+        recording: to which calls are added.
         keep: whether the calls of a module are wanted.
         budget: bytes of queries and keys that are held in memory.
     """
 
-    def __init__(self, seen: Seen, keep: Callable[[str], bool], budget: int) -> None:
-        self.seen, self.keep = seen, keep
-        self.store = Store(seen, budget)
+    def __init__(self, recording: Recording, keep: Callable[[str], bool], budget: int) -> None:
+        self.recording, self.keep = recording, keep
+        self.store = Store(recording, budget)
         self.thread = threading.get_ident()
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
         self.softmaxes: dict[str, tuple[int, ...]] = {}
         self.left: dict[str, str] = {}
-        self._running = _Running()
-        self._masks: list[tuple[Tensor, int, Reading]] = []
+        self._running = _RunningModules()
+        self._masks: list[tuple[Tensor, int, RecognizedMask]] = []
 
     def enter(self, name: str) -> None:
         """A module begins to run."""
@@ -102,48 +103,46 @@ class Recorder:
         """Whether a call here and now is one to be seen: in this model, and not inside another that is seen itself."""
         running = self._running
         here = bool(running.names) or threading.get_ident() == self.thread
-        return here and (running.quiet is None or len(running.names) < running.quiet) and self.keep(self.module)
+        return here and (running.paused_at is None or len(running.names) < running.paused_at) and self.keep(self.module)
 
     @torch.compiler.disable
-    def hush(self) -> None:
-        """What is called from here on belongs to a call that is seen itself; until `speak`, or until its module is left."""
-        self._running.quiet = len(self._running.names)
+    def pause(self) -> None:
+        """What is called from here on belongs to a call that is captured itself; until `resume`, or until its module is left."""
+        self._running.paused_at = len(self._running.names)
 
     @torch.compiler.disable
-    def speak(self) -> None:
+    def resume(self) -> None:
         """The call has ended."""
-        self._running.quiet = None
+        self._running.paused_at = None
 
     @contextmanager
-    def hushed(self) -> Iterator[None]:
-        """As `hush` and `speak`."""
-        before, self._running.quiet = self._running.quiet, len(self._running.names)
+    def paused(self) -> Iterator[None]:
+        """As `pause` and `resume`."""
+        before, self._running.paused_at = self._running.paused_at, len(self._running.names)
         try:
             yield
         finally:
-            self._running.quiet = before
+            self._running.paused_at = before
 
-    def take(self, find: Callable[[], Found | None]) -> None:
-        """Adds what is found; what cannot be told as a matrix becomes a row of what was missed, and nothing breaks the model."""
+    def take(self, capture: Callable[[], CapturedCall]) -> None:
+        """Adds a captured call; one that cannot be told as a matrix becomes an unseen one, and nothing breaks the model."""
         if not self.listens() or torch._C._current_graph_task_id() != -1:  # computed again, for a gradient
             return
         # leaving inference mode turns gradients on, so it comes first
-        with self.hushed(), torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunction():
+        with self.paused(), torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunction():
             try:
-                found = find()
-                if found is not None:
-                    self._add(found)
+                self._add(capture())
             except Exception as error:  # a watcher must not change what the model does
-                self.miss(self.module, str(error) or type(error).__name__)
+                self.add_unseen(self.module, str(error) or type(error).__name__)
 
-    def miss(self, module: str, why: str) -> None:
-        """A row of what was missed, once."""
-        if Missed(module, why) not in self.seen.missed:
-            self.seen.missed.append(Missed(module, why))
+    def add_unseen(self, module: str, why: str) -> None:
+        """Adds what was expected but not seen, once."""
+        if Unseen(module, why) not in self.recording.unseen:
+            self.recording.unseen.append(Unseen(module, why))
 
-    def reading(self, mask: Tensor) -> Reading:
+    def reading(self, mask: Tensor) -> RecognizedMask:
         """What a mask says; one that layers share is read once."""
-        if not readable(mask):
+        if not concrete(mask):
             raise Refused(_UNREADABLE)
         version = -1 if mask.is_inference() else mask._version
         for other, then, reading in self._masks:
@@ -157,43 +156,45 @@ class Recorder:
         """Forgets what it holds of the model."""
         self._masks.clear()
 
-    def _add(self, found: Found) -> None:
-        if not readable(found.query, found.key):
+    def _add(self, captured: CapturedCall) -> None:
+        if not concrete(captured.query, captured.key):
             raise Refused(_UNREADABLE)
-        options = {name: _copied(value) for name, value in found.options.items()}
-        query, key = (self.store.put(t) for t in (found.query, found.key))
+        options = {name: _copied(value) for name, value in captured.options.items()}
+        query, key = (self.store.put(t) for t in (captured.query, captured.key))
         matrix = AttentionMatrix(query, key, **options)
-        self._check(matrix, found)
+        self._check(matrix, captured)
         causal, window = _reach(matrix.pattern, matrix.shape)
-        kind = found.kind or _kind(self.module, matrix.shape, causal)
-        causal = causal if found.causal is None else found.causal
-        call = SeenAttention(self.module, kind, matrix, found.engine, tuple(dict.fromkeys(found.notes)), causal, window)
-        self.seen._calls.append(call)
+        kind = captured.kind or _kind(self.module, matrix.shape, causal)
+        causal = causal if captured.causal is None else captured.causal
+        call = AttentionCall(
+            self.module, kind, matrix, captured.engine, tuple(dict.fromkeys(captured.notes)), causal, window
+        )
+        self.recording.append(call)
 
-    def _check(self, matrix: AttentionMatrix, found: Found) -> None:
+    def _check(self, matrix: AttentionMatrix, captured: CapturedCall) -> None:
         """Refuses a matrix that does not give the output of the call."""
-        if found.output is None or found.value is None or 0 in (*matrix.shape, *found.output.shape):
+        if captured.output is None or captured.value is None or 0 in (*matrix.shape, *captured.output.shape):
             return
-        off, size = _off(matrix, found.value, found.output)
+        error, size = _error(matrix, captured.value, captured.output)
         if (
-            off <= _ROUNDING * _rounding(found.output) * size
+            error <= _ROUNDING * _rounding(captured.output) * size
         ):  # most are nearer than the bound, which reads all keys and values
             return
-        largest = float(found.value.detach()[..., : matrix.shape[-1], :].abs().amax()) or 1.0
-        if off > _allowed(matrix, found.output) * largest:
-            named = f"; arguments that may be why: {', '.join(found.suspects)}" if found.suspects else ""
+        largest = float(captured.value.detach()[..., : matrix.shape[-1], :].abs().amax()) or 1.0
+        if error > _allowed_error(matrix, captured.output) * largest:
+            named = f"; arguments that may be why: {', '.join(captured.suspects)}" if captured.suspects else ""
             raise Refused(
-                f"{found.engine}: what was read of its query, key and mask does not give its output "
-                f"(off by {off / largest:.2g}){named}"
+                f"{captured.engine}: what was read of its query, key and mask does not give its output "
+                f"(off by {error / largest:.2g}){named}"
             )
 
 
-class _Running(threading.local):
+class _RunningModules(threading.local):
     """The modules that are running in a thread, and from which depth on calls belong to one that is seen itself."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.quiet: int | None = None
+        self.paused_at: int | None = None
 
 
 class Store:
@@ -216,9 +217,9 @@ class Store:
         if size <= self.left or size == 0:
             self.left -= size
             return copy
-        return self._filed(copy)
+        return self._to_file(copy)
 
-    def _filed(self, tensor: Tensor) -> Tensor:
+    def _to_file(self, tensor: Tensor) -> Tensor:
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="heedful-watch-"))
             weakref.finalize(self.owner(), shutil.rmtree, self.folder, ignore_errors=True)
@@ -243,7 +244,7 @@ def _copied(value: Any) -> Any:
     return build(iter(copies)) if tensors else value
 
 
-def _off(matrix: AttentionMatrix, value: Tensor, output: Tensor) -> tuple[float, float]:
+def _error(matrix: AttentionMatrix, value: Tensor, output: Tensor) -> tuple[float, float]:
     """How far three rows of the output are from the matrix times the values, and the largest number in those rows."""
     last = matrix.shape[-2] - 1
     rows, columns = torch.tensor(sorted({0, last // 2, last})), torch.arange(matrix.shape[-1])
@@ -252,10 +253,10 @@ def _off(matrix: AttentionMatrix, value: Tensor, output: Tensor) -> tuple[float,
         weights = reference.weights(query, all_heads(key, query), matrix.mechanism, matrix.shape, rows, columns)
         values = value.detach()[..., : matrix.shape[-1], :].cpu().to(weights.dtype)
         expected = weights @ all_heads(values, query)
-        got = output.detach()[..., rows, :].cpu().to(weights.dtype)
-        seen = weights.sum(-1, keepdim=True) > 0  # what a model gives for a row without keys is its own affair
-        apart = (expected - got).masked_fill(~seen, 0).abs().amax()
-        return float(apart), float(expected.abs().amax())
+        actual = output.detach()[..., rows, :].cpu().to(weights.dtype)
+        nonempty = weights.sum(-1, keepdim=True) > 0  # what a model gives for a row without keys is its own affair
+        error = (expected - actual).masked_fill(~nonempty, 0).abs().amax()
+        return float(error), float(expected.abs().amax())
 
 
 def _rounding(output: Tensor) -> float:
@@ -263,7 +264,7 @@ def _rounding(output: Tensor) -> float:
     return max(rounding, _TF32) if output.device.type != "cpu" and output.dtype == torch.float32 else rounding
 
 
-def _allowed(matrix: AttentionMatrix, output: Tensor) -> float:
+def _allowed_error(matrix: AttentionMatrix, output: Tensor) -> float:
     """How far rounding may carry an output: its scores are rounded as the model computes them, and weights follow."""
     query, key = (t.float().norm(dim=-1).amax() for t in (matrix.query, matrix.key))
     factor = torch.as_tensor(matrix.mechanism.factor(matrix.query.shape[-1])).abs().amax()
@@ -273,7 +274,7 @@ def _allowed(matrix: AttentionMatrix, output: Tensor) -> float:
 def _reach(pattern: Pattern, shape: tuple[int, ...]) -> tuple[bool, int | None]:
     """Whether a pattern is causal, and how many keys its window has."""
     causal, window = False, None
-    for part in _all_parts(pattern):
+    for part in _conjuncts(pattern):
         if isinstance(part, Causal):
             causal = causal or part.align in (None, "end") or shape[-2] <= shape[-1]
         elif isinstance(part, Local):
@@ -284,10 +285,10 @@ def _reach(pattern: Pattern, shape: tuple[int, ...]) -> tuple[bool, int | None]:
     return causal, window if window is None or window < shape[-1] else None
 
 
-def _all_parts(pattern: Pattern) -> Iterator[Pattern]:
+def _conjuncts(pattern: Pattern) -> Iterator[Pattern]:
     if isinstance(pattern, And):
-        yield from _all_parts(pattern.first)
-        yield from _all_parts(pattern.second)
+        yield from _conjuncts(pattern.first)
+        yield from _conjuncts(pattern.second)
     else:
         yield pattern
 

@@ -6,25 +6,25 @@ from typing import Any
 import torch
 
 from heedful._types import Tensor
-from heedful.inspection.capture.recorder import Found, Recorder, autocasted
+from heedful.inspection.capture.recorder import CapturedCall, Recorder, autocasted
 from heedful.ops import Causal, Global, Pattern
 
 ENGINE = "scaled_dot_product_attention"
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
-def found(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> Found:
+def captured(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> CapturedCall:
     """A call of SDPA; its masks say True = may attend, its causality counts from the first key."""
-    given = dict(zip(_NAMES, args, strict=False)) | dict(kwargs)
-    query, key, value = autocasted(given["query"], given["key"], given["value"])
-    if not given.get("enable_gqa"):
+    arguments = dict(zip(_NAMES, args, strict=False)) | dict(kwargs)
+    query, key, value = autocasted(arguments["query"], arguments["key"], arguments["value"])
+    if not arguments.get("enable_gqa"):
         query, key, value = _equal_axes(query, key, value)
-    pattern, bias = masks(recorder, given.get("attn_mask"), query.dim())
-    if given.get("is_causal"):
+    pattern, bias = masks(recorder, arguments.get("attn_mask"), query.dim())
+    if arguments.get("is_causal"):
         pattern = Causal() if query.shape[-2] == key.shape[-2] else Causal("start")
-    options = {"pattern": pattern, "bias": bias, "scale": given.get("scale")}
-    checked = None if given.get("dropout_p") else output
-    return Found(query, key, ENGINE, options, checked, value)
+    options = {"pattern": pattern, "bias": bias, "scale": arguments.get("scale")}
+    checked = None if arguments.get("dropout_p") else output
+    return CapturedCall(query, key, ENGINE, options, checked, value)
 
 
 def masks(recorder: Recorder, mask: Tensor | None, axes: int) -> tuple[Pattern, Tensor | None]:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from heedful._types import Tensor
-from heedful.inspection.capture.listeners import Listeners, quietly
-from heedful.inspection.capture.recorder import Found, Recorder, Refused
+from heedful.inspection.capture.patch import Patch, call_paused
+from heedful.inspection.capture.recorder import CapturedCall, Recorder, Refused
 from heedful.inspection.masks import read_function
 from heedful.ops import Causal, Documents, Global, Local, Mask, Pattern
 
@@ -23,7 +23,7 @@ _BY_MASK = ("eager", "sdpa", "flex_attention")
 _HIDDEN_ROWS = "rows that the mask hides whole are uniform in the model, and 0 here"
 
 
-def _change() -> Callable[[], None]:
+def _apply() -> Callable[[], None]:
     """The interface hands out functions that are heard."""
     interface = getattr(sys.modules.get("transformers.modeling_utils"), "AttentionInterface", None)
     if interface is None:
@@ -44,13 +44,13 @@ def _restore(interface: type, originals: Mapping[str, Any]) -> None:
             setattr(interface, name, original)
 
 
-LISTENERS = Listeners(_change)
+PATCH = Patch(_apply)
 
 
 def _getitem(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def __getitem__(self: Any, key: str) -> Any:  # noqa: N807
-        return _heard(original(self, key), key)
+        return _wrapped(original(self, key), key)
 
     return __getitem__
 
@@ -58,83 +58,83 @@ def _getitem(original: Callable[..., Any]) -> Callable[..., Any]:
 def _get_interface(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def get_interface(self: Any, attn_implementation: str, default: Callable[..., Any]) -> Any:
-        return _heard(original(self, attn_implementation, default), attn_implementation)
+        return _wrapped(original(self, attn_implementation, default), attn_implementation)
 
     return get_interface
 
 
-def _heard(function: Any, name: str | None) -> Any:
+def _wrapped(function: Any, name: str | None) -> Any:
     """The function, each call of which is seen."""
-    if not callable(function) or hasattr(function, "_heedful_hears"):
+    if not callable(function) or hasattr(function, "_heedful_wrapped"):
         return function
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        recorders = LISTENERS.here()
+        recorders = PATCH.listening()
         if torch.compiler.is_compiling():  # a graph cannot break within `with`
-            _hush(recorders)
+            _pause(recorders)
             output = function(*args, **kwargs)
-            _speak(recorders)
+            _resume(recorders)
         else:
-            output = quietly(recorders, function, *args, **kwargs)
+            output = call_paused(recorders, function, *args, **kwargs)
         _take(recorders, str(name), args, kwargs, output)
         return output
 
-    call._heedful_hears = True  # type: ignore[attr-defined]
+    call._heedful_wrapped = True  # type: ignore[attr-defined]
     return call
 
 
 @torch.compiler.disable
-def _hush(recorders: list[Recorder]) -> None:
+def _pause(recorders: list[Recorder]) -> None:
     for recorder in recorders:
-        recorder.hush()
+        recorder.pause()
 
 
 @torch.compiler.disable
-def _speak(recorders: list[Recorder]) -> None:
+def _resume(recorders: list[Recorder]) -> None:
     for recorder in recorders:
-        recorder.speak()
+        recorder.resume()
 
 
 @torch.compiler.disable
 def _take(recorders: list[Recorder], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
-    given = dict(zip(_NAMES, args, strict=False)) | dict(kwargs)
+    arguments = dict(zip(_NAMES, args, strict=False)) | dict(kwargs)
     for recorder in recorders:
-        recorder.take(functools.partial(_found, recorder, name, given, output))
+        recorder.take(functools.partial(_captured, recorder, name, arguments, output))
 
 
-def _found(recorder: Recorder, engine: str, given: Mapping[str, Any], output: Any) -> Found:
+def _captured(recorder: Recorder, engine: str, arguments: Mapping[str, Any], output: Any) -> CapturedCall:
     """A call of an attention function: `(module, query [B, H, N, D], key [B, G, M, D], value, mask, ...)`."""
-    query, key, value = (given[name] for name in _NAMES[1:4])
-    if given.get("cache") is not None:
+    query, key, value = (arguments[name] for name in _NAMES[1:4])
+    if arguments.get("cache") is not None:
         raise Refused(f"{engine}: the argument `cache` (paged) replaces the keys inside the function")
     out = output[0] if isinstance(output, tuple) else output
-    pattern, bias, empty = _masks(recorder, engine, given)
-    if not _all_in_mask(engine, given):
-        pattern = _both(pattern, _packed(engine, given), _window(engine, given))
-    bias = _with_position_bias(engine, given, bias)
+    pattern, bias, empty = _masks(recorder, engine, arguments)
+    if not _all_in_mask(engine, arguments):
+        pattern = _both(pattern, _packed(engine, arguments), _window(engine, arguments))
+    bias = _with_position_bias(engine, arguments, bias)
     options = {
         "pattern": pattern,
         "bias": bias,
-        "scale": given.get("scaling"),
-        "softcap": _softcap(engine, given),
-        "sinks": _sinks(engine, given),
+        "scale": arguments.get("scaling"),
+        "softcap": _softcap(engine, arguments),
+        "sinks": _sinks(engine, arguments),
     }
-    dropout = given.get("dropout") or 0.0
+    dropout = arguments.get("dropout") or 0.0
     checked = out.transpose(1, 2) if isinstance(out, Tensor) and not dropout and out.dim() == 4 else None
-    suspects = tuple(sorted(n for n in _MEANT if given.get(n) is not None))
+    suspects = tuple(sorted(n for n in _MEANT if arguments.get(n) is not None))
     notes = (f"{empty} {_HIDDEN_ROWS}",) if empty and engine == "eager" else ()
-    step = query.shape[-2] == 1 and key.shape[-2] > 1 and getattr(given["module"], "is_causal", False)
-    return Found(
+    step = query.shape[-2] == 1 and key.shape[-2] > 1 and getattr(arguments["module"], "is_causal", False)
+    return CapturedCall(
         query, key, engine, options, checked, value, causal=True if step else None, notes=notes, suspects=suspects
     )
 
 
-def _masks(recorder: Recorder, engine: str, given: Mapping[str, Any]) -> tuple[Pattern, Tensor | None, int]:
+def _masks(recorder: Recorder, engine: str, arguments: Mapping[str, Any]) -> tuple[Pattern, Tensor | None, int]:
     """The mask as a pattern, as numbers to add, and how many rows it hides."""
-    mask, query, key = given.get("attention_mask"), given["query"], given["key"]
+    mask, query, key = arguments.get("attention_mask"), arguments["query"], arguments["key"]
     if mask is None:
-        return _causality(engine, given), None, 0
+        return _causality(engine, arguments), None, 0
     if isinstance(mask, Pattern):
         return mask, None, 0
     if hasattr(mask, "mask_mod"):
@@ -142,10 +142,10 @@ def _masks(recorder: Recorder, engine: str, given: Mapping[str, Any]) -> tuple[P
     if not isinstance(mask, Tensor):
         raise Refused(f"{engine}: the argument `attention_mask` is of a kind that is not known, {type(mask).__name__}")
     if mask.dim() == 2 and engine not in _BY_MASK:  # padding `[B, M]`
-        seen = mask.bool()[:, None, None, -key.shape[-2] :]
-        padding = recorder.reading(seen).pattern
-        rows = Mask(seen.mT.cpu()) if query.shape[-2] == key.shape[-2] else Global()
-        return _both(_causality(engine, given), padding, rows), None, 0
+        visible = mask.bool()[:, None, None, -key.shape[-2] :]
+        padding = recorder.reading(visible).pattern
+        rows = Mask(visible.mT.cpu()) if query.shape[-2] == key.shape[-2] else Global()
+        return _both(_causality(engine, arguments), padding, rows), None, 0
     if mask.dim() != 4:
         raise Refused(f"{engine}: the argument `attention_mask` must have 4 axes: got {list(mask.shape)}")
     reading = recorder.reading(
@@ -154,20 +154,20 @@ def _masks(recorder: Recorder, engine: str, given: Mapping[str, Any]) -> tuple[P
     return reading.pattern, reading.bias, reading.empty
 
 
-def _all_in_mask(engine: str, given: Mapping[str, Any]) -> bool:
+def _all_in_mask(engine: str, arguments: Mapping[str, Any]) -> bool:
     """Whether windows and packed documents are in the mask already, so that the function passes over their arguments."""
-    return engine in _BY_MASK or isinstance(given.get("attention_mask"), Pattern)
+    return engine in _BY_MASK or isinstance(arguments.get("attention_mask"), Pattern)
 
 
-def _is_causal(given: Mapping[str, Any]) -> bool:
-    asked = given.get("is_causal")
-    return bool(getattr(given["module"], "is_causal", True) if asked is None else asked)
+def _is_causal(arguments: Mapping[str, Any]) -> bool:
+    is_causal = arguments.get("is_causal")
+    return bool(getattr(arguments["module"], "is_causal", True) if is_causal is None else is_causal)
 
 
-def _causality(engine: str, given: Mapping[str, Any]) -> Pattern:
+def _causality(engine: str, arguments: Mapping[str, Any]) -> Pattern:
     """What a function does without a mask: eager ones see everything, others ask whether the module is causal."""
-    queries, keys = given["query"].shape[-2], given["key"].shape[-2]
-    if engine in ("eager", "flex_attention") or queries == 1 or not _is_causal(given):
+    queries, keys = arguments["query"].shape[-2], arguments["key"].shape[-2]
+    if engine in ("eager", "flex_attention") or queries == 1 or not _is_causal(arguments):
         return Global()
     if queries == keys:
         return Causal()
@@ -208,18 +208,18 @@ def rows_of(
     columns = torch.arange(keys, device=device) + offsets[1]
 
     def rows(index: Tensor) -> Tensor:
-        found = function(samples, head, index.to(device)[:, None] + offsets[0], columns)
-        return found.expand(batch, heads, len(index), keys).to(index.device)
+        visible = function(samples, head, index.to(device)[:, None] + offsets[0], columns)
+        return visible.expand(batch, heads, len(index), keys).to(index.device)
 
     return rows
 
 
-def _packed(engine: str, given: Mapping[str, Any]) -> Pattern:
+def _packed(engine: str, arguments: Mapping[str, Any]) -> Pattern:
     """Packed documents, one behind the other."""
-    queries, keys = given.get("cu_seq_lens_q"), given.get("cu_seq_lens_k")
+    queries, keys = arguments.get("cu_seq_lens_q"), arguments.get("cu_seq_lens_k")
     if queries is None and keys is None:
         return Global()
-    if queries is None or keys is None or given["query"].shape[0] != 1:
+    if queries is None or keys is None or arguments["query"].shape[0] != 1:
         raise Refused(
             f"{engine}: the arguments `cu_seq_lens_q` and `cu_seq_lens_k` must come together, for a batch of 1"
         )
@@ -228,34 +228,34 @@ def _packed(engine: str, given: Mapping[str, Any]) -> Pattern:
     return Documents(Documents.from_offsets(queries.cpu().long()).ids)
 
 
-def _window(engine: str, given: Mapping[str, Any]) -> Pattern:
-    window = given.get("sliding_window")
-    if window is None or given["key"].shape[-2] <= window:
+def _window(engine: str, arguments: Mapping[str, Any]) -> Pattern:
+    window = arguments.get("sliding_window")
+    if window is None or arguments["key"].shape[-2] <= window:
         return Global()
-    align = None if given["query"].shape[-2] == given["key"].shape[-2] else "end"
+    align = None if arguments["query"].shape[-2] == arguments["key"].shape[-2] else "end"
     return Local(window - 1, align=align)  # type: ignore[arg-type]
 
 
-def _with_position_bias(engine: str, given: Mapping[str, Any], bias: Tensor | None) -> Tensor | None:
-    added = given.get("position_bias")
+def _with_position_bias(engine: str, arguments: Mapping[str, Any], bias: Tensor | None) -> Tensor | None:
+    added = arguments.get("position_bias")
     if added is None:
         return bias
     if not isinstance(added, Tensor):
         raise Refused(f"{engine}: the argument `position_bias` must be a tensor: got {type(added).__name__}")
-    added = added[..., : given["key"].shape[-2]]
+    added = added[..., : arguments["key"].shape[-2]]
     return added if bias is None else added + bias
 
 
-def _softcap(engine: str, given: Mapping[str, Any]) -> float | None:
-    cap = given.get("softcap")
+def _softcap(engine: str, arguments: Mapping[str, Any]) -> float | None:
+    cap = arguments.get("softcap")
     return None if cap is None or cap == 0 else float(cap)
 
 
-def _sinks(engine: str, given: Mapping[str, Any]) -> Tensor | None:
-    if given.get("sinks") is not None:
+def _sinks(engine: str, arguments: Mapping[str, Any]) -> Tensor | None:
+    if arguments.get("sinks") is not None:
         raise Refused(f"{engine}: the argument `sinks` holds a number for each row")
-    sinks = given.get("s_aux")
-    return None if sinks is None else sinks.to(torch.promote_types(sinks.dtype, given["query"].dtype))
+    sinks = arguments.get("s_aux")
+    return None if sinks is None else sinks.to(torch.promote_types(sinks.dtype, arguments["query"].dtype))
 
 
 def _both(*patterns: Pattern) -> Pattern:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from heedful.inspection.calls import Unseen
 from heedful.inspection.capture.recorder import Recorder
-from heedful.inspection.seen import Missed
 
 _WORDS = ("attention", "attn")
 
@@ -22,21 +22,21 @@ def note_softmax(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str,
         recorder.softmaxes.setdefault(recorder.module, tuple(scores.shape))
 
 
-def missed(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[Missed]:
+def find_unseen(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[Unseen]:
     """Rows for modules whose name says attention, for softmax by hand, for compiled modules and for other threads."""
-    found = list(recorder.seen.missed)
-    known = {call.module for call in recorder.seen} | {m.module for m in found}
-    found += [m for m in _scripted(recorder, modules) if m.module not in known]
-    known |= {m.module for m in found}
+    unseen = list(recorder.recording.unseen)
+    known = {call.module for call in recorder.recording} | {one.module for one in unseen}
+    unseen += [one for one in _scripted(recorder, modules) if one.module not in known]
+    known |= {one.module for one in unseen}
     for name in _expected(recorder, modules):
         if recorder.keep(name) and not any(_inside(other, name) for other in known):
-            found.append(Missed(name, _why(recorder, name, modules[name])))
+            unseen.append(Unseen(name, _why(recorder, name, modules[name])))
             known.add(name)
     for name, shape in recorder.softmaxes.items():
         covered = name in known or any(_inside(name, other) for other in known if other)
         if len(shape) > 3 and not covered:
-            found.append(Missed(name, f"softmax of {list(shape)}, computed by hand: the query and key cannot be seen"))
-    return found
+            unseen.append(Unseen(name, f"softmax of {list(shape)}, computed by hand: the query and key cannot be seen"))
+    return unseen
 
 
 def _why(recorder: Recorder, name: str, module: nn.Module) -> str:
@@ -60,13 +60,13 @@ def _expected(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[str]
     return [name for name in named if not any(other != name and _inside(other, name) for other in named)]
 
 
-def _scripted(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[Missed]:
+def _scripted(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[Unseen]:
     """TorchScript modules of what ran; those inside of another count with it."""
     named = [name for name, module in modules.items() if isinstance(module, torch.jit.ScriptModule)]
     ran = recorder.ran | recorder.elsewhere
     outer = [name for name in named if not any(other != name and _inside(name, other) for other in named)]
     return [
-        Missed(name, "TorchScript: what runs inside cannot be seen")
+        Unseen(name, "TorchScript: what runs inside cannot be seen")
         for name in outer
         if ran and name.rpartition(".")[0] in {*ran, ""}
     ]

@@ -1,7 +1,7 @@
 """Numbers to add to the scores: `s_ij + bias_ij`.
 
-A bias is a value; biases are summed with `+`, and a tensor is one too. None of them holds N x M numbers (but `TensorBias`,
-which is given them): each says what is added at the places that it is asked about.
+A bias is a value; biases are summed with `+`, and a tensor is one too. None of them stores N x M numbers (but `TensorBias`,
+which is given them): each gives the numbers at any rows and columns.
 """
 
 import abc
@@ -13,8 +13,8 @@ import torch
 
 from heedful._checks import Shape, check_bias, check_broadcasts
 from heedful._types import Float, Int, Tensor
+from heedful.ops._concrete import concrete
 from heedful.ops._pairs import PairRule, no_rule
-from heedful.ops._readable import readable
 from heedful.ops._tree import Value
 
 
@@ -23,7 +23,7 @@ class Bias(Value):
 
     Example:
         >>> ALiBi(8) + PerKey(torch.zeros(5)) + torch.ones(5, 5)
-        Sum(parts=(ALiBi(slopes=8, align=None), PerKey(tensor=tensor([0., 0., 0., 0., 0.])), TensorBias(tensor=...)))
+        Sum(terms=(ALiBi(slopes=8, align=None), PerKey(tensor=tensor([0., 0., 0., 0., 0.])), TensorBias(tensor=...)))
     """
 
     @abc.abstractmethod
@@ -55,7 +55,9 @@ class Bias(Value):
 
     def __add__(self, other: Union["Bias", Tensor]) -> "Bias":
         """Both, added."""
-        return Sum((*_parts(self), *_parts(as_bias(other)))) if isinstance(other, (Bias, Tensor)) else NotImplemented
+        return (
+            Sum((*terms_of(self), *terms_of(as_bias(other)))) if isinstance(other, (Bias, Tensor)) else NotImplemented
+        )
 
     def __radd__(self, other: Tensor) -> "Bias":
         """A tensor in front."""
@@ -87,43 +89,43 @@ class Sum(Bias):
                 [30., 31., 32.]])
     """
 
-    parts: tuple[Bias, ...]
+    terms: tuple[Bias, ...]
 
     def __post_init__(self) -> None:
-        if not self.parts or not all(isinstance(part, Bias) for part in self.parts):
-            raise TypeError(f"`parts` must be biases, at least one: got {self.parts!r}.")
+        if not self.terms or not all(isinstance(term, Bias) for term in self.terms):
+            raise TypeError(f"`terms` must be biases, at least one: got {self.terms!r}.")
 
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:
-        first, *others = (wide(part.at(rows, columns, shape)) for part in self.parts)
+        first, *others = (wide(term.at(rows, columns, shape)) for term in self.terms)
         for other in others:
             first = first + other
         return first
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
-        by_row, by_column = zip(*(part.depends(shape) for part in self.parts), strict=True)
+        by_row, by_column = zip(*(term.depends(shape) for term in self.terms), strict=True)
         return any(by_row), any(by_column)
 
     def check(self, query: Float[Tensor, "..."], shape: Shape) -> None:
-        for part in self.parts:
-            part.check(query, shape)
+        for term in self.terms:
+            term.check(query, shape)
 
     def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
-        rules = [part.pair_rule(shape, device) for part in self.parts]
+        rules = [term.pair_rule(shape, device) for term in self.terms]
         return lambda b, h, i, j: functools.reduce(torch.add, (rule(b, h, i, j) for rule in rules))
 
     def features(
         self, shape: Shape, device: torch.device, dtype: torch.dtype
     ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
         us, vs = [], []
-        for part in self.parts:
-            pair = part.features(shape, device, dtype)
+        for term in self.terms:
+            pair = term.features(shape, device, dtype)
             if pair is None:
                 return None
             us.append(pair[0])
             vs.append(pair[1])
-        return _beside(us), _beside(vs)
+        return append_columns(us), append_columns(vs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,7 @@ class TensorBias(Bias):
     """Any numbers, as a tensor; what a plain tensor given as `bias` becomes.
 
     Args:
-        tensor: floating point, broadcastable to the matrix, `[..., H, N, M]`; it is never expanded. -inf hides a pair.
+        tensor: floating point, broadcastable to the matrix, `[..., H, N, M]`; it is never expanded. -inf masks a pair.
 
     Example:
         >>> index = torch.arange(2)
@@ -144,7 +146,7 @@ class TensorBias(Bias):
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:
-        return _places(self.tensor, rows, columns)
+        return _entries_at(self.tensor, rows, columns)
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         rows, columns = (1, 1, *self.tensor.shape)[-2:]
@@ -194,7 +196,7 @@ class PerKey(Bias):
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:
-        return _places(self.tensor[..., None, :], rows, columns)
+        return _entries_at(self.tensor[..., None, :], rows, columns)
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return False, self.tensor.shape[-1] != 1
@@ -210,7 +212,7 @@ class PerKey(Bias):
     def features(
         self, shape: Shape, device: torch.device, dtype: torch.dtype
     ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
-        return _one(self.tensor, shape[-1], shape[-2], device, dtype)
+        return _one_column(self.tensor, shape[-1], shape[-2], device, dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +243,7 @@ class PerQuery(Bias):
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:
-        return _places(self.tensor[..., None], rows, columns)
+        return _entries_at(self.tensor[..., None], rows, columns)
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return self.tensor.shape[-1] != 1, False
@@ -257,7 +259,7 @@ class PerQuery(Bias):
     def features(
         self, shape: Shape, device: torch.device, dtype: torch.dtype
     ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
-        pair = _one(self.tensor, shape[-2], shape[-1], device, dtype)
+        pair = _one_column(self.tensor, shape[-2], shape[-1], device, dtype)
         return None if pair is None else (pair[1], pair[0])
 
 
@@ -317,8 +319,9 @@ class LowRank(Bias):
         )
 
 
-def _parts(bias: Bias) -> tuple[Bias, ...]:
-    return bias.parts if isinstance(bias, Sum) else (bias,)
+def terms_of(bias: Bias) -> tuple[Bias, ...]:
+    """The terms of a sum; a bias by itself is its only term."""
+    return bias.terms if isinstance(bias, Sum) else (bias,)
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -330,14 +333,14 @@ def _matrix(tensor: Tensor) -> Tensor:
     return tensor.reshape((1,) * (2 - tensor.dim()) + tensor.shape)
 
 
-def _places(tensor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _entries_at(tensor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """What stands at the places; an axis of size 1 stays one, and the axes of tiles come in front of the last two."""
     tensor = _matrix(tensor)
     by_row, by_column = tensor.shape[-2] != 1, tensor.shape[-1] != 1
-    if by_row and (run := _run(rows)):
-        tensor, by_row = tensor[..., run, :], False
-    if by_column and (run := _run(columns)):
-        tensor, by_column = tensor[..., run], False
+    if by_row and (span := _as_slice(rows)):
+        tensor, by_row = tensor[..., span, :], False
+    if by_column and (span := _as_slice(columns)):
+        tensor, by_column = tensor[..., span], False
     if by_row and by_column:
         return tensor[..., rows, columns]  # not `index_select`, which first copies a tensor that was expanded
     if rows.dim() == 2:
@@ -350,9 +353,9 @@ def _places(tensor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return tensor.reshape(*tensor.shape[:-2], *(1,) * rows.dim())
 
 
-def _run(index: Tensor) -> slice | None:
+def _as_slice(index: Tensor) -> slice | None:
     """The positions as a slice, of which a view can be given: where they follow each other, as they mostly do, and can be read."""
-    if index.dim() != 2 or not index.numel() or index.device.type != "cpu" or not readable(index):
+    if index.dim() != 2 or not index.numel() or index.device.type != "cpu" or not concrete(index):
         return None
     first, index = int(index.flatten()[0]), index.flatten()
     last = first + index.numel()
@@ -366,17 +369,17 @@ def _vectors(tensor: Tensor, index: Tensor) -> Tensor:
     return tensor[..., index, :]
 
 
-def _one(
+def _one_column(
     tensor: Tensor, along: int, across: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor] | None:
     """A column of ones and the numbers as a column; None if one is infinite (0 x inf would be NaN) or cannot be read."""
-    if not readable(tensor) or not bool(tensor.isfinite().all()):
+    if not concrete(tensor) or not bool(tensor.isfinite().all()):
         return None
     column = tensor.to(device, dtype)[..., None]
     return torch.ones(across, 1, device=device, dtype=dtype), column.expand(*column.shape[:-2], along, 1)
 
 
-def _beside(features: list[Tensor]) -> Tensor:
+def append_columns(features: list[Tensor]) -> Tensor:
     """Features side by side."""
     lead = torch.broadcast_shapes(*(f.shape[:-1] for f in features))
     return torch.cat([f.expand(*lead, f.shape[-1]) for f in features], dim=-1)

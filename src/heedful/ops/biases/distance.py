@@ -51,7 +51,7 @@ class ALiBi(Bias):
     def at(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Float[Tensor, "..."]:
-        return _fall(self.slopes, (columns - rows - self.offset(shape)).abs())
+        return _linear_decay(self.slopes, (columns - rows - self.offset(shape)).abs())
 
     def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
         offset, slopes = self.offset(shape), self.slopes
@@ -103,7 +103,7 @@ class ALiBi2d(Bias):
     ) -> Float[Tensor, "..."]:
         down, right = _steps(rows, columns, self.grid)
         dtype = torch.float32 if isinstance(self.slopes, int) else wide(self.slopes).dtype
-        return _fall(self.slopes, (down * down + right * right).to(dtype).sqrt())
+        return _linear_decay(self.slopes, (down * down + right * right).to(dtype).sqrt())
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return True, True
@@ -123,14 +123,14 @@ class RelativeBias(Bias):
     Args:
         table: `[H, 2 reach + 1]` for "clip", `[H, buckets]` for "log" (or with axes in front of H); it may learn.
         buckets: "clip" or "log".
-        farthest: where "log" begins to use its last bucket.
-        two_sided: whether later keys have buckets of their own. If not, a later key counts as one at distance 0, and the table
+        max_distance: where "log" begins to use its last bucket.
+        bidirectional: whether later keys have buckets of their own. If not, a later key counts as one at distance 0, and the table
             of "clip" is `[H, reach + 1]`, by how far the key lies behind.
         align: as in `ALiBi`.
 
     Raises:
         TypeError: `table` is not floating point.
-        ValueError: the table's size does not fit `buckets` and `farthest`, or one of the others is not what it can be.
+        ValueError: the table's size does not fit `buckets` and `max_distance`, or one of the others is not what it can be.
 
     Example:
         >>> index = torch.arange(4)
@@ -145,20 +145,20 @@ class RelativeBias(Bias):
 
     table: Float[Tensor, "... H K"]
     buckets: Literal["clip", "log"] = "clip"
-    farthest: int = 128
-    two_sided: bool = True
+    max_distance: int = 128
+    bidirectional: bool = True
     align: Align = None
 
     def __post_init__(self) -> None:
         check_numbers("table", self.table, "[..., H, buckets]")
         _check_align(self.align)
-        object.__setattr__(self, "farthest", as_integer("farthest", self.farthest))
+        object.__setattr__(self, "max_distance", as_integer("max_distance", self.max_distance))
         if self.buckets == "log":
-            _check_buckets(self.table.shape[-1], self.farthest, self.two_sided)
+            _check_buckets(self.table.shape[-1], self.max_distance, self.bidirectional)
         elif self.buckets != "clip":
             raise ValueError(f"`buckets` must be 'clip' or 'log': got {self.buckets!r}.")
-        elif self.table.shape[-1] < 1 or (self.two_sided and self.table.shape[-1] % 2 == 0):
-            rule = "an odd number of buckets, 2 reach + 1" if self.two_sided else "at least one bucket"
+        elif self.table.shape[-1] < 1 or (self.bidirectional and self.table.shape[-1] % 2 == 0):
+            rule = "an odd number of buckets, 2 reach + 1" if self.bidirectional else "at least one bucket"
             raise ValueError(f"`table` must have {rule}: got {self.table.shape[-1]}.")
 
     def at(
@@ -166,8 +166,8 @@ class RelativeBias(Bias):
     ) -> Float[Tensor, "..."]:
         distance, count = columns - rows - _offset(self.align, shape), self.table.shape[-1]
         if self.buckets == "log":
-            index = log_buckets(distance, count, farthest=self.farthest, two_sided=self.two_sided)
-        elif self.two_sided:
+            index = log_buckets(distance, count, max_distance=self.max_distance, bidirectional=self.bidirectional)
+        elif self.bidirectional:
             index = distance.clamp(-(count // 2), count // 2) + count // 2
         else:
             index = (-distance).clamp(0, count - 1)
@@ -256,23 +256,23 @@ def alibi_slopes(heads: int) -> list[float]:
 
 
 def log_buckets(
-    distance: Int[Tensor, "*axes"], count: int, *, farthest: int = 128, two_sided: bool = True
+    distance: Int[Tensor, "*axes"], count: int, *, max_distance: int = 128, bidirectional: bool = True
 ) -> Int[Tensor, "*axes"]:
     """The buckets of T5: one for each short distance, and for long ones wider and wider, by their logarithm.
 
     With two sides, the first half of the buckets is for keys at or behind the query, the second for those after it. Of the n
     buckets of a side, half are for the distances 0 to e - 1, e = n // 2; a longer distance d is in
-    `e + floor((n - e) log(d / e) / log(farthest / e))`, and at the most in n - 1.
+    `e + floor((n - e) log(d / e) / log(max_distance / e))`, and at the most in n - 1.
 
     Args:
         distance: from the query to the key, `j - p_i`.
         count: the number of buckets; even with two sides.
-        farthest: from here on everything is in the last bucket.
-        two_sided: if not, all keys after the query are in bucket 0.
+        max_distance: from here on everything is in the last bucket.
+        bidirectional: if not, all keys after the query are in bucket 0.
 
     Raises:
         TypeError: `distance` holds no integers.
-        ValueError: `count` is too small or odd, or `farthest` is not beyond the short distances.
+        ValueError: `count` is too small or odd, or `max_distance` is not beyond the short distances.
 
     Example:
         >>> log_buckets(torch.tensor([-200, -20, -2, 0, 2, 20, 200]), 32)
@@ -280,18 +280,18 @@ def log_buckets(
 
     Source: Raffel et al. 2020, section 2.1.
     """
-    count, farthest = as_integer("count", count), as_integer("farthest", farthest)
-    _check_buckets(count, farthest, two_sided)
+    count, max_distance = as_integer("count", count), as_integer("max_distance", max_distance)
+    _check_buckets(count, max_distance, bidirectional)
     if distance.is_floating_point() or distance.dtype == torch.bool:
         raise TypeError(f"`distance` must be integers: got {distance.dtype}.")
     distance = distance.long()  # narrow ones have no place for their opposite, nor for large buckets
-    side = count // 2 if two_sided else count
+    side = count // 2 if bidirectional else count
     short = side // 2
-    far = distance.abs() if two_sided else (-distance).clamp(min=0)
-    logs = (far.clamp(min=1).float() / short).log() / math.log(farthest / short)
+    far = distance.abs() if bidirectional else (-distance).clamp(min=0)
+    logs = (far.clamp(min=1).float() / short).log() / math.log(max_distance / short)
     wide = (short + (logs * (side - short)).to(far.dtype)).clamp(max=side - 1)
     bucket = torch.where(far < short, far, wide)
-    return bucket + side * (distance > 0) if two_sided else bucket
+    return bucket + side * (distance > 0) if bidirectional else bucket
 
 
 def _entries(table: Tensor, index: Tensor) -> Tensor:
@@ -299,7 +299,7 @@ def _entries(table: Tensor, index: Tensor) -> Tensor:
     return table.index_select(-1, index.flatten()).reshape(*table.shape[:-1], *index.shape)
 
 
-def _fall(slopes: Tensor | int, distance: Tensor) -> Tensor:
+def _linear_decay(slopes: Tensor | int, distance: Tensor) -> Tensor:
     if isinstance(slopes, int):
         slopes = torch.tensor(alibi_slopes(slopes), dtype=torch.float32, device=distance.device)
     slopes = wide(slopes)
@@ -353,12 +353,12 @@ def _check_cells(grid: Grid, shape: Shape) -> None:
         )
 
 
-def _check_buckets(count: int, farthest: int, two_sided: bool) -> None:
-    least, short = (4, count // 4) if two_sided else (2, count // 2)
-    if count < least or (two_sided and count % 2):
-        rule = f"even and at least {least}" if two_sided else f"at least {least}"
+def _check_buckets(count: int, max_distance: int, bidirectional: bool) -> None:
+    least, short = (4, count // 4) if bidirectional else (2, count // 2)
+    if count < least or (bidirectional and count % 2):
+        rule = f"even and at least {least}" if bidirectional else f"at least {least}"
         raise ValueError(f"the number of buckets must be {rule}: got {count}.")
-    if farthest <= short:
+    if max_distance <= short:
         raise ValueError(
-            f"`farthest` must be more than {short}, the short distances of {count} buckets: got {farthest}."
+            f"`max_distance` must be more than {short}, the short distances of {count} buckets: got {max_distance}."
         )

@@ -13,7 +13,7 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Float, Int, Tensor
-from heedful.ops._cache import Cache
+from heedful.ops._cache import LRUCache
 from heedful.ops._tree import flatten, key_of
 from heedful.ops.biases import Bias, Sum, TensorBias
 from heedful.ops.engines import reference, verify
@@ -32,28 +32,28 @@ DEFINED = 2**19
 Assembled = tuple[TiledFunction, list[Tensor]]
 
 
-def run(given: Operands, shape: Shape, name: EngineName, kernel: Callable[[Mechanism], Kernel | None]) -> Result:
+def run(operands: Operands, shape: Shape, name: EngineName, kernel: Callable[[Mechanism], Kernel | None]) -> Result:
     """The attention of the operands, by the kernel that is made of their mechanism; by the definition where it is None."""
-    query, key, value, mechanism = given
+    query, key, value, mechanism = operands
     widths = query.shape[-1], value.shape[-1]
 
     def make() -> Assembled:
         return assembled(mechanism, shape, *widths, kernel(mechanism))
 
-    kept = key_of(mechanism) is not None
-    tiled, tensors = _FUNCTIONS.get((mechanism, name, shape, widths), make) if kept else make()
-    out, *more = tiled(query, key, value, *tensors)
-    return out, more[0][..., 0] if more else None
+    cacheable = key_of(mechanism) is not None
+    function, tensors = _FUNCTIONS.get((mechanism, name, shape, widths), make) if cacheable else make()
+    out, *extra = function(query, key, value, *tensors)
+    return out, extra[0][..., 0] if extra else None
 
 
-_FUNCTIONS: Cache[Assembled] = Cache(2**22, lambda _: 4096)  # tiles and bands are kept by themselves
+_FUNCTIONS: LRUCache[Assembled] = LRUCache(2**22, lambda _: 4096)  # tiles and bands are kept by themselves
 
 
 def assembled(mechanism: Mechanism, shape: Shape, width: int, value_width: int, kernel: Kernel | None) -> Assembled:
     """The function, and the tensors of the mechanism that it takes behind query, key and value."""
-    own, kinds = placed(mechanism)
-    tensors, build = flatten(own)
-    learned, _ = flatten(mechanism)  # in the same order
+    of_tile, kinds = tile_mechanism(mechanism)
+    tensors, build = flatten(of_tile)
+    mechanism_tensors, _ = flatten(mechanism)  # in the same order
     outputs: list[tuple[Kind, Shape]] = [("row", (*shape[:-1], value_width))]
     if isinstance(mechanism.select, Sampled):
         outputs.append(("row", (*shape[:-1], 1)))
@@ -70,30 +70,32 @@ def assembled(mechanism: Mechanism, shape: Shape, width: int, value_width: int, 
     checks = checks and math.prod(shape) <= verify.LARGEST
     fast, fast_vjp = None, None
     # a kernel reads the mechanism's own tensors, and under a transform what it is given is unwrapped
-    if kernel is not None and not any(map(torch._C._functorch.is_functorch_wrapped_tensor, learned)):
+    if kernel is not None and not any(map(torch._C._functorch.is_functorch_wrapped_tensor, mechanism_tensors)):
 
         def fast(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-            found = kernel.forward(q, k, v)
+            result = kernel.forward(q, k, v)
             if verify.on and checks:
-                verify.compare("the output", found[0], body(whole, q, k, v, *rest)[0], verify.largest(v))
-            return found
+                verify.compare("the output", result[0], body(whole, q, k, v, *rest)[0], verify.max_abs(v))
+            return result
 
-        def fast_vjp(wanted: tuple[bool, ...], kept: tuple[Tensor, ...], *tensors: Tensor) -> tuple[Tensor, ...] | None:
+        def fast_vjp(
+            needs_grad: tuple[bool, ...], saved: tuple[Tensor, ...], *tensors: Tensor
+        ) -> tuple[Tensor, ...] | None:
             q, k, v, *rest, dout = tensors
-            found = kernel.backward(dout, q, k, v, kept)
-            if found is None:
+            result = kernel.backward(dout, q, k, v, saved)
+            if result is None:
                 return None
-            if verify.on and checks and verify.finite(q, k, v, dout):
+            if verify.on and checks and verify.all_finite(q, k, v, dout):
                 expected = torch.func.vjp(lambda *x: body(whole, *x, *rest)[0], q, k, v)[1](dout)
-                height = verify.largest(dout) * max(verify.largest(v), 1) * max(verify.largest(q), verify.largest(k), 1)
-                for name, mine, right in zip(("query", "key", "value"), found[:3], expected, strict=True):
-                    verify.compare(f"the gradient of `{name}`", mine, right, height)
-            gradients = (*found[:3], *(found[3].get(id(t)) for t in learned))
-            return tuple(t for t, want in zip(gradients, wanted, strict=True) if want)  # type: ignore[misc]
+                height = verify.max_abs(dout) * max(verify.max_abs(v), 1) * max(verify.max_abs(q), verify.max_abs(k), 1)
+                for name, got, wanted in zip(("query", "key", "value"), result[:3], expected, strict=True):
+                    verify.compare(f"the gradient of `{name}`", got, wanted, height)
+            gradients = (*result[:3], *(result[3].get(id(t)) for t in mechanism_tensors))
+            return tuple(t for t, needed in zip(gradients, needs_grad, strict=True) if needed)  # type: ignore[misc]
 
-    found = functools.partial(tiles, mechanism.pattern, shape, pairs_of_definition(mechanism, shape, width))
+    make_tiles = functools.partial(tiles, mechanism.pattern, shape, pairs_of_definition(mechanism, shape, width))
     inputs: tuple[Kind, ...] = ("row", "column", "column", *kinds)
-    return TiledFunction(body, found, inputs, tuple(outputs), fast, fast_vjp), tensors
+    return TiledFunction(body, make_tiles, inputs, tuple(outputs), fast, fast_vjp), tensors
 
 
 def pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:
@@ -103,7 +105,7 @@ def pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Placed(Bias):
+class _TileBias(Bias):
     """The numbers of one tile, cut out already."""
 
     tensor: Float[Tensor, "..."]
@@ -118,12 +120,12 @@ class _Placed(Bias):
         pass
 
 
-def placed(mechanism: Mechanism) -> tuple[Mechanism, list[Kind]]:
+def tile_mechanism(mechanism: Mechanism) -> tuple[Mechanism, list[Kind]]:
     """The mechanism of a tile, and the kinds of its tensors: given biases and numbers for rows are cut to it, the rest is whole."""
-    cut = {id(t) for t in flatten(mechanism.normalize)[0]}  # numbers for each row
+    per_tile = {id(t) for t in flatten(mechanism.normalize)[0]}  # numbers for each row
     if mechanism.bias is not None:
-        parts = mechanism.bias.parts if isinstance(mechanism.bias, Sum) else (mechanism.bias,)
-        cut |= {id(p.tensor) for p in parts if isinstance(p, TensorBias)}
-        parts = tuple(_Placed(p.tensor) if isinstance(p, TensorBias) else p for p in parts)
-        mechanism = dataclasses.replace(mechanism, bias=Sum(parts))
-    return mechanism, ["pair" if id(t) in cut else "whole" for t in flatten(mechanism)[0]]
+        terms = mechanism.bias.terms if isinstance(mechanism.bias, Sum) else (mechanism.bias,)
+        per_tile |= {id(term.tensor) for term in terms if isinstance(term, TensorBias)}
+        terms = tuple(_TileBias(term.tensor) if isinstance(term, TensorBias) else term for term in terms)
+        mechanism = dataclasses.replace(mechanism, bias=Sum(terms))
+    return mechanism, ["pair" if id(t) in per_tile else "whole" for t in flatten(mechanism)[0]]

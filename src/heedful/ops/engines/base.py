@@ -26,7 +26,7 @@ class Call:
         value: `[..., G, M, E]`.
         mechanism: how.
         shape: of the matrix.
-        asked: the engine that the caller named: it then computes what it can, even where another would be faster.
+        requested: the engine that the caller named: it then computes what it can, even where another would be faster.
     """
 
     query: Float[Tensor, "... N D"]
@@ -34,16 +34,20 @@ class Call:
     value: Float[Tensor, "... M E"]
     mechanism: Mechanism
     shape: Shape
-    asked: EngineName | None = None
+    requested: EngineName | None = None
 
     @functools.cached_property
     def bands(self) -> Bands | None:
         """The bands of the pattern where they pay, or were asked for; None where there are none."""
         pattern = self.mechanism.pattern
-        if not kernel.is_there(self.query) or (self.asked != "banded" and not bands.worth_a_look(pattern, self.shape)):
+        if not kernel.is_available(self.query) or (
+            self.requested != "banded" and not bands.worth_searching(pattern, self.shape)
+        ):
             return None
-        found = bands.bands(pattern, self.shape, self.query.dtype)
-        return found if self.asked == "banded" or (found is not None and bands.pay(found, self.shape)) else None
+        pattern_bands = bands.bands(pattern, self.shape, self.query.dtype)
+        if self.requested == "banded" or pattern_bands is None or bands.faster_than_all(pattern_bands, self.shape):
+            return pattern_bands
+        return None
 
 
 class Engine(abc.ABC):
@@ -66,7 +70,7 @@ class Engine(abc.ABC):
         """The pairs (query, key), of all heads, that are computed."""
 
     @abc.abstractmethod
-    def scratch(self, call: Call, passes: int) -> int:
+    def scratch_bytes(self, call: Call, passes: int) -> int:
         """Bytes that are taken and given back on the way, in one pass or in two: copies, buffers, masks."""
 
     def bytes_of_row(self, call: Call) -> int:
@@ -89,5 +93,5 @@ class Kernel(abc.ABC):
         """The output, and behind it what the gradient needs to know of the rows."""
 
     @abc.abstractmethod
-    def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Sequence[Tensor]) -> Gradients | None:
+    def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, saved: Sequence[Tensor]) -> Gradients | None:
         """The gradients of q, k and v, and of the mechanism's tensors by their `id`; None without what was to be kept."""

@@ -14,7 +14,7 @@ import torch
 
 from heedful._checks import Shape, autocasts
 from heedful._types import Tensor
-from heedful.ops._readable import nested_forward_mode, transformed
+from heedful.ops._concrete import nested_forward_mode, transformed
 from heedful.ops.patterns.orders import Index
 
 Kind = Literal["row", "column", "pair", "whole"]  # which axes of a tensor a tile takes a part of
@@ -56,62 +56,67 @@ class TiledFunction:
                 return self(*tensors)
         if nested_forward_mode():  # PyTorch gives zeros there through any `autograd.Function`
             return self.run(*tensors)
-        apply = _Apply.apply if transformed() else _ApplyAtOnce.apply
+        apply = _Apply.apply if transformed() else _ApplyEager.apply
         return apply(self, *tensors)[: len(self.outputs)]  # type: ignore[no-any-return]
 
     def evaluate(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, by the fast version where it may be used, with what that keeps behind them."""
-        found = None if self.fast is None or traced(tensors) else self.fast(*tensors)
-        return self.run(*tensors) if found is None else found
+        outputs = None if self.fast is None or traced(tensors) else self.fast(*tensors)
+        return self.run(*tensors) if outputs is None else outputs
 
     def run(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, by plain operations."""
         totals: list[Tensor] = []
         for tile in self.tiles():
-            parts = self.body(tile, *(take(t, kind, tile) for t, kind in zip(tensors, self.inputs, strict=True)))
+            tile_outputs = self.body(tile, *(take(t, kind, tile) for t, kind in zip(tensors, self.inputs, strict=True)))
             if not totals:
-                totals = [part.new_zeros(shape) for part, (_, shape) in zip(parts, self.outputs, strict=True)]
-            for total, part, (kind, _) in zip(totals, parts, self.outputs, strict=True):
-                put(total, part, kind, tile)
+                totals = [
+                    tile_output.new_zeros(shape)
+                    for tile_output, (_, shape) in zip(tile_outputs, self.outputs, strict=True)
+                ]
+            for total, tile_output, (kind, _) in zip(totals, tile_outputs, self.outputs, strict=True):
+                put(total, tile_output, kind, tile)
         return tuple(totals) or tuple(tensors[0].new_zeros(shape) for _, shape in self.outputs)  # there may be no tile
 
-    def vjp(self, wanted: tuple[bool, ...], shapes: Sequence[Shape], kept: tuple[Tensor, ...] = ()) -> "TiledFunction":
+    def vjp(
+        self, needs_grad: tuple[bool, ...], shapes: Sequence[Shape], saved: tuple[Tensor, ...] = ()
+    ) -> "TiledFunction":
         """The gradient of the wanted inputs, a function of the inputs (of these shapes) and of the gradients of the outputs."""
-        chosen = [i for i, want in enumerate(wanted) if want]
+        indices = [i for i, needed in enumerate(needs_grad) if needed]
         count = len(self.inputs)
 
         def body(tile: Tile, *tensors: Tensor) -> tuple[Tensor, ...]:
             inputs, gradients = tensors[:count], tensors[count:]
-            pull = torch.func.vjp(
-                lambda *x: self.body(tile, *_replaced(inputs, chosen, x)), *(inputs[i] for i in chosen)
+            vjp_function = torch.func.vjp(
+                lambda *x: self.body(tile, *_replaced(inputs, indices, x)), *(inputs[i] for i in indices)
             )[1]
-            return tuple(pull(tuple(gradients)))
+            return tuple(vjp_function(tuple(gradients)))
 
         return dataclasses.replace(
             self,
             body=body,
             inputs=self.inputs + tuple(kind for kind, _ in self.outputs),
-            outputs=tuple((self.inputs[i], tuple(shapes[i])) for i in chosen),
-            fast=functools.partial(self.fast_vjp, wanted, kept) if self.fast_vjp else None,
+            outputs=tuple((self.inputs[i], tuple(shapes[i])) for i in indices),
+            fast=functools.partial(self.fast_vjp, needs_grad, saved) if self.fast_vjp else None,
             fast_vjp=None,
         )
 
-    def jvp(self, moved: tuple[bool, ...]) -> "TiledFunction":
+    def jvp(self, has_tangent: tuple[bool, ...]) -> "TiledFunction":
         """The derivative along a direction, a function of the inputs and of the directions of those that move."""
-        chosen = [i for i, move in enumerate(moved) if move]
+        indices = [i for i, has in enumerate(has_tangent) if has]
         count = len(self.inputs)
 
         def body(tile: Tile, *tensors: Tensor) -> tuple[Tensor, ...]:
             # The gradient is linear in what it is given: the derivative along a direction is its own gradient. (`func.jvp`
             # would be nested forward mode here.)
             inputs, directions = tensors[:count], tensors[count:]
-            given = tuple(inputs[i] for i in chosen)
-            out, pull, *_ = torch.func.vjp(lambda *x: self.body(tile, *_replaced(inputs, chosen, x)), *given)
-            again = torch.func.vjp(pull, tuple(torch.zeros_like(o) for o in out))[1]
-            return tuple(again(tuple(directions))[0])
+            primals = tuple(inputs[i] for i in indices)
+            out, vjp_function, *_ = torch.func.vjp(lambda *x: self.body(tile, *_replaced(inputs, indices, x)), *primals)
+            transpose = torch.func.vjp(vjp_function, tuple(torch.zeros_like(o) for o in out))[1]
+            return tuple(transpose(tuple(directions))[0])
 
         return dataclasses.replace(
-            self, body=body, inputs=self.inputs + tuple(self.inputs[i] for i in chosen), fast=None, fast_vjp=None
+            self, body=body, inputs=self.inputs + tuple(self.inputs[i] for i in indices), fast=None, fast_vjp=None
         )
 
 
@@ -126,29 +131,29 @@ class _Apply(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.function = inputs[0]
         count = len(inputs[0].outputs)
-        kept = output if len(output) > count else ()
+        saved = output if len(output) > count else ()
         ctx.extras = len(output) - count
         ctx.mark_non_differentiable(*output[count:])
-        ctx.save_for_backward(*inputs[1:], *kept)
+        ctx.save_for_backward(*inputs[1:], *saved)
         ctx.save_for_forward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        function, wanted = ctx.function, ctx.needs_input_grad[1:]
-        saved, kept = ctx.saved_tensors[: len(wanted)], ctx.saved_tensors[len(wanted) :]
-        pulled = function.vjp(wanted, [t.shape for t in saved], tuple(t.detach() for t in kept))
-        results = iter(pulled(*saved, *gradients[: len(function.outputs)]))
-        return (None, *(next(results) if want else None for want in wanted))
+        function, needs_grad = ctx.function, ctx.needs_input_grad[1:]
+        inputs, saved = ctx.saved_tensors[: len(needs_grad)], ctx.saved_tensors[len(needs_grad) :]
+        gradient_function = function.vjp(needs_grad, [t.shape for t in inputs], tuple(t.detach() for t in saved))
+        results = iter(gradient_function(*inputs, *gradients[: len(function.outputs)]))
+        return (None, *(next(results) if needed else None for needed in needs_grad))
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        moved = tuple(t is not None for t in tangents)
-        saved = ctx.saved_tensors[: len(tangents)]
-        pushed = ctx.function.jvp(moved)(*saved, *(t for t in tangents if t is not None))
-        return (*pushed, *(None,) * ctx.extras)
+        has_tangent = tuple(t is not None for t in tangents)
+        inputs = ctx.saved_tensors[: len(tangents)]
+        output_tangents = ctx.function.jvp(has_tangent)(*inputs, *(t for t in tangents if t is not None))
+        return (*output_tangents, *(None,) * ctx.extras)
 
 
-class _ApplyAtOnce(torch.autograd.Function):
+class _ApplyEager(torch.autograd.Function):
     """The same outside of transforms: PyTorch takes half as long to call a function that sets up its context by itself."""
 
     @staticmethod
@@ -195,10 +200,10 @@ def put(total: Tensor, part: Tensor, kind: Kind, tile: Tile) -> None:
 
 
 def _add(total: Tensor, part: Tensor, indices: list[tuple[int, slice | Tensor]]) -> None:
-    for axis, chosen in indices:
-        if isinstance(chosen, slice):
-            total = total.narrow(axis, chosen.start, chosen.stop - chosen.start)
-    gathered = [(axis, chosen) for axis, chosen in indices if torch.is_tensor(chosen)]
+    for axis, index in indices:
+        if isinstance(index, slice):
+            total = total.narrow(axis, index.start, index.stop - index.start)
+    gathered = [(axis, index) for axis, index in indices if torch.is_tensor(index)]
     if len(gathered) == 2:
         total[..., gathered[0][1][:, None], gathered[1][1]] += part
     elif gathered:
@@ -207,14 +212,14 @@ def _add(total: Tensor, part: Tensor, indices: list[tuple[int, slice | Tensor]])
         total.add_(part)
 
 
-def _select(tensor: Tensor, axis: int, chosen: slice | Tensor) -> Tensor:
-    if isinstance(chosen, slice):
-        return tensor.narrow(axis, chosen.start, chosen.stop - chosen.start)
-    return tensor.index_select(axis, chosen)
+def _select(tensor: Tensor, axis: int, index: slice | Tensor) -> Tensor:
+    if isinstance(index, slice):
+        return tensor.narrow(axis, index.start, index.stop - index.start)
+    return tensor.index_select(axis, index)
 
 
-def _replaced(inputs: Sequence[Tensor], chosen: Sequence[int], new: Sequence[Tensor]) -> list[Tensor]:
+def _replaced(inputs: Sequence[Tensor], indices: Sequence[int], new: Sequence[Tensor]) -> list[Tensor]:
     inputs = list(inputs)
-    for i, tensor in zip(chosen, new, strict=True):
+    for i, tensor in zip(indices, new, strict=True):
         inputs[i] = tensor
     return inputs

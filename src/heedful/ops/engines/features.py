@@ -10,7 +10,7 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Float, Tensor
-from heedful.ops._cache import Cache
+from heedful.ops._cache import LRUCache
 from heedful.ops._tree import key_of, tensors
 from heedful.ops.biases import Bias, Sum, TensorBias
 from heedful.ops.engines.reference import all_heads
@@ -58,7 +58,7 @@ def as_columns(bias: Bias | None, shape: Shape, query: Tensor, *, no_bias: bool 
     return _columns(bias, shape, query, no_bias) is not None
 
 
-def learns(bias: Bias | None) -> bool:
+def requires_grad(bias: Bias | None) -> bool:
     """Whether a gradient of the bias may be asked for."""
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors(bias))
 
@@ -70,14 +70,14 @@ def _as_dot(mechanism: Mechanism, scale: float, bias: Bias | None) -> Mechanism:
     return make() if key_of(mechanism) is None else _DOTS.get((mechanism, scale, bias is None), make)
 
 
-_DOTS: Cache[Mechanism] = Cache(2**20, lambda _: 1024)
+_DOTS: LRUCache[Mechanism] = LRUCache(2**20, lambda _: 1024)
 
 
 def _columns(bias: Bias | None, shape: Shape, query: Tensor, no_bias: bool) -> tuple[Tensor, Tensor] | None:
     """A bias of low rank whose tensors learn, as columns; None where there is none, and where it can stay a mask."""
-    if bias is None or not (no_bias or learns(bias)):
+    if bias is None or not (no_bias or requires_grad(bias)):
         return None
-    if any(isinstance(p, TensorBias) for p in (bias.parts if isinstance(bias, Sum) else (bias,))):
+    if any(isinstance(term, TensorBias) for term in (bias.terms if isinstance(bias, Sum) else (bias,))):
         return None  # a tensor may hold -inf
     pair = bias.features(shape, query.device, query.dtype)
     return None if pair is None or pair[0].shape[-1] > max(query.shape[-1], 16) else pair

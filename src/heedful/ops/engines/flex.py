@@ -30,7 +30,7 @@ class Flex(Engine):
 
     def obstacle(self, call: Call) -> str | None:
         mechanism, shape = call.mechanism, call.shape
-        given = (call.query, call.key, call.value, *tensors(mechanism))
+        inputs = (call.query, call.key, call.value, *tensors(mechanism))
         if len(shape) != 4:
             return "it needs four axes"
         softmax = isinstance(mechanism.normalize, Softmax) and isinstance(mechanism.select, Soft)
@@ -38,7 +38,7 @@ class Flex(Engine):
             return "it is softmax of inner products only"
         if mechanism.dropout:
             return "it has no dropout"
-        if call.query.device.type == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in given):
+        if call.query.device.type == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
             return "on a CPU it has no gradient"
         try:
             _rules(mechanism, shape, call.query.device)
@@ -57,7 +57,7 @@ class Flex(Engine):
     def pairs(self, call: Call) -> int:
         return math.prod(call.shape)
 
-    def scratch(self, call: Call, passes: int) -> int:
+    def scratch_bytes(self, call: Call, passes: int) -> int:
         return 0
 
     def linear_memory(self, call: Call) -> bool:

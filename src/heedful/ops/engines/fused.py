@@ -1,6 +1,6 @@
 """PyTorch's fused kernel over the whole matrix: nothing N x M is stored.
 
-The kernel wants four axes, equal widths of key and value, and what is hidden as one mask. Leading axes are flattened,
+The kernel wants four axes, equal widths of key and value, and what is masked as one mask. Leading axes are flattened,
 widths are padded with zeros, a causal part becomes the kernel's own flag, and a mask that depends on rows and columns
 both is made for a tile of rows at a time, again in the backward pass.
 """
@@ -19,7 +19,7 @@ from heedful.ops.biases import Bias
 from heedful.ops.engines import assemble, kernel, softmax, verify
 from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.engines.derivatives import TiledFunction, traced
-from heedful.ops.engines.features import learns, operands
+from heedful.ops.engines.features import operands, requires_grad
 from heedful.ops.engines.tiled import TiledKernel
 from heedful.ops.patterns import Pattern, all_of
 
@@ -34,43 +34,43 @@ class Fused(Engine):
     reason = "softmax of inner products"
 
     def obstacle(self, call: Call) -> str | None:
-        if found := softmax.obstacle_of_call(call):
-            return found
-        if not call.asked and not torch.compiler.is_compiling() and call.bands is not None:
+        if reason := softmax.obstacle_of_call(call):
+            return reason
+        if not call.requested and not torch.compiler.is_compiling() and call.bands is not None:
             return "the pattern shows each row a part of the keys, and there is a bias to add"
         return None
 
     def run(self, call: Call) -> Result:
-        given = operands(call.query, call.key, call.value, call.mechanism, call.shape)
-        if self._is_public(call):
-            q, k, v, m = given
+        inputs = operands(call.query, call.key, call.value, call.mechanism, call.shape)
+        if self._uses_public_kernel(call):
+            q, k, v, m = inputs
             return attention(q, k, v, float(m.factor(0)), m.pattern, m.bias, call.shape), None
-        return assemble.run(given, call.shape, self.name, lambda mechanism: FusedKernel(mechanism, call.shape))
+        return assemble.run(inputs, call.shape, self.name, lambda mechanism: FusedKernel(mechanism, call.shape))
 
     def pairs(self, call: Call) -> int:
         whole = math.prod(call.shape)
         return whole // 2 if any(p.is_diagonal(call.shape) for p in call.mechanism.pattern.conjuncts()) else whole
 
-    def scratch(self, call: Call, passes: int) -> int:
+    def scratch_bytes(self, call: Call, passes: int) -> int:
         pattern = call.mechanism.pattern
         masked = all(pattern.depends(call.shape)) and not pattern.is_diagonal(call.shape)
         mask = 5 * min(TILE, math.prod(call.shape[-2:])) if masked or call.mechanism.bias is not None else 0
-        return softmax.padding(call, passes, all_heads=False) + mask
+        return softmax.padding_bytes(call, passes, all_heads=False) + mask
 
     def bytes_of_row(self, call: Call) -> int:
-        return 0 if self._is_public(call) else 4
+        return 0 if self._uses_public_kernel(call) else 4
 
-    def _is_public(self, call: Call) -> bool:
+    def _uses_public_kernel(self, call: Call) -> bool:
         """Whether PyTorch's public function serves: where nothing is asked that only the private one gives."""
         if softmax.has_sinks(call.mechanism):
             return False
-        if torch.compiler.is_compiling() or not kernel.is_there(call.query):
+        if torch.compiler.is_compiling() or not kernel.is_available(call.query):
             return True
         if verify.on:
             return False
-        moved = torch.autograd.forward_ad._current_level >= 0
-        given = (call.query, call.key, call.value, *tensors(call.mechanism))
-        return not moved and not (torch.is_grad_enabled() and any(t.requires_grad for t in given))
+        forward_mode = torch.autograd.forward_ad._current_level >= 0
+        inputs = (call.query, call.key, call.value, *tensors(call.mechanism))
+        return not forward_mode and not (torch.is_grad_enabled() and any(t.requires_grad for t in inputs))
 
 
 class FusedKernel(softmax.SoftmaxKernel):
@@ -89,7 +89,7 @@ class FusedKernel(softmax.SoftmaxKernel):
         return backward(dout, q, k, v, out, lse, self.scale, self.mechanism.pattern, self.mechanism.bias, self.shape)
 
 
-class Plain(torch.autograd.Function):
+class FastAttention(torch.autograd.Function):
     """The plain case with a gradient: as little Python as can be, since behind a kernel each line costs microseconds.
 
     What is not a first gradient is left to the tiled function of the same attention.
@@ -97,10 +97,10 @@ class Plain(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, function: TiledFunction, plain: kernel.Plain, query: Tensor, key: Tensor, value: Tensor
+        ctx: Any, function: TiledFunction, unchecked: kernel.UncheckedKernel, query: Tensor, key: Tensor, value: Tensor
     ) -> Tensor:
-        out, lse = plain.forward(query, key, value)
-        ctx.function, ctx.plain = function, plain
+        out, lse = unchecked.forward(query, key, value)
+        ctx.function, ctx.unchecked = function, unchecked
         ctx.save_for_backward(query, key, value, out, lse)
         return out
 
@@ -108,11 +108,11 @@ class Plain(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
         if not torch.is_grad_enabled() and not traced((dout,)):
-            return None, None, *ctx.plain.backward(dout, query, key, value, out, lse)
-        wanted, operands = ctx.needs_input_grad[2:], (query, key, value)
-        gradients = ctx.function.vjp(wanted, [t.shape for t in operands], (out.detach(), lse))(*operands, dout)
+            return None, None, *ctx.unchecked.backward(dout, query, key, value, out, lse)
+        needs_grad, operands = ctx.needs_input_grad[2:], (query, key, value)
+        gradients = ctx.function.vjp(needs_grad, [t.shape for t in operands], (out.detach(), lse))(*operands, dout)
         results = iter(gradients)
-        return None, None, *(next(results) if want else None for want in wanted)
+        return None, None, *(next(results) if needed else None for needed in needs_grad)
 
 
 def attention(
@@ -153,11 +153,11 @@ def forward(
     flag = pattern.is_diagonal(shape)
     if q is query and bias is None and (flag or not pattern.masks_any(shape)):
         return kernel.forward(q, k, v, scale=scale, causal=flag)
-    parts = [
+    results = [
         kernel.forward(q[:, :, rows], k, v, scale=scale, causal=causal, mask=_additive(mask, q))
         for rows, mask, causal in _tiles(pattern, bias, shape, query)
     ]
-    out, lse = parts[0] if len(parts) == 1 else (torch.cat(t, dim=2) for t in zip(*parts, strict=True))
+    out, lse = results[0] if len(results) == 1 else (torch.cat(t, dim=2) for t in zip(*results, strict=True))
     return out[..., :width].reshape(*shape[:-1], width), lse.reshape(shape[:-1])
 
 
@@ -191,9 +191,9 @@ def backward(
     if dq.shape != q.shape:
         first, dq = dq, torch.empty_like(q)
         dq[:, :, rows] = first
-    for rows, (some_dq, some_dk, some_dv) in tiles:
-        dq[:, :, rows] = some_dq
-        dk, dv = dk.add_(some_dk), dv.add_(some_dv)
+    for rows, (tile_dq, tile_dk, tile_dv) in tiles:
+        dq[:, :, rows] = tile_dq
+        dk, dv = dk.add_(tile_dk), dv.add_(tile_dv)
     if heads != groups:
         dk, dv = (t.unflatten(1, (groups, -1)).sum(2) for t in (dk, dv))
     return tuple(_narrow(d, t) for d, t in ((dq, query), (dk, key), (dv, value)))  # type: ignore[return-value]
@@ -212,11 +212,11 @@ def product_and_lse(
     q, k, v = _four_axes(query, shape), _four_axes(key, shape), _four_axes(value, shape)
     width = value.shape[-1]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
-    streamed = not kernel.is_there(query) or 0 in (*shape, width) or learns(bias)
-    spare = None
+    streamed = not kernel.is_available(query) or 0 in (*shape, width) or requires_grad(bias)
+    ones_column = None
     if not streamed:
         if differentiable or bias is not None or pattern.may_be_empty(shape):
-            spare = width  # a value column of ones: its product is 0 in an empty row, 1 in all others
+            ones_column = width  # a value column of ones: its product is 0 in an empty row, 1 in all others
             v = torch.cat([v, v.new_ones(*v.shape[:-1], 1)], dim=-1)
         widest = max(q.shape[-1], v.shape[-1])
         q, k, v = _widen(q, widest), _widen(k, widest), _widen(v, widest)
@@ -227,7 +227,7 @@ def product_and_lse(
         if streamed:
             product, lse = _stored_rows(q[:, :, rows], k, v, mask, scale)
         else:
-            product, lse = _ProductAndLse.apply(q[:, :, rows], k, v, _additive(mask, q), causal, scale, spare)
+            product, lse = _ProductAndLse.apply(q[:, :, rows], k, v, _additive(mask, q), causal, scale, ones_column)
         products.append(product[..., :width])
         lses.append(lse)
     out, lse = torch.cat(products, dim=-2), torch.cat(lses, dim=-1)
@@ -242,23 +242,23 @@ class _ProductAndLse(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, q, k, v, mask, causal, scale, spare):  # type: ignore[no-untyped-def]
+    def forward(ctx, q, k, v, mask, causal, scale, ones_column):  # type: ignore[no-untyped-def]
         q, k, v = (t.contiguous() for t in (q, k, v))
         out, lse = kernel.forward(q, k, v, scale=scale, causal=causal, mask=mask)
         ctx.save_for_backward(q, k, v, out, lse, mask)
-        ctx.options = causal, scale, spare
-        if spare is not None:
-            lse = lse.masked_fill(out[..., spare] == 0, -math.inf)
+        ctx.options = causal, scale, ones_column
+        if ones_column is not None:
+            lse = lse.masked_fill(out[..., ones_column] == 0, -math.inf)
         return out, lse
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, dout, dlse):  # type: ignore[no-untyped-def]
         q, k, v, out, lse, mask = ctx.saved_tensors
-        causal, scale, spare = ctx.options
-        dlse = dlse.masked_fill(out[..., spare] == 0, 0)
+        causal, scale, ones_column = ctx.options
+        dlse = dlse.masked_fill(out[..., ones_column] == 0, 0)
         v, out, dout = v.clone(), out.clone(), dout.clone()
-        v[..., spare], out[..., spare], dout[..., spare] = 0, 1, -dlse
+        v[..., ones_column], out[..., ones_column], dout[..., ones_column] = 0, 1, -dlse
         dq, dk, dv = kernel.backward(dout, q, k, v, out, lse, scale=scale, causal=causal, mask=mask)
         return dq, dk, dv, None, None, None, None
 
@@ -273,7 +273,8 @@ def _call(
 ) -> Float[Tensor, "B H n D"]:
     if causal and scale <= 0:  # the kernel multiplies -inf by the scale
         q, scale = q * math.copysign(float(scale != 0), scale), abs(scale) or 1.0
-    if min(q.shape[-2], k.shape[-2]) < kernel.FEW and kernel.is_there(q) and not torch.compiler.is_compiling():
+    few_keys = min(q.shape[-2], k.shape[-2]) < kernel.NAN_SAFE_KEYS
+    if few_keys and kernel.is_available(q) and not torch.compiler.is_compiling():
         q, k, v = (_rows_in_memory(t) for t in (q, k, v))  # PyTorch's own call takes NaN for a row that sees nothing
         return kernel.forward(q, k, v, scale=scale, causal=causal, mask=_additive(mask, q))[0]
     grouped = q.shape[1] != k.shape[1]
@@ -307,9 +308,9 @@ def _tiles(
     """
     queries, keys = shape[-2:]
     conjuncts = pattern.conjuncts()
-    rest = [part for part in conjuncts if not part.is_diagonal(shape)]
-    flag = len(rest) < len(conjuncts) and query.device.type == "cpu" and not learns(bias)
-    pattern_beside_flag = all_of(rest)
+    masked_conjuncts = [conjunct for conjunct in conjuncts if not conjunct.is_diagonal(shape)]
+    flag = len(masked_conjuncts) < len(conjuncts) and query.device.type == "cpu" and not requires_grad(bias)
+    pattern_beside_flag = all_of(masked_conjuncts)
     by_row, by_column = pattern_beside_flag.depends(shape)
     wide = (by_row and by_column) or (bias is not None and bias.depends(shape)[0])
     lead = shape[:-2] if bias is not None else shape[:-3] if pattern.batched(shape) else ()
@@ -326,14 +327,14 @@ def _tiles(
 
 
 def _mask(pattern: Pattern, bias: Bias | None, shape: Shape, query: Tensor, rows: slice) -> Tensor | None:
-    """What the kernel adds or hides in some rows, with four axes of which any may be 1; None where there is nothing."""
+    """What the kernel adds or masks in some rows, with four axes of which any may be 1; None where there is nothing."""
     mask = None
     if pattern.masks_any(shape):
         mask = pattern.allowed(*_positions(pattern.depends(shape), rows, shape, query), shape)
     if bias is not None:
         numbers = bias.at(*_positions(bias.depends(shape), rows, shape, query), shape)
         numbers = numbers.to(_mask_dtype(query))
-        numbers = numbers if learns(bias) else numbers.detach()  # the kernel takes no mask that could learn
+        numbers = numbers if requires_grad(bias) else numbers.detach()  # the kernel takes no mask that could learn
         mask = numbers if mask is None else torch.where(mask, numbers, -math.inf)
     return None if mask is None else _four_axes(mask.reshape((1,) * (2 - mask.dim()) + mask.shape), shape)
 

@@ -13,14 +13,14 @@ import torch
 from heedful._types import Float, Tensor
 
 _SHORT = 256  # of fewer keys, the gradient in half precision takes up to five times as long as in float32
-FEW = 64  # of as many keys, all kinds of processors take some at a time, and NaN is seen
+NAN_SAFE_KEYS = 64  # of as many keys, all kinds of processors take some at a time, and NaN is seen
 
-_IS_THERE = hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward")
+_AVAILABLE = hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward")
 
 
-def is_there(query: Tensor) -> bool:
+def is_available(query: Tensor) -> bool:
     """Whether the kernel is there for this tensor."""
-    return query.device.type == "cpu" and _IS_THERE
+    return query.device.type == "cpu" and _AVAILABLE
 
 
 def forward(
@@ -36,8 +36,8 @@ def forward(
     _check(q, k, v, mask)
     if scale <= 0:
         q, scale = _signed(q, scale)
-    if mask is None and (min(q.shape[-2], k.shape[-2]) if causal else k.shape[-2]) < FEW:
-        mask = nothing(q.dtype)
+    if mask is None and (min(q.shape[-2], k.shape[-2]) if causal else k.shape[-2]) < NAN_SAFE_KEYS:
+        mask = zero_mask(q.dtype)
     return _forward(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
 
 
@@ -59,10 +59,10 @@ def backward(
         raise RuntimeError(f"gradients of {_sizes(q, k)} from {_sizes(dout, out, lse)} would be read out of bounds.")
     if not dout.stride(-1) == out.stride(-1) == 1:
         dout, out = dout.contiguous(), out.contiguous()
-    given, factor, dtype = scale, 1.0, q.dtype
+    original_scale, factor, dtype = scale, 1.0, q.dtype
     if scale <= 0:
         q, scale = _signed(q, scale)
-        factor = -1.0 if given < 0 else 0.0
+        factor = -1.0 if original_scale < 0 else 0.0
     if dtype.itemsize < 4 and k.shape[-2] < _SHORT:
         dout, q, k, v, out = (t.float() for t in (dout, q, k, v, out))
         mask = None if mask is None else mask.float()
@@ -80,21 +80,21 @@ def _backward(*operands: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
     return gradients(*operands, **options)  # type: ignore[no-any-return]
 
 
-class Plain:
+class UncheckedKernel:
     """The kernel for operands of one size whose sizes, dtypes and strides were checked, as `fast_path.py` does.
 
     Args:
         causal: whether the kernel's flag is set.
-        few: whether there are so few keys that NaN needs a mask to be seen.
+        needs_mask: whether there are so few keys that NaN needs a mask to be seen.
         scale: positive.
     """
 
-    def __init__(self, causal: bool, few: bool, scale: float) -> None:
-        self.causal, self.few, self.scale = causal, few, scale
+    def __init__(self, causal: bool, needs_mask: bool, scale: float) -> None:
+        self.causal, self.needs_mask, self.scale = causal, needs_mask, scale
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """The output and the log-sum-exp."""
-        mask = nothing(q.dtype) if self.few else None
+        mask = zero_mask(q.dtype) if self.needs_mask else None
         return _forward(q, k, v, 0.0, self.causal, attn_mask=mask, scale=self.scale)
 
     def backward(
@@ -131,7 +131,7 @@ def _fit(q: torch.Size, k: torch.Size, v: torch.Size, mask: torch.Size | None) -
 
 
 @functools.cache
-def nothing(dtype: torch.dtype) -> Tensor:
+def zero_mask(dtype: torch.dtype) -> Tensor:
     """A mask that adds 0 to each score."""
     return torch.zeros(1, 1, 1, 1, dtype=dtype)
 

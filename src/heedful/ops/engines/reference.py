@@ -27,7 +27,7 @@ class Reference(Engine):
     def pairs(self, call: Call) -> int:
         return math.prod(call.shape)
 
-    def scratch(self, call: Call, passes: int) -> int:
+    def scratch_bytes(self, call: Call, passes: int) -> int:
         return 2 * math.prod(call.shape) * 4
 
     def linear_memory(self, call: Call) -> bool:
@@ -42,9 +42,9 @@ def scores(
     rows: Int[Tensor, "N"],
     columns: Int[Tensor, "M"],
 ) -> Float[Tensor, "... N M"]:
-    """What is normalised: `softcap(scale * score(Q, K)) + bias`, of the queries at `rows` and the keys at `columns`."""
+    """What is normalized: `softcap(scale * score(Q, K)) + bias`, of the queries at `rows` and the keys at `columns`."""
     factor = mechanism.factor(query.shape[-1])
-    s = mechanism.score.pairs(query, key) * of_rows(factor, rows)
+    s = mechanism.score.pairs(query, key) * select_rows(factor, rows)
     if mechanism.softcap is not None:
         s = mechanism.softcap * (s / mechanism.softcap).tanh()
     if mechanism.bias is not None:
@@ -60,15 +60,15 @@ def weights(
     rows: Int[Tensor, "N"],
     columns: Int[Tensor, "M"],
 ) -> Float[Tensor, "... N M"]:
-    """The weights before one of them is selected: `normalise(scores, where the pattern allows)`."""
+    """The weights before one of them is selected: `normalize(scores, where the pattern allows)`."""
     s = scores(query, key, mechanism, shape, rows, columns)
     pattern = mechanism.pattern
     allowed = pattern.allowed(rows[:, None], columns[None], shape) if pattern.masks_any(shape) else None
     if mechanism.sinks is None:
         return mechanism.normalize(s, allowed)
     sinks = mechanism.sinks[..., None, None].to(s.dtype)
-    seen = s != -torch.inf  # a NaN is seen
-    allowed = seen if allowed is None else allowed & seen
+    visible_pairs = s != -torch.inf  # a NaN is seen
+    allowed = visible_pairs if allowed is None else allowed & visible_pairs
     allowed = torch.cat([allowed, allowed.any(-1, keepdim=True)], dim=-1)  # an empty row stays empty
     return mechanism.normalize(torch.cat([s, sinks.expand(*s.shape[:-1], 1)], dim=-1), allowed)[..., :-1]
 
@@ -91,8 +91,8 @@ def rows_of(
     if isinstance(mechanism.select, Sampled):
         log_probability = mechanism.select.log_probability(A, selected)
     if mechanism.dropout:
-        kept = _random.keep(mechanism.seed, tuple(shape[:-2]), rows, columns, mechanism.dropout)
-        selected = (selected * kept).div(1 - mechanism.dropout) if mechanism.dropout < 1 else selected * 0
+        keep_mask = _random.keep_mask(mechanism.seed, tuple(shape[:-2]), rows, columns, mechanism.dropout)
+        selected = (selected * keep_mask).div(1 - mechanism.dropout) if mechanism.dropout < 1 else selected * 0
     return selected @ value.to(selected.dtype), log_probability
 
 
@@ -120,7 +120,7 @@ def positions(shape: Shape, device: torch.device) -> tuple[Int[Tensor, "N"], Int
 def visible(
     mechanism: Mechanism, shape: Shape, rows: Int[Tensor, "N"], columns: Int[Tensor, "M"]
 ) -> Bool[Tensor, "..."]:
-    """What neither the pattern nor a bias of -inf hides, as a tensor that broadcasts to `shape`."""
+    """What neither the pattern nor a bias of -inf masks, as a tensor that broadcasts to `shape`."""
     allowed = mechanism.pattern.allowed(rows[:, None], columns[None], shape)
     return (
         allowed
@@ -141,7 +141,7 @@ def all_heads(tensor: Float[Tensor, "... M F"], query: Float[Tensor, "... N D"])
     return tensor.repeat_interleave(query.shape[-3] // tensor.shape[-3], dim=-3)
 
 
-def of_rows(factor: Float[Tensor, "..."] | float, rows: Int[Tensor, "n"]) -> Float[Tensor, "..."] | float:
+def select_rows(factor: Float[Tensor, "..."] | float, rows: Int[Tensor, "n"]) -> Float[Tensor, "..."] | float:
     """A number for each row `[..., N, 1]` (or for all) at some rows."""
     if not torch.is_tensor(factor) or factor.dim() < 2 or factor.shape[-2] == 1:
         return factor

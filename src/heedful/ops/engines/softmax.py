@@ -7,10 +7,10 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Tensor
-from heedful.ops._readable import transformed
+from heedful.ops._concrete import transformed
 from heedful.ops.engines import kernel
 from heedful.ops.engines.base import Call, Gradients, Kernel
-from heedful.ops.engines.features import as_columns, learns
+from heedful.ops.engines.features import as_columns, requires_grad
 from heedful.ops.mechanism import Mechanism
 from heedful.ops.normalizers import Softmax, Softmax1
 from heedful.ops.selection import Soft
@@ -21,7 +21,7 @@ def obstacle(query: Tensor, mechanism: Mechanism) -> str | None:
     if not mechanism.score.inner:
         return "the score is no inner product"
     if not isinstance(mechanism.normalize, (Softmax, Softmax1)):
-        return "the normaliser is not softmax"
+        return "the normalizer is not softmax"
     if not isinstance(mechanism.select, Soft):
         return "keys are selected"
     if mechanism.softcap is not None:
@@ -30,17 +30,17 @@ def obstacle(query: Tensor, mechanism: Mechanism) -> str | None:
         return "weights are dropped"
     if transformed():
         return "a transform of torch.func is at work"
-    if has_sinks(mechanism) and (not kernel.is_there(query) or torch.compiler.is_compiling()):
+    if has_sinks(mechanism) and (not kernel.is_available(query) or torch.compiler.is_compiling()):
         return "sinks need the log-sum-exp, which PyTorch's public kernel does not give"
     return None
 
 
 def obstacle_of_call(call: Call) -> str | None:
     """The same, with what is only known with the shape of the matrix."""
-    if found := obstacle(call.query, call.mechanism):
-        return found
+    if reason := obstacle(call.query, call.mechanism):
+        return reason
     bias = call.mechanism.bias
-    if bias is not None and learns(bias) and not as_columns(bias, call.shape, call.query):
+    if bias is not None and requires_grad(bias) and not as_columns(bias, call.shape, call.query):
         return "the bias learns"
     return "there are no pairs" if 0 in (*call.shape, call.query.shape[-1], call.value.shape[-1]) else None
 
@@ -50,7 +50,7 @@ def has_sinks(mechanism: Mechanism) -> bool:
     return mechanism.sinks is not None or isinstance(mechanism.normalize, Softmax1)
 
 
-def padding(call: Call, passes: int, *, all_heads: bool) -> int:
+def padding_bytes(call: Call, passes: int, *, all_heads: bool) -> int:
     """Bytes of operands that are made as wide as each other, and of key heads that are repeated."""
     query, key, value = call.query, call.key, call.value
     size, (n, m), heads = query.element_size(), call.shape[-2:], query.shape[:-2].numel()
@@ -85,25 +85,25 @@ class SoftmaxKernel(Kernel):
         out, lse = self.rows(q, k, v)
         if not has_sinks(self.mechanism):
             return out, lse
-        whole = lse
+        total_lse = lse
         if self.mechanism.sinks is not None:
-            whole = torch.logaddexp(whole, self._sinks(lse))
+            total_lse = torch.logaddexp(total_lse, self._sinks(lse))
         if isinstance(self.mechanism.normalize, Softmax1):  # a sink whose score is 0
-            whole = torch.logaddexp(whole, torch.zeros_like(whole))
-        return out * (lse - whole).exp()[..., None].to(out.dtype), whole
+            total_lse = torch.logaddexp(total_lse, torch.zeros_like(total_lse))
+        return out * (lse - total_lse).exp()[..., None].to(out.dtype), total_lse
 
-    def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Sequence[Tensor]) -> Gradients | None:
+    def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, saved: Sequence[Tensor]) -> Gradients | None:
         """The gradients, from the output and the log-sum-exp that `forward` gave."""
-        if not kept:
+        if not saved:
             return None
-        out, lse = kept
-        learned = {}
+        out, lse = saved
+        sink_gradient = {}
         if self.mechanism.sinks is not None:
-            share = (self._sinks(lse) - lse).exp()
+            sink_weight = (self._sinks(lse) - lse).exp()
             delta = (dout.to(lse.dtype) * out.to(lse.dtype)).sum(-1)
             sinks = self.mechanism.sinks
-            learned[id(sinks)] = -(share * delta).sum(-1).sum_to_size(sinks.shape).to(sinks.dtype)
-        return *self.gradients(dout, q, k, v, out, lse), learned
+            sink_gradient[id(sinks)] = -(sink_weight * delta).sum(-1).sum_to_size(sinks.shape).to(sinks.dtype)
+        return *self.gradients(dout, q, k, v, out, lse), sink_gradient
 
     def _sinks(self, lse: Tensor) -> Tensor:
         assert self.mechanism.sinks is not None

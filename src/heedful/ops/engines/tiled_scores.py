@@ -59,11 +59,11 @@ class AdditiveScores:
         self.q, self.k, self.factor, self.score, self.exact = q, k, factor, score, exact
         weight = score.weight.detach().to(q.dtype)
         self.weight = weight.expand(len(q), -1) if weight.dim() == 1 else weight.repeat(len(q) // len(weight), 1)
-        self.r, self.one, self.kept = q.new_empty(0), q.new_ones(()), False
+        self.r, self.one, self.keeps_terms = q.new_empty(0), q.new_ones(()), False
         self.a, self.b, self.safe, self.small, reach = q, k, False, False, _FAR
         if q.numel() and k.numel() and not q.is_meta:
-            centre = (k.amax((0, 1)) + k.amin((0, 1))) / 2
-            a, b = q + centre, k - centre
+            center = (k.amax((0, 1)) + k.amin((0, 1))) / 2
+            a, b = q + center, k - center
             largest = float(a.abs().amax()), float(b.abs().amax())
             self.safe = max(largest) < _FAR
             if self.safe:
@@ -79,29 +79,29 @@ class AdditiveScores:
     def begin_gradient(self) -> None:
         self.dq, self.dk = torch.zeros_like(self.q), torch.zeros_like(self.k)
         self.dw = torch.zeros_like(self.weight, memory_format=torch.contiguous_format)
-        self.kept = True  # the terms of a tile serve its gradient too
+        self.keeps_terms = True  # the terms of a tile serve its gradient too
 
     def fill(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
         n, m, width = *out.shape[1:], self.q.shape[-1]
-        step = n if self.kept else max(CACHED_TERMS // max(m * width, 1), 1)
-        room = (len(out) if self.kept else 1) * min(step, n) * m * width
-        if self.r.numel() < room:
-            self.r = self.q.new_empty(room)
-        for at, (x, y) in enumerate(_pairs(heads, keys)):
+        step = n if self.keeps_terms else max(CACHED_TERMS // max(m * width, 1), 1)
+        size = (len(out) if self.keeps_terms else 1) * min(step, n) * m * width
+        if self.r.numel() < size:
+            self.r = self.q.new_empty(size)
+        for head, (x, y) in enumerate(_pairs(heads, keys)):
             rows, columns = take(self.a[x], "row", tile), take(self.b[y], "column", tile)
             if self.small:
                 rows1, columns1 = take(self.a1[x], "row", tile), take(self.b1[y], "column", tile)
-            weight, scores = self.weight[x], out[at]
+            weight, scores = self.weight[x], out[head]
             for start in range(0, n, step):
-                some = rows[start : start + step]
-                r = self._of(at if self.kept else 0, len(some), m)
+                row_chunk = rows[start : start + step]
+                r = self._of(head if self.keeps_terms else 0, len(row_chunk), m)
                 if self.small:
                     torch.addcmul(columns1, rows1[start : start + step, None], columns, out=r)
                     r.div_(r + 2)
                 elif self.safe:
-                    torch.addcmul(self.one, some[:, None], columns, out=r).reciprocal_()
+                    torch.addcmul(self.one, row_chunk[:, None], columns, out=r).reciprocal_()
                 else:
-                    torch.add(some[:, None], columns, out=r).mul_(-2).sigmoid_()
+                    torch.add(row_chunk[:, None], columns, out=r).mul_(-2).sigmoid_()
                 scores[start : start + step] = (r.view(r.shape[0] * m, width) @ weight).view(-1, m)
         if not self.small:
             out.mul_(-2).add_(self.weight[heads].sum(-1)[:, None, None])
@@ -112,20 +112,22 @@ class AdditiveScores:
     def _define_small(self, out: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
         """Scores that rounding may have made are written again, as their definition gives them."""
         step = max(_GLANCE // out.shape[-1], 1)
-        least = torch.cat([some.abs().amin(-1) for some in out.flatten(0, 1).split(step)]).view(out.shape[:-1])
-        for at, row in (least < self.least[heads]).nonzero().tolist():
-            x = heads.start + at
-            y = keys.start + (at if keys.stop - keys.start > 1 else 0)
-            columns = (out[at, row].abs() < self.least[x]).nonzero()[:, 0]
+        least = torch.cat([row_chunk.abs().amin(-1) for row_chunk in out.flatten(0, 1).split(step)]).view(
+            out.shape[:-1]
+        )
+        for head, row in (least < self.least[heads]).nonzero().tolist():
+            x = heads.start + head
+            y = keys.start + (head if keys.stop - keys.start > 1 else 0)
+            columns = (out[head, row].abs() < self.least[x]).nonzero()[:, 0]
             sums = take(self.q[x], "row", tile)[row] + take(self.k[y], "column", tile)[columns]
-            out[at, row, columns] = sums.tanh_() @ (self.weight[x] * self.factor)
+            out[head, row, columns] = sums.tanh_() @ (self.weight[x] * self.factor)
 
     def backward(self, ds: Tensor, heads: slice, keys: slice, tile: Tile) -> None:
         n, m = ds.shape[1:]
-        for at, (x, y) in enumerate(_pairs(heads, keys)):
-            r, d = self._of(at, n, m), ds[at]
-            seen = torch.bmm(d[:, None], r).sum((0, 1))
-            self.dw[x] += (seen if self.small else d.sum() - 2 * seen) * self.factor
+        for head, (x, y) in enumerate(_pairs(heads, keys)):
+            r, d = self._of(head, n, m), ds[head]
+            weighted = torch.bmm(d[:, None], r).sum((0, 1))
+            self.dw[x] += (weighted if self.small else d.sum() - 2 * weighted) * self.factor
             if self.small:
                 r.mul_(r).neg_().add_(1)
             else:
@@ -140,9 +142,9 @@ class AdditiveScores:
         dw = self.dw.sum(0) if weight.dim() == 1 else self.dw.view(len(self.dw) // len(weight), *weight.shape).sum(0)
         return self.dq, self.dk, {id(weight): dw.to(weight.dtype)}
 
-    def _of(self, at: int, n: int, m: int) -> Tensor:
+    def _of(self, head: int, n: int, m: int) -> Tensor:
         size = n * m * self.q.shape[-1]
-        return self.r[at * size : (at + 1) * size].view(n, m, -1)
+        return self.r[head * size : (head + 1) * size].view(n, m, -1)
 
 
 def product(out: Tensor, a: Tensor, b: Tensor, factor: float = 1.0) -> None:

@@ -8,53 +8,53 @@ import torch
 
 from heedful._checks import Shape
 from heedful._types import Tensor
-from heedful.ops._cache import Cache
+from heedful.ops._cache import LRUCache
 from heedful.ops._tree import key_of
 from heedful.ops.engines.derivatives import Tile
 from heedful.ops.patterns import Pattern
-from heedful.ops.patterns.orders import Index, as_run, count_of, numbers_of, union
+from heedful.ops.patterns.orders import Index, as_slice, indices_of, length_of, union
 
 
 def tiles(pattern: Pattern, shape: Shape, pairs: int) -> list[Tile]:
     """Tiles of about so many pairs; each row with all columns that it may see."""
     key = key_of(pattern)
     if key is None:
-        return _find(pattern, shape, pairs)
-    return _TILES.get((key, shape[-2:], pairs), lambda: _find(pattern, shape, pairs))
+        return _make_tiles(pattern, shape, pairs)
+    return _TILES.get((key, shape[-2:], pairs), lambda: _make_tiles(pattern, shape, pairs))
 
 
-def _bytes(found: list[Tile]) -> int:
-    return sum(400 + sum(8 * len(index) for index in tile if torch.is_tensor(index)) for tile in found)
+def _bytes(result: list[Tile]) -> int:
+    return sum(400 + sum(8 * len(index) for index in tile if torch.is_tensor(index)) for tile in result)
 
 
-_TILES: Cache[list[Tile]] = Cache(2**25, _bytes)
+_TILES: LRUCache[list[Tile]] = LRUCache(2**25, _bytes)
 
 
-def _find(pattern: Pattern, shape: Shape, pairs: int) -> list[Tile]:
+def _make_tiles(pattern: Pattern, shape: Shape, pairs: int) -> list[Tile]:
     rows, columns = shape[-2:]
     if not rows or not columns:
         return []
-    found, apart, disjuncts = [], torch.zeros(rows, dtype=torch.bool), []
+    result, own_tiles, disjuncts = [], torch.zeros(rows, dtype=torch.bool), []
     for disjunct in pattern.disjuncts():
-        chosen = [order for order in disjunct.orders(shape) if order.apart]
-        if chosen:  # few rows that see much
-            for lane in chosen[0].lanes(functools.partial(disjunct.columns, shape=shape), shape):
-                apart[lane.rows.positions()] = True
+        separate_orders = [order for order in disjunct.orders(shape) if order.separate]
+        if separate_orders:  # few rows that see much
+            for lane in separate_orders[0].lanes(functools.partial(disjunct.columns, shape=shape), shape):
+                own_tiles[lane.rows.positions()] = True
         else:
             disjuncts.append(disjunct)
     size = max(pairs // columns, 1)
-    found += [Tile(some, slice(0, columns)) for some in apart.nonzero()[:, 0].split(size) if len(some)]
+    result += [Tile(index, slice(0, columns)) for index in own_tiles.nonzero()[:, 0].split(size) if len(index)]
     for chunk in _chunks(disjuncts, shape, pairs):
-        index = numbers_of(chunk)
-        index = index[~apart[index]]
+        index = indices_of(chunk)
+        index = index[~own_tiles[index]]
         if not len(index):
             continue
         column: Index = slice(0, 0)
         for disjunct in disjuncts:
             column = union(column, disjunct.visible_columns(index, shape))
-        if count_of(column):
-            found.append(Tile(as_run(index), column))
-    return found
+        if length_of(column):
+            result.append(Tile(as_slice(index), column))
+    return result
 
 
 def _chunks(disjuncts: Sequence[Pattern], shape: Shape, pairs: int) -> Iterator[Index]:
@@ -65,11 +65,11 @@ def _chunks(disjuncts: Sequence[Pattern], shape: Shape, pairs: int) -> Iterator[
         return
     middle = torch.tensor([rows // 2])
     narrow = any(disjunct.narrow() for disjunct in disjuncts)
-    seen = (
-        max(sum(count_of(disjunct.visible_columns(middle, shape)) for disjunct in disjuncts), 1) if narrow else columns
+    visible = (
+        max(sum(length_of(disjunct.visible_columns(middle, shape)) for disjunct in disjuncts), 1) if narrow else columns
     )
-    if seen < columns:
-        size = min(max((math.isqrt(seen * seen + 4 * pairs) - seen) // 2, 1), max(seen // 4, 32))
+    if visible < columns:
+        size = min(max((math.isqrt(visible * visible + 4 * pairs) - visible) // 2, 1), max(visible // 4, 32))
     else:
         size = max(pairs // columns, 1)
     ends = torch.tensor([0, rows - 1])
@@ -85,5 +85,5 @@ def positions_of(index: Index, device: torch.device | None) -> Tensor:
 
 def tile_size(tile: Tile) -> tuple[int, int]:
     """The rows and the columns of a tile."""
-    rows, columns = map(count_of, tile)
+    rows, columns = map(length_of, tile)
     return rows, columns

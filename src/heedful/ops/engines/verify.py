@@ -20,29 +20,29 @@ _ROUNDING = {
 on = os.environ.get("HEEDFUL_VERIFY") == "1"
 
 
-def compare(what: str, found: Float[Tensor, "..."], expected: Float[Tensor, "..."], height: float = 1.0) -> None:
+def compare(what: str, result: Float[Tensor, "..."], expected: Float[Tensor, "..."], height: float = 1.0) -> None:
     """Raises RuntimeError where a result is not what the definition gives; `height` is what its terms may reach."""
     same = torch.isclose(
-        found.double(),
+        result.double(),
         expected.double(),
         rtol=0,
-        atol=_ROUNDING[found.dtype] * (height + largest(expected)),
+        atol=_ROUNDING[result.dtype] * (height + max_abs(expected)),
         equal_nan=True,
     )
     if not bool(same.all()):
         index = (~same).nonzero()[0].tolist()
-        mine, right = found[tuple(index)].item(), expected[tuple(index)].item()
+        got, wanted = result[tuple(index)].item(), expected[tuple(index)].item()
         raise RuntimeError(
-            f"{what} must be what the definition gives: got {mine:.6g} instead of {right:.6g} at {index}, "
+            f"{what} must be what the definition gives: got {got:.6g} instead of {wanted:.6g} at {index}, "
             f"and {int((~same).sum())} of {same.numel()} numbers differ."
         )
 
 
-def finite(*tensors: Float[Tensor, "..."]) -> bool:
+def all_finite(*tensors: Float[Tensor, "..."]) -> bool:
     """Whether all numbers are: what gradients of others are is not promised."""
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def largest(tensor: Float[Tensor, "..."]) -> float:
+def max_abs(tensor: Float[Tensor, "..."]) -> float:
     """The largest finite number, without its sign."""
     return float(tensor.detach().double().abs().nan_to_num(0.0, 0.0, 0.0).amax()) if tensor.numel() else 0.0

@@ -9,7 +9,7 @@ import torch
 
 from heedful._checks import as_number
 from heedful._types import Float, Tensor
-from heedful.ops._readable import at_hand, readable
+from heedful.ops._concrete import concrete, concrete_on_cpu
 from heedful.ops.normalizers.base import Normalizer, number
 from heedful.ops.normalizers.exponential import softmax
 from heedful.ops.normalizers.pointwise import row_dot
@@ -50,7 +50,7 @@ def entmax(alpha: float | Float[Tensor, "..."]) -> Normalizer:
 class Entmax(Normalizer):
     """What `entmax` gives where alpha is not a number with a name.
 
-    Written with `lambda`, which is the log-sum-exp at alpha = 1, it is smooth in alpha there. An alpha that an optimiser pushed below
+    Written with `lambda`, which is the log-sum-exp at alpha = 1, it is smooth in alpha there. An alpha that an optimizer pushed below
     1 counts as 1, with the gradient that it has there, so that it may come back; on a CPU a warning says so.
 
     Args:
@@ -65,13 +65,13 @@ class Entmax(Normalizer):
     """
 
     alpha: float | Float[Tensor, "..."]
-    adds_up: ClassVar[bool] = True
+    normalized: ClassVar[bool] = True
     exact_zeros: ClassVar[bool] = False
-    searches: ClassVar[bool] = True
+    has_threshold: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, Tensor):
-            if not readable(self.alpha) or bool((self.alpha >= 1).all()):
+            if not concrete(self.alpha) or bool((self.alpha >= 1).all()):
                 return
             least = self.alpha.min().item()
         else:
@@ -81,15 +81,15 @@ class Entmax(Normalizer):
                 return
         raise ValueError(f"`alpha` must be at least 1{'' if least < 1 else ' and finite'}: got {least:g}.")
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
         excess = self._excess(scores)
         with torch.no_grad():
-            masked = scores.detach().masked_fill(hidden, -math.inf)
-            top = masked.amax(-1, keepdim=True)
+            visible_scores = scores.detach().masked_fill(masked, -math.inf)
+            top = visible_scores.amax(-1, keepdim=True)
             top = top.masked_fill(top == -math.inf, 0)
-            root = _root(masked - top, excess.detach())
-            centred = (scores - top).masked_fill(hidden, 0)
-            support = ~(hidden | (1 + excess.detach() * (centred - root) <= 0))  # a NaN is kept
+            root = _root(visible_scores - top, excess.detach())
+            centered = (scores - top).masked_fill(masked, 0)
+            support = ~(masked | (1 + excess.detach() * (centered - root) <= 0))  # a NaN is kept
         scores = (scores - top).masked_fill(~support, 0)
         # n steps make the derivatives up to order 2^n - 1 right, of the scores and of alpha
         for _ in range(3):
@@ -98,17 +98,17 @@ class Entmax(Normalizer):
             root = root + (weights.sum(-1, keepdim=True) - 1) / total.masked_fill(total == 0, 1)
         return _powers(scores - root, excess, support)[0]
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         top = scores.amax(-1, keepdim=True)
         top = top.masked_fill_(top == -math.inf, 0)
         root = _root(scores.sub_(top), self._excess(scores).detach())
-        return self._again(scores, root), top + root
+        return self._recompute(scores, root), top + root
 
-    def _again(self, scores: Tensor, row: Tensor) -> Tensor:
+    def _recompute(self, scores: Tensor, row: Tensor) -> Tensor:
         excess = self._excess(scores).detach().clamp(min=1e-30)
         return scores.sub_(row).mul_(excess).clamp_min_(-1).log1p_().div_(excess).exp_()
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         power = 1 - self._excess(weights).detach()
         slopes = torch.pow(weights, power).masked_fill_(weights == 0, 0)
         total = slopes.sum(-1, keepdim=True)
@@ -119,9 +119,9 @@ class Entmax(Normalizer):
         """`alpha - 1`, at least 0; computed before it is rounded to the dtype of the scores."""
         excess = self.alpha - 1
         if isinstance(excess, Tensor):
-            if at_hand(excess) and bool((excess < 0).any()):
+            if concrete_on_cpu(excess) and bool((excess < 0).any()):
                 warnings.warn(
-                    "`alpha` of entmax must be at least 1: got less, as an optimiser may make it; it counts as 1.",
+                    "`alpha` of entmax must be at least 1: got less, as an optimizer may make it; it counts as 1.",
                     stacklevel=2,
                 )
             excess = excess - excess.detach().clamp(max=0)  # not by `clamp`, whose gradient would be 0
@@ -145,17 +145,17 @@ def _powers(distances: Tensor, excess: Tensor, support: Tensor) -> tuple[Tensor,
 
 
 def _root(scores: Tensor, excess: Tensor) -> Tensor:
-    """Lambda of each row, for scores whose largest is 0 and whose hidden ones are -inf: Newton's method in a bracket.
+    """Lambda of each row, for scores whose largest is 0 and whose masked ones are -inf: Newton's method in a bracket.
 
     The step is that of `(sum_j p_j)^a`, which is nearly straight in lambda (and straight at a = 0 and for one key).
     """
-    looks, eps = at_hand(scores, excess), torch.finfo(scores.dtype).eps
+    may_read, eps = concrete_on_cpu(scores, excess), torch.finfo(scores.dtype).eps
     excess = excess.clamp(min=1e-30)
     count = (scores != -math.inf).sum(-1, keepdim=True).to(scores.dtype)
     low = torch.zeros_like(excess * count)
     high = torch.expm1(-excess * count.clamp(min=1).log()).neg() / excess
     root, last = low, torch.full_like(high, math.inf)
-    for _ in range(_STEPS if looks else _BLIND):
+    for _ in range(_STEPS if may_read else _BLIND):
         products = ((scores - root) * excess).clamp_min_(-1)
         logarithms = products.log1p()
         weights = (logarithms / excess).exp_()
@@ -172,6 +172,6 @@ def _root(scores: Tensor, excess: Tensor) -> Tensor:
         good = done | ((newton >= low) & (newton <= high) & (step.abs() < 0.5 * last))
         new = torch.where(good, newton, (low + high) / 2)
         last, root = (new - root).abs(), new
-        if looks and bool(done.all()):
+        if may_read and bool(done.all()):
             break
     return root

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from heedful._types import Tensor
-from heedful.ops._readable import at_hand
+from heedful.ops._concrete import concrete_on_cpu
 from heedful.ops.normalizers.base import Normalizer, empty_rows
 
 
@@ -23,20 +23,20 @@ class Softmax(Normalizer):
     Differs from `torch.softmax` on rows without a visible key, which are NaN there.
     """
 
-    adds_up: ClassVar[bool] = True
+    normalized: ClassVar[bool] = True
     exact_zeros: ClassVar[bool] = False
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
-        empty = hidden.all(-1, keepdim=True)
-        return scores.masked_fill(hidden & ~empty, -math.inf).softmax(-1).masked_fill(empty, 0)
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
+        empty = masked.all(-1, keepdim=True)
+        return scores.masked_fill(masked & ~empty, -math.inf).softmax(-1).masked_fill(empty, 0)
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+    def _forward(self, scores: Tensor) -> tuple[Tensor, None]:
         empty = empty_rows(scores)
-        weights = torch.softmax(scores, -1, out=scores) if at_hand(scores) else scores.softmax(-1)
+        weights = torch.softmax(scores, -1, out=scores) if concrete_on_cpu(scores) else scores.softmax(-1)
         return weights if empty is None else weights.masked_fill_(empty, 0), None
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
-        return _pull_softmax(weights, grad)
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        return _softmax_backward(weights, grad)
 
 
 @dataclass(frozen=True)
@@ -53,30 +53,30 @@ class Softmax1(Normalizer):
     Source: Miller 2023, "Attention is off by one".
     """
 
-    adds_up: ClassVar[bool] = True
+    normalized: ClassVar[bool] = True
     exact_zeros: ClassVar[bool] = False
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
-        top = scores.masked_fill(hidden, 0).detach().amax(-1, keepdim=True).clamp(min=0)
-        powers = (scores - top).exp().masked_fill(hidden, 0)
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
+        top = scores.masked_fill(masked, 0).detach().amax(-1, keepdim=True).clamp(min=0)
+        powers = (scores - top).exp().masked_fill(masked, 0)
         return powers / ((-top).exp() + powers.sum(-1, keepdim=True))
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+    def _forward(self, scores: Tensor) -> tuple[Tensor, None]:
         top = scores.amax(-1, keepdim=True).relu()
         powers = scores.sub_(top).exp_()
         return powers.div_((-top).exp_().add_(powers.sum(-1, keepdim=True))), None
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
-        return _pull_softmax(weights, grad)
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        return _softmax_backward(weights, grad)
 
 
 softmax = Softmax()
 softmax1 = Softmax1()
 
 
-def _pull_softmax(weights: Tensor, grad: Tensor) -> Tensor:
+def _softmax_backward(weights: Tensor, grad: Tensor) -> Tensor:
     """`dS_ij = P_ij (dP_ij - sum_l P_il dP_il)`; it holds for any row of exponentials over their sum and a constant."""
-    if at_hand(weights, grad) and grad.is_contiguous():  # else PyTorch writes what is wrong, silently
+    if concrete_on_cpu(weights, grad) and grad.is_contiguous():  # else PyTorch writes what is wrong, silently
         softmax_backward = torch.ops.aten._softmax_backward_data.out
         softmax_backward(grad, weights, -1, grad.dtype, grad_input=grad)
         return grad

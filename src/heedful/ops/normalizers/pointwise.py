@@ -8,7 +8,7 @@ import torch
 
 from heedful._checks import check_finite
 from heedful._types import Float, Tensor
-from heedful.ops._readable import at_hand
+from heedful.ops._concrete import concrete_on_cpu
 from heedful.ops.normalizers.base import Normalizer, number, visible_keys, visible_keys_of
 
 
@@ -23,16 +23,16 @@ class Relu(Normalizer):
     Source: Wortsman et al. 2023, equation 2 with alpha = 1.
     """
 
-    adds_up: ClassVar[bool] = False
+    normalized: ClassVar[bool] = False
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
-        return scores.relu().masked_fill(hidden, 0) / visible_keys(hidden)
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
+        return scores.relu().masked_fill(masked, 0) / visible_keys(masked)
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         row = visible_keys_of(scores).reciprocal_()
         return scores.relu_().mul_(row), row
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         assert row is not None
         return where_positive_(grad, weights).mul_(row)
 
@@ -51,20 +51,20 @@ class Proportional(Normalizer):
     Source: Shen et al. 2023, with a sum in place of the count.
     """
 
-    adds_up: ClassVar[bool] = True
+    normalized: ClassVar[bool] = True
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
-        parts = scores.relu().masked_fill(hidden, 0)
-        total = parts.sum(-1, keepdim=True)
-        return parts / total.masked_fill(total == 0, 1)
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
+        positive = scores.relu().masked_fill(masked, 0)
+        total = positive.sum(-1, keepdim=True)
+        return positive / total.masked_fill(total == 0, 1)
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        parts = scores.relu_()
-        total = parts.sum(-1, keepdim=True)
+    def _forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        positive = scores.relu_()
+        total = positive.sum(-1, keepdim=True)
         row = total.masked_fill_(total == 0, 1).reciprocal()
-        return parts.div_(total), row  # a row of subnormal scores has no finite reciprocal
+        return positive.div_(total), row  # a row of subnormal scores has no finite reciprocal
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         assert row is not None
         return where_positive_(grad.sub_(row_dot(weights, grad)), weights).mul_(row)
 
@@ -85,23 +85,23 @@ class Sigmoid(Normalizer):
     """
 
     offset: float | Float[Tensor, "..."] | None = None
-    adds_up: ClassVar[bool] = False
+    normalized: ClassVar[bool] = False
     exact_zeros: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.offset, Tensor) and self.offset is not None:
             object.__setattr__(self, "offset", check_finite("offset", self.offset, "a number or a tensor"))
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
-        offset = -visible_keys(hidden).to(scores.dtype).log() if self.offset is None else self._offset(scores)
-        return (scores + offset).sigmoid().masked_fill(hidden, 0)
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
+        offset = -visible_keys(masked).to(scores.dtype).log() if self.offset is None else self._offset(scores)
+        return (scores + offset).sigmoid().masked_fill(masked, 0)
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, None]:
+    def _forward(self, scores: Tensor) -> tuple[Tensor, None]:
         offset = visible_keys_of(scores).log_().neg_() if self.offset is None else self._offset(scores)
         return scores.add_(offset).sigmoid_(), None
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
-        if at_hand(weights, grad):
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        if concrete_on_cpu(weights, grad):
             torch.ops.aten.sigmoid_backward.grad_input(grad, weights, grad_input=grad)
             return grad
         return grad.mul_(weights).mul_(1 - weights)
@@ -122,23 +122,25 @@ class Linear(Normalizer):
     Source: Katharopoulos et al. 2020 (without a feature map); Wang et al. 2018, section 3.2 ("dot product").
     """
 
-    adds_up: ClassVar[bool] = False
+    normalized: ClassVar[bool] = False
     signed: ClassVar[bool] = True
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
-        return (scores / visible_keys(hidden)).masked_fill(hidden, 0)
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
+        return (scores / visible_keys(masked)).masked_fill(masked, 0)
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         row = visible_keys_of(scores).reciprocal_()
         weights = scores.mul_(row).add_(0.0)  # -0 becomes 0
-        if scores.shape[-1] > 1 and at_hand(scores) and bool((row * scores.shape[-1] == 1).all()):  # all are visible
+        if (
+            scores.shape[-1] > 1 and concrete_on_cpu(scores) and bool((row * scores.shape[-1] == 1).all())
+        ):  # all are visible
             return weights, row
-        return weights.masked_fill_(weights == -math.inf, -0.0), row  # -0: a hidden pair, for `pull_` to know it
+        return weights.masked_fill_(weights == -math.inf, -0.0), row  # -0: a masked pair, for `backward_` to know it
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         assert row is not None
         grad.mul_(row)
-        if grad.shape[-1] > 1 and at_hand(row) and bool((row * grad.shape[-1] == 1).all()):
+        if grad.shape[-1] > 1 and concrete_on_cpu(row) and bool((row * grad.shape[-1] == 1).all()):
             return grad
         return grad.masked_fill_((weights == 0) & weights.signbit(), 0)
 
@@ -151,7 +153,7 @@ linear = Linear()
 
 def where_positive_(grad: Tensor, weights: Tensor) -> Tensor:
     """In place: `grad` where the weight is positive, else 0."""
-    if at_hand(weights, grad):
+    if concrete_on_cpu(weights, grad):
         torch.ops.aten.threshold_backward.grad_input(grad, weights, 0, grad_input=grad)
         return grad
     return grad.masked_fill_(weights <= 0, 0)

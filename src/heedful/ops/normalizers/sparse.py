@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from heedful._types import Tensor
-from heedful.ops._readable import at_hand
+from heedful.ops._concrete import concrete_on_cpu
 from heedful.ops.normalizers.base import Normalizer
 from heedful.ops.normalizers.pointwise import row_dot
 
@@ -29,34 +29,34 @@ class Sparsemax(Normalizer):
     Source: Martins and Astudillo 2016, equation 2.
     """
 
-    adds_up: ClassVar[bool] = True
+    normalized: ClassVar[bool] = True
     exact_zeros: ClassVar[bool] = False
-    searches: ClassVar[bool] = True
+    has_threshold: ClassVar[bool] = True
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
-        scores, support = _centred(scores, hidden, self)
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
+        scores, support = _centered(scores, masked, self)
         count = support.sum(-1, keepdim=True).clamp(min=1)
         tau = (scores.masked_fill(~support, 0).sum(-1, keepdim=True) - 1) / count
         return (scores - tau).masked_fill(~support, 0).relu()
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        looks, tolerance = at_hand(scores), torch.finfo(scores.dtype).eps
+    def _forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        may_read, tolerance = concrete_on_cpu(scores), torch.finfo(scores.dtype).eps
         rest, level = _above_lowest_(scores, 1.0)
         signs = torch.empty_like(rest)
         for _ in range(_STEPS):
-            count = (torch.sign(rest, out=signs) if looks else rest.sign()).sum(-1, keepdim=True)
+            count = (torch.sign(rest, out=signs) if may_read else rest.sign()).sum(-1, keepdim=True)
             step = (rest.sum(-1, keepdim=True) - 1).relu_() / count.clamp(min=1)
             rest.sub_(step).relu_()
             level.add_(step)
-            if looks and not bool((step > tolerance).any()):
+            if may_read and not bool((step > tolerance).any()):
                 break
         return rest, level
 
-    def _again(self, scores: Tensor, row: Tensor) -> Tensor:
+    def _recompute(self, scores: Tensor, row: Tensor) -> Tensor:
         return scores.sub_(row).relu_()
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
-        return _pull(weights.sign_(), grad)
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+        return _threshold_backward(weights.sign_(), grad)
 
 
 @dataclass(frozen=True)
@@ -70,26 +70,28 @@ class Entmax15(Normalizer):
     Source: Peters et al. 2019, equation 13 with alpha = 1.5.
     """
 
-    adds_up: ClassVar[bool] = True
+    normalized: ClassVar[bool] = True
     exact_zeros: ClassVar[bool] = False
-    searches: ClassVar[bool] = True
+    has_threshold: ClassVar[bool] = True
 
-    def _weights(self, scores: Tensor, hidden: Tensor) -> Tensor:
-        scores, support = _centred(scores, hidden, self)
+    def _weights(self, scores: Tensor, masked: Tensor) -> Tensor:
+        scores, support = _centered(scores, masked, self)
         halves, count = scores / 2, support.sum(-1, keepdim=True).clamp(min=1)
         mean = halves.masked_fill(~support, 0).sum(-1, keepdim=True) / count
-        spread = (halves - mean).masked_fill(~support, 0).square().sum(-1, keepdim=True)
-        least = torch.finfo(scores.dtype).eps  # (1 - spread) / count is at least 1 / count^2 but for rounding
-        tau = mean - ((1 - spread).clamp(min=least) / count).sqrt()
+        squared_deviation = (halves - mean).masked_fill(~support, 0).square().sum(-1, keepdim=True)
+        least = torch.finfo(
+            scores.dtype
+        ).eps  # (1 - squared_deviation) / count is at least 1 / count^2 but for rounding
+        tau = mean - ((1 - squared_deviation).clamp(min=least) / count).sqrt()
         rest = (halves - tau).masked_fill(~support, 0).relu()
         # one step more takes the rounding out of tau; the sum of roots of an empty row is set to 1
         total = rest.sum(-1, keepdim=True)
         step = (rest.square().sum(-1, keepdim=True) - 1) / (2 * total.masked_fill(total == 0, 1))
         return (halves - (tau + step)).masked_fill(~support, 0).relu().square()
 
-    def _fill(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         eps = torch.finfo(scores.dtype).eps
-        looks, small = at_hand(scores), math.sqrt(eps) / 8
+        may_read, small = concrete_on_cpu(scores), math.sqrt(eps) / 8
         rest, level = _above_lowest_(scores, 2.0)  # twice the roots of the weights
         for _ in range(_STEPS):
             length = torch.linalg.vector_norm(rest, 2, -1, keepdim=True)
@@ -97,33 +99,33 @@ class Entmax15(Normalizer):
             step = (length - 2).relu_().mul_(length).div_(total)  # of the length, which is straighter than its square
             rest.sub_(step).relu_()
             level.add_(step)
-            if looks and not bool((step > small).any()):  # a step doubles the digits
+            if may_read and not bool((step > small).any()):  # a step doubles the digits
                 break
         return rest.mul_(rest).mul_(0.25), level
 
-    def _again(self, scores: Tensor, row: Tensor) -> Tensor:
+    def _recompute(self, scores: Tensor, row: Tensor) -> Tensor:
         rest = scores.sub_(row).relu_()
         return rest.mul_(rest).mul_(0.25)
 
-    def _pull(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
+    def _backward(self, weights: Tensor, grad: Tensor, row: Tensor | None) -> Tensor:
         tiny = torch.finfo(
             weights.dtype
         ).tiny  # an even power of 2; the root of 0 is five times slower than that of others
-        return _pull(weights.clamp_min_(tiny).sqrt_().sub_(math.sqrt(tiny)), grad)
+        return _threshold_backward(weights.clamp_min_(tiny).sqrt_().sub_(math.sqrt(tiny)), grad)
 
 
 sparsemax = Sparsemax()
 entmax15 = Entmax15()
 
 
-def _centred(scores: Tensor, hidden: Tensor, normalizer: Normalizer) -> tuple[Tensor, Tensor]:
-    """The scores relative to the largest visible one of their row, hidden ones 0; and where the weight is positive."""
+def _centered(scores: Tensor, masked: Tensor, normalizer: Normalizer) -> tuple[Tensor, Tensor]:
+    """The scores relative to the largest visible one of their row, masked ones 0; and where the weight is positive."""
     with torch.no_grad():
-        masked = scores.detach().masked_fill(hidden, -math.inf)
-        top = masked.amax(-1, keepdim=True)
+        visible_scores = scores.detach().masked_fill(masked, -math.inf)
+        top = visible_scores.amax(-1, keepdim=True)
         top = top.masked_fill(top == -math.inf, 0)
-        support = normalizer.fill_(masked)[0] != 0  # a NaN is kept
-    return (scores - top).masked_fill(hidden, 0), support
+        support = normalizer.forward_(visible_scores)[0] != 0  # a NaN is kept
+    return (scores - top).masked_fill(masked, 0), support
 
 
 def _above_lowest_(scores: Tensor, lowest: float) -> tuple[Tensor, Tensor]:
@@ -133,7 +135,7 @@ def _above_lowest_(scores: Tensor, lowest: float) -> tuple[Tensor, Tensor]:
     return scores.sub_(level).relu_(), level
 
 
-def _pull(slopes: Tensor, grad: Tensor) -> Tensor:
+def _threshold_backward(slopes: Tensor, grad: Tensor) -> Tensor:
     """`dS_ij = g_ij (dP_ij - sum_l g_il dP_il / sum_l g_il)` for `g = p^(2 - alpha)`, 0 off the support."""
     total = slopes.sum(-1, keepdim=True)
     mean = row_dot(slopes, grad).div_(total.masked_fill_(total == 0, 1))

@@ -6,7 +6,7 @@ them): each says what is visible at the places that it is asked about.
 
 from heedful.ops.patterns.base import And, Not, Or, Pattern
 from heedful.ops.patterns.grid import Axial, Neighborhood2d
-from heedful.ops.patterns.marks import Documents, Mask, Tokens
+from heedful.ops.patterns.marks import Documents, GlobalTokens, Mask
 from heedful.ops.patterns.sequence import Causal, Dilated, Global, Lengths, Local, Prefix, all_of
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Dilated",
     "Documents",
     "Global",
+    "GlobalTokens",
     "Lengths",
     "Local",
     "Mask",
@@ -24,6 +25,5 @@ __all__ = [
     "Or",
     "Pattern",
     "Prefix",
-    "Tokens",
     "all_of",
 ]

@@ -9,7 +9,7 @@ from heedful._checks import Shape, check_broadcasts
 from heedful._types import Bool, Int, Tensor
 from heedful.ops._pairs import PairRule, no_rule
 from heedful.ops._tree import Value
-from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Order, common, union
+from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Order, intersection, union
 
 
 class Pattern(Value):
@@ -33,7 +33,7 @@ class Pattern(Value):
         """Whether what is visible depends on the row, and on the column."""
 
     def masks_any(self, shape: Shape) -> bool:
-        """Whether a pair may be hidden."""
+        """Whether a pair may be masked."""
         return True
 
     def may_be_empty(self, shape: Shape) -> bool:
@@ -45,7 +45,7 @@ class Pattern(Value):
         return False
 
     def translation_invariant(self, grid: Grid | None = None) -> bool:
-        """Whether a pair stays visible, or hidden, when row and column move on together.
+        """Whether a pair stays visible, or masked, when row and column move on together.
 
         Args:
             grid: both move by a step along an axis of this grid, without leaving it; None: by any number of positions.
@@ -86,7 +86,7 @@ class Pattern(Value):
         """Whether the pattern differs along the axes before the heads; along the first axis if there are three."""
         return False
 
-    def sample(self, index: int, shape: Shape) -> "Pattern":
+    def batch_entry(self, index: int, shape: Shape) -> "Pattern":
         """The pattern of one entry of the first axis of `shape`, for a matrix of shape `shape[1:]`."""
         return self
 
@@ -100,7 +100,7 @@ class Pattern(Value):
 
     def transposed(self) -> "Pattern":
         """The pattern of the transposed matrix, read backwards on both axes (so that a causal one is causal again)."""
-        return _Transposed(self)
+        return _TransposedPattern(self)
 
     def __and__(self, other: "Pattern") -> "Pattern":
         """Pairs that both allow."""
@@ -111,11 +111,11 @@ class Pattern(Value):
         return Or(self, other) if isinstance(other, Pattern) else NotImplemented
 
     def __invert__(self) -> "Pattern":
-        """Pairs that this one hides."""
+        """Pairs that this one masks."""
         return Not(self)
 
 
-class _Pair(Pattern):
+class _TwoPatterns(Pattern):
     """Two patterns of which each has its say."""
 
     first: Pattern
@@ -140,7 +140,7 @@ class _Pair(Pattern):
 
 
 @dataclass(frozen=True)
-class And(_Pair):
+class And(_TwoPatterns):
     """Pairs that both patterns allow: `first & second`."""
 
     first: Pattern
@@ -169,28 +169,28 @@ class And(_Pair):
         return (*dict.fromkeys(both), SEQUENCE)
 
     def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
-        return common(self.first.visible_columns(rows, shape), self.second.visible_columns(rows, shape))
+        return intersection(self.first.visible_columns(rows, shape), self.second.visible_columns(rows, shape))
 
     def pair_rule(self, shape: Shape) -> PairRule:
         first, second = self.first.pair_rule(shape), self.second.pair_rule(shape)
         return lambda b, h, i, j: first(b, h, i, j) & second(b, h, i, j)
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
-        return And(self.first.sample(index, shape), self.second.sample(index, shape))
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
+        return And(self.first.batch_entry(index, shape), self.second.batch_entry(index, shape))
 
     def conjuncts(self) -> tuple[Pattern, ...]:
         return self.first.conjuncts() + self.second.conjuncts()
 
     def disjuncts(self) -> tuple[Pattern, ...]:
         seconds = self.second.disjuncts()
-        return tuple(_both(a, b) for a in self.first.disjuncts() for b in seconds)
+        return tuple(_intersection(a, b) for a in self.first.disjuncts() for b in seconds)
 
     def transposed(self) -> Pattern:
         return And(self.first.transposed(), self.second.transposed())
 
 
 @dataclass(frozen=True)
-class Or(_Pair):
+class Or(_TwoPatterns):
     """Pairs that at least one of two patterns allows: `first | second`."""
 
     first: Pattern
@@ -210,10 +210,10 @@ class Or(_Pair):
     def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         (a, b), (c, d) = self.first.columns(start, stop, shape), self.second.columns(start, stop, shape)
         hull = torch.minimum(a, c), torch.maximum(b, d)
-        none, no_other = a == b, c == d  # what sees nothing does not widen the hull
+        first_empty, second_empty = a == b, c == d  # what sees nothing does not widen the hull
         first, last = (
-            torch.where(none, theirs, torch.where(no_other, ours, both))
-            for ours, theirs, both in zip((a, b), (c, d), hull, strict=True)
+            torch.where(first_empty, of_second, torch.where(second_empty, of_first, both))
+            for of_first, of_second, both in zip((a, b), (c, d), hull, strict=True)
         )
         return first, last
 
@@ -224,15 +224,15 @@ class Or(_Pair):
         first, second = self.first.pair_rule(shape), self.second.pair_rule(shape)
         return lambda b, h, i, j: first(b, h, i, j) | second(b, h, i, j)
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
-        return Or(self.first.sample(index, shape), self.second.sample(index, shape))
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
+        return Or(self.first.batch_entry(index, shape), self.second.batch_entry(index, shape))
 
     def conjuncts(self) -> tuple[Pattern, ...]:
         return (self,) if self.first.conjuncts() and self.second.conjuncts() else ()
 
     def disjuncts(self) -> tuple[Pattern, ...]:
-        found = self.first.disjuncts() + self.second.disjuncts()
-        return next(((one,) for one in found if _is_everything(one)), found)
+        disjuncts = self.first.disjuncts() + self.second.disjuncts()
+        return next(((disjunct,) for disjunct in disjuncts if _allows_all(disjunct)), disjuncts)
 
     def transposed(self) -> Pattern:
         return Or(self.first.transposed(), self.second.transposed())
@@ -240,7 +240,7 @@ class Or(_Pair):
 
 @dataclass(frozen=True)
 class Not(Pattern):
-    """Pairs that a pattern hides: `~pattern`."""
+    """Pairs that a pattern masks: `~pattern`."""
 
     inner: Pattern
 
@@ -265,15 +265,15 @@ class Not(Pattern):
     def batched(self, shape: Shape) -> bool:
         return self.inner.batched(shape)
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
-        return Not(self.inner.sample(index, shape))
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
+        return Not(self.inner.batch_entry(index, shape))
 
     def transposed(self) -> Pattern:
         return Not(self.inner.transposed())
 
 
 @dataclass(frozen=True)
-class _Transposed(Pattern):
+class _TransposedPattern(Pattern):
     """Rows and columns exchanged, both read backwards."""
 
     inner: Pattern
@@ -281,69 +281,69 @@ class _Transposed(Pattern):
     def allowed(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Bool[Tensor, "..."]:
-        inside = _exchanged(shape)
-        return self.inner.allowed(inside[-2] - 1 - columns.mT, inside[-1] - 1 - rows.mT, inside).mT
+        inner_shape = _transposed_shape(shape)
+        return self.inner.allowed(inner_shape[-2] - 1 - columns.mT, inner_shape[-1] - 1 - rows.mT, inner_shape).mT
 
     def check(self, shape: Shape) -> None:
-        self.inner.check(_exchanged(shape))
+        self.inner.check(_transposed_shape(shape))
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
-        by_row, by_column = self.inner.depends(_exchanged(shape))
+        by_row, by_column = self.inner.depends(_transposed_shape(shape))
         return by_column, by_row
 
     def masks_any(self, shape: Shape) -> bool:
-        return self.inner.masks_any(_exchanged(shape))
+        return self.inner.masks_any(_transposed_shape(shape))
 
     def translation_invariant(self, grid: Grid | None = None) -> bool:
         return self.inner.translation_invariant(grid)
 
     def batched(self, shape: Shape) -> bool:
-        return self.inner.batched(_exchanged(shape))
+        return self.inner.batched(_transposed_shape(shape))
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
-        return _Transposed(self.inner.sample(index, _exchanged(shape)))
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
+        return _TransposedPattern(self.inner.batch_entry(index, _transposed_shape(shape)))
 
     def disjuncts(self) -> tuple[Pattern, ...]:
         inner = self.inner.disjuncts()
-        return (self,) if len(inner) == 1 else tuple(one.transposed() for one in inner)
+        return (self,) if len(inner) == 1 else tuple(disjunct.transposed() for disjunct in inner)
 
     def transposed(self) -> Pattern:
         return self.inner
 
 
-def lined_up(tensor: Tensor, own: int, shape: Shape) -> Tensor:
-    """A tensor whose axes but its last `own` are the first of the matrix, with axes of size 1 for the matrix's others."""
-    lead = tensor.dim() - own
+def align_leading_axes(tensor: Tensor, own_axes: int, shape: Shape) -> Tensor:
+    """A tensor whose axes but its last `own_axes` are the first of the matrix, with axes of size 1 for the matrix's others."""
+    lead = tensor.dim() - own_axes
     return tensor.reshape(tensor.shape[:lead] + (1,) * (len(shape) - 2 - lead) + tensor.shape[lead:])
 
 
-def check_lines_up(name: str, tensor: Tensor, own: int, shape: Shape) -> None:
-    """Checks that the axes of `tensor` but its last `own` are the first axes of the matrix, or of size 1."""
-    axes = max(len(shape) - 3, len(shape) == 3) + own
-    if tensor.dim() > axes or tensor.dim() < own:
-        words = f"at most {axes}" if tensor.dim() > axes else f"at least {own}"
+def check_leading_axes(name: str, tensor: Tensor, own_axes: int, shape: Shape) -> None:
+    """Checks that the axes of `tensor` but its last `own_axes` are the first axes of the matrix, or of size 1."""
+    axes = max(len(shape) - 3, len(shape) == 3) + own_axes
+    if tensor.dim() > axes or tensor.dim() < own_axes:
+        rule = f"at most {axes}" if tensor.dim() > axes else f"at least {own_axes}"
         raise ValueError(
-            f"`{name}` must have {words} axes for a matrix of shape {list(shape)}: got {list(tensor.shape)}."
+            f"`{name}` must have {rule} axes for a matrix of shape {list(shape)}: got {list(tensor.shape)}."
         )
-    lead = tensor.shape[: tensor.dim() - own]
+    lead = tensor.shape[: tensor.dim() - own_axes]
     padded = torch.empty(lead + (1,) * (len(shape) - len(lead)), device="meta")
     check_broadcasts(f"`{name}`, one for each of the first axes,", padded, shape)
 
 
-def of_sample(tensor: Tensor, index: int) -> Tensor:
+def batch_entry_of(tensor: Tensor, index: int) -> Tensor:
     """One entry of the first axis, which may be of size 1 and stand for all."""
     return tensor[index if tensor.shape[0] > 1 else 0]
 
 
-def _both(a: Pattern, b: Pattern) -> Pattern:
-    if _is_everything(a):
+def _intersection(a: Pattern, b: Pattern) -> Pattern:
+    if _allows_all(a):
         return b
-    return a if _is_everything(b) else And(a, b)
+    return a if _allows_all(b) else And(a, b)
 
 
-def _is_everything(pattern: Pattern) -> bool:
+def _allows_all(pattern: Pattern) -> bool:
     return not pattern.conjuncts()
 
 
-def _exchanged(shape: Shape) -> Shape:
+def _transposed_shape(shape: Shape) -> Shape:
     return (*shape[:-2], shape[-1], shape[-2])

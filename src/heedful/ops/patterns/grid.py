@@ -8,7 +8,7 @@ from heedful._checks import Shape, as_grid, as_odd_sizes
 from heedful._types import Bool, Int, Tensor
 from heedful.ops._pairs import PairRule
 from heedful.ops.patterns.base import Pattern
-from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Lines, Order, Patches, as_run
+from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, LineOrder, Order, PatchOrder, as_slice
 
 
 class _OnGrid(Pattern):
@@ -38,7 +38,7 @@ class _OnGrid(Pattern):
 
     def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
         y, x = self._lines((rows // self.grid[1]).unique(), (rows % self.grid[1]).unique())
-        return as_run((y[:, None] * self.grid[1] + x).flatten())
+        return as_slice((y[:, None] * self.grid[1] + x).flatten())
 
     def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The rows and the columns of the grid in which all lies that some of its rows and columns see."""
@@ -56,7 +56,7 @@ class Neighborhood2d(_OnGrid):
     column `x_i = i % columns`.
 
     Args:
-        size: of the neighbourhood, an odd number or two: (height, width).
+        size: of the neighborhood, an odd number or two: (height, width).
         grid: (rows, columns); N = M = rows * columns.
 
     Raises:
@@ -69,7 +69,7 @@ class Neighborhood2d(_OnGrid):
                 [1, 1, 1, 1, 1, 1]], dtype=torch.int32)
 
     Source: Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", 2019, equation 2.
-    Differs from Hassani et al., "Neighborhood Attention Transformer", 2023, where a neighbourhood at the border is moved
+    Differs from Hassani et al., "Neighborhood Attention Transformer", 2023, where a neighborhood at the border is moved
     inside: here it is cut off.
     """
 
@@ -88,18 +88,20 @@ class Neighborhood2d(_OnGrid):
     def allowed(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Bool[Tensor, "..."]:
-        down, aside = self.reach()
+        down, sideways = self.reach()
         width = self.grid[1]
         near = (columns // width - rows // width).abs() <= down
-        return near & ((columns % width - rows % width).abs() <= aside)
+        return near & ((columns % width - rows % width).abs() <= sideways)
 
     def pair_rule(self, shape: Shape) -> PairRule:
-        (down, aside), width = self.reach(), self.grid[1]
-        return lambda b, h, i, j: ((i // width - j // width).abs() <= down) & ((i % width - j % width).abs() <= aside)
+        (down, sideways), width = self.reach(), self.grid[1]
+        return lambda b, h, i, j: (
+            ((i // width - j // width).abs() <= down) & ((i % width - j % width).abs() <= sideways)
+        )
 
     def masks_any(self, shape: Shape) -> bool:
-        down, aside = self.reach()
-        return down < self.grid[0] - 1 or aside < self.grid[1] - 1
+        down, sideways = self.reach()
+        return down < self.grid[0] - 1 or sideways < self.grid[1] - 1
 
     def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         height, width = self.grid
@@ -109,15 +111,15 @@ class Neighborhood2d(_OnGrid):
         return first, last.maximum(first)
 
     def orders(self, shape: Shape) -> tuple[Order, ...]:
-        return Patches(self.grid, self.reach()), SEQUENCE
+        return PatchOrder(self.grid, self.reach()), SEQUENCE
 
     def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         lines = (
             (int(n.min()) - r, int(n.max()) + r + 1, size)
             for n, r, size in zip((y, x), self.reach(), self.grid, strict=True)
         )
-        down, aside = (torch.arange(max(first, 0), min(last, size)) for first, last, size in lines)
-        return down, aside
+        down, sideways = (torch.arange(max(first, 0), min(last, size)) for first, last, size in lines)
+        return down, sideways
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ class _SameRow(_OnGrid):
         return first, (((stop - 1) // width + 1) * width).maximum(first)
 
     def orders(self, shape: Shape) -> tuple[Order, ...]:
-        return Lines(self.grid, 1), SEQUENCE
+        return LineOrder(self.grid, 1), SEQUENCE
 
     def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         return y, torch.arange(self.grid[1])
@@ -205,7 +207,7 @@ class _SameColumn(_OnGrid):
         return self.grid[1] > 1
 
     def orders(self, shape: Shape) -> tuple[Order, ...]:
-        return Lines(self.grid, 0), SEQUENCE
+        return LineOrder(self.grid, 0), SEQUENCE
 
     def _lines(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.arange(self.grid[0]), x

@@ -8,15 +8,15 @@ import torch
 
 from heedful._checks import Shape, as_integers, as_tensor, check_broadcasts
 from heedful._types import Bool, Int, Tensor
+from heedful.ops._concrete import concrete
 from heedful.ops._pairs import PairRule
-from heedful.ops._readable import readable
 from heedful.ops.patterns.base import (
     Pattern,
-    check_lines_up,
-    lined_up,
-    of_sample,
+    align_leading_axes,
+    batch_entry_of,
+    check_leading_axes,
 )
-from heedful.ops.patterns.orders import SEQUENCE, Chosen, ColumnRange, Index, Order, as_run
+from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Index, IndexOrder, Order, as_slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +77,9 @@ class Documents(Pattern):
     def allowed(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Bool[Tensor, "..."]:
-        ids, key_ids = self._both()
-        ids = lined_up(ids.to(rows.device), 1, shape)[..., rows]
-        return (ids == lined_up(key_ids.to(rows.device), 1, shape)[..., columns]) & (ids >= 0)
+        ids, key_ids = self._query_and_key_ids()
+        ids = align_leading_axes(ids.to(rows.device), 1, shape)[..., rows]
+        return (ids == align_leading_axes(key_ids.to(rows.device), 1, shape)[..., columns]) & (ids >= 0)
 
     def check(self, shape: Shape) -> None:
         if self.key_ids is None and shape[-2] != shape[-1]:
@@ -88,68 +88,70 @@ class Documents(Pattern):
             )
         for name, ids, size in (("ids", self.ids, shape[-2]), ("key_ids", self.key_ids, shape[-1])):
             if ids is not None:
-                check_lines_up(name, ids, 1, shape)
+                check_leading_axes(name, ids, 1, shape)
                 if ids.shape[-1] != size:
-                    whose = "query" if name == "ids" else "key"
-                    raise ValueError(f"`{name}` must have one number for each {whose}, {size}: got {ids.shape[-1]}.")
+                    side = "query" if name == "ids" else "key"
+                    raise ValueError(f"`{name}` must have one number for each {side}, {size}: got {ids.shape[-1]}.")
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
         return True, True
 
     def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
-        ids, key_ids = self._both()
-        if not (readable(ids) and readable(key_ids)) or not ids.numel() or not key_ids.numel():
+        ids, key_ids = self._query_and_key_ids()
+        if not (concrete(ids) and concrete(key_ids)) or not ids.numel() or not key_ids.numel():
             return torch.zeros_like(start), torch.full_like(start, shape[-1])
         first, last = _occurrences(ids.cpu(), key_ids.cpu())
-        first, last = _least(first, start, stop), -_least(-last, start, stop)
-        nothing = first >= last
-        return first.masked_fill(nothing, 0), last.masked_fill(nothing, 0)
+        first, last = _range_minimum(first, start, stop), -_range_minimum(-last, start, stop)
+        empty = first >= last
+        return first.masked_fill(empty, 0), last.masked_fill(empty, 0)
 
     def pair_rule(self, shape: Shape) -> PairRule:
-        ids, keys = (t.expand(shape[0], t.shape[-1]) for t in self._both())
+        ids, keys = (t.expand(shape[0], t.shape[-1]) for t in self._query_and_key_ids())
         return lambda b, h, i, j: (ids[b, i] == keys[b, j]) & (ids[b, i] >= 0)
 
     def batched(self, shape: Shape) -> bool:
-        return any(max(ids.shape[:-1], default=1) > 1 for ids in self._both())
+        return any(max(ids.shape[:-1], default=1) > 1 for ids in self._query_and_key_ids())
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
-        ids, key_ids = (of_sample(t, index) if t is not None and t.dim() > 1 else t for t in (self.ids, self.key_ids))
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
+        ids, key_ids = (
+            batch_entry_of(t, index) if t is not None and t.dim() > 1 else t for t in (self.ids, self.key_ids)
+        )
         assert ids is not None
         return Documents(ids, key_ids)
 
     def transposed(self) -> Pattern:
-        ids, key_ids = self._both()
+        ids, key_ids = self._query_and_key_ids()
         return Documents(key_ids.flip(-1), None if self.key_ids is None else ids.flip(-1))
 
-    def _both(self) -> tuple[Tensor, Tensor]:
+    def _query_and_key_ids(self) -> tuple[Tensor, Tensor]:
         return self.ids, self.ids if self.key_ids is None else self.key_ids
 
 
-class _OfTokens(Pattern):
+class _IndexedPositions(Pattern):
     """Positions that are chosen by their index."""
 
     index: Any
     axis = -1  # of the matrix
 
     def orders(self, shape: Shape) -> tuple[Order, ...]:
-        return (Chosen(self.index, self.axis), SEQUENCE) if readable(self.index) else (SEQUENCE,)
+        return (IndexOrder(self.index, self.axis), SEQUENCE) if concrete(self.index) else (SEQUENCE,)
 
     def check(self, shape: Shape) -> None:
         size = shape[self.axis]
-        if readable(self.index) and self.index.numel():
+        if concrete(self.index) and self.index.numel():
             low, high = int(self.index.min()), int(self.index.max())
             if low < 0 or high >= size:
                 raise ValueError(
                     f"`index` must be from 0 to less than {size}, the number of positions: got values from {low} to {high}."
                 )
 
-    def _chosen(self, places: Tensor, size: int) -> Tensor:
-        index = self.index.to(places.device, torch.long)
-        return torch.zeros(size, dtype=torch.bool, device=places.device).scatter(0, index, True)[places]
+    def _chosen(self, positions: Tensor, size: int) -> Tensor:
+        index = self.index.to(positions.device, torch.long)
+        return torch.zeros(size, dtype=torch.bool, device=positions.device).scatter(0, index, True)[positions]
 
 
 @dataclass(frozen=True, eq=False)
-class Tokens(_OfTokens):
+class GlobalTokens(_IndexedPositions):
     """Chosen positions see everything and are seen by everything, `i in index or j in index`.
 
     Args:
@@ -163,7 +165,7 @@ class Tokens(_OfTokens):
 
     Example:
         >>> index = torch.arange(4)
-        >>> Tokens([0]).allowed(index[:, None], index[None], (4, 4)).int()
+        >>> GlobalTokens([0]).allowed(index[:, None], index[None], (4, 4)).int()
         tensor([[1, 1, 1, 1],
                 [1, 0, 0, 0],
                 [1, 0, 0, 0],
@@ -188,15 +190,15 @@ class Tokens(_OfTokens):
     def allowed(
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Bool[Tensor, "..."]:
-        seen = self._chosen(columns, shape[-1])
-        return seen if self.align == "keys" else seen | self._chosen(rows, shape[-2])
+        is_chosen = self._chosen(columns, shape[-1])
+        return is_chosen if self.align == "keys" else is_chosen | self._chosen(rows, shape[-2])
 
     def check(self, shape: Shape) -> None:
         if self.align is None and shape[-2] != shape[-1]:
             raise ValueError(
-                f"`Tokens()` needs as many queries as keys unless `align` is 'keys': got {shape[-2]} and {shape[-1]}."
+                f"`GlobalTokens()` needs as many queries as keys unless `align` is 'keys': got {shape[-2]} and {shape[-1]}."
             )
-        _OfTokens.check(self, shape)
+        _IndexedPositions.check(self, shape)
 
     def pair_rule(self, shape: Shape) -> PairRule:
         chosen = torch.zeros(shape[-1], dtype=torch.bool, device=self._index().device)
@@ -210,13 +212,13 @@ class Tokens(_OfTokens):
         return len(self.index) == 0 or shape[-1] == 0
 
     def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
-        keys = _TokenKeys(self._index())
-        pattern: Pattern = keys if self.align == "keys" else keys | _TokenQueries(self._index())
+        keys = _GlobalKeys(self._index())
+        pattern: Pattern = keys if self.align == "keys" else keys | _GlobalQueries(self._index())
         return pattern.columns(start, stop, shape)
 
     def disjuncts(self) -> tuple[Pattern, ...]:
-        keys = _TokenKeys(self._index())
-        return (keys,) if self.align == "keys" else (keys, _TokenQueries(self._index()))
+        keys = _GlobalKeys(self._index())
+        return (keys,) if self.align == "keys" else (keys, _GlobalQueries(self._index()))
 
     def orders(self, shape: Shape) -> tuple[Order, ...]:
         return (SEQUENCE,)  # each of its disjuncts has one
@@ -227,7 +229,7 @@ class Tokens(_OfTokens):
 
 
 @dataclass(frozen=True, eq=False)
-class _TokenKeys(_OfTokens):
+class _GlobalKeys(_IndexedPositions):
     """Everything sees the keys at `index`."""
 
     index: Int[Tensor, " T"]
@@ -244,18 +246,18 @@ class _TokenKeys(_OfTokens):
         return len(self.index) == 0 or shape[-1] == 0
 
     def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
-        if not readable(self.index):
+        if not concrete(self.index):
             return torch.zeros_like(start), torch.full_like(start, shape[-1])
         if len(self.index) == 0:
             return torch.zeros_like(start), torch.zeros_like(start)
         return torch.full_like(start, int(self.index.min())), torch.full_like(start, int(self.index.max()) + 1)
 
     def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
-        return as_run(self.index.cpu().long().unique()) if readable(self.index) else slice(0, shape[-1])
+        return as_slice(self.index.cpu().long().unique()) if concrete(self.index) else slice(0, shape[-1])
 
 
 @dataclass(frozen=True, eq=False)
-class _TokenQueries(_OfTokens):
+class _GlobalQueries(_IndexedPositions):
     """The queries at `index` see everything, the others nothing."""
 
     index: Int[Tensor, " T"]
@@ -270,10 +272,10 @@ class _TokenQueries(_OfTokens):
         return True, False
 
     def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
-        if not readable(self.index):
+        if not concrete(self.index):
             return torch.zeros_like(start), torch.full_like(start, shape[-1])
-        places = self.index.cpu().long().sort().values
-        before, within = (torch.searchsorted(places, end.contiguous()) for end in (start, stop))
+        positions = self.index.cpu().long().sort().values
+        before, within = (torch.searchsorted(positions, end.contiguous()) for end in (start, stop))
         return torch.zeros_like(start), (before < within) * shape[-1]
 
 
@@ -284,7 +286,7 @@ class Mask(Pattern):
     Args:
         mask: bool, a tensor or an array, broadcastable to the matrix, `[..., H, N, M]`.
 
-    Differs from `torch.nn.MultiheadAttention`, where True = hidden.
+    Differs from `torch.nn.MultiheadAttention`, where True = masked.
     """
 
     mask: Bool[Tensor, "..."]
@@ -324,8 +326,8 @@ class Mask(Pattern):
         heads = 2 if len(shape) < 4 else 3
         return any(size != 1 for size in self.mask.shape[:-heads])
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
-        return Mask(of_sample(self.mask, index)) if self.mask.dim() == len(shape) else self
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
+        return Mask(batch_entry_of(self.mask, index)) if self.mask.dim() == len(shape) else self
 
     def transposed(self) -> Pattern:
         return Mask(self._matrix().mT.flip(-1, -2))
@@ -346,28 +348,28 @@ def _occurrences(ids: Tensor, key_ids: Tensor) -> tuple[Tensor, Tensor]:
     """For each query the first key of its document and one more than the last, over all samples; M and 0 if it has none."""
     N, M = ids.shape[-1], key_ids.shape[-1]
     axes = max(ids.dim(), key_ids.dim())
-    ids, key_ids = (lined_up(t, 1, (0,) * (axes + 1)) for t in (ids, key_ids))
+    ids, key_ids = (align_leading_axes(t, 1, (0,) * (axes + 1)) for t in (ids, key_ids))
     lead = torch.broadcast_shapes(ids.shape[:-1], key_ids.shape[:-1])
-    both = torch.cat([t.expand(*lead, -1).reshape(-1, t.shape[-1]) for t in (ids, key_ids)], dim=-1)
-    code = both.unique(return_inverse=True)[1]  # small numbers, so that those of samples can be told apart
-    if len(code) > 1:
-        code = code + torch.arange(len(code))[:, None] * (int(code.max()) + 1)
-        code = code.unique(return_inverse=True)[1]
-    of_query, of_key = code[:, :N], code[:, N:].flatten()
-    place = torch.arange(M).repeat(len(code))
-    first = torch.full((int(code.max()) + 1,), M).scatter_reduce(0, of_key, place, "amin")
-    last = torch.zeros_like(first).scatter_reduce(0, of_key, place + 1, "amax")
-    padding = both[:, :N] < 0
+    all_ids = torch.cat([t.expand(*lead, -1).reshape(-1, t.shape[-1]) for t in (ids, key_ids)], dim=-1)
+    codes = all_ids.unique(return_inverse=True)[1]  # small numbers, so that those of samples can be told apart
+    if len(codes) > 1:
+        codes = codes + torch.arange(len(codes))[:, None] * (int(codes.max()) + 1)
+        codes = codes.unique(return_inverse=True)[1]
+    of_query, of_key = codes[:, :N], codes[:, N:].flatten()
+    position = torch.arange(M).repeat(len(codes))
+    first = torch.full((int(codes.max()) + 1,), M).scatter_reduce(0, of_key, position, "amin")
+    last = torch.zeros_like(first).scatter_reduce(0, of_key, position + 1, "amax")
+    padding = all_ids[:, :N] < 0
     return first[of_query].masked_fill(padding, M).amin(0), last[of_query].masked_fill(padding, 0).amax(0)
 
 
-def _least(numbers: Tensor, start: Tensor, stop: Tensor) -> Tensor:
-    """The least of `numbers[start:stop]` for each interval: by tables of the least of 1, 2, 4, ... neighbours."""
-    least, length = torch.full_like(start, torch.iinfo(torch.long).max), stop - start
+def _range_minimum(numbers: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+    """The least of `numbers[start:stop]` for each interval: by tables of the least of 1, 2, 4, ... neighbors."""
+    minimum, length = torch.full_like(start, torch.iinfo(torch.long).max), stop - start
     width, table = 1, numbers  # table[i] = numbers[i : i + width].min()
     while len(table) and bool((length >= width).any()):
-        here = (length >= width) & (length < 2 * width)
-        least[here] = torch.minimum(table[start[here]], table[stop[here] - width])
+        in_level = (length >= width) & (length < 2 * width)
+        minimum[in_level] = torch.minimum(table[start[in_level]], table[stop[in_level] - width])
         table = torch.minimum(table[:-width], table[width:])
         width *= 2
-    return least
+    return minimum

@@ -1,6 +1,6 @@
 """Orders in which a matrix can be read so that what a row may see is one run of columns.
 
-In the order of the sequence, a window is a run; a dilated window is one among every k-th position, a neighbourhood of a grid
+In the order of the sequence, a window is a run; a dilated window is one among every k-th position, a neighborhood of a grid
 among a few of its rows that are read along its columns. An order parts the matrix into lanes, and each pattern says which
 orders suit it: an engine asks, and never looks at the class of a pattern.
 """
@@ -53,15 +53,15 @@ class StridedRows(NamedTuple):
         view = self._view(tensor)
         return view if self.is_view else view.reshape(len(tensor), self.length, tensor.shape[2])
 
-    def add(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
+    def add(self, tensor: Float[Tensor, "x N F"], values: Float[Tensor, "x n F"]) -> None:
         """Adds rows at these positions, in place."""
         view = self._view(tensor)
-        view.add_(part.view(view.shape))
+        view.add_(values.view(view.shape))
 
-    def put(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
+    def put(self, tensor: Float[Tensor, "x N F"], values: Float[Tensor, "x n F"]) -> None:
         """Writes rows at these positions."""
         view = self._view(tensor)
-        view.copy_(part.view(view.shape))
+        view.copy_(values.view(view.shape))
 
     def _view(self, tensor: Tensor) -> Tensor:
         x, row, one = tensor.stride()
@@ -89,13 +89,13 @@ class Indices(NamedTuple):
         """The rows of a tensor at these positions."""
         return tensor.index_select(1, self.numbers)
 
-    def add(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
+    def add(self, tensor: Float[Tensor, "x N F"], values: Float[Tensor, "x n F"]) -> None:
         """Adds rows at these positions, in place."""
-        tensor.index_add_(1, self.numbers, part)
+        tensor.index_add_(1, self.numbers, values)
 
-    def put(self, tensor: Float[Tensor, "x N F"], part: Float[Tensor, "x n F"]) -> None:
+    def put(self, tensor: Float[Tensor, "x N F"], values: Float[Tensor, "x n F"]) -> None:
         """Writes rows at these positions."""
-        tensor.index_copy_(1, self.numbers.long(), part)
+        tensor.index_copy_(1, self.numbers.long(), values)
 
 
 class Lane(NamedTuple):
@@ -123,7 +123,7 @@ class Lane(NamedTuple):
 class Order(abc.ABC):
     """An order to read a matrix in; a pattern that suggests it shows nothing beyond its lanes."""
 
-    apart: bool = False
+    separate: bool = False
     """Whether it takes few rows that see much: tiles compute them by themselves."""
     rank = 0  # of several orders, tiles take that of the highest rank
 
@@ -136,7 +136,7 @@ class Order(abc.ABC):
             shape: of the matrix.
         """
 
-    def steps_on(self) -> Grid | None:
+    def translation_grid(self) -> Grid | None:
         """The grid along whose axes one goes from block to block; None: along the sequence."""
         return None
 
@@ -146,15 +146,15 @@ class Order(abc.ABC):
 
 
 @dataclass(frozen=True)
-class Sequence(Order):
+class SequenceOrder(Order):
     """Rows and columns as they stand."""
 
     def lanes(self, columns: Columns, shape: Shape) -> Iterator[Lane]:
-        yield Lane(_run(shape[-2]), _run(shape[-1]), columns, natural=True)
+        yield Lane(_contiguous(shape[-2]), _contiguous(shape[-1]), columns, natural=True)
 
 
 @dataclass(frozen=True)
-class Residues(Order):
+class ResidueOrder(Order):
     """Every k-th position by itself: there a dilated window is a plain one.
 
     Attributes:
@@ -173,17 +173,17 @@ class Residues(Order):
     def lanes(self, columns: Columns, shape: Shape) -> Iterator[Lane]:
         k = self.step
         for residue in range(min(k, shape[-1])):
-            at = (residue - self.offset) % k
-            n, m = len(range(at, shape[-2], k)), len(range(residue, shape[-1], k))
+            first_row = (residue - self.offset) % k
+            n, m = len(range(first_row, shape[-2], k)), len(range(residue, shape[-1], k))
             if n and m:
-                rows, keys = StridedRows(at, (n,), (k,)), StridedRows(residue, (m,), (k,))
-                yield Lane(rows, keys, self._runs(columns, at, residue, m))
+                rows, keys = StridedRows(first_row, (n,), (k,)), StridedRows(residue, (m,), (k,))
+                yield Lane(rows, keys, self._runs(columns, first_row, residue, m))
 
-    def _runs(self, columns: Columns, at: int, residue: int, count: int) -> Columns:
-        k, shift = self.step, (at + self.offset - residue) // self.step
+    def _runs(self, columns: Columns, first_row: int, residue: int, count: int) -> Columns:
+        k, shift = self.step, (first_row + self.offset - residue) // self.step
 
         def runs(start: Tensor, stop: Tensor) -> ColumnRange:
-            low, high = columns(at + start * k, at + (stop - 1) * k + 1)
+            low, high = columns(first_row + start * k, first_row + (stop - 1) * k + 1)
             first = torch.maximum(start + shift - self.before, -((residue - low) // k)).clamp(0, count)
             last = torch.minimum(stop + shift + self.after, (high - 1 - residue) // k + 1).clamp(0, count)
             return first, last.maximum(first)
@@ -192,12 +192,12 @@ class Residues(Order):
 
     def chunks(self, shape: Shape, size: int) -> Iterator[Index]:
         for residue in range(min(self.step, shape[-2])):
-            yield from (as_run(some) for some in torch.arange(residue, shape[-2], self.step).split(size))
+            yield from (as_slice(rows) for rows in torch.arange(residue, shape[-2], self.step).split(size))
 
 
 @dataclass(frozen=True)
-class Patches(Order):
-    """A few rows of a grid, read along its columns: there a neighbourhood is a window.
+class PatchOrder(Order):
+    """A few rows of a grid, read along its columns: there a neighborhood is a window.
 
     Attributes:
         grid: (rows, columns).
@@ -210,10 +210,10 @@ class Patches(Order):
     tall, wide = 4, 8  # rows and columns of the grid in a block of queries
 
     def lanes(self, columns: Columns, shape: Shape) -> Iterator[Lane]:
-        (height, width), (down, aside) = self.grid, self.reach
+        (height, width), (down, sideways) = self.grid, self.reach
 
         def runs(start: Tensor, stop: Tensor) -> ColumnRange:
-            return (start - aside).clamp(min=0), (stop + aside).clamp(max=width)
+            return (start - sideways).clamp(min=0), (stop + sideways).clamp(max=width)
 
         for top in range(0, height, self.tall):
             bottom = min(top + self.tall, height)
@@ -224,7 +224,7 @@ class Patches(Order):
             )
             yield Lane(rows, keys, runs, bottom - top, below - above, block=self.wide)
 
-    def steps_on(self) -> Grid:
+    def translation_grid(self) -> Grid:
         return self.grid
 
     def chunks(self, shape: Shape, size: int) -> Iterator[Index]:
@@ -232,11 +232,11 @@ class Patches(Order):
         for top in range(0, height, 8):
             for left in range(0, width, 8):
                 y, x = torch.arange(top, min(top + 8, height)), torch.arange(left, min(left + 8, width))
-                yield as_run((y[:, None] * width + x).flatten())
+                yield as_slice((y[:, None] * width + x).flatten())
 
 
 @dataclass(frozen=True)
-class Lines(Order):
+class LineOrder(Order):
     """Each row of a grid by itself, or each of its columns.
 
     Attributes:
@@ -250,11 +250,11 @@ class Lines(Order):
 
     def lanes(self, columns: Columns, shape: Shape) -> Iterator[Lane]:
         height, width = self.grid
-        order = _run(height * width) if self.axis == 1 else _strided(0, (width, height), (1, width))
+        order = _contiguous(height * width) if self.axis == 1 else _strided(0, (width, height), (1, width))
         size = self.grid[self.axis]
         yield Lane(order, order, lambda start, stop: (start, stop), size, size, block=1)
 
-    def steps_on(self) -> Grid:
+    def translation_grid(self) -> Grid:
         return self.grid
 
     def chunks(self, shape: Shape, size: int) -> Iterator[Index]:
@@ -264,7 +264,7 @@ class Lines(Order):
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen(Order):
+class IndexOrder(Order):
     """Chosen rows against all columns, or all rows against chosen columns.
 
     Attributes:
@@ -276,59 +276,59 @@ class Chosen(Order):
     axis: int
 
     @property
-    def apart(self) -> bool:  # type: ignore[override]
+    def separate(self) -> bool:  # type: ignore[override]
         return self.axis == -2
 
     def lanes(self, columns: Columns, shape: Shape) -> Iterator[Lane]:
-        chosen = Indices(self.index.flatten().cpu().long().unique())
-        rows, keys = (chosen, _run(shape[-1])) if self.apart else (_run(shape[-2]), chosen)
+        indices = Indices(self.index.flatten().cpu().long().unique())
+        rows, keys = (indices, _contiguous(shape[-1])) if self.separate else (_contiguous(shape[-2]), indices)
 
         def runs(start: Tensor, stop: Tensor) -> ColumnRange:
             return torch.zeros_like(start), torch.full_like(start, keys.length)
 
-        if chosen.length:
+        if indices.length:
             yield Lane(rows, keys, runs)
 
 
-SEQUENCE = Sequence()
+SEQUENCE = SequenceOrder()
 
 
-def as_run(index: Int[Tensor, "n"]) -> Index:
+def as_slice(index: Int[Tensor, "n"]) -> Index:
     """A slice where numbers follow each other."""
     if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index) and bool((index.diff() == 1).all()):
         return slice(int(index[0]), int(index[-1]) + 1)
     return index
 
 
-def numbers_of(index: Index) -> Int[Tensor, "n"]:
+def indices_of(index: Index) -> Int[Tensor, "n"]:
     """The positions, one by one."""
     return torch.arange(index.start, index.stop) if isinstance(index, slice) else index
 
 
-def count_of(index: Index) -> int:
+def length_of(index: Index) -> int:
     """How many positions."""
     return index.stop - index.start if isinstance(index, slice) else len(index)
 
 
-def common(a: Index, b: Index) -> Index:
+def intersection(a: Index, b: Index) -> Index:
     """Positions among which are all that two indices have in common."""
     if isinstance(a, slice) and isinstance(b, slice):
         start = max(a.start, b.start)
         return slice(start, max(min(a.stop, b.stop), start))
-    few, many = (a, b) if count_of(a) <= count_of(b) else (b, a)
-    if isinstance(many, slice) and torch.is_tensor(few):
-        return few[(few >= many.start) & (few < many.stop)]
-    return few
+    smaller, larger = (a, b) if length_of(a) <= length_of(b) else (b, a)
+    if isinstance(larger, slice) and torch.is_tensor(smaller):
+        return smaller[(smaller >= larger.start) & (smaller < larger.stop)]
+    return smaller
 
 
 def union(a: Index, b: Index) -> Index:
     """The positions of both."""
-    if not count_of(a) or not count_of(b):
-        return a if count_of(a) else b
-    return as_run(torch.cat([numbers_of(a), numbers_of(b)]).unique())
+    if not length_of(a) or not length_of(b):
+        return a if length_of(a) else b
+    return as_slice(torch.cat([indices_of(a), indices_of(b)]).unique())
 
 
-def _run(count: int) -> StridedRows:
+def _contiguous(count: int) -> StridedRows:
     return StridedRows(0, (count,), (1,))
 
 

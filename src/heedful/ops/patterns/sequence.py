@@ -9,16 +9,16 @@ import torch
 
 from heedful._checks import Shape, as_integer, as_integers
 from heedful._types import Bool, Int, Tensor
-from heedful.ops._pairs import PairRule, of_batch
-from heedful.ops._readable import readable
+from heedful.ops._concrete import concrete
+from heedful.ops._pairs import PairRule, per_batch
 from heedful.ops.patterns.base import (
     And,
     Pattern,
-    check_lines_up,
-    lined_up,
-    of_sample,
+    align_leading_axes,
+    batch_entry_of,
+    check_leading_axes,
 )
-from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Order, Residues, as_run, numbers_of
+from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Order, ResidueOrder, as_slice, indices_of
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Local(_Aligned):
         return lambda b, h, i, j: (j >= i + offset - before) & (j <= i + offset + after)
 
     def masks_any(self, shape: Shape) -> bool:
-        return _window_hides(*self.reach(), self.offset(shape), shape)
+        return _window_masks_any(*self.reach(), self.offset(shape), shape)
 
     def may_be_empty(self, shape: Shape) -> bool:
         before, after = self.reach()
@@ -247,9 +247,9 @@ class Dilated(_Aligned):
         self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
     ) -> Bool[Tensor, "..."]:
         before, after = self.reach()
-        away = columns - rows - self.offset(shape)
-        near = (away >= -before * self.dilation) & (away <= after * self.dilation)
-        return near & (away % self.dilation == 0)
+        distance = columns - rows - self.offset(shape)
+        near = (distance >= -before * self.dilation) & (distance <= after * self.dilation)
+        return near & (distance % self.dilation == 0)
 
     def pair_rule(self, shape: Shape) -> PairRule:
         (before, after), k, offset = self.reach(), self.dilation, self.offset(shape)
@@ -259,7 +259,7 @@ class Dilated(_Aligned):
 
     def masks_any(self, shape: Shape) -> bool:
         before, after = self.reach()
-        return self.dilation > 1 or _window_hides(before, after, self.offset(shape), shape)
+        return self.dilation > 1 or _window_masks_any(before, after, self.offset(shape), shape)
 
     def may_be_empty(self, shape: Shape) -> bool:
         offset = self.offset(shape)
@@ -273,12 +273,12 @@ class Dilated(_Aligned):
         return _window_columns(before, after, start + self.offset(shape), stop + self.offset(shape), shape)
 
     def orders(self, shape: Shape) -> tuple[Order, ...]:
-        return Residues(self.dilation, self.offset(shape), *self.reach()), SEQUENCE
+        return ResidueOrder(self.dilation, self.offset(shape), *self.reach()), SEQUENCE
 
     def visible_columns(self, rows: Int[Tensor, " n"], shape: Shape) -> Index:
-        column = numbers_of(super().visible_columns(rows, shape))
+        column = indices_of(super().visible_columns(rows, shape))
         residue = ((rows + self.offset(shape)) % self.dilation).unique()
-        return as_run(column[torch.isin(column % self.dilation, residue)])
+        return as_slice(column[torch.isin(column % self.dilation, residue)])
 
     def transposed(self) -> Pattern:
         return Dilated(self.before, self.after, self.dilation, _other_end(self.align))
@@ -326,7 +326,7 @@ class Prefix(_Aligned):
         _check_counts("n", self.n, shape)
 
     def pair_rule(self, shape: Shape) -> PairRule:
-        n, offset = of_batch(self.n, shape), self.offset(shape)
+        n, offset = per_batch(self.n, shape), self.offset(shape)
         return lambda b, h, i, j: (j < n(b)) | (j <= i + offset)
 
     def masks_any(self, shape: Shape) -> bool:
@@ -337,7 +337,7 @@ class Prefix(_Aligned):
 
     def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
         last = (stop + self.offset(shape)).clamp(0, shape[-1])
-        return torch.zeros_like(start), last.clamp(min=_highest(self.n, shape))
+        return torch.zeros_like(start), last.clamp(min=_max_count(self.n, shape))
 
     def narrow(self) -> bool:
         return False
@@ -345,10 +345,10 @@ class Prefix(_Aligned):
     def batched(self, shape: Shape) -> bool:
         return isinstance(self.n, Tensor) and self.n.dim() > 0 and max(self.n.shape) > 1
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
         if not isinstance(self.n, Tensor) or self.n.dim() == 0:
             return self
-        return Prefix(of_sample(self.n, index), self.align)
+        return Prefix(batch_entry_of(self.n, index), self.align)
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,7 +378,7 @@ class Lengths(Pattern):
         return columns < _first_keys(self.lengths, columns, shape)
 
     def pair_rule(self, shape: Shape) -> PairRule:
-        lengths = of_batch(self.lengths, shape)
+        lengths = per_batch(self.lengths, shape)
         return lambda b, h, i, j: j < lengths(b)
 
     def check(self, shape: Shape) -> None:
@@ -388,7 +388,7 @@ class Lengths(Pattern):
         return False, True
 
     def columns(self, start: Int[Tensor, " T"], stop: Int[Tensor, " T"], shape: Shape) -> ColumnRange:
-        return torch.zeros_like(start), torch.full_like(start, _highest(self.lengths, shape))
+        return torch.zeros_like(start), torch.full_like(start, _max_count(self.lengths, shape))
 
     def narrow(self) -> bool:
         return False
@@ -396,10 +396,10 @@ class Lengths(Pattern):
     def batched(self, shape: Shape) -> bool:
         return isinstance(self.lengths, Tensor) and self.lengths.dim() > 0 and max(self.lengths.shape) > 1
 
-    def sample(self, index: int, shape: Shape) -> Pattern:
+    def batch_entry(self, index: int, shape: Shape) -> Pattern:
         if not isinstance(self.lengths, Tensor) or self.lengths.dim() == 0:
             return self
-        return Lengths(of_sample(self.lengths, index))
+        return Lengths(batch_entry_of(self.lengths, index))
 
 
 def _check_align(align: object) -> None:
@@ -412,7 +412,7 @@ def _other_end(align: Literal["start", "end"] | None) -> Literal["start", "end"]
     return {"start": "end", "end": "start"}.get(align or "")  # type: ignore[return-value]
 
 
-def _window_hides(before: int, after: int, offset: int, shape: Shape) -> bool:
+def _window_masks_any(before: int, after: int, offset: int, shape: Shape) -> bool:
     return shape[-2] - 1 + offset > before or shape[-1] - 1 - offset > after
 
 
@@ -425,14 +425,14 @@ def _first_keys(counts: Tensor | int, columns: Tensor, shape: Shape) -> Tensor |
     """How many of the first keys, with an axis for each axis of the matrix and of the tiles."""
     if not isinstance(counts, Tensor):
         return counts
-    counts = lined_up(counts.to(columns.device), 0, shape)
+    counts = align_leading_axes(counts.to(columns.device), 0, shape)
     return counts.reshape(counts.shape + (1,) * columns.dim())
 
 
 def _check_counts(name: str, counts: Tensor | int, shape: Shape) -> None:
     if isinstance(counts, Tensor):
-        check_lines_up(name, counts, 0, shape)
-        if not readable(counts) or counts.numel() == 0:
+        check_leading_axes(name, counts, 0, shape)
+        if not concrete(counts) or counts.numel() == 0:
             return
         low, high = int(counts.min()), int(counts.max())
     else:
@@ -443,10 +443,10 @@ def _check_counts(name: str, counts: Tensor | int, shape: Shape) -> None:
         )
 
 
-def _highest(counts: Tensor | int, shape: Shape) -> int:
+def _max_count(counts: Tensor | int, shape: Shape) -> int:
     """The largest of some numbers of keys, or that of all keys where they cannot be read."""
     if not isinstance(counts, Tensor):
         return counts
-    if not readable(counts):
+    if not concrete(counts):
         return shape[-1]
     return int(counts.max()) if counts.numel() else 0

@@ -3,16 +3,20 @@
 // A view is made by a function of the section's context and is { element, draw(), key(event), table() }: `draw` shows what
 // the state says, `key` returns whether it took a key, `table` gives the numbers in view as { name, header, rows }.
 // Its drawing for an export is an SVG made by `svg()`, or its `canvas`.
+import { readAddress, writeAddress } from "./address.js";
+import { SCALES } from "./color.js";
 import { compareView } from "./compare.js";
-import { choice, element, given } from "./dom.js";
-import { drawPicture, openPicture } from "./drawing.js";
+import { choice, element, picker, userText } from "./dom.js";
 import { exportMenu } from "./export.js";
+import { headsOf, headsText, kindOf } from "./heads.js";
 import { inputView } from "./input.js";
 import { layersView } from "./layers.js";
 import { mapView } from "./map.js";
 import { overviewView } from "./overview.js";
+import { drawPicture, openPicture } from "./picture.js";
+import { clamp, hasModifier } from "./pointing.js";
 import { openAttention } from "./store.js";
-import { readAddress, writeAddress } from "./theme.js";
+import { perFrame } from "./timing.js";
 
 const VIEWS = {
   overview: ["Overview", overviewView],
@@ -21,27 +25,25 @@ const VIEWS = {
   layers: ["Layers", layersView],
   compare: ["Compare", compareView],
 };
-const SCALES = [["linear", "linear"], ["sqrt", "square root"], ["log", "logarithm"]];
 
 // What an address may set, as text; each view reads and checks what is its own.
 const DEFAULTS = { view: "overview", layer: "0", head: "mean", scale: "sqrt" };
 
 export function attentionSection(section, page, id) {
-  const { layers, sides } = openAttention(section);
+  const { layers, axes } = openAttention(section);
   const state = { ...DEFAULTS, ...(readAddress().section === id ? readAddress().view : {}) };
   const status = element("p", { class: "readout", role: "status", "aria-live": "polite" });
   const context = {
     id,
     section,
     layers,
-    sides,
+    axes,
     state,
     pages: page.sections,
     isPrinting: page.isPrinting,
     layer: () => layers[index(state.layer, layers.length)],
-    // The heads that are shown, as numbers: all of them for "mean", or those named, "0" or "1,4".
-    heads: () => chosenHeads(state.head, context.layer().heads),
-    headWords: () => (context.heads().length === 1 ? `head ${context.heads()[0]}` : state.head === "mean" ? `mean of ${context.layer().heads} heads` : `mean of heads ${state.head}`),
+    heads: () => headsOf(context.layer(), state.head),
+    headsText: () => headsText(context.layer(), state.head),
     set,
     say: (...words) => status.replaceChildren(...words),
   };
@@ -50,21 +52,21 @@ export function attentionSection(section, page, id) {
   const views = new Map();
   const stage = element("div", { class: "attend-stage" });
   const tabs = choice("View", Object.entries(VIEWS).map(([key, [words]]) => [key, words]), state.view, (view) => set({ view }));
-  const layerPicker = element("select", { "aria-label": "Layer", on: { change: () => set({ layer: layerPicker.value, head: state.head }) } });
-  layers.forEach((layer, i) => layerPicker.append(element("option", { value: String(i), text: layer.kind === layer.label ? layer.label : `${layer.label}, ${layer.kind}` })));
-  const headPicker = element("select", { "aria-label": "Head", on: { change: () => set({ head: headPicker.value }) } });
-  const scale = choice("Colours", SCALES, state.scale, (kind) => set({ scale: kind }));
+  const layerOptions = layers.map((layer, i) => [String(i), layer.kind === layer.label ? layer.label : `${layer.label}, ${layer.kind}`]);
+  const layerPicker = picker("Layer", layerOptions, (layer) => set({ layer }), { "aria-label": "Layer" });
+  const headPicker = picker("Head", [], (head) => set({ head }), { "aria-label": "Head" });
+  const scale = choice("Colors", SCALES, state.scale, (kind) => set({ scale: kind }));
   const body = element(
     "div",
     { class: "attend" },
-    section.text ? given(section.text, "p", { class: "lead" }) : null,
+    section.text ? userText(section.text, "p", { class: "lead" }) : null,
     answer(section),
     element(
       "div",
       { class: "attend-bar" },
       tabs.element,
-      element("label", { class: "picker" }, element("span", { text: "Layer" }), layerPicker),
-      element("label", { class: "picker" }, element("span", { text: "Head" }), headPicker),
+      layerPicker.element,
+      headPicker.element,
       scale.element,
       exportMenu(context, () => current()),
     ),
@@ -80,7 +82,7 @@ export function attentionSection(section, page, id) {
     if (page.sections.length === 1 || (top <= middle && bottom > middle)) onKey(event);
   });
   let wasDrawn = false;
-  let isWaiting = false;
+  const drawSoon = perFrame(draw);
 
   function current() {
     const name = state.view in VIEWS ? state.view : DEFAULTS.view;
@@ -93,23 +95,18 @@ export function attentionSection(section, page, id) {
     Object.assign(state, change);
     for (const [name, value] of Object.entries(change)) if (value === null) delete state[name];
     if (!silent) writeAddress({ section: id, view: Object.fromEntries(Object.entries(state).filter(([name, value]) => value !== DEFAULTS[name])) });
-    if (!wasDrawn || isWaiting) return;
-    isWaiting = true;
-    window.requestAnimationFrame(() => {
-      isWaiting = false;
-      draw();
-    });
+    if (wasDrawn) drawSoon();
   }
 
   function draw() {
     wasDrawn = true;
     const layer = context.layer();
     tabs.show(state.view in VIEWS ? state.view : DEFAULTS.view);
-    layerPicker.value = String(layer.index);
+    layerPicker.show(String(layer.index));
     const options = ["mean", ...Array.from({ length: layer.heads }, (_, head) => String(head))];
-    if (!options.includes(state.head) && chosenHeads(state.head, layer.heads).length > 1) options.push(state.head);
-    headPicker.replaceChildren(...options.map((head) => element("option", { value: head, text: headText(layer, head) })));
-    headPicker.value = options.includes(state.head) ? state.head : "mean";
+    if (!options.includes(state.head) && headsOf(layer, state.head).length > 1) options.push(state.head);
+    headPicker.setOptions(options.map((head) => [head, optionText(layer, head)]));
+    headPicker.show(options.includes(state.head) ? state.head : "mean");
     scale.show(state.scale);
     const view = current();
     if (stage.firstChild !== view.element) stage.replaceChildren(view.element);
@@ -117,7 +114,7 @@ export function attentionSection(section, page, id) {
   }
 
   function onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (hasModifier(event)) return;
     const typing = event.target.closest("input[type=text], input[type=search], textarea, select");
     if (typing && event.key !== "Escape") return;
     if (current().key?.(event) || ownKey(event)) event.preventDefault();
@@ -146,7 +143,7 @@ export function attentionSection(section, page, id) {
     for (const name of Object.keys(state)) if (!(name in address.view)) delete state[name];
     set({ ...DEFAULTS, ...address.view }, { silent: true });
   });
-  const picture = sides.find((side) => side.kind === "picture");
+  const picture = axes.find((axis) => axis.kind === "picture");
   const thumbnail = picture && ((canvas) => drawPicture(canvas, openPicture(picture.picture)));
   return { body, draw, thumbnail };
 }
@@ -154,29 +151,20 @@ export function attentionSection(section, page, id) {
 function answer(section) {
   if (section.output === null && section.predictions.length === 0) return null;
   const list = element("dl", { class: "answer" });
-  const add = (name, value) => list.append(element("div", {}, element("dt", { text: name }), given(value, "dd")));
-  if (section.output !== null) add("the model wrote", section.output);
+  const add = (name, value) => list.append(element("div", {}, element("dt", { text: name }), userText(value, "dd")));
+  if (section.output !== null) add("model output", section.output);
   for (const { label, probability } of section.predictions.slice(0, 3)) add(`${(100 * probability).toFixed(1)} %`, label);
-  if (section.truth !== null) add("right is", section.truth);
+  if (section.truth !== null) add("correct answer", section.truth);
   return list;
 }
 
-function headText(layer, head) {
-  if (head === "mean") return layer.heads === 1 ? "the one head" : `mean of ${layer.heads}`;
-  const kind = layer.kinds[Number(head)];
-  return kind && kind !== "other" ? `${head}: ${kind}` : head;
-}
-
-function chosenHeads(words, heads) {
-  const named = words.split(",").map(Number).filter((head) => Number.isInteger(head) && head >= 0 && head < heads);
-  return words === "mean" || words === "" || named.length === 0 ? Array.from({ length: heads }, (_, head) => head) : named;
+function optionText(layer, head) {
+  if (head === "mean") return layer.heads === 1 ? "only head" : `mean of ${layer.heads}`;
+  const kind = kindOf(layer, Number(head));
+  return kind === null ? head : `${head}: ${kind}`;
 }
 
 function index(words, length) {
   const at = Number(words);
   return Number.isInteger(at) && at >= 0 && at < length ? at : 0;
-}
-
-function clamp(at, length) {
-  return Math.max(0, Math.min(length - 1, at));
 }

@@ -1,8 +1,9 @@
 // Axes: where ticks stand, and how they are drawn.
-import { number, whole } from "./dom.js";
 
 // The edges that every plot of a matrix section leaves free, so that plots below one another line up.
 export const EDGES = { left: 70, right: 14, top: 8, bottom: 42 };
+// Those of plots along a sound, a series or positions, and of the ribbons of heads below them.
+export const TRACK_EDGES = { left: 64, right: 64, top: 8, bottom: 40 };
 const FONT = "12px system-ui, sans-serif";
 
 export function plotBox(width, height, edges = EDGES) {
@@ -15,8 +16,8 @@ export function plotBox(width, height, edges = EDGES) {
 }
 
 // Ticks for positions 0 to `length`: quarters where these are whole numbers.
-export function positionTicks(length, room) {
-  const parts = room < 300 ? 2 : 4;
+export function positionTicks(length, pixels) {
+  const parts = pixels < 300 ? 2 : 4;
   if (length % parts === 0) return Array.from({ length: parts + 1 }, (_, i) => (i * length) / parts);
   return valueTicks(0, length, parts).filter((tick) => Number.isInteger(tick));
 }
@@ -31,12 +32,29 @@ export function valueTicks(low, high, count) {
   return ticks;
 }
 
-// The horizontal axis below a box; `place` takes a tick to 0..1.
-export function drawBottomAxis(context, box, ticks, place, format, colours, title = "") {
-  prepare(context, colours);
+// The values that an axis covers, with a margin: from 0 where this does not press what is drawn flat.
+export function axisRange(values, margin) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  if (low >= 0 && low < high / 2) low = 0;
+  if (high - low < Math.abs(high) * 1e-6 || high === low) {
+    const half = Math.abs(high) * 0.05 || 0.5;
+    return { low: low - half, high: high + half };
+  }
+  const more = (high - low) * margin;
+  return { low: low === 0 ? 0 : low - more, high: high + more };
+}
+
+// The horizontal axis below a box; `fraction` takes a tick to 0..1.
+export function drawBottomAxis(context, box, ticks, fraction, format, colors, title = "") {
+  prepare(context, colors);
   ticks.forEach((tick, i) => {
-    const x = box.x + place(tick) * box.width;
-    line(context, x, box.y + box.height, x, box.y + box.height + 4);
+    const x = box.x + fraction(tick) * box.width;
+    trace(context, [[x, box.y + box.height], [x, box.y + box.height + 4]]);
+    context.stroke();
     context.textAlign = i === 0 && ticks.length > 1 ? "left" : i === ticks.length - 1 && ticks.length > 1 ? "right" : "center";
     const shift = context.textAlign === "left" ? -4 : context.textAlign === "right" ? 4 : 0;
     context.textBaseline = "top";
@@ -46,13 +64,14 @@ export function drawBottomAxis(context, box, ticks, place, format, colours, titl
   if (title) context.fillText(title, box.x + box.width / 2, box.y + box.height + 24);
 }
 
-// The vertical axis left of a box; `place` takes a tick to 0..1, from the top or, where `isUp`, from the bottom.
-export function drawLeftAxis(context, box, ticks, place, format, colours, { title = "", isUp = false } = {}) {
-  prepare(context, colours);
+// The vertical axis left of a box; `fraction` takes a tick to 0..1, from the top or, where `isUp`, from the bottom.
+export function drawLeftAxis(context, box, ticks, fraction, format, colors, { title = "", isUp = false } = {}) {
+  prepare(context, colors);
   for (const tick of ticks) {
-    const share = isUp ? 1 - place(tick) : place(tick);
+    const share = isUp ? 1 - fraction(tick) : fraction(tick);
     const y = box.y + share * box.height;
-    line(context, box.x - 4, y, box.x, y);
+    trace(context, [[box.x - 4, y], [box.x, y]]);
+    context.stroke();
     context.textAlign = "right";
     context.textBaseline = "middle";
     context.fillText(format(tick), box.x - 7, Math.min(box.y + box.height - 3, Math.max(box.y + 5, y)));
@@ -66,30 +85,21 @@ export function drawLeftAxis(context, box, ticks, place, format, colours, { titl
   context.restore();
 }
 
-export function drawBoxLine(context, box, colours) {
-  context.strokeStyle = colours.line;
+export function drawBoxLine(context, box, colors) {
+  context.strokeStyle = colors.line;
   context.lineWidth = 1;
   context.strokeRect(box.x - 0.5, box.y - 0.5, box.width + 1, box.height + 1);
 }
 
-export function positionLabel(tick) {
-  return whole(tick);
-}
-
-export function valueLabel(tick) {
-  return number(tick);
-}
-
-function prepare(context, colours) {
+function prepare(context, colors) {
   context.font = FONT;
-  context.fillStyle = colours.muted;
-  context.strokeStyle = colours.muted;
+  context.fillStyle = colors.muted;
+  context.strokeStyle = colors.muted;
   context.lineWidth = 1;
 }
 
-function line(context, x0, y0, x1, y1) {
+// Begins a path through points [x, y].
+export function trace(context, points) {
   context.beginPath();
-  context.moveTo(x0, y0);
-  context.lineTo(x1, y1);
-  context.stroke();
+  points.forEach(([x, y], i) => (i === 0 ? context.moveTo(x, y) : context.lineTo(x, y)));
 }

@@ -17,7 +17,7 @@ export function element(tag, properties = {}, ...children) {
 }
 
 // Text that a user gave: it keeps its own direction and cannot turn that of the words around it.
-export function given(text, tag = "bdi", properties = {}) {
+export function userText(text, tag = "bdi", properties = {}) {
   return element(tag, { dir: "auto", ...properties, text });
 }
 
@@ -37,32 +37,14 @@ export function choice(label, options, value, choose) {
   return { element: set, show: (key) => (inputs.get(key).checked = true) };
 }
 
-const WHOLE = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-const THREE_DIGITS = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 });
-const SHARE_DIGITS = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
-const FIVE_DIGITS = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 5 });
-
-export function whole(value) {
-  return WHOLE.format(value);
-}
-
-export function number(value, digits = THREE_DIGITS) {
-  const size = Math.abs(value);
-  if (value !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(2);
-  return size >= 1000 ? whole(value) : digits.format(value);
-}
-
-export function precise(value) {
-  return number(value, FIVE_DIGITS);
-}
-
-// A share of one as a percentage with three digits that count, kept on one line.
-export function percent(share) {
-  if (share > 0 && share < 1e-5) return "<\u00a00.001\u00a0%";
-  return share === 0 ? "0\u00a0%" : `${SHARE_DIGITS.format(share * 100)}\u00a0%`;
-}
-
-// The positions from `start` up to, but not with, `end`.
-export function span(start, end) {
-  return end - start <= 1 ? whole(start) : `${whole(start)} to ${whole(end - 1)}`;
+// A labeled list of options; `options` are pairs of a value and its words.
+export function picker(label, options, choose, properties = {}) {
+  const select = element("select", { ...properties, on: { change: () => choose(select.value) } });
+  const setOptions = (pairs) => select.replaceChildren(...pairs.map(([value, words]) => element("option", { value, text: words })));
+  setOptions(options);
+  return {
+    element: element("label", { class: "picker" }, element("span", { text: label }), select),
+    setOptions,
+    show: (value) => (select.value = value),
+  };
 }

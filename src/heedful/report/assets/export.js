@@ -1,23 +1,26 @@
 // Saves what a view shows: as a picture, as a drawing, and its numbers. Nothing leaves the machine.
+import { SCALES } from "./color.js";
 import { csvText } from "./csv.js";
 import { element } from "./dom.js";
-import { headsText } from "./naming.js";
 import { npzParts } from "./npz.js";
+import { canvasPen } from "./pen.js";
+import { svgText, vectorCanvas } from "./svg-canvas.js";
 import { palette } from "./theme.js";
-import { svgText, vectorCanvas } from "./vector.js";
 
 const DENSITY = 2;
 const MOST_PIXELS = 16_384; // along one side of a canvas, which is what all browsers can make
+const MOST_LETTERS = 400; // of a line of the caption
 const EDGE = 16;
 const CAPTION = { title: 22, line: 18 };
-const SCALES = { linear: "linear colours", sqrt: "colours by the square root", log: "colours by the logarithm" };
 const ITEMS = [
-  ["png", "Picture (PNG)", savePng],
-  ["svg", "Drawing (SVG)", saveSvg],
-  ["csv", "Numbers (CSV)", saveCsv],
-  ["npz", "Numbers (NumPy)", saveNpz],
+  ["png", "Image (PNG)", savePng],
+  ["svg", "Image (SVG)", saveSvg],
+  ["csv", "Data (CSV)", saveCsv],
+  ["npz", "Data (NumPy)", saveNpz],
 ];
 const RELEASED = 60_000; // milliseconds after which a file that was saved is no longer held
+
+const SCALE_NAMES = new Map(SCALES);
 
 let menus = 0;
 
@@ -61,9 +64,9 @@ export function exportMenu(context, view) {
     button.focus();
     try {
       const saved = await save(context, view());
-      context.say(saved === null ? "This view has nothing of that kind to save." : `Saved as ${saved}.`);
+      context.say(saved === null ? "This view has nothing to save in this format." : `Saved as ${saved}.`);
     } catch (error) {
-      context.say(`The file could not be made: ${error.message}`);
+      context.say(`The file could not be saved: ${error.message}`);
     }
   }
 }
@@ -71,7 +74,7 @@ export function exportMenu(context, view) {
 async function savePng(context, view) {
   const drawing = await drawingOf(view);
   if (drawing === null) return null;
-  const image = drawing instanceof HTMLCanvasElement ? drawing : await rasterised(drawing);
+  const image = drawing instanceof HTMLCanvasElement ? drawing : await rasterized(drawing);
   const sheet = sheetFor(context, sizeOf(drawing));
   const density = Math.min(DENSITY, MOST_PIXELS / sheet.width, MOST_PIXELS / sheet.height);
   const canvas = element("canvas", { width: Math.round(sheet.width * density), height: Math.round(sheet.height * density) });
@@ -80,7 +83,7 @@ async function savePng(context, view) {
   open.imageSmoothingQuality = "high";
   sheet.draw(open, image);
   const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-  if (blob === null) throw new Error("the picture is too large for this browser");
+  if (blob === null) throw new Error("the image is too large for this browser");
   return saveFile(context, "png", blob);
 }
 
@@ -119,8 +122,8 @@ function sizeOf(drawing) {
   return { width: wide || 800, height: high || 600 };
 }
 
-// An SVG as an image, drawn with as many pixels as its place will have.
-async function rasterised(drawing) {
+// An SVG as an image, with as many pixels as it will cover.
+async function rasterized(drawing) {
   const { width, height } = sizeOf(drawing);
   const copy = drawing.cloneNode(true);
   copy.setAttribute("viewBox", copy.getAttribute("viewBox") ?? `0 0 ${width} ${height}`);
@@ -132,50 +135,33 @@ async function rasterised(drawing) {
   return image;
 }
 
-// The sheet of a drawing: the page's colour, the drawing, and below it what it is.
+// The sheet of a drawing: the page's color, the drawing, and below it what it is.
 function sheetFor(context, { width, height }) {
-  const lines = captionOf(context);
-  const measure = element("canvas").getContext("2d");
-  const wide = Math.max(width, 320);
-  const fitted = lines.map((line, i) => (setFont(measure, i), shortenedTo(measure, line, wide)));
+  const [title, ...lines] = captionOf(context).map((line) => line.slice(0, MOST_LETTERS));
+  const maxWidth = Math.max(width, 320);
   return {
-    width: wide + 2 * EDGE,
-    height: height + 3 * EDGE + CAPTION.title + CAPTION.line * (lines.length - 1),
+    width: maxWidth + 2 * EDGE,
+    height: height + 3 * EDGE + CAPTION.title + CAPTION.line * lines.length,
     draw(open, image) {
-      const colours = palette();
-      open.fillStyle = window.getComputedStyle(document.body).backgroundColor;
-      open.fillRect(0, 0, this.width, this.height);
+      const { ink, muted } = palette();
+      const pen = canvasPen(open);
+      pen.rect({ x: 0, y: 0, width: this.width, height: this.height }, { color: window.getComputedStyle(document.body).backgroundColor });
       open.drawImage(image, EDGE, EDGE, width, height);
-      open.textAlign = "left";
-      open.textBaseline = "top";
-      fitted.forEach((line, i) => {
-        setFont(open, i);
-        open.fillStyle = i === 0 ? colours.ink : colours.muted;
-        open.fillText(line, EDGE, height + 2 * EDGE + (i === 0 ? 0 : CAPTION.title + (i - 1) * CAPTION.line));
-      });
+      const top = height + 2 * EDGE;
+      pen.words(title, EDGE, top + 8, { color: ink, size: 14, weight: 600, maxWidth });
+      lines.forEach((line, i) => pen.words(line, EDGE, top + CAPTION.title + i * CAPTION.line + 7, { color: muted, maxWidth }));
     },
   };
 }
 
-function setFont(open, line) {
-  open.font = line === 0 ? "600 14px system-ui, sans-serif" : "12px system-ui, sans-serif";
-}
-
-// The title of the section; which heads, and how numbers became colours.
-function captionOf({ section, state, layer }) {
-  return [section.title.trim() || "Attention", `${headsText(layer(), state.head)}; ${SCALES[state.scale] ?? SCALES.linear}`];
-}
-
-function shortenedTo(open, text, width) {
-  const letters = Array.from(text.slice(0, 400));
-  if (letters.length === text.length && open.measureText(text).width <= width) return text;
-  while (letters.length > 1 && open.measureText(`${letters.join("")}\u2026`).width > width) letters.pop();
-  return `${letters.join("")}\u2026`;
+// The title of the section; which heads, and how numbers became colors.
+function captionOf({ section, state, headsText }) {
+  return [section.title.trim() || "Attention", `${headsText()}; ${SCALE_NAMES.get(state.scale) ?? "linear"} color scale`];
 }
 
 // Hands a file to the browser's downloads and returns its name.
 function saveFile(context, ending, blob, about = context.state.view) {
-  const title = [context.section.title.slice(0, 60), about, headsText(context.layer(), context.state.head)].map(plainName).filter(Boolean);
+  const title = [context.section.title.slice(0, 60), about, context.headsText()].map(plainName).filter(Boolean);
   const name = `${title.join("-").slice(0, 120)}.${ending}`;
   const address = URL.createObjectURL(blob);
   element("a", { href: address, download: name }).click();

@@ -2,25 +2,25 @@
 import { element } from "./dom.js";
 
 const KEYS = [
-  ["arrows", "move over the map, picture, curve or list that has the focus (Tab reaches it)"],
-  ["Enter, click, tap", "keep what is pointed at, or open it; once more: let it go"],
-  ["Esc", "let go; close"],
-  ["[ ]", "layer before, layer after"],
-  [", .", "head before, head after"],
-  ["m", "the mean of all heads"],
-  ["s", "next scale of the colours"],
+  ["arrows", "move within the focused map, picture, curve or list (Tab moves the focus)"],
+  ["Enter, click, tap", "pin or open what is pointed at; again: unpin"],
+  ["Esc", "unpin; close"],
+  ["[ ]", "previous layer, next layer"],
+  [", .", "previous head, next head"],
+  ["m", "mean of all heads"],
+  ["s", "next color scale"],
   ["o", "overview of all layers and heads"],
-  ["t", "attention on the input itself"],
-  ["d", "compare with another head, and back to the map"],
+  ["t", "attention on the input"],
+  ["d", "compare with another head; again: back to the map"],
   ["/", "search"],
-  ["+ - 0", "larger, smaller, all of the map; Shift and arrows move it"],
-  ["0 to 9", "that head (in the map, 0 is all of it)"],
+  ["+ - 0", "zoom in, zoom out, whole map; Shift and arrows move the map"],
+  ["0 to 9", "that head (on the map, 0 shows the whole map)"],
   ["?", "this list"],
 ];
 const NOTES = [
-  "A key acts on the section that has the focus, or else on the one in the middle of the window. Layers are called by their names; heads, rows, columns and positions are counted from 0.",
-  "Colours run from 0 to the number at the end of the bar beside them, or written below a small picture.",
-  "A section holds all pairs, queries and keys from which rows are computed here, the largest weights of each row, or a map of means alone; what it does not hold is not shown. A saved file asks nothing of a network.",
+  "Keys act on the focused section, or else on the one in the middle of the window. Heads and positions are counted from 0.",
+  "Colors run from 0 to the number at the end of the color bar, or below a small picture.",
+  "A file holds all weights of a layer, or queries and keys from which this page computes them, or the largest weights of each row, or only a map of means. What it does not hold is not shown. A saved file makes no network requests.",
 ];
 
 export function helpButton() {
@@ -30,7 +30,7 @@ export function helpButton() {
   const dialog = element(
     "dialog",
     { "aria-labelledby": "help-title" },
-    element("h2", { id: "help-title", text: "How to look around" }),
+    element("h2", { id: "help-title", text: "How to use this page" }),
     list,
     ...NOTES.map((text) => element("p", { text })),
     close,

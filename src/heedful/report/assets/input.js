@@ -1,6 +1,6 @@
 // Attention on the input itself: on the picture, over the sound, at the words. The sides of a layer say how it is shown.
 import { element } from "./dom.js";
-import { isChart, pairView } from "./pair.js";
+import { isChart, pairView } from "./input-pair.js";
 import { textView } from "./text.js";
 
 const WORDS = ["text", "positions"];

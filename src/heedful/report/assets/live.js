@@ -3,7 +3,7 @@
 const MOST_CELLS = 1024; // of a window along each axis
 const KEPT = 24; // answers, of all layers together
 const PATIENCE = 1000; // milliseconds before something is asked again that the server prepares
-const SILENT = "The program behind this page does not answer. Start it again to look closer.";
+const SILENT = "The server of this page does not answer. Start it again to see more detail.";
 
 const kept = new Map(); // promises of answers by their address, the one that was used last at the end
 
@@ -105,7 +105,7 @@ async function reached(address, signal) {
 }
 
 async function read(response) {
-  if (!response.ok) throw new Error(`The program behind this page refused: ${await response.text()}.`);
+  if (!response.ok) throw new Error(`The server of this page refused: ${await response.text()}.`);
   const facts = JSON.parse(response.headers.get("Heedful-Window"));
   return { ...facts, values: new Float32Array(await response.arrayBuffer()) };
 }

@@ -1,10 +1,11 @@
 // Builds the page from its payload. A kind of section is a module; all of them stand in this table.
+import { readAddress, writeAddress } from "./address.js";
 import { attentionSection } from "./attend.js";
-import { element, given } from "./dom.js";
+import { element, userText } from "./dom.js";
 import { helpButton } from "./help.js";
 import { matrixSection } from "./matrix.js";
 import { tableSection } from "./table.js";
-import { readAddress, themeButton, writeAddress } from "./theme.js";
+import { themeButton } from "./theme.js";
 
 // Each takes its part of the payload and returns { body, draw(), thumbnail(canvas) where there is one }.
 const KINDS = { attention: attentionSection, matrix: matrixSection, table: tableSection };
@@ -28,7 +29,7 @@ if (readAddress().section !== null) goTo(readAddress().section);
 
 function buildSection(section, index) {
   const id = `section-${index}`;
-  const title = given(section.title, "h2", { id: `${id}-title`, class: "long", tabindex: "-1" });
+  const title = userText(section.title, "h2", { id: `${id}-title`, class: "long", tabindex: "-1" });
   const made = { id, section, title, isNear: false };
   try {
     Object.assign(made, KINDS[section.kind](section, page, id));
@@ -65,16 +66,16 @@ function header() {
     for (const link of document.querySelectorAll("nav a")) link.hash = addressOf(link.dataset.section);
   });
   const about = element("dl", { class: "about" });
-  for (const [name, value] of payload.about) about.append(element("div", {}, given(name, "dt"), given(value, "dd")));
+  for (const [name, value] of payload.about) about.append(element("div", {}, userText(name, "dt"), userText(value, "dd")));
   const buttons = element("div", { class: "buttons" }, theme.element, helpButton());
   theme.apply();
-  return element("header", {}, element("div", { class: "top" }, given(payload.title, "h1", { class: "long" }), buttons), about);
+  return element("header", {}, element("div", { class: "top" }, userText(payload.title, "h1", { class: "long" }), buttons), about);
 }
 
 function footer() {
-  const exact = payload.precision === "float32" ? "" : " Some are stored in half precision, which is good for about three digits.";
+  const exact = payload.precision === "float32" ? "" : " Some are stored in half precision (about three digits).";
   const live = payload.sections.some((section) => section.live?.length > 0);
-  const source = live ? "are computed by the program that opened it, from queries and keys" : "come from this file, which asks nothing of a network";
+  const source = live ? "are computed by its server from queries and keys" : "come from this file, which makes no network requests";
   return element("footer", {}, element("p", { text: `All numbers on this page ${source}.${exact}` }));
 }
 
@@ -88,12 +89,12 @@ function contents() {
   const links = parts.map((part) => {
     const canvas = part.thumbnail ? element("canvas", { class: "thumbnail", "aria-hidden": "true" }) : null;
     const right = isRight(part.section);
-    const sign = right === null ? null : element("span", { class: right ? "sign right" : "sign wrong", text: right ? "right" : "wrong" });
+    const sign = right === null ? null : element("span", { class: right ? "sign right" : "sign wrong", text: right ? "correct" : "wrong" });
     const link = element(
       "a",
       { href: `#${addressOf(part.id)}`, "data-section": part.id, title: part.section.title },
       canvas,
-      element("span", { class: "link-words" }, given(part.section.title), sign),
+      element("span", { class: "link-words" }, userText(part.section.title), sign),
     );
     link.addEventListener("click", (event) => {
       event.preventDefault();

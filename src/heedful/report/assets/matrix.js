@@ -1,14 +1,17 @@
 // A section about a matrix that was never stored: its pooled map, curves beside and below it, and facts.
 import { readArray } from "./arrays.js";
-import { drawBottomAxis, drawBoxLine, drawLeftAxis, EDGES, plotBox, positionLabel, positionTicks } from "./axes.js";
-import { colourBar, makeScale } from "./colour.js";
+import { drawBottomAxis, drawBoxLine, drawLeftAxis, EDGES, plotBox, positionTicks } from "./axes.js";
+import { colorBar } from "./color-bar.js";
+import { makeScale, SCALES } from "./color.js";
 import { drawCurve } from "./curve.js";
-import { choice, element, given, number, precise, span, whole } from "./dom.js";
+import { choice, element, userText } from "./dom.js";
 import { cellBox, drawFrame, openCanvas, paintGrid } from "./drawing.js";
+import { number, precise, span, whole } from "./format.js";
 import { cellUnder, watchGrid } from "./pointing.js";
 import { palette } from "./theme.js";
+import { perFrame } from "./timing.js";
+import { rangeOf } from "./weights.js";
 
-const MAP_SCALES = [["linear", "linear"], ["sqrt", "square root"], ["log", "logarithm"]];
 const WIDE = window.matchMedia("(min-width: 1000px)");
 const CURVE_HEIGHT = 168;
 
@@ -16,7 +19,8 @@ export function matrixSection(section, page) {
   const [queries, keys] = section.shape;
   const [rows, columns] = section.pooled.shape;
   // What is marked: a span of queries, a span of keys, or both.
-  const state = { cell: null, queries: null, keys: null, scale: "log", wasDrawn: false, isWaiting: false };
+  const state = { cell: null, queries: null, keys: null, scale: "log", wasDrawn: false };
+  const drawSoon = perFrame(draw);
   let mapBox = null;
 
   const map = element("canvas", {
@@ -26,9 +30,9 @@ export function matrixSection(section, page) {
     "aria-roledescription": "map of a matrix",
     "aria-label": `${section.title}: ${rows} by ${columns} cells. Arrow keys move from cell to cell.`,
   });
-  const bar = colourBar();
+  const bar = colorBar();
   const readout = element("p", { class: "readout", role: "status", "aria-live": "polite" });
-  const scale = choice("Colour scale", MAP_SCALES, state.scale, (kind) => {
+  const scale = choice("Color scale", SCALES, state.scale, (kind) => {
     state.scale = kind;
     draw();
   });
@@ -44,12 +48,12 @@ export function matrixSection(section, page) {
   );
   const facts = element("dl", { class: "facts" });
   for (const [name, value] of section.facts) {
-    facts.append(element("div", {}, given(name, "dt"), given(typeof value === "number" ? precise(value) : String(value), "dd")));
+    facts.append(element("div", {}, userText(name, "dt"), userText(typeof value === "number" ? precise(value) : String(value), "dd")));
   }
   const reading = element("div", { class: "reading" }, bar.element, scale.element, readout);
   const side = element("div", { class: "side" }, facts);
   const figure = element("div", { class: "matrix-body" }, plots, side);
-  const body = element("div", { class: "matrix" }, section.text ? given(section.text, "p", { class: "lead" }) : null, figure);
+  const body = element("div", { class: "matrix" }, section.text ? userText(section.text, "p", { class: "lead" }) : null, figure);
 
   watchGrid(map, {
     rows,
@@ -65,12 +69,7 @@ export function matrixSection(section, page) {
 
   function mark(cell, querySpan, keySpan) {
     Object.assign(state, { cell, queries: querySpan, keys: keySpan });
-    if (!state.wasDrawn || state.isWaiting) return;
-    state.isWaiting = true;
-    window.requestAnimationFrame(() => {
-      state.isWaiting = false;
-      draw();
-    });
+    if (state.wasDrawn) drawSoon();
   }
 
   function draw() {
@@ -80,42 +79,43 @@ export function matrixSection(section, page) {
     const width = map.clientWidth;
     const high = Math.round((width - EDGES.left - EDGES.right) * Math.min(1.4, Math.max(0.3, queries / keys)));
     map.style.height = `${high + EDGES.top + EDGES.bottom}px`;
-    const colours = palette();
-    drawMap(colours);
-    for (const strip of strips) strip.draw(isWide, isWide ? map.style.height : `${CURVE_HEIGHT}px`, state.queries, colours);
-    for (const lane of lanes) lane.draw(false, `${CURVE_HEIGHT}px`, state.keys, colours);
+    const colors = palette();
+    drawMap(colors);
+    for (const strip of strips) strip.draw(isWide, isWide ? map.style.height : `${CURVE_HEIGHT}px`, state.queries, colors);
+    for (const lane of lanes) lane.draw(false, `${CURVE_HEIGHT}px`, state.keys, colors);
     readout.replaceChildren(...readoutWords());
   }
 
-  // With room, curves of the queries stand beside the map and the readout beside both; without, all lie below it.
+  // With enough space, curves of the queries stand beside the map and the readout beside both; without, all lie below it.
   function arrange(isWide) {
     figure.classList.toggle("wide", isWide);
     if (isWide && reading.parentNode !== side) side.append(reading);
     if (!isWide && reading.parentNode !== plots) map.parentNode.after(reading);
   }
 
-  function drawMap(colours) {
+  function drawMap(colors) {
     const open = openCanvas(map);
     if (open === null) return;
     const values = readArray(section.pooled);
     const { context } = open;
     mapBox = plotBox(open.width, open.height);
-    const colourScale = makeScale(state.scale, maximum(values), smallestAbove0(values));
+    const { high, smallest } = rangeOf(values);
+    const colorScale = makeScale(state.scale, high, smallest);
     context.imageSmoothingEnabled = false;
-    context.drawImage(paintGrid(values, 0, rows, columns, colourScale), mapBox.x, mapBox.y, mapBox.width, mapBox.height);
-    drawBoxLine(context, mapBox, colours);
-    drawBottomAxis(context, mapBox, positionTicks(keys, mapBox.width), (p) => p / keys, positionLabel, colours, "key position");
-    drawLeftAxis(context, mapBox, positionTicks(queries, mapBox.height), (p) => p / queries, positionLabel, colours, {
+    context.drawImage(paintGrid(values, 0, rows, columns, colorScale), mapBox.x, mapBox.y, mapBox.width, mapBox.height);
+    drawBoxLine(context, mapBox, colors);
+    drawBottomAxis(context, mapBox, positionTicks(keys, mapBox.width), (p) => p / keys, whole, colors, "key position");
+    drawLeftAxis(context, mapBox, positionTicks(queries, mapBox.height), (p) => p / queries, whole, colors, {
       title: "query position",
     });
     if (state.cell !== null) drawFrame(context, cellBox(mapBox, rows, columns, state.cell));
-    else drawBand(context, colours);
-    bar.show(colourScale, section.cell, number);
+    else drawBand(context, colors);
+    bar.show(colorScale, section.cell, number);
   }
 
   // A position of a curve as a line through the map.
-  function drawBand(context, colours) {
-    context.fillStyle = colours.panel;
+  function drawBand(context, colors) {
+    context.fillStyle = colors.panel;
     context.globalAlpha = 0.8;
     if (state.queries !== null) context.fillRect(mapBox.x, mapBox.y + (state.queries[0] / queries) * mapBox.height, mapBox.width, 2);
     if (state.keys !== null) context.fillRect(mapBox.x + (state.keys[0] / keys) * mapBox.width, mapBox.y, 2, mapBox.height);
@@ -143,7 +143,7 @@ export function matrixSection(section, page) {
 // A curve with its canvas; `length` is the number of positions that its points cover evenly.
 function curveFigure(curve, length, side, kind) {
   const canvas = element("canvas", { class: "curve", role: "img", "aria-label": `${curve.name} at each ${side}` });
-  const figure = element("figure", { class: kind }, given(curve.name, "figcaption"), canvas);
+  const figure = element("figure", { class: kind }, userText(curve.name, "figcaption"), canvas);
   let box = null;
   let standing = false;
   return {
@@ -157,11 +157,11 @@ function curveFigure(curve, length, side, kind) {
       });
       canvas.addEventListener("pointerleave", () => point(null));
     },
-    draw(isStanding, height, marked, colours) {
+    draw(isStanding, height, marked, colors) {
       standing = isStanding;
       canvas.style.height = height;
       const title = isStanding ? "" : `${side} position`;
-      box = drawCurve(canvas, { values: readArray(curve.values), length, isStanding, marked, colours, title });
+      box = drawCurve(canvas, { values: readArray(curve.values), length, isStanding, marked, colors, title });
     },
     words([start, end]) {
       const values = readArray(curve.values);
@@ -169,7 +169,7 @@ function curveFigure(curve, length, side, kind) {
       const last = Math.max(first + 1, Math.ceil((end * values.length) / length));
       let sum = 0;
       for (let i = first; i < last; i++) sum += values[i];
-      return element("span", {}, given(curve.name), `: ${precise(sum / (last - first))}${last - first > 1 ? " on average" : ""}`);
+      return element("span", {}, userText(curve.name), `: ${precise(sum / (last - first))}${last - first > 1 ? " on average" : ""}`);
     },
   };
 }
@@ -177,16 +177,4 @@ function curveFigure(curve, length, side, kind) {
 // The positions [start, end) of one of `count` cells that share `length` positions.
 function spanOf(index, count, length) {
   return [Math.floor((index * length) / count), Math.floor(((index + 1) * length) / count)];
-}
-
-function maximum(values) {
-  let most = 0;
-  for (const value of values) if (value > most) most = value;
-  return most;
-}
-
-function smallestAbove0(values) {
-  let least = Infinity;
-  for (const value of values) if (value > 0 && value < least) least = value;
-  return least;
 }

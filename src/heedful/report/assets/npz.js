@@ -46,7 +46,7 @@ function isLone(point) {
   return point >= 0xd800 && point < 0xe000;
 }
 
-// A .npy with room for its numbers, and where these begin.
+// A .npy with space for its numbers, and where these begin.
 function opened(type, length, size) {
   const words = `{'descr': '${type}', 'fortran_order': False, 'shape': (${length},), }`;
   const start = Math.ceil((10 + words.length + 1) / ALIGNED) * ALIGNED;

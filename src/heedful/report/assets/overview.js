@@ -1,7 +1,10 @@
 // All heads of all layers at a glance: a grid of small maps, or a list of them sorted by one of their numbers.
-import { element, given, number } from "./dom.js";
-import { kindOf, numberName, numberOf, presentNumbers } from "./headnumbers.js";
-import { aspectOfLayer, drawThumbnail } from "./thumbnail.js";
+import { element, picker, userText } from "./dom.js";
+import { numberName, numberOf, presentNumbers } from "./head-numbers.js";
+import { kindOf } from "./heads.js";
+import { previewPanel, valueWords } from "./overview-preview.js";
+import { aspectOfLayer, drawThumbnail } from "./overview-thumbnail.js";
+import { perFrame, slices } from "./timing.js";
 
 const SLICE = 10; // milliseconds of drawing before the page may do something else
 const AT_ONCE = 400; // so many small maps are all drawn; of more only those in sight
@@ -38,7 +41,7 @@ export function overviewView(context) {
   let drawnKey = null;
   let round = 0; // of drawing; an older one stops
   let pointed = null;
-  let isWaiting = false;
+  const showSoon = perFrame(showPreview);
   const byButton = new WeakMap();
   const sight = new IntersectionObserver((entries) => {
     for (const entry of entries) byButton.get(entry.target).isInSight = entry.isIntersecting;
@@ -65,12 +68,7 @@ export function overviewView(context) {
   // A tile of the page stands for a head as long as no other is pointed at.
   function point(tile) {
     pointed = tile;
-    if (isWaiting) return;
-    isWaiting = true;
-    window.requestAnimationFrame(() => {
-      isWaiting = false;
-      showPreview();
-    });
+    showSoon();
   }
 
   function showPreview() {
@@ -120,10 +118,10 @@ export function overviewView(context) {
       tiles.sort((a, b) => (a.value === null || b.value === null ? (a.value === null) - (b.value === null) : sign * (a.value - b.value)));
     }
     for (const tile of tiles) makeTile(tile, name);
-    scroller.replaceChildren(tiles.length === 0 ? element("p", { class: "note", text: "No head is of this kind." }) : name === null ? grid() : list());
+    scroller.replaceChildren(tiles.length === 0 ? element("p", { class: "note", text: "There are no heads of this kind." }) : name === null ? grid() : list());
     if (tiles.length > AT_ONCE) for (const tile of tiles) sight.observe(tile.button);
     const some = tiles.length === all ? `${all} heads` : `${tiles.length} of ${all} heads`;
-    count.textContent = `${some}. Rows of each map are queries, columns are keys; each has its own colours, from 0 to its largest cell.`;
+    count.textContent = `${some}. Rows are queries, columns are keys; the colors of each map run from 0 to its largest cell.`;
   }
 
   function makeTile(tile, name) {
@@ -131,7 +129,7 @@ export function overviewView(context) {
     const words = [`${layer.label}, head ${head}`, kindOf(layer, head), name && `${numberName(name)} ${valueWords(tile.value)}`];
     tile.canvas = element("canvas", { class: "overview-canvas", "aria-hidden": "true", style: { aspectRatio: String(1 / aspectOfLayer(layer)) } });
     const under = name === null ? [] : [
-      element("span", { class: "overview-name" }, given(layer.label, "bdi", { class: "overview-label" }), element("span", { text: `\u00a0\u00b7\u00a0${head}` })),
+      element("span", { class: "overview-name" }, userText(layer.label, "bdi", { class: "overview-label" }), element("span", { text: `\u00a0\u00b7\u00a0${head}` })),
       element("span", { class: "overview-value", text: valueWords(tile.value) }),
     ];
     tile.button = element(
@@ -152,7 +150,7 @@ export function overviewView(context) {
     const heads = Array.from({ length: most }, (_, head) => element("span", { class: "overview-head", text: String(head) }));
     table.append(element("div", { class: "overview-row overview-heads", "aria-hidden": "true" }, element("span", { class: "overview-side", text: "head" }), ...heads));
     for (const layer of new Set(tiles.map((tile) => tile.layer))) {
-      const row = element("div", { class: "overview-row", role: "group", "aria-label": layer.label }, given(layer.label, "span", { class: "overview-side", title: `${layer.label.slice(0, 200)}, ${layer.kind.slice(0, 100)}` }));
+      const row = element("div", { class: "overview-row", role: "group", "aria-label": layer.label }, userText(layer.label, "span", { class: "overview-side", title: `${layer.label.slice(0, 200)}, ${layer.kind.slice(0, 100)}` }));
       for (const tile of tiles.filter((one) => one.layer === layer)) {
         tile.button.style.gridColumn = String(tile.head + 2);
         row.append(tile.button);
@@ -170,7 +168,7 @@ export function overviewView(context) {
   async function drawTiles() {
     const serial = ++round;
     const everything = tiles.length <= AT_ONCE || context.isPrinting();
-    let since = performance.now();
+    const pause = slices(SLICE);
     for (const tile of tiles) {
       if (tile.isDrawn || !(everything || tile.isInSight)) continue;
       try {
@@ -181,10 +179,7 @@ export function overviewView(context) {
         context.say(`A map of ${tile.layer.label} cannot be drawn: ${error.message}`);
         return;
       }
-      if (performance.now() - since < SLICE) continue;
-      await new Promise((done) => setTimeout(done));
-      if (serial !== round) return;
-      since = performance.now();
+      if ((await pause()) && serial !== round) return;
     }
   }
 
@@ -195,7 +190,7 @@ export function overviewView(context) {
     let next = null;
     if (event.key === "Home") next = tiles[0];
     else if (event.key === "End") next = tiles[tiles.length - 1];
-    else if (event.key in STEPS) next = neighbour(at, ...STEPS[event.key]);
+    else if (event.key in STEPS) next = neighbor(at, ...STEPS[event.key]);
     else return false;
     if (next !== null && next !== undefined && next !== tile) {
       tile.button.tabIndex = -1;
@@ -206,7 +201,7 @@ export function overviewView(context) {
   }
 
   // The tile beside another; above and below it is the nearest one of the next line, as the page shows them.
-  function neighbour(at, right, down) {
+  function neighbor(at, right, down) {
     if (right !== 0) return tiles[at + right];
     const from = tiles[at].button;
     const middle = from.offsetLeft + from.offsetWidth / 2;
@@ -248,45 +243,4 @@ function contactSheet(tiles) {
   const pen = canvas.getContext("2d");
   drawn.forEach((tile, i) => pen.drawImage(tile.canvas, Math.round((boxes[i].left - left) * density), Math.round((boxes[i].top - top) * density)));
   return canvas;
-}
-
-function valueWords(value) {
-  return value === null || value === undefined ? "\u2013" : number(value);
-}
-
-function picker(label, options, choose) {
-  const select = element("select", { on: { change: () => choose(select.value) } });
-  for (const [value, words] of options) select.append(element("option", { value, text: words }));
-  return { element: element("label", { class: "picker" }, element("span", { text: label }), select), show: (value) => (select.value = value) };
-}
-
-// One head, larger, with all its numbers; its place and its size stay the same.
-function previewPanel(context) {
-  const canvas = element("canvas", { class: "overview-large", role: "img", "aria-label": "the map of the head, larger" });
-  const title = element("p", { class: "overview-title" });
-  const kinds = element("p", { class: "note overview-kinds" });
-  const numbers = element("dl", { class: "overview-numbers" });
-  const values = presentNumbers(context.layers).map((name) => {
-    const value = element("dd");
-    numbers.append(element("div", {}, element("dt", { text: numberName(name) }), value));
-    return [name, value];
-  });
-  let serial = 0;
-  let shown = null;
-  return {
-    element: element("div", { class: "overview-preview" }, element("div", { class: "overview-stand" }, canvas), element("div", { class: "overview-words" }, title, kinds, numbers)),
-    async show(layer, head) {
-      const key = [layer.index, head, context.state.scale, canvas.clientWidth].join();
-      if (key === shown) return;
-      shown = key;
-      title.replaceChildren(given(layer.label), `, head ${head}`);
-      kinds.replaceChildren(...[given(layer.kind), kindOf(layer, head) === null ? null : ` \u00b7 ${kindOf(layer, head)}`].filter(Boolean));
-      for (const [name, value] of values) value.textContent = valueWords(numberOf(layer, head, name));
-      const mine = ++serial;
-      const map = await layer.map([head]).catch(() => null);
-      if (mine !== serial || map === null) return;
-      canvas.style.aspectRatio = String(1 / aspectOfLayer(layer));
-      if (!drawThumbnail(canvas, map, context.state.scale)) shown = null;
-    },
-  };
 }

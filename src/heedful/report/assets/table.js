@@ -1,5 +1,6 @@
 // A section that is a table: columns of numbers stand to the right.
-import { element, given, precise } from "./dom.js";
+import { element, userText } from "./dom.js";
+import { precise } from "./format.js";
 
 const NUMBER_LIKE = /^[<>~±+\-−]?\s?\d[\d.,]*(e[+-]?\d+)?(\s?±\s?[\d.,]+)?\s?(%|[a-zA-Zµ]{1,3})?$/;
 
@@ -9,7 +10,7 @@ export function tableSection(section) {
     return cells.length > 0 && cells.every((value) => typeof value === "number" || NUMBER_LIKE.test(String(value)));
   });
   const cell = (tag, text, column, scope) =>
-    element(tag, { scope, class: isRight[column] ? "right" : null }, given(text, "div", { class: "cell" }));
+    element(tag, { scope, class: isRight[column] ? "right" : null }, userText(text, "div", { class: "cell" }));
   const head = section.header.map((name, column) => cell("th", name, column, "col"));
   const rows = section.rows.map((row) => {
     const cells = row.map((value, column) => cell(column === 0 ? "th" : "td", cellText(value), column, column === 0 ? "row" : null));
@@ -19,9 +20,9 @@ export function tableSection(section) {
   const body = element(
     "div",
     { class: "table" },
-    section.text ? given(section.text, "p", { class: "lead" }) : null,
+    section.text ? userText(section.text, "p", { class: "lead" }) : null,
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${section.title}` }, table),
-    section.caption ? given(section.caption, "p", { class: "note" }) : null,
+    section.caption ? userText(section.caption, "p", { class: "note" }) : null,
   );
   return { body, draw() {} };
 }

@@ -1,10 +1,13 @@
 // Queries on the left, keys on the right, and lines between them: of what is in view, and of what is pointed at.
 import { element } from "./dom.js";
 import { openCanvas } from "./drawing.js";
-import { largest } from "./text-units.js";
+import { pinDash } from "./text-pins.js";
+import { slices } from "./timing.js";
+import { largestOf } from "./weights.js";
 
 const EACH = 4; // lines of a query that nobody points at
 const LEAST = 0.1; // of its largest weight, from which a line of it is drawn
+const LEAST_STRONG = 0.01; // the same of what is pointed at
 const MOST = 400; // lines of one that is pointed at
 const SLICE = 8; // milliseconds of reading before the page may draw
 
@@ -30,7 +33,7 @@ export function faintLines(ready) {
 
   async function want(readings, units) {
     const own = ++serial;
-    let since = performance.now();
+    const pause = slices(SLICE);
     let isNew = false;
     for (const unit of units) {
       if (known.has(unit)) continue;
@@ -38,12 +41,9 @@ export function faintLines(ready) {
       if (own !== serial) return;
       known.set(unit, strongest(reading, LEAST, EACH));
       isNew = true;
-      if (performance.now() - since > SLICE) {
-        ready();
-        await new Promise((done) => setTimeout(done));
-        if (own !== serial) return;
-        since = performance.now();
-      }
+      if (!(await pause())) continue;
+      if (own !== serial) return;
+      ready();
     }
     if (isNew) ready();
   }
@@ -60,28 +60,46 @@ export function faintLines(ready) {
 
 // The lines of a reading that are worth drawing, those of at least a share of the largest: [{ from, to, weight }], from
 // queries to keys.
-export function strongest(reading, least, most = MOST) {
+function strongest(reading, least, most = MOST) {
   const { direction, unit, weights } = reading;
-  const best = largest(weights, most);
+  const best = largestOf(weights, most);
   const high = best.length ? weights[best[0]] : 0;
   const kept = best.filter((u) => weights[u] >= least * high);
   return kept.map((u) => ({ ...(direction === "in" ? { from: u, to: unit } : { from: unit, to: u }), weight: weights[u] }));
 }
 
-// Draws groups of lines, the first at the bottom: [{ colour, dash, opacity, widest, place, lines }]. `left` and
+// Draws the lines between two lists: few and faint ones of all that is in view, strong ones of what is pointed at or pinned.
+export function drawConnections(frame, { queries, keys }, { faint, readings, shown: { main, scale, pinned }, colors }) {
+  const inView = queries.unitsInView();
+  faint.want(readings, inView);
+  const isAlone = main.direction === "received";
+  const strong = (reading, at, least) => ({ opacity: 0.95, widest: 4, dash: [], fraction: ({ weight }) => at.fraction(weight), lines: strongest(reading, least) });
+  const groups = [{ color: colors.muted, dash: [], opacity: isAlone ? 0.75 : 0.12, widest: 2, fraction: ({ weight }) => weight, lines: faint.of(inView) }];
+  for (const pin of pinned) {
+    const isMain = pin.reading === main;
+    groups.push({ ...strong(pin.reading, pin.scale, isMain ? LEAST_STRONG : LEAST), color: colors.pins[pin.at], opacity: isMain ? 0.95 : 0.6, dash: pinDash(pin.at) });
+  }
+  if (!isAlone && !pinned.some(({ reading }) => reading === main)) groups.push({ ...strong(main, scale, LEAST_STRONG), color: main.direction === "in" ? colors.in : colors.accent });
+  const view = frame.element;
+  frame.canvas.style.height = `${view.clientHeight}px`;
+  const heightOf = (list) => (unit) => list.middleOf(unit) - view.scrollTop;
+  drawGroups(frame.canvas, { left: heightOf(queries), right: heightOf(keys) }, groups);
+}
+
+// Groups of lines, the first at the bottom: [{ color, dash, opacity, widest, fraction, lines }]. `left` and
 // `right` say where a unit stands, from the top of the canvas.
-export function drawLines(canvas, { left, right }, groups) {
+function drawGroups(canvas, { left, right }, groups) {
   const open = openCanvas(canvas);
   if (open === null) return;
   const { context, width, height } = open;
   context.lineCap = "round";
-  for (const { colour, dash, opacity, widest, place, lines } of groups) {
-    context.strokeStyle = colour;
+  for (const { color, dash, opacity, widest, fraction, lines } of groups) {
+    context.strokeStyle = color;
     context.setLineDash(dash);
     for (const line of lines) {
       const [from, to] = [left(line.from), right(line.to)];
       if (Math.max(from, to) < 0 || Math.min(from, to) > height) continue;
-      const share = Math.max(0, Math.min(1, place(line)));
+      const share = Math.max(0, Math.min(1, fraction(line)));
       context.globalAlpha = opacity * (0.1 + 0.9 * share);
       context.lineWidth = 0.75 + (widest - 0.75) * share;
       context.beginPath();

@@ -162,14 +162,14 @@ export function tokenList({ label, scroller = null, act }) {
   }
 
   function reveal(unit) {
-    const [top, room] = [made.lineOf[unit] * made.height, view.clientHeight - 2 * made.height];
+    const [top, space] = [made.lineOf[unit] * made.height, view.clientHeight - 2 * made.height];
     if (top < view.scrollTop + 4) view.scrollTop = Math.max(0, top - made.height);
-    else if (top + made.height > view.scrollTop + view.clientHeight - 4) view.scrollTop = top - room;
+    else if (top + made.height > view.scrollTop + view.clientHeight - 4) view.scrollTop = top - space;
     render();
   }
 
   // Brings a unit to the middle of the view.
-  function centre(unit) {
+  function center(unit) {
     const top = made.lineOf[unit] * made.height;
     if (top < view.scrollTop || top + made.height > view.scrollTop + view.clientHeight) view.scrollTop = top - view.clientHeight / 2;
     moveTo(unit);
@@ -226,7 +226,7 @@ export function tokenList({ label, scroller = null, act }) {
     render,
     paint,
     moveTo,
-    centre,
+    center,
     target,
     cursor: () => cursor,
     unitsInView,
@@ -234,7 +234,7 @@ export function tokenList({ label, scroller = null, act }) {
   };
 }
 
-// Whether a unit could need more room than there is.
+// Whether a unit could need more space than there is.
 function isLong({ text }) {
   return text.length > 8 || /\p{M}/u.test(text);
 }

@@ -1,12 +1,12 @@
-// What is pinned: up to six tokens, each with a letter, a colour and a pattern, held in the address as "3,k5".
+// What is pinned: up to six tokens, each with a letter, a color and a pattern, held in the address as "3,k5".
 import { element } from "./dom.js";
-import { unitName } from "./text-panel.js";
+import { unitName } from "./text-readout.js";
 
 const LETTERS = "ABCDEF";
 const LEAST = 0.04; // of a token's width, from which its bar is drawn
 const PATTERNS = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 2], [12, 4]]; // dashes of lines and bars, in pixels
 
-// The places of a text of pins: { direction, position } or null where one was released. "3" is what query 3 looks at,
+// The pins that a text names: { direction, position } or null where one was released. "3" is what query 3 looks at,
 // "k5" is what looks at key 5.
 export function readPins(text = "") {
   const found = text.split(",").slice(0, LETTERS.length).map((word) => word.match(/^(k?)(\d{1,9})$/));
@@ -19,7 +19,7 @@ export function writePins(pins) {
   return words.replace(/,+$/, "") || null;
 }
 
-// Puts a pin into the first free place; where there is none, in place of the last.
+// Puts a pin into the first free slot; where there is none, it replaces the last.
 export function withPin(pins, pin) {
   const free = pins.indexOf(null);
   const at = free >= 0 ? free : Math.min(pins.length, LETTERS.length - 1);
@@ -54,7 +54,7 @@ export function pinList({ show, release }) {
   const list = element("ul", { class: "text-pins", "aria-label": "Pinned" });
   return {
     element: list,
-    // `pins` are { at, unit, direction }, `active` is the place of the one that is shown.
+    // `pins` are { at, unit, direction }, `active` is the index of the one that is shown.
     show(pins, active) {
       if (pins.length === 0) return list.replaceChildren(element("li", { class: "note", text: "Click or tap a token to pin it." }));
       return list.replaceChildren(
@@ -63,8 +63,8 @@ export function pinList({ show, release }) {
           const bar = pinBar(at, 1, 0);
           Object.assign(swatch.style, { backgroundImage: bar.image, backgroundSize: "100% 4px", backgroundPosition: "left bottom" });
           const main = element("button", { type: "button", "aria-pressed": String(at === active), class: "text-chip", on: { click: () => show(at) } });
-          main.append(element("span", { class: "text-letter", text: pinLetter(at) }), swatch, element("span", {}, ...unitName(unit, 16), direction === "in" ? " is looked at" : " looks"));
-          const words = `Release ${pinLetter(at)}: ${[...unit.text].slice(0, 40).join("")}`;
+          main.append(element("span", { class: "text-letter", text: pinLetter(at) }), swatch, element("span", {}, ...unitName(unit, 16), direction === "in" ? " is attended by" : " attends to"));
+          const words = `Unpin ${pinLetter(at)}: ${[...unit.text].slice(0, 40).join("")}`;
           return element("li", {}, main, element("button", { type: "button", class: "text-release", "aria-label": words, text: "\u00d7", on: { click: () => release(at) } }));
         }),
       );

@@ -1,7 +1,8 @@
 // The search in a text: a box, a count, and where it found something.
-import { element, whole } from "./dom.js";
+import { element } from "./dom.js";
+import { whole } from "./format.js";
 
-// `read()` gives the lists to search, `found(hits, current)` is called with hits { list, unit } and the place of one.
+// `read()` gives the lists to search, `found(hits, current)` is called with hits { list, unit } and the index of the current one.
 export function textSearch({ read, found, leave }) {
   let hits = [];
   let current = -1;
@@ -14,7 +15,7 @@ export function textSearch({ read, found, leave }) {
     on: { input: () => look(), keydown: onKey },
   });
   const step = (words, sign, by) => element("button", { type: "button", class: "text-step", "aria-label": words, text: sign, on: { click: () => move(by) } });
-  const before = step("Match before", "\u2191", -1);
+  const before = step("Previous match", "\u2191", -1);
   const after = step("Next match", "\u2193", 1);
   const box = element("div", { class: "text-search", role: "search" }, input, before, after, count);
   tell();

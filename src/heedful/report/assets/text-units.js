@@ -1,5 +1,7 @@
 // The units of a text view, tokens or words, and how weights of tokens become weights of units.
+import { lastWhere } from "./cells.js";
 import { readTokens } from "./text-tokens.js";
+import { sumOf } from "./weights.js";
 
 const SINK = 0.3; // of all mass, from which a key is a sink
 
@@ -24,20 +26,14 @@ export function hasWords(side) {
 }
 
 export function unitAt(units, position) {
-  let [low, high] = [0, units.length - 1];
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (units[middle].start <= position) low = middle;
-    else high = middle - 1;
-  }
-  return low;
+  return lastWhere(units.length, (at) => units[at].start <= position);
 }
 
 // The keys that are no content: special tokens, the first position, and what takes a large share of all mass.
 // Each is { position, why }.
 export function hiddenKeys(side, received) {
   const special = new Set(side.special ?? []);
-  const total = received.reduce((sum, weight) => sum + weight, 0);
+  const total = sumOf(received);
   const found = [];
   for (let position = 0; position < received.length; position++) {
     const share = total > 0 ? received[position] / total : 0;
@@ -62,18 +58,4 @@ export function means(weights, units) {
   const folded = sums(weights, units);
   units.forEach(({ start, end }, u) => (folded[u] /= end - start));
   return folded;
-}
-
-// The places of the largest weights, the largest first; those that are not above 0 are left out.
-export function largest(weights, most) {
-  const best = [];
-  for (let u = 0; u < weights.length; u++) {
-    const weight = weights[u];
-    if (!(weight > 0) || (best.length === most && weight <= weights[best[most - 1]])) continue;
-    let at = best.length;
-    while (at > 0 && weights[best[at - 1]] < weight) at--;
-    best.splice(at, 0, u);
-    if (best.length > most) best.pop();
-  }
-  return best;
 }

@@ -1,13 +1,14 @@
 // What a text view shows of a layer: what a unit gives, what a unit gets, and what keys get from all queries together.
 import { loadArray } from "./arrays.js";
-import { cellOf, cellStart } from "./store.js";
+import { cellOf, cellStart, meanRowOfMap, spread } from "./cells.js";
 import { hiddenKeys, means, sums, unitAt } from "./text-units.js";
+import { columnMeans, meanOf, sumOf } from "./weights.js";
 
 const MOST_KEPT = 128; // readings
 
 // The readings of some heads of a layer. `queries` and `keys` are units; `hides` says whether special tokens and sinks
 // are left out, the rest of each row made to sum to 1. A reading is { direction, unit, weights, mass, exact, cells,
-// isRenormalised }: the weights of the units of the other side; what of the row is known; whether all of it is;
+// isRenormalized }: the weights of the units of the other side; what of the row is known; whether all of it is;
 // [queries, keys] of a cell where only means over cells are known; and whether it was made to sum to 1.
 export function openReadings(layer, heads, { queries, keys, hides }) {
   const kept = new Map();
@@ -26,7 +27,7 @@ export function openReadings(layer, heads, { queries, keys, hides }) {
 
   async function received() {
     const reading = await receivedOf(layer, heads);
-    return normalised({ ...reading, weights: sums(reading.weights, keys) });
+    return normalized({ ...reading, weights: sums(reading.weights, keys) });
   }
 
   async function given(unit) {
@@ -35,7 +36,7 @@ export function openReadings(layer, heads, { queries, keys, hides }) {
     for (let i = start; i < end; i++) rows.push(await rowOf(layer, heads, i));
     const weights = sums(meanOf(rows.map((row) => row.weights)), keys);
     const mass = rows.reduce((sum, row) => sum + row.mass, 0) / rows.length;
-    return normalised({ weights, mass, exact: rows.every((row) => row.exact), cells: rows[0].cells });
+    return normalized({ weights, mass, exact: rows.every((row) => row.exact), cells: rows[0].cells });
   }
 
   async function gotten(unit) {
@@ -44,22 +45,22 @@ export function openReadings(layer, heads, { queries, keys, hides }) {
     for (let j = start; j < end; j++) columns.push(await columnOf(layer, heads, j));
     const total = new Float32Array(layer.queries);
     for (const { weights } of columns) for (let i = 0; i < total.length; i++) total[i] += weights[i];
-    const reading = { weights: means(total, queries), mass: null, exact: columns.every((column) => column.exact), cells: columns[0].cells, isRenormalised: false };
+    const reading = { weights: means(total, queries), mass: null, exact: columns.every((column) => column.exact), cells: columns[0].cells, isRenormalized: false };
     const rest = hides ? await rests() : null;
     const weights = reading.weights.map((weight, u) => (queries[u].isGone ? 0 : rest === null ? weight : rest[u] > 0 ? weight / rest[u] : 0));
-    return { ...reading, isRenormalised: rest !== null, weights };
+    return { ...reading, isRenormalized: rest !== null, weights };
   }
 
   // A row without its hidden keys. Where only a part of it is known, the hidden keys are among what is known.
-  async function normalised(reading) {
+  async function normalized(reading) {
     const { units } = await hidden();
-    if (units.size === 0) return { ...reading, isRenormalised: false };
+    if (units.size === 0) return { ...reading, isRenormalized: false };
     let left = 0;
     for (const u of units) left += reading.weights[u];
-    const known = reading.weights.reduce((sum, weight) => sum + weight, 0) - left;
+    const known = sumOf(reading.weights) - left;
     const rest = reading.exact ? known : Math.max(0, 1 - left);
     const weights = reading.weights.map((weight, u) => (units.has(u) || !(rest > 0) ? 0 : weight / rest));
-    return { ...reading, weights, mass: rest > 0 ? known / rest : 0, isRenormalised: true };
+    return { ...reading, weights, mass: rest > 0 ? known / rest : 0, isRenormalized: true };
   }
 
   // What each query unit gives to all that is not hidden; null where that would have to be guessed.
@@ -88,8 +89,7 @@ async function rowOf(layer, heads, i) {
   if (row !== null) return { ...row, cells: null };
   const map = await layer.map(heads);
   const at = cellOf(i, map.rows, layer.queries) * map.columns;
-  const weights = spread(map.values.subarray(at, at + map.columns), layer.keys);
-  return { weights, mass: weights.reduce((sum, weight) => sum + weight, 0), exact: true, cells: cellsOf(layer, map) };
+  return { ...ofRow(spread(map.values.subarray(at, at + map.columns), layer.keys, { isDivided: true }), true), cells: cellsOf(layer, map) };
 }
 
 async function columnOf(layer, heads, j) {
@@ -108,29 +108,23 @@ async function receivedOf(layer, heads) {
   const { queries, keys, pairs } = layer;
   if (pairs?.kind === "cells") return ofRow(await meanRow(layer, heads), true);
   if (pairs !== null && layer.curves.received?.shape[1] === keys) {
-    const curves = await Promise.all(heads.map((head) => layer.curve("received", head)));
-    return ofRow(meanOf(curves).map((total) => total / queries), true);
+    return ofRow((await layer.curve(heads, "received")).map((total) => total / queries), true);
   }
   if (pairs?.kind === "links") return ofRow(await meanOfLinks(layer, heads), false);
   const map = await layer.map(heads);
-  const cells = new Float32Array(map.columns);
-  for (let r = 0; r < map.rows; r++) {
-    const share = (cellStart(r + 1, map.rows, queries) - cellStart(r, map.rows, queries)) / queries;
-    for (let c = 0; c < map.columns; c++) cells[c] += share * map.values[r * map.columns + c];
-  }
-  return { ...ofRow(spread(cells, keys), true), cells: cellsOf(layer, map) };
+  return { ...ofRow(spread(meanRowOfMap(map, queries), keys, { isDivided: true }), true), cells: cellsOf(layer, map) };
 }
 
 function ofRow(weights, exact) {
-  return { weights, exact, mass: weights.reduce((sum, weight) => sum + weight, 0), cells: null };
+  return { weights, exact, mass: sumOf(weights), cells: null };
 }
 
 async function meanRow(layer, heads) {
   const { queries, keys } = layer;
   const matrix = await layer.matrix(heads);
+  if (matrix !== null) return columnMeans(matrix, queries, keys);
   const mean = new Float64Array(keys);
-  if (matrix !== null) for (let i = 0, at = 0; i < queries; i++) for (let j = 0; j < keys; j++, at++) mean[j] += matrix[at];
-  else for (let i = 0; i < queries; i++) (await layer.row(heads, i)).weights.forEach((weight, j) => (mean[j] += weight));
+  for (let i = 0; i < queries; i++) (await layer.row(heads, i)).weights.forEach((weight, j) => (mean[j] += weight));
   return Float32Array.from(mean, (total) => total / queries);
 }
 
@@ -165,25 +159,8 @@ async function restsOf(layer, heads, hiddenUnits, queries, keys) {
   return means(rest.map((left) => Math.max(0, 1 - left)), queries);
 }
 
-// Cells over positions: each position has an equal part of its cell.
-function spread(cells, length) {
-  const weights = new Float32Array(length);
-  for (let c = 0; c < cells.length; c++) {
-    const [start, end] = [cellStart(c, cells.length, length), cellStart(c + 1, cells.length, length)];
-    weights.fill(cells[c] / (end - start), start, end);
-  }
-  return weights;
-}
-
 // How many queries and keys a cell of a map has; null where it has one of each.
 function cellsOf(layer, map) {
   if (map.rows === layer.queries && map.columns === layer.keys) return null;
   return [Math.ceil(layer.queries / map.rows), Math.ceil(layer.keys / map.columns)];
-}
-
-function meanOf(rows) {
-  if (rows.length === 1) return rows[0];
-  const mean = new Float32Array(rows[0].length);
-  for (const row of rows) for (let i = 0; i < mean.length; i++) mean[i] += row[i] / rows.length;
-  return mean;
 }

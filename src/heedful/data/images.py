@@ -1,0 +1,286 @@
+"""Pictures in memory: read, cut into parts, with one size and one number of channels."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heedful._errors import DataError, SettingsError
+from heedful._types import Tensor
+from heedful.data._content import framed
+from heedful.data._decode import Progress, decode
+from heedful.data._embedded import EmbeddedSplit
+from heedful.data._entries import ImageFile, Raster, listed, natural_key
+from heedful.data._sources import labeled_entries, split_slice, stream_entry, unlabeled_entries
+from heedful.data.frames import ColumnKind, from_frame, in_memory
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["LabeledImages", "read_images", "read_unlabeled"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImages:
+    """Decoded pictures of one size, with what is known about them.
+
+    Args:
+        images: uint8 [count, channels, height, width], 1 channel (gray) or 3 (red, green, blue).
+        labels: int64 [count], positions in `classes`; None where unlabeled.
+        classes: the names of the classes; empty where unlabeled.
+        names: where each picture came from: `cats/3.jpg`, `t10k-images-idx3-ubyte.gz[17]`, `digits[3]`.
+
+    Raises:
+        ValueError: the parts do not fit each other.
+
+    Examples:
+        >>> images = torch.zeros(3, 1, 5, 7, dtype=torch.uint8)
+        >>> pictures = LabeledImages(images, torch.tensor([0, 1, 1]), ("cat", "dog"), ("a.png", "b.png", "c.png"))
+        >>> len(pictures), pictures.select([2, 0]).names
+        (3, ('c.png', 'a.png'))
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            got = f"{self.images.dtype} with {self.images.ndim}"
+            raise ValueError(f"`images` must be torch.uint8 with 4 dimensions: got {got}")
+        if len(self.names) != len(self.images):
+            raise ValueError(f"`names` must be as many as `images`: got {len(self.names)} and {len(self.images)}")
+        if self.labels is not None and self.labels.shape != self.images.shape[:1]:
+            got = f"shape {tuple(self.labels.shape)} for {len(self.images)}"
+            raise ValueError(f"`labels` must hold one number for each of `images`: got {got}")
+
+    @classmethod
+    def of(
+        cls,
+        images: "Tensor | Sequence[Any] | NDArray[Any]",
+        labels: Sequence[str | int] | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        channels: Literal[1, 3] | None = None,
+        classes: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> "LabeledImages":
+        """Images from Python, decoded as those of files are.
+
+        Args:
+            images: arrays, tensors or images of Pillow, one or more; or all in one array or tensor. An array has the axes height
+                and width, and 1 channel (gray), 3 (red, green, blue) or 4 (transparency) before or after them, where it has any;
+                its numbers are uint8, or floating point numbers from 0 to 1.
+            labels: the class of each; numbers become text.
+            size: (height, width) to which each image is resized; None where all have one size already.
+            channels: 1 for gray, 3 for color; None takes 1 where every image is gray.
+            classes: the known classes; None takes those of the labels, in natural order.
+            names: of each image, "row 0" and so on unless given.
+
+        Raises:
+            DataError: they are not as many as each other, or one is missing or no image.
+            SettingsError: `size` or `channels` is not one that images can have.
+
+        Examples:
+            >>> images = LabeledImages.of(torch.zeros(2, 1, 5, 7, dtype=torch.uint8), ["cat", "dog"])
+            >>> images.images.shape, images.classes
+            (torch.Size([2, 1, 5, 7]), ('cat', 'dog'))
+        """
+        _check(size, channels)
+        columns: dict[str, ColumnKind] = {"images": "any"} if labels is None else {"images": "any", "labels": "text"}
+        frame = from_frame({"images": list(images), "labels": labels}, columns)
+        if not frame.locations:
+            raise DataError("`images` must hold at least one image: got none")
+        values = frame.values[1] if labels is not None else [None] * len(frame.locations)
+        entries = [
+            ImageFile(name, name, label, partial(_raster, image, name))
+            for name, label, image in zip(names or frame.locations, values, frame.values[0], strict=True)
+        ]
+        pixels = torch.from_numpy(decode(entries, size, channels, iter))
+        if labels is None:
+            return cls(pixels, None, (), tuple(entry.name for entry in entries))
+        known = sorted(set(values), key=natural_key) if classes is None else list(classes)
+        return cls(pixels, torch.tensor(_numbers(entries, known)), tuple(known), tuple(entry.name for entry in entries))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def locations(self) -> list[str]:
+        """Where each image came from, for errors: its name."""
+        return list(self.names)
+
+    def content(self) -> Iterator[bytes]:
+        """Bytes that change whenever a pixel, a label or a class does."""
+        yield framed(self.images.shape, self.classes, None if self.labels is None else self.labels.tolist())
+        for images in self.images.split(256):
+            yield images.contiguous().numpy().tobytes()
+
+    def select(self, indices: Iterable[int]) -> "LabeledImages":
+        """The pictures at these positions, in this order; the classes stay.
+
+        Raises:
+            IndexError: there is no such position.
+        """
+        rows = [int(index) for index in indices]
+        labels = None if self.labels is None else self.labels[rows]
+        return LabeledImages(self.images[rows], labels, self.classes, tuple(self.names[row] for row in rows))
+
+
+def read_images(
+    source: Any,
+    *,
+    split: EmbeddedSplit = "train",
+    size: tuple[int, int] | None = None,
+    channels: Literal[1, 3] | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress = iter,
+) -> LabeledImages:
+    """Reads labeled pictures from what a person types for them.
+
+    - A folder with one folder a class, or the same inside a .zip, .tar, .tar.gz or .tgz; a path that continues behind
+      an archive names a folder inside it: `cifar10.zip/train`. A lone folder around the class folders is stepped over.
+    - An IDX image file, also as .gz: `t10k-images-idx3-ubyte.gz`, with its label file beside it.
+    - A .csv or .tsv with columns `path` (relative to the table's folder) and `label`. A URL is never fetched.
+    - The name of an embedded set: `digits`. It wins over a file of that name, which is reached as `./digits`.
+    - Any of these with a slice: `digits[:500]`. What it leaves out is not decoded.
+    - Data in memory, as `from_frame` takes them: columns `image` and `label`.
+
+    Classes are in natural order of their names ("2" before "10") and those of the whole source, sliced or not.
+    Transparency is put over white, the orientation that a camera noted is applied, 16 bits are scaled to 8, and of an
+    animation the first frame is read.
+
+    Args:
+        source: one of the above.
+        split: which part of an embedded set; nothing else is parted. "train" without `classes` needs two classes.
+        size: (height, width) to which each picture is resized; None where all have one size already.
+        channels: 1 for gray, 3 for color; None takes 1 where every picture is gray.
+        classes: the known classes, to which the labels are mapped; None takes those of the source.
+        progress: wraps the list of pictures while they are decoded, as a progress bar does.
+
+    Raises:
+        DataError: the source is not there or does not hold what its format promises; the message begins with the file.
+        SettingsError: `size` or `channels` is not one that pictures can have.
+
+    Examples:
+        >>> digits = read_images("digits", split="test")
+        >>> digits.images.shape, digits.names[0], digits.classes[int(digits.labels[0])]
+        (torch.Size([360, 1, 8, 8]), 'digits[1437]', '2')
+    """
+    if in_memory(source):
+        frame = from_frame(source, {"image": "any", "label": "text"})
+        return LabeledImages.of(*frame.values, size=size, channels=channels, classes=classes, names=frame.locations)
+    _check(size, channels)
+    base, part = split_slice(source)
+    with ExitStack() as stack:
+        entries = labeled_entries(base, split, classes or (), stack)
+        chosen = _chosen(source, entries, part)
+        known = sorted({str(entry.label) for entry in entries}, key=natural_key) if classes is None else list(classes)
+        labels = _numbers(chosen, known)
+        if split == "train" and classes is None and len(set(labels)) < 2:
+            raise DataError(f"{source}: must hold at least two classes: got 1, '{known[labels[0]]}'")
+        images = torch.from_numpy(decode(chosen, size, channels, progress))
+    return LabeledImages(images, torch.tensor(labels), tuple(known), tuple(entry.name for entry in chosen))
+
+
+def read_unlabeled(
+    sources: str | Path | Sequence[str | Path | BinaryIO | Any],
+    *,
+    size: tuple[int, int] | None = None,
+    channels: Literal[1, 3] | None = None,
+    progress: Progress = iter,
+) -> LabeledImages:
+    """Reads pictures without labels: picture files, binary streams of one picture, and every source of `read_images`.
+
+    Arrays, tensors and images of Pillow are taken, too, as `LabeledImages.of` does, by the name of their row.
+
+    Folders and archives are read to any depth, in natural order of the paths; of an embedded set the test split.
+
+    Args:
+        sources: one source, or several whose pictures follow each other.
+        size: see `read_images`.
+        channels: see `read_images`.
+        progress: see `read_images`.
+
+    Raises:
+        DataError: see `read_images`.
+        SettingsError: see `read_images`.
+
+    Examples:
+        >>> pictures = read_unlabeled("digits[:2]", size=(16, 16), channels=3)
+        >>> pictures.images.shape, pictures.labels, pictures.names
+        (torch.Size([2, 3, 16, 16]), None, ('digits[1437]', 'digits[1438]'))
+    """
+    _check(size, channels)
+    chosen: list[ImageFile] = []
+    with ExitStack() as stack:
+        for row, source in enumerate([sources] if isinstance(sources, str | Path) else sources):
+            if isinstance(source, str | Path):
+                base, part = split_slice(str(source))
+                chosen += _chosen(str(source), unlabeled_entries(base, "test", stack), part)
+            elif hasattr(source, "read"):
+                chosen.append(stream_entry(source))
+            else:
+                name = f"row {row}"
+                chosen.append(ImageFile(name, name, None, partial(_raster, source, name)))
+        if not chosen:
+            raise DataError("`sources` must name at least one picture: got none")
+        images = torch.from_numpy(decode(chosen, size, channels, progress))
+    return LabeledImages(images, None, (), tuple(entry.name for entry in chosen))
+
+
+def _raster(image: Any, location: str) -> "Raster | Image.Image":
+    """An image of Pillow as it is, or the pixels of an array: [height, width] or [height, width, channels], uint8."""
+    if not hasattr(image, "shape"):
+        if not hasattr(image, "getexif"):
+            got = type(image).__name__
+            raise DataError(f"{location}: an image must be an array, a tensor or an image of Pillow: got {got}")
+        return image  # type: ignore[no-any-return]
+    array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        got = " x ".join(map(str, array.shape)) or "a number"
+        raise DataError(
+            f"{location}: an image must be height x width, with 1, 3 or 4 channels first or last: got {got}"
+        )
+    if np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise DataError(
+                f"{location}: an image of floating point numbers must have them from 0 to 1: got {array.min()} to {array.max()}"
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise DataError(f"{location}: an image must be uint8, or floating point numbers from 0 to 1: got {array.dtype}")
+    return np.ascontiguousarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
+def _check(size: tuple[int, int] | None, channels: int | None) -> None:
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise SettingsError(f"`size` must be a height and a width of at least 1: got {size}")
+    if channels not in (None, 1, 3):
+        raise SettingsError(f"`channels` must be 1, 3 or None: got {channels}")
+
+
+def _chosen(source: str, entries: list[ImageFile], part: slice) -> list[ImageFile]:
+    if not entries:
+        raise DataError(f"{source}: must hold at least one picture: got none")
+    chosen = entries[part]
+    if not chosen:
+        raise DataError(f"{source}: the slice must leave at least one of {len(entries):,} pictures: got none")
+    return chosen
+
+
+def _numbers(entries: list[ImageFile], known: list[str]) -> list[int]:
+    numbers = {name: number for number, name in enumerate(known)}
+    for entry in entries:
+        if entry.label not in numbers:
+            raise DataError(f"{entry.location}: label must be a known class, {listed(known)}: got '{entry.label}'")
+    return [numbers[str(entry.label)] for entry in entries]

@@ -1,0 +1,167 @@
+"""Texts, each with the name of its class where there is one."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heedful._errors import DataError
+from heedful.data._content import framed
+from heedful.data.frames import from_frame, in_memory
+from heedful.data.text._lines import lines, quoted, quoted_all, shown_path
+from heedful.data.text.hub import hub_rows, is_hub
+from heedful.data.text.tables import DEFAULTS, TableRow, read_table, table_format
+
+__all__ = ["LabeledTexts", "read_texts"]
+
+
+@dataclass(frozen=True)
+class LabeledTexts:
+    """Texts, each with its label where there is one.
+
+    Attributes:
+        texts: the texts.
+        labels: the class of each; None where unlabeled.
+        locations: where each stood, for errors: `file:line`.
+    """
+
+    texts: list[str]
+    labels: list[str] | None
+    locations: list[str]
+
+    @classmethod
+    def of(
+        cls, texts: Sequence[str], labels: Sequence[str | int] | None = None, *, locations: Sequence[str] | None = None
+    ) -> "LabeledTexts":
+        """Texts and labels from Python; every text that has a label must not be blank.
+
+        Args:
+            texts: a list, an array or a series.
+            labels: likewise; numbers and truth values become text.
+            locations: where each stood; "row 0" and so on unless given.
+
+        Raises:
+            DataError: they are not as many as each other, or one is missing or of another type.
+
+        Examples:
+            >>> LabeledTexts.of(["fine", "awful"], [1, 0]).labels
+            ['1', '0']
+        """
+        columns = {"texts": texts} if labels is None else {"texts": texts, "labels": labels}
+        frame = from_frame(columns, list(columns))
+        where = list(frame.locations if locations is None else locations)
+        if labels is None:
+            return cls(frame.values[0], None, where)
+        for values, location in zip(zip(*frame.values, strict=True), where, strict=True):
+            _check(values, None, location)
+        return cls(frame.values[0], [label.strip() for label in frame.values[1]], where)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: Iterable[int]) -> "LabeledTexts":
+        """Those with these numbers."""
+        rows = list(rows)
+        labels = None if self.labels is None else [self.labels[row] for row in rows]
+        return LabeledTexts([self.texts[row] for row in rows], labels, [self.locations[row] for row in rows])
+
+    def content(self) -> Iterator[bytes]:
+        """Bytes that change whenever a text or a label does."""
+        for row, text in enumerate(self.texts):
+            yield framed(text, None if self.labels is None else self.labels[row])
+
+
+def read_texts(
+    source: Any,
+    text: str | int = DEFAULTS[0],
+    label: str | int | None = DEFAULTS[1],
+    *,
+    classes: Sequence[str] | None = None,
+    labeled: bool = True,
+) -> LabeledTexts:
+    r"""Reads texts and their labels.
+
+    From a table (.csv, .tsv, .jsonl, also as .gz: `read_table`, which tells what a header is), a data set of Hugging
+    Face (`hf:NAMESPACE/NAME/CONFIG:SPLIT` or `hf:FOLDER`), data in memory (`from_frame`), or, without labels, from any
+    other file with a text a line.
+
+    With labels, every row must have a text and a label. Without, an empty text keeps its place.
+
+    Args:
+        source: the file or data set.
+        text: the column of texts, by name or by number from 1.
+        label: the column of labels; None reads texts alone.
+        labeled: False reads texts alone; labels may stand beside them.
+        classes: the known classes, of which each label must be one; None takes those of the source, at least two.
+
+    Raises:
+        DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
+        ModuleNotFoundError: a data set of Hugging Face is asked for and the package for it is not installed.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "reviews.tsv")
+        ...     _ = path.write_text("a fine film\tgood\nawful\tbad\n")
+        ...     reviews = read_texts(path)
+        >>> reviews.texts, reviews.labels
+        (['a fine film', 'awful'], ['good', 'bad'])
+    """
+    if not labeled and label is not None:
+        return _without_labels(source, text, label)
+    path = "the data" if in_memory(source) else shown_path(source)
+    columns = (text,) if label is None else (text, label)
+    texts, labels, locations = [], [], []
+    for values, location in _rows(source, columns, path):
+        if label is not None:
+            _check(values, classes, location)
+            labels.append(values[1].strip())
+        texts.append(values[0])
+        locations.append(location)
+    if not texts:
+        raise DataError(f"{path}: must hold at least one text: got none")
+    if label is None:
+        return LabeledTexts(texts, None, locations)
+    if classes is None and len(set(labels)) < 2:
+        raise DataError(f"{path}: must hold at least two classes: got 1, {quoted(labels[0])}")
+    return LabeledTexts(texts, labels, locations)
+
+
+def _without_labels(source: Any, text: str | int, label: str | int) -> LabeledTexts:
+    """Texts alone; of a table without a header both columns tell which one has the texts."""
+    try:
+        return read_texts(source, text, None)
+    except DataError as error:
+        try:
+            rows = list(_rows(source, (text, label), shown_path(source)))
+        except DataError:
+            raise error from None  # it is no table with labels either
+    return LabeledTexts([values[0] for values, _ in rows], None, [location for _, location in rows])
+
+
+def _rows(source: Any, columns: Sequence[str | int], path: str) -> Iterator[TableRow]:
+    if in_memory(source):
+        frame = from_frame(source, [str(column) for column in columns])
+        yield from map(TableRow, zip(*frame.values, strict=True), frame.locations)
+    elif is_hub(source):
+        for location, values in hub_rows(str(source), [str(column) for column in columns]):
+            yield TableRow(values, location)
+    elif table_format(source) is not None or Path(source).is_dir():
+        yield from read_table(source, columns)
+    elif len(columns) > 1:
+        raise DataError(
+            f"{path}: texts with labels must be a .csv, .tsv or .jsonl, or one of them as .gz: got another name"
+        )
+    else:
+        for number, line in lines(source):
+            yield TableRow((line,), f"{path}:{number}")
+
+
+def _check(values: tuple[str, ...], classes: Sequence[str] | None, location: str) -> None:
+    text, label = values[0], values[1].strip()
+    if not text or text.isspace():
+        raise DataError(f"{location}: must have a text: got an empty one, with the label {quoted(label)}")
+    if not label:
+        raise DataError(f"{location}: must have a label: got an empty one, for the text {quoted(text)}")
+    if classes is not None and label not in classes:
+        raise DataError(f"{location}: label must be a known class, {quoted_all(classes)}: got {quoted(label)}")

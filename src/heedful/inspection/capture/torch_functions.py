@@ -1,0 +1,46 @@
+"""The calls of PyTorch that a torch function mode passes on."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
+
+from heedful.inspection.capture import heedful_, multihead, sdpa, unseen
+from heedful.inspection.capture.recorder import Recorder
+from heedful.ops import attention
+
+_ATTENTION: dict[Any, Callable[..., Any]] = {
+    attention: lambda recorder, args, kwargs, output: heedful_.captured(args, kwargs),
+    F.scaled_dot_product_attention: sdpa.captured,
+    F.multi_head_attention_forward: lambda recorder, args, kwargs, output: multihead.captured(recorder, args, kwargs),
+}
+_SOFTMAX = frozenset({torch.softmax, F.softmax, torch.Tensor.softmax, torch.special.softmax})
+
+
+class TorchFunctionCapture(TorchFunctionMode):
+    """Stands between a model and PyTorch; what it calls is called as it is."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        if func in _ATTENTION:
+            _attention(self.recorder, func, args, kwargs, output)
+        elif func in _SOFTMAX:
+            _softmax(self.recorder, args, kwargs)
+        return output
+
+
+@torch.compiler.disable
+def _attention(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
+    recorder.take(lambda: _ATTENTION[func](recorder, args, kwargs, output))
+
+
+@torch.compiler.disable
+def _softmax(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    unseen.note_softmax(recorder, args, kwargs)

@@ -1,0 +1,342 @@
+"""The recording of a model: its calls of attention, and what was expected but not seen."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from heedful._types import Float, Tensor
+from heedful.inspection import storage
+from heedful.inspection.calls import AttentionCall, RankedHead, Unseen, num_heads
+from heedful.inspection.heads import HeadKinds, head_kinds
+from heedful.inspection.rollout import Rollout, rollout
+from heedful.inspection.tokens import Token, TokenInput
+from heedful.ops import AttentionMatrix
+from heedful.ops.summaries import Summary
+
+if TYPE_CHECKING:
+    from heedful.report.attention import AttentionSection
+    from heedful.report.read_axes import AxisInput
+
+_NOTEBOOK_BUDGET = 2_000_000  # bytes of numbers in the page of a notebook, which is saved with it
+By = Literal["entropy", "max", "effective_keys", "received", "distance", "first"]
+_FIELDS = {
+    "entropy": "entropy",
+    "max": "max",
+    "effective_keys": "effective_keys",
+    "received": "received",
+    "distance": "distance",
+    "first": "first",
+}
+
+
+class Recording(Sequence[AttentionCall]):
+    """The calls of a model, in their order; `watch` makes it.
+
+    Attributes:
+        unseen: what was expected but not seen; complete when the watch has ended.
+
+    Args:
+        calls: the calls.
+        unseen: what was expected but not seen.
+
+    Example:
+        >>> model = heedful.nn.TransformerEncoder(width=8, heads=2, layers=3)
+        >>> with heedful.watch(model) as seen:
+        ...     _ = model(torch.zeros(1, 5, 8))
+        >>> len(seen), seen[0].module, seen["layers.0.attention"].shape
+        (3, 'layers.0.attention', (1, 2, 5, 5))
+        >>> print(seen)
+        module              layer  kind  heads  N x M  engine             entropy of a head, nat
+        layers.0.attention      0  self      2  5 x 5  heedful.attention  1.61 .. 1.61
+        layers.1.attention      1  self      2  5 x 5  heedful.attention  1.61 .. 1.61
+        layers.2.attention      2  self      2  5 x 5  heedful.attention  1.61 .. 1.61
+    """
+
+    def __init__(self, calls: Iterable[AttentionCall] = (), unseen: Iterable[Unseen] = ()) -> None:
+        self._calls, self.unseen = list(calls), list(unseen)
+        self._summaries: dict[int, Summary] = {}
+
+    @overload
+    def __getitem__(self, key: int) -> AttentionCall: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[AttentionCall]: ...
+    @overload
+    def __getitem__(self, key: str) -> AttentionMatrix: ...
+    def __getitem__(self, key: Any) -> Any:
+        """The call at a position, or the matrix of the module of that name (of its last call).
+
+        Raises:
+            KeyError: no attention was seen in the module.
+        """
+        return self.calls(key)[-1].matrix if isinstance(key, str) else self._calls[key]
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[AttentionCall]:
+        return iter(self._calls)
+
+    def append(self, call: AttentionCall) -> None:
+        """Adds a call, as `watch` does for each that it sees."""
+        self._calls.append(call)
+
+    def calls(self, name: str) -> list[AttentionCall]:
+        """All calls of one module, in their order: when text is generated, one a step.
+
+        Raises:
+            KeyError: no attention was seen in the module.
+        """
+        calls = [call for call in self._calls if call.module == name]
+        if not calls:
+            names = ", ".join(dict.fromkeys(call.module for call in self._calls)) or "none"
+            why = "".join(f" Expected, but not seen: {one.why}." for one in self.unseen if one.module == name)
+            raise KeyError(f"no attention was seen in {name!r}; seen: {names}.{why}")
+        return calls
+
+    def summaries(self) -> list[Summary]:
+        """`AttentionMatrix.summary()` of each call, computed when it is first asked for."""
+        return [self._summary(index) for index in range(len(self))]
+
+    def rank(self, by: By = "entropy", *, largest: bool = True) -> list[RankedHead]:
+        """All heads of all calls, sorted by a number.
+
+        Args:
+            by: what is compared, as a mean over batch and queries: "entropy" in nats, "max" (the largest weight of a row),
+                "effective_keys", "received" (the largest mass that one key gets from an average query), "distance" in
+                positions, or "first" (the weight of the first key). Matrices for which it is not defined are left out.
+            largest: whether the largest come first.
+
+        Raises:
+            ValueError: `by` is none of these.
+        """
+        if by not in _FIELDS:
+            raise ValueError(f"`by` must be one of {', '.join(_FIELDS)}: got {by!r}.")
+        ranked = [
+            RankedHead(call.module, head, value)
+            for call, summary in zip(self._calls, self.summaries(), strict=True)
+            for head, value in enumerate(_of_heads(call.matrix, summary, by))
+        ]
+        return sorted(ranked, key=lambda head: head.value, reverse=largest)
+
+    def rollout(
+        self,
+        *,
+        residual: float = 0.5,
+        heads: Sequence[int] | Float[Tensor, "H"] | Float[Tensor, "L H"] | None = None,
+        modules: Sequence[str] | None = None,
+    ) -> Rollout:
+        """Attention followed through the self-attention of all layers, in the order of the calls.
+
+        Args:
+            residual: the share that goes around the attention.
+            heads: which heads, or how they are weighed, as in `heedful.inspection.rollout`.
+            modules: the layers to go through; None: all self-attention of N x N.
+
+        Raises:
+            ValueError: there is none, or shapes differ.
+        """
+        layers = [call for call in self._calls if call.square and (modules is None or call.module in modules)]
+        shapes = {call.matrix.shape for call in layers}
+        if len(shapes) != 1:
+            listed = ", ".join(str(list(shape)) for shape in sorted(shapes)) or "none"
+            raise ValueError(
+                f"`rollout` must go through self-attention of one shape [..., H, N, N]: got {listed}; `modules` names those to take."
+            )
+        return rollout([call.matrix for call in layers], residual=residual, heads=heads)
+
+    def heads(
+        self,
+        tokens: TokenInput | None = None,
+        separators: Sequence[Token] | None = None,
+        *,
+        near: int = 2,
+        threshold: float | Mapping[str, float] | None = None,
+    ) -> HeadKinds:
+        """What kind each head is: previous or next token, first token, same token, induction, separator, local, uniform, alignment.
+
+        The arguments, formulas and sources are those of `heedful.inspection.head_kinds`.
+
+        Args:
+            tokens: of the keys of self-attention, strings or ids, `[N]` or `[B, N]`; without them no head can be one of same
+                token, induction or separator. A negative id is padding.
+            separators: which tokens are separators, strings or ids as they are.
+            near: what is local, in positions.
+            threshold: from which score on a head is of a kind: one for all kinds, or some by name.
+        """
+        cross = {call.module for call in self._calls if call.kind == "cross"}
+        named = [(call.module, call.matrix) for call in self._calls]
+        return head_kinds(named, tokens, separators, near=near, cross=cross, threshold=threshold)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Saves all calls in a new folder, from which `heedful.load_watch` reads them; nothing N x N is stored.
+
+        Raises:
+            WatchFolderError: the folder is in use or cannot be written, or a mechanism has parts that are not of `heedful.ops`.
+        """
+        storage.save(self, folder, self.unseen)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        tokens: "AxisInput | None" = None,
+        axes: "AxisInput" = (),
+        title: str = "Attention",
+        separators: Sequence[Token] | None = None,
+        sample: int = 0,
+        budget: int | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes one HTML file in which all of it can be looked at, without a network.
+
+        Args:
+            path: the file; its folder must exist, and a file that stands there is replaced.
+            tokens: strings or ids, of one sample or of the whole batch. They stand along queries and keys, wherever there
+                are as many, and tell the kinds of heads that go by tokens, as in `heads`.
+            axes: what stands along the axes, where that is more than tokens: `heedful.report.Text`, `Picture`, `Sound`,
+                `Series`, `Positions`, or lists of tokens. An axis takes one that has as many positions as it has: the last
+                for decoders and the queries of cross-attention, else the first.
+            title: the heading.
+            separators: which tokens are separators, strings or ids as they are.
+            sample: which one of a batch.
+            budget: bytes of numbers that the file may hold: they decide whether every weight of a head is stored, or the
+                largest of each row beside an exact map. By default 8 million, or 15 million where every weight fits into them.
+            about: short facts that stand under the heading.
+
+        Raises:
+            TypeError: tokens are neither strings nor integers.
+            ValueError: nothing was seen, or `sample`, `tokens` or an axis does not fit; nothing is written.
+            FileNotFoundError: the folder does not exist.
+
+        Example:
+            >>> import os, tempfile
+            >>> model = heedful.nn.TransformerEncoder(width=8, heads=2, layers=3)
+            >>> with heedful.watch(model) as seen:
+            ...     _ = model(torch.zeros(1, 3, 8))
+            >>> path = tempfile.mkdtemp() + "/report.html"
+            >>> seen.report(path, tokens=["the", "sky", "is"])
+            >>> os.path.getsize(path) < 1_000_000
+            True
+        """
+        from heedful.report.page import write_report
+
+        section = self.section(
+            title=title, tokens=tokens, axes=axes, separators=separators, sample=sample, budget=budget
+        )
+        write_report(path, title=title, sections=[section], about=about)
+
+    def section(
+        self,
+        *,
+        tokens: "AxisInput | None" = None,
+        axes: "AxisInput" = (),
+        title: str = "Attention",
+        separators: Sequence[Token] | None = None,
+        sample: int = 0,
+        budget: int | None = None,
+    ) -> "AttentionSection":
+        """The section of a report, to stand beside others; the arguments are those of `report`.
+
+        Raises:
+            TypeError: tokens are neither strings nor integers.
+            ValueError: nothing was seen, or `sample`, `tokens` or an axis does not fit.
+        """
+        from heedful.report.build import attention_section
+
+        unseen = "; ".join(f"{one.module or 'the model'}: {one.why}" for one in self.unseen)
+        text = f"Not seen, though expected: {unseen}." if unseen else ""
+        if not self._calls:
+            raise ValueError(f"a report needs at least one call of attention: got none. {text}".rstrip())
+        return attention_section(
+            self,
+            title=title,
+            text=text,
+            axes=axes,
+            tokens=tokens,
+            separators=separators,
+            sample=sample,
+            budget=budget,
+        )
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of a notebook, of which it can touch nothing."""
+        from html import escape
+
+        from heedful.report.page import Report
+
+        if not self._calls:
+            return f"<pre>{escape(str(self))}</pre>"
+        return Report([self.section(budget=_NOTEBOOK_BUDGET)])._repr_html_()
+
+    def __str__(self) -> str:
+        """A table of the calls, then their notes, then what was not seen."""
+        notes = Counter(note for call in self._calls for note in call.notes)
+        rows = [("module", "layer", "kind", "heads", "N x M", "engine", "entropy of a head, nat")]
+        rows += [self._row(index, list(notes)) for index in range(len(self))]
+        widths = [max(len(row[i]) for row in rows) for i in range(6)]
+        lines = [
+            f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}  {e:<{widths[4]}}  {f:<{widths[5]}}  {g}"
+            for a, b, c, d, e, f, g in rows
+        ]
+        lines += [f"[{number}] {note} ({count} calls)" for number, (note, count) in enumerate(notes.items(), start=1)]
+        if self.unseen:
+            lines.append(f"NOT SEEN, though expected: {len(self.unseen)}")
+            lines += [f"  {one.module or '(the model)'}: {one.why}" for one in self.unseen]
+        return "\n".join(lines)
+
+    def _row(self, index: int, notes: list[str]) -> tuple[str, str, str, str, str, str, str]:
+        call = self._calls[index]
+        marks = "".join(f" [{notes.index(note) + 1}]" for note in dict.fromkeys(call.notes))
+        kind = call.kind + (", causal" if call.causal else "") + (f", window {call.window}" if call.window else "")
+        entropies = _of_heads(call.matrix, self._summary(index), "entropy")
+        entropy = f"{min(entropies):.2f} .. {max(entropies):.2f}" if entropies else "-"
+        numbers = re.findall(r"\d+", call.module)
+        shape = call.matrix.shape
+        return (
+            call.module or "(outside)",
+            numbers[0] if numbers else "",
+            kind,
+            f"{num_heads(call.matrix)}",
+            f"{shape[-2]:,} x {shape[-1]:,}",
+            call.engine,
+            entropy + marks,
+        )
+
+    def _summary(self, index: int) -> Summary:
+        if index not in self._summaries:
+            self._summaries[index] = self._calls[index].matrix.summary()
+        return self._summaries[index]
+
+
+def load_watch(folder: str | os.PathLike[str]) -> Recording:
+    """What `Recording.save` wrote.
+
+    Args:
+        folder: as it was saved.
+
+    Raises:
+        WatchFolderError: it is incomplete, damaged, foreign or of a newer version.
+
+    Example:
+        >>> import tempfile
+        >>> with heedful.watch(torch.nn.Identity()) as seen:
+        ...     _ = heedful.attention(*torch.zeros(3, 1, 2, 5, 4))
+        >>> folder = tempfile.mkdtemp() + "/watch"
+        >>> seen.save(folder)
+        >>> heedful.load_watch(folder)[0].matrix.shape
+        (1, 2, 5, 5)
+    """
+    return Recording(*storage.load(folder))
+
+
+def _of_heads(matrix: AttentionMatrix, summary: Summary, by: By) -> list[float]:
+    """A number for each head; none where it is not defined."""
+    rows = getattr(summary, _FIELDS[by])
+    if rows is None or not rows.numel():
+        return []
+    means: Tensor = rows.reshape(-1, num_heads(matrix), rows.shape[-1]).double().mean(0)
+    if by == "received":
+        return (means.amax(-1) / matrix.shape[-2]).tolist()
+    return means.mean(-1).tolist()

@@ -1,0 +1,38 @@
+// The sentence about what is shown over a layer's keys: its largest weights, and what has to be known to read them.
+import { userText } from "./dom.js";
+import { percent, span } from "./format.js";
+import { isHeld } from "./key-weights.js";
+import { positionNodes, seconds, secondsAt } from "./positions.js";
+import { centerOf, largestOf } from "./weights.js";
+
+const MOST_KEYS = 3; // the largest
+const MOST_EXTRA = 5; // tokens before the patches of a picture
+
+// `heads` are words, `subject` says what the weights are of, `start` is the first position that counts, `probe` a key or null.
+export function weightsSentence(heads, { shares, query }, side, subject, { start, probe, isPinned }) {
+  const { weights, exact, mass, block } = shares;
+  const parts = [userText(heads), ", ", ...subject, ": "];
+  largestOf(weights, MOST_KEYS, start).forEach((position, i) => {
+    parts.push(i > 0 ? ", " : "", `${percent(weights[position])} on `, ...positionNodes(side, position));
+  });
+  for (let i = 0; i < Math.min(start, MOST_EXTRA); i++) parts.push("; ", ...positionNodes(side, i), ` ${weightText(shares, i)}`);
+  const center = side.kind === "sound" && query !== null ? centerOf(weights) : null;
+  if (center !== null) parts.push(`; mean position ${seconds(secondsAt(side, center))}`);
+  if (!exact && mass < 0.9995) parts.push(`; mass shown: ${percent(mass)}`);
+  if (block !== null && block[1] - block[0] > 1) parts.push(`; known only as the mean of queries ${span(...block)}`);
+  else if (!exact && mass >= 0.9995) parts.push("; known only as means over ranges of keys");
+  if (isPinned) parts.push(". Pinned");
+  if (probe !== null) parts.push(isPinned ? "; on " : ". On ", ...positionNodes(side, probe), `: ${weightText(shares, probe)}`);
+  parts.push(".");
+  return parts;
+}
+
+// What the weights of a query, or, for null, those of all queries, are.
+export function subjectOf({ queries, side }, query) {
+  if (query === null) return ["attention received (mean of all queries)"];
+  return queries === 1 ? ["attention of the only query"] : ["attention of ", ...positionNodes(side.rows, query)];
+}
+
+function weightText(shares, position) {
+  return isHeld(shares, position) ? percent(shares.weights[position]) : "not among the stored largest weights";
+}

@@ -1,0 +1,51 @@
+// What is shown of a layer over its keys, as shares of one: what one query gives, or what all queries give in the mean.
+import { meanRowOfMap, spread } from "./cells.js";
+import { columnMeans, meanOf, sumOf } from "./weights.js";
+
+// { weights, mass, exact, block }: `mass` is how much of the row is known, `block` the span of queries of which only the
+// mean is known, or null. Without a query it is what the keys receive.
+export function readShares(layer, heads, query) {
+  return query === null ? received(layer, heads) : given(layer, heads, query);
+}
+
+async function given(layer, heads, query) {
+  const rows = await Promise.all(heads.map((head) => rowOnce(layer, head, query)));
+  if (rows[0] !== null) {
+    const weights = meanOf(rows.map((row) => row.weights));
+    return { weights, mass: sumOf(weights), exact: rows.every((row) => row.exact), block: null };
+  }
+  const { keys } = layer;
+  const found = await layer.window(heads, { top: query, bottom: query + 1, left: 0, right: keys }, 1, keys);
+  const weights = spread(found.values, keys, { isDivided: true });
+  return { weights, mass: sumOf(weights), exact: found.exact, block: found.exact ? null : [found.top, found.bottom] };
+}
+
+// The rows of one query are asked for again and again, alone and for means.
+const ROWS = new WeakMap();
+
+function rowOnce(layer, head, query) {
+  if (ROWS.get(layer)?.query !== query) ROWS.set(layer, { query, rows: new Map() });
+  const { rows } = ROWS.get(layer);
+  if (!rows.has(head)) rows.set(head, layer.row([head], query));
+  return rows.get(head);
+}
+
+async function received(layer, heads) {
+  const { queries, keys } = layer;
+  const curve = await layer.curve(heads, "received");
+  if (curve !== null && curve.length === keys) return shares(curve.map((sum) => sum / queries), true);
+  const all = await layer.matrix(heads);
+  if (all !== null) return shares(columnMeans(all, queries, keys), true);
+  if (curve !== null) return shares(spread(curve, keys, { isDivided: false }).map((sum) => sum / queries), false);
+  const cells = meanRowOfMap(await layer.map(heads), queries);
+  return shares(spread(cells, keys, { isDivided: true }), cells.length === keys);
+}
+
+function shares(weights, exact) {
+  return { weights, mass: 1, exact, block: null };
+}
+
+// Whether a weight is known: where only the largest are held, those of 0 are not.
+export function isHeld({ weights, exact, mass }, position) {
+  return exact || weights[position] > 0 || mass >= 0.9995;
+}

@@ -1,0 +1,242 @@
+"""From the calls of a model to a section of a report: one pass over each matrix, and nothing N x N."""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heedful._checks import Shape
+from heedful._types import Int, Tensor
+from heedful.inspection.calls import AttentionCall, num_heads
+from heedful.inspection.head_statistics import compute, head_statistics, is_cross
+from heedful.inspection.heads import THRESHOLDS, HeadKind, classified
+from heedful.inspection.rollout import rollout
+from heedful.inspection.tokens import Token, separator_ids
+from heedful.ops import Statistic, statistics
+from heedful.ops.summaries import top_of
+from heedful.report.attention import AttentionSection, Layer
+from heedful.report.axes import Axis, Positions
+from heedful.report.budget import COARSEST, exact_bytes, exact_kind, exact_weights, map_and_top
+from heedful.report.pair_weights import Dense, TopWeights
+from heedful.report.read_axes import AxisInput, TokenAxis, read_axes, read_tokens
+
+DEFAULT_BUDGET = 8_000_000  # bytes of numbers in a file, before they are written as text
+EXACT_BUDGET = 15_000_000  # and where every pair fits into them
+_CURVE = 1024  # points of a curve
+_ROLLOUT = 128  # cells of the map of the rollout
+
+
+def attention_section(
+    calls: Sequence[AttentionCall],
+    *,
+    title: str,
+    text: str = "",
+    axes: AxisInput = (),
+    tokens: AxisInput | None = None,
+    separators: Sequence[Token] | None = None,
+    sample: int = 0,
+    budget: int | None = None,
+) -> AttentionSection:
+    """The attention of a model on one input, as a section.
+
+    Args:
+        calls: a recording, or some of its calls.
+        title: the heading.
+        text: one or two sentences below it.
+        axes: what stands along the axes: `Axis` values, or lists of strings or token ids. The first that has as many
+            positions as an axis is taken for keys and for queries, the last that has for the queries of cross- and causal
+            attention and the keys of the latter.
+        tokens: strings or ids, of one sample or of the whole batch, or axes. They tell the kinds of heads that go by tokens,
+            and stand along each axis of their length for which `axes` has nothing.
+        separators: which tokens are separators.
+        sample: which one of a batch.
+        budget: bytes of numbers in a file: they say whether every pair of a layer is stored, or the largest of each row. By
+            default 8 million, or 15 million where every pair of every layer fits into them.
+
+    Raises:
+        TypeError: `axes` or `tokens` are something else.
+        ValueError: there is no call, `sample` is not of the batch, or an axis has the length of none.
+    """
+    if not len(calls):
+        raise ValueError("`calls` must hold at least one call of attention: got none.")
+    for call in calls:
+        batch = math.prod(call.matrix.shape[:-3])
+        if not 0 <= sample < batch:
+            raise ValueError(f"`sample` must be from 0 to {batch - 1}, of the batch of {call.module!r}: got {sample}.")
+    every_axis, token_axes = read_axes(axes, calls, sample), read_tokens(tokens, calls, sample)
+    for axis, *_ in token_axes:
+        if not any(other.count in (None, axis.count) for other in every_axis):
+            every_axis.append(axis)
+    cross = {call.module for call in calls if call.kind == "cross"}
+    if budget is None:
+        budget = EXACT_BUDGET if sum(exact_bytes(call.matrix) for call in calls) <= EXACT_BUDGET else DEFAULT_BUDGET
+    rows = sum(num_heads(call.matrix) * call.matrix.shape[-2] for call in calls)
+    layers = []
+    for call, label in zip(calls, _labels([call.module for call in calls]), strict=True):
+        crosses = is_cross(call.module, call.matrix, cross)
+        ids, marks = (None, None) if crosses else _tokens_of(call, token_axes, separators)
+        share = budget * num_heads(call.matrix) * call.matrix.shape[-2] / rows
+        with torch.no_grad():
+            layers.append(_layer(call, label, crosses, ids, marks, every_axis, sample, share))
+    followed = _rollout(calls, every_axis, sample)
+    return AttentionSection(title, text, layers if followed is None else [*layers, followed], every_axis)
+
+
+def _tokens_of(
+    call: AttentionCall, token_axes: Sequence[TokenAxis], separators: Sequence[Token] | None
+) -> tuple[Int[Tensor, " M"] | None, list[int] | None]:
+    """The ids of the keys of a call, and which of them are separators."""
+    for _, ids, vocabulary in token_axes:
+        if ids is not None and len(ids) == call.matrix.shape[-1]:
+            return torch.tensor(ids), separator_ids(separators, vocabulary)
+    return None, None
+
+
+def _layer(
+    call: AttentionCall,
+    label: str,
+    crosses: bool,
+    tokens: Tensor | None,
+    separators: Sequence[int] | None,
+    axes: list[Axis],
+    sample: int,
+    share: float,
+) -> Layer:
+    """A call, in at most a share of the file."""
+    A, heads = call.matrix, num_heads(call.matrix)
+    queries, keys = A.shape[-2:]
+    exact = exact_kind(A, share)
+    cells, most_top = (COARSEST, 0) if exact else map_and_top(heads, queries, keys, share)
+    rows, columns = min(cells, queries), min(cells, keys)
+    of_heads = head_statistics(A, tokens, separators, crosses=crosses)
+    values = compute(A, {**of_heads.statistics, **_statistics(A.shape, rows, columns, most_top)})
+    kinds = classified(call.module, heads, of_heads.scores(values, slice(sample, sample + 1)))
+    numbers = {name: t.reshape(-1, heads, *t.shape[-2:])[sample].float().cpu() for name, t in values.items()}
+    if "near" in numbers:  # which begins with the first key
+        numbers["first"] = numbers["near"][..., :1]
+    top, last = top_of(numbers["top"]), call.causal or call.kind == "cross"
+    numbers["largest"] = top.values[..., :1]
+    return Layer(
+        name=call.module or "(outside)",
+        label=label,
+        kind=call.kind,
+        map=(numbers["map"] / torch.bincount(_cells(queries, rows))[:, None]).numpy(),
+        pairs=exact_weights(A, exact, sample) if exact else TopWeights(top.indices.numpy(), top.values.numpy()),
+        queries=queries,
+        keys=keys,
+        rows=_axis_index(axes, queries, last=last),
+        columns=_axis_index(axes, keys, last=call.causal and call.kind != "cross"),
+        numbers=_numbers(numbers, kinds),
+        kinds=[k.kind for k in kinds],
+        curves={n: block_means(numbers[n][..., 0].numpy()) for n in ("entropy", "received") if n in numbers},
+        facts=_facts(call),
+    )
+
+
+def _statistics(shape: Shape, rows: int, columns: int, most_top: int) -> dict[str, Statistic]:
+    """What is computed of a matrix beside the kinds of its heads."""
+    queries, keys = shape[-2:]
+    row_cell, column_cell = _cells(queries, rows), _cells(keys, columns)
+    requested = {
+        "top": statistics.topk(shape, max(most_top, 1)),
+        "received": statistics.received(shape, row_cell),
+        "map": statistics.pool(shape, row_cell, column_cell, (rows, columns)),
+    }
+    if queries == keys:
+        positions = torch.arange(keys, dtype=torch.float64)[:, None]
+        requested["distance"] = statistics.distance(shape, positions, positions)
+    return requested
+
+
+def _cells(positions: int, cells: int) -> Int[Tensor, " N"]:
+    """The cell of each position."""
+    return torch.arange(positions) * cells // positions
+
+
+def _numbers(values: Mapping[str, Tensor], kinds: Sequence[HeadKind]) -> dict[str, list[float]]:
+    """The numbers of each head."""
+    means = ("entropy", "largest", "first", "distance")
+    numbers = {name: values[name][..., 0].mean(-1).tolist() for name in means if name in values}
+    numbers["received"] = (values["received"][..., 0].amax(-1) / values["largest"].shape[-2]).tolist()
+    for name in THRESHOLDS:
+        if name not in numbers:
+            scores = (kind.scores[name] for kind in kinds)
+            numbers[name] = [math.nan if score is None else score for score in scores]
+    return numbers
+
+
+def _labels(modules: Sequence[str]) -> list[str]:
+    """The number of each layer, with the name of its stack where there are several: "layer 2", "decoder 0"."""
+    split = [re.match(r"((?:[^.]*\.)*?)(\d+)(?:\.|$)", module) for module in modules]
+    stacks = [match[1].strip(".").split(".") if match else [] for match in split]
+    numbered = {tuple(stack) for stack, match in zip(stacks, split, strict=True) if match}
+    start, stop = _shared(numbered), _shared({stack[::-1] for stack in numbered})
+    labels = []
+    for module, stack, match in zip(modules, stacks, split, strict=True):
+        own = ".".join(stack[start : len(stack) - stop]) if len(numbered) > 1 else "layer"
+        labels.append(f"{own or '.'.join(stack)} {match[2]}" if match else module or "(outside)")
+    return labels
+
+
+def _shared(stacks: Collection[Sequence[str]]) -> int:
+    """How many parts all names begin with."""
+    unlike = (i for i, parts in enumerate(zip(*stacks, strict=False)) if len(set(parts)) > 1)
+    return next(unlike, min(map(len, stacks), default=0))
+
+
+def _facts(call: AttentionCall) -> list[tuple[str, str | int | float]]:
+    facts: list[tuple[str, str | int | float]] = [("computed by", call.engine)]
+    if call.causal:
+        facts.append(("causal", "yes"))
+    if call.window:
+        facts.append(("window", call.window))
+    return facts + [("note", note) for note in call.notes]
+
+
+def _axis_index(axes: list[Axis], count: int, *, last: bool) -> int:
+    """Which axis stands where there are so many positions; bare positions where none has as many."""
+    fitting = [i for i, axis in enumerate(axes) if axis.count in (None, count)]
+    if not fitting:
+        axes.append(Positions(count))
+        return len(axes) - 1
+    return fitting[-1] if last else fitting[0]
+
+
+def _rollout(calls: Sequence[AttentionCall], axes: list[Axis], sample: int) -> Layer | None:
+    """Attention followed through all layers, where they are of one shape: as one more layer, of one head."""
+    square = [call for call in calls if call.square]
+    if len(square) < 2 or len({call.matrix.shape for call in square}) > 1:
+        return None
+    n = square[0].matrix.shape[-1]
+    cells = min(n, _ROLLOUT)
+    cell = _cells(n, cells)
+    R = rollout([call.matrix for call in square])
+    columns = torch.nn.functional.one_hot(cell, cells).float()
+    product = (R @ columns).reshape(-1, n, cells)[sample].float()
+    pooled = torch.zeros(cells, cells).index_add(0, cell, product) / torch.bincount(cell)[:, None]
+    grid = pooled.numpy()[None]
+    return Layer(
+        name="rollout",
+        label="rollout",
+        kind="rollout",
+        map=grid,
+        pairs=Dense(grid) if cells == n else None,
+        queries=n,
+        keys=n,
+        rows=_axis_index(axes, n, last=square[0].causal),
+        columns=_axis_index(axes, n, last=square[0].causal),
+        curves={"received": block_means(product.sum(0).numpy()[None]) if cells == n else grid.sum(1)},
+        facts=[("followed through", f"{len(square)} layers, half around each")],
+    )
+
+
+def block_means(curves: NDArray[np.floating], points: int = _CURVE) -> NDArray[np.floating]:
+    """Curves `[H, N]` of at most so many points, each the mean of a stretch."""
+    count = curves.shape[-1]
+    if count <= points:
+        return curves
+    starts = np.arange(points) * count // points
+    return np.add.reduceat(curves, starts, axis=-1) / np.diff([*starts, count])

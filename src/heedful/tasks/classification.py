@@ -1,0 +1,97 @@
+"""What all classifiers share: a prediction, its scores, and what an epoch shows."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from heedful.tasks.contract import Metric, Scores
+from heedful.training.objective import Mean
+
+Labels = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The class of one input; of an empty text none.
+
+    Attributes:
+        input: the text, or where the image came from.
+        label: the most probable class.
+        probability: of that class.
+        runner_up: the second class.
+        runner_up_probability: of the second class.
+        named: whether the printed line names the input.
+    """
+
+    input: str
+    label: str = ""
+    probability: float = 0.0
+    runner_up: str = ""
+    runner_up_probability: float = 0.0
+    named: bool = field(default=False, metadata={"json": False})
+
+    def to_format(self) -> str:
+        """A line of a table of inputs and labels."""
+        return f"{' '.join(self.input.split())}\t{self.label}"
+
+    def __str__(self) -> str:
+        """One line to read."""
+        if not self.label:
+            return ""
+        name, second = f"{self.input}: " if self.named else "", 100 * self.runner_up_probability
+        return f"{name}{self.label} {100 * self.probability:.1f} % (then {self.runner_up} {second:.1f} %)"
+
+
+def classifications(
+    inputs: Iterable[str], probabilities: Tensor, classes: Sequence[str], *, named: bool = False
+) -> list[Classification]:
+    """The two most probable classes of each input, from probabilities `[inputs, classes]`."""
+    best = probabilities.topk(2)
+    rows = zip(inputs, best.indices.tolist(), best.values.tolist(), strict=True)
+    return [Classification(name, classes[i], p, classes[j], q, named) for name, (i, j), (p, q) in rows]
+
+
+def classification_scores(
+    predictions: Sequence[Classification], truth: Sequence[str], classes: Sequence[str]
+) -> Scores:
+    """Accuracy, macro F1 (torchmetrics' way: a class that is neither there nor predicted does not count), confusions."""
+    from torchmetrics.functional.classification import multiclass_f1_score
+
+    predicted = [prediction.label for prediction in predictions]
+    number = {name: i for i, name in enumerate(classes)}
+    guesses, targets = (torch.tensor([number[name] for name in names]) for names in (predicted, truth))
+    f1 = float(multiclass_f1_score(guesses, targets, num_classes=len(classes), average="macro"))
+    metrics = {"accuracy": Metric(accuracy([truth], [predicted])), "macro_f1": Metric(f1)}
+    return Scores(metrics, {"confusions": confusions([truth], [predicted])})
+
+
+def class_means(outputs: Tensor, labels: Tensor, loss: Tensor) -> dict[str, Mean]:
+    """What an epoch shows of logits or probabilities `[B, classes]`: the sum of the losses, accuracy, macro F1."""
+    classes = outputs.shape[-1]
+    right, guessed = F.one_hot(labels, classes), F.one_hot(outputs.argmax(-1), classes)
+    hits = (right * guessed).sum(0)
+    return {
+        "loss": Mean(loss, len(labels)),
+        "accuracy": Mean(hits.sum(), len(labels)),
+        "macro_f1": Mean(2 * hits, right.sum(0) + guessed.sum(0)),
+    }
+
+
+def accuracy(truth: Labels, predicted: Labels, counted: Sequence[Sequence[bool]] | None = None) -> float:
+    """The fraction of correct labels, of all or of those that are counted."""
+    flags = chain.from_iterable(counted) if counted is not None else (True for row in truth for _ in row)
+    pairs = zip(chain.from_iterable(truth), chain.from_iterable(predicted), flags, strict=True)
+    right = [label == guess for label, guess, flag in pairs if flag]
+    return sum(right) / max(len(right), 1)
+
+
+def confusions(truth: Labels, predicted: Labels) -> list[list[Any]]:
+    """[label, prediction, count] of the wrong predictions, the most frequent first."""
+    pairs = Counter(zip(chain.from_iterable(truth), chain.from_iterable(predicted), strict=True)).most_common()
+    return [[label, guess, count] for (label, guess), count in pairs if label != guess]

@@ -1,0 +1,147 @@
+"""What a task is: all that differs from one task to the next, and nothing else. `heedful/tasks/run.py` drives it."""
+
+import abc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
+
+from torch import Tensor, nn
+
+from heedful.data.inputs import InputKind
+from heedful.data.splits import Splitter
+from heedful.training.objective import Batches, Mean
+from heedful.training.settings import NoOptions, Section, TaskSettings
+
+if TYPE_CHECKING:
+    from heedful.report import AttentionSection
+
+Part = Literal["train", "valid", "test"]
+
+
+class Examples(Protocol):
+    """Data of a task, read and checked."""
+
+    def __len__(self) -> int: ...
+    def select(self, rows: Iterable[int]) -> Self: ...
+    def content(self) -> Iterator[bytes]: ...  # of which the checksum is taken
+
+
+class Metric(NamedTuple):
+    """A value and its unit: "%" of a share from 0 to 1; otherwise "nats", "bits", "BLEU", "px", ..."""
+
+    value: float
+    unit: str = "%"
+
+
+class Scores(NamedTuple):
+    """What metrics.json says of predictions."""
+
+    metrics: Mapping[str, Metric]  # the first one is compared first
+    details: Mapping[str, Any] = {}
+    note: str = ""  # what a reader should know, such as why there are no baselines
+
+
+class Embedded(NamedTuple):
+    """Data that need no file: the parts that `Task.read` knows, and settings that suit them."""
+
+    parts: tuple[Part, ...] = ("train", "test")
+    settings: tuple[str, ...] = ()  # as words: "model.width=64"
+    validation: str = ""  # what its part "valid" is, in words
+
+
+class Shortcut(NamedTuple):
+    """A flag of `heedful train` in place of a setting."""
+
+    setting: str  # "model.objective=masked"
+    help: str
+
+
+class Reading(NamedTuple):
+    """What is read: which part of embedded data, whether with labels, and the vocabulary of a trained task."""
+
+    part: Part = "train"
+    labeled: bool = True
+    vocabulary: Mapping[str, Any] | None = None
+
+
+TRAINING = Reading()
+
+
+E = TypeVar("E", bound=Examples)
+
+
+class Task(abc.ABC, Generic[E]):
+    """A task with its settings and its vocabulary: what the weights know by number, as JSON. Final classes only."""
+
+    name: ClassVar[str]
+    example: ClassVar[str]  # the noun of one: "sentence"
+    unit: ClassVar[str]  # what speed is counted in: "words"
+    Settings: ClassVar[type[TaskSettings]]
+    Options: ClassVar[type[Section]] = NoOptions  # --top-k 40 on the command line, predict(..., top_k=40) in Python
+    input: ClassVar[InputKind]  # how inputs are read from words, files and standard input
+    lists: ClassVar[bool] = False  # whether a text may also be given as a list, of its words or its sentences
+    split: ClassVar[Splitter]  # how examples are held out
+    monitor: ClassVar[str] = "loss"  # what chooses the best epoch; anything but the loss is better where it is higher
+    embedded: ClassVar[Mapping[str, Embedded]] = {}
+    shortcuts: ClassVar[Mapping[str, Shortcut]] = {}
+    optimizers: ClassVar[Mapping[str, float]] = {"": 1.0}  # the beginning of its parameters' names: share of the rate
+
+    def __init__(self, settings: Any, vocabulary: Mapping[str, Any]) -> None:
+        self.settings, self.vocabulary = settings, vocabulary
+
+    @classmethod
+    @abc.abstractmethod
+    def read(cls, source: Any, settings: Any, reading: Reading = TRAINING) -> E:
+        """Examples of a path, an embedded name or Python data. Raises DataError: location, rule, what was found."""
+
+    @classmethod
+    @abc.abstractmethod
+    def learn(cls, training: E, settings: Any) -> dict[str, Any]:
+        """The vocabulary: classes, words, the text of a tokenizer, the size of an image, a mean and a standard deviation."""
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """The vocabulary in a few words: "2 classes"."""
+
+    @abc.abstractmethod
+    def check(self, examples: E) -> None:
+        """Raises DataError for a label that the vocabulary lacks, or an input that the model has no positions for."""
+
+    @abc.abstractmethod
+    def build(self) -> nn.Module:
+        """A new model. Raises ValueError for settings that do not fit each other."""
+
+    @abc.abstractmethod
+    def batches(self, examples: E, *, training: bool) -> Batches:
+        """The examples as tensors."""
+
+    @abc.abstractmethod
+    def loss(self, model: Any, batch: Any, optimizer: str) -> Tensor:
+        """What an optimizer minimizes."""
+
+    @abc.abstractmethod
+    def validate(self, model: Any, batch: Any) -> Mapping[str, Mean]:
+        """The loss, "loss", and whatever else is to stand in log.csv and may be monitored."""
+
+    @abc.abstractmethod
+    def predict(self, model: Any, inputs: Sequence[Any], options: Any, first: int = 0) -> list[Any]:
+        """Predictions for the inputs, in their order; `first` is the number of the first one, on which samples depend.
+
+        Frozen dataclasses whose fields are the JSON line, `input` first, with `__str__`, a line to read, and `to_format`,
+        the task's data format. Where `input` is InputKind.NONE, the options say how many there are.
+        """
+
+    @abc.abstractmethod
+    def inputs(self, examples: E) -> Sequence[Any]:
+        """What `predict` is given of examples."""
+
+    @abc.abstractmethod
+    def score(self, predictions: Sequence[Any], examples: E) -> Scores:
+        """The metrics; the same for the model and for every baseline."""
+
+    @abc.abstractmethod
+    def baselines(self, training: E, examples: E) -> Mapping[str, Sequence[Any]]:
+        """The predictions of simple methods that are fitted on the training examples."""
+
+    @abc.abstractmethod
+    def inspect(self, model: Any, inputs: Sequence[Any]) -> "list[AttentionSection]":
+        """A section of a report for each input."""

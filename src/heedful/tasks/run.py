@@ -1,0 +1,480 @@
+"""What is the same for every task: from data to a run folder, and from a run folder to predictions."""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+
+from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
+from heedful.data.frames import described
+from heedful.data.inputs import InputKind
+from heedful.tasks.catalog import find, reference
+from heedful.tasks.contract import Reading, Scores, Task
+from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read, split_of
+from heedful.training.run_folder import RunFolder, config_matches
+from heedful.training.settings import settings_of, validated, write_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from heedful.report.page import Report
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How good a model is on labeled data, and how good simpler methods are.
+
+    Attributes:
+        data: which data, in words.
+        examples: how many.
+        metrics: values by name; shares are numbers from 0 to 1.
+        units: of the metrics; "%" of shares.
+        baselines: the same metrics of each simpler method, fitted on the training data.
+        details: further results, such as confusions.
+        note: what a reader should know, such as why there are no baselines.
+    """
+
+    data: str
+    examples: int
+    metrics: dict[str, float]
+    units: dict[str, str]
+    baselines: dict[str, dict[str, float]]
+    details: dict[str, Any]
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
+
+
+@final
+class TrainedModel:
+    """A task with trained weights, as `heedful.train` and `heedful.load` give it. It can be pickled.
+
+    Args:
+        task: with its settings and its vocabulary.
+        model: the network.
+        folder: its run folder.
+        training: the examples that it was trained on, where they are available.
+    """
+
+    def __init__(self, task: Task[Any], model: torch.nn.Module, folder: RunFolder, training: Any = None) -> None:
+        self.task, self.model, self.folder = task, model.eval(), folder
+        self._training = training
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.task.name}, {self.task.describe()}, {parameters_of(self.model):,} parameters: {self.folder.path}>"
+        )
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json says of the training."""
+        return self.folder.metrics()
+
+    def predict(self, inputs: Any = (), **options: Any) -> list[Any]:
+        """The prediction for an input, or for each of several; the options are those of the task.
+
+        Args:
+            inputs: one, or any iterable of them: a text, a path, an array, ..., as the task has it; or examples that were read.
+                A task without inputs is given none: its options say how many predictions are made.
+            **options: of the task, as `heedful predict RUN --help` shows them.
+
+        Raises:
+            DataError: an input that the model cannot take.
+            SettingsError: an option that the task lacks, or an impossible value.
+        """
+        return self.task.predict(self.model, listed(inputs, self.task), self.options(options))
+
+    def stream(self, chunks: Iterable[Sequence[Any]], **options: Any) -> Iterator[Any]:
+        """Predictions for inputs that arrive in chunks; samples do not depend on how inputs are cut into chunks.
+
+        Where an input cannot be taken, the predictions for those before it come first.
+        """
+        chosen, first = self.options(options), 0
+        for chunk in chunks:
+            try:
+                yield from self.task.predict(self.model, chunk, chosen, first)
+            except DataError:
+                for number, one in enumerate(chunk, start=first):
+                    try:
+                        yield from self.task.predict(self.model, [one], chosen, number)
+                    except DataError as error:
+                        location = (
+                            f"input {number + 1}: "
+                            if self.task.input is InputKind.TEXT and isinstance(one, str)
+                            else ""
+                        )
+                        raise DataError(f"{location}{error}") from None
+            first += len(chunk)
+        if self.task.input is InputKind.NONE:
+            yield from self.task.predict(self.model, [], chosen)
+
+    def options(self, values: Mapping[str, Any]) -> Any:
+        """The options of the task; those that are None are not set."""
+        return validated(type(self.task).Options, {name: value for name, value in values.items() if value is not None})
+
+    def read_inputs(self, source: Any) -> Sequence[Any]:
+        """The inputs that a file of the task's own format holds, labeled or not."""
+        task = self.task
+        return task.inputs(read(type(task), source, task.settings, Reading("test", False, task.vocabulary)))
+
+    def evaluate(self, data: Any) -> Evaluation:
+        """The metrics on labeled data, beside those of baselines fitted on the training data where they are available.
+
+        Args:
+            data: a path, an embedded name, or Python data, as `train` takes it.
+        """
+        task = self.task
+        examples = read(type(task), data, task.settings, Reading("test", vocabulary=task.vocabulary))
+        task.check(examples)
+        training, note = self._training, ""
+        if training is None:
+            training, note = _training_of(self)
+        return _evaluation(self, training, examples, counted(task, examples, data), note)
+
+    def inspect(self, inputs: Any = ()) -> "Report":
+        """What the model attends to, a section for each input: shown in a notebook, or saved by `inspect(...).save(path)`."""
+        from heedful.report.page import Report
+
+        inputs = listed(inputs, self.task)
+        for text in inputs:
+            if isinstance(text, str) and not text.strip():
+                raise DataError(f"an input to inspect must hold at least one character that is no blank: got {text!r}.")
+        return Report(self.task.inspect(self.model, inputs), f"{self.task.name}: what the model attends to")
+
+    def save(self, folder: str | Path) -> None:
+        """Copies the run folder, without its checkpoints, to a new place."""
+        RunFolder(Path(folder)).check_new()
+        shutil.copytree(
+            self.folder.path, folder, ignore=shutil.ignore_patterns("checkpoints", ".*"), dirs_exist_ok=True
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The files of the run folder: weights stay safetensors."""
+        files = {file.name: file.read_bytes() for file in self.folder.path.iterdir() if file.is_file()}
+        kind = type(self.task)
+        task = (
+            reference(kind) if kind.__module__.startswith("heedful_task_") else kind
+        )  # no other process has that module
+        return {"task": task, "files": files, "training": self._training}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="heedful-"))
+        for name, content in state["files"].items():
+            (folder / name).write_bytes(content)
+        loaded = load(folder, task=state["task"])
+        vars(self).update(vars(TrainedModel(loaded.task, loaded.model, loaded.folder, state["training"])))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+
+def train(
+    task: str | type[Task[Any]],
+    data: Any = None,
+    *,
+    valid: Any = None,
+    settings: Mapping[str, Any] | Sequence[str] | None = None,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    command: Sequence[str] = (),
+) -> TrainedModel:
+    """Trains a model into a new run folder.
+
+    Args:
+        task: a name that `heedful tasks` lists, `path/to/task.py:MyTask`, or a class.
+        data: to train on: a path or an embedded name, as the task reads it; or Python data: a frame of pandas or polars, a
+            `datasets.Dataset`, a pair of texts and labels, arrays of images and labels.
+        valid: to choose the best epoch by; None: a tenth of the data, or less, is held out.
+        settings: those that differ from the defaults: `{"model.layers": 4}`.
+        config: a TOML file of settings, as `heedful show TASK` prints it.
+        out: the run folder, empty or not there; None: a temporary one, which goes with the model.
+        resume: go on with the interrupted run in `out`, to the same numbers; where there is none, a new one begins.
+        progress: whether to print what is trained, and a line an epoch.
+        command: the command of the run, for run.json.
+
+    Raises:
+        DataError: the data are not what they should be.
+        SettingsError: the settings do not fit each other, the data, or this machine.
+        RunFolderError: a run cannot be begun or resumed in `out`.
+
+    Example:
+        >>> import heedful
+        >>> texts = ["a fine film", "a dull film"] * 20
+        >>> model = heedful.train("classify", (texts, ["good", "bad"] * 20), settings={"training.epochs": 1}, progress=False)
+        >>> len(model.predict(texts[:3]))
+        3
+    """
+    from rich.console import Console
+
+    folder = Path(tempfile.mkdtemp(prefix="heedful-") if out is None else out)
+    console = Console(quiet=not progress)
+    try:
+        trained = _train(find(task), data, valid, settings, config, RunFolder(folder), resume, console, command)
+    except BaseException:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if out is None:
+        weakref.finalize(trained, shutil.rmtree, folder, ignore_errors=True)
+    return trained
+
+
+def _train(
+    kind: type[Task[Any]],
+    data: Any,
+    valid: Any,
+    settings: Mapping[str, Any] | Sequence[str] | None,
+    config: str | Path | None,
+    run: RunFolder,
+    resume: bool,
+    console: "Console",
+    command: Sequence[str],
+) -> TrainedModel:
+    from heedful.training.fit import check_training, fit, seed_everything
+
+    started = time.monotonic()
+    given = {"data": data} if valid is None else {"train": data, "valid": valid}
+    resumed = resume and run.exists()
+    if data is None and (valid is not None or not resumed):
+        raise HeedfulError(
+            "give --data, or --train and --valid: got " + ("neither." if valid is None else "--valid alone.")
+        )
+    sources = {} if data is None else given
+    title = f"heedful {kind.name}: every setting of this run"
+    if resumed:
+        manifest = run.resumable()
+        if manifest["task"] != reference(kind):
+            raise RunFolderError(
+                f"{run.path}: is a run of {manifest['task']}: it cannot be resumed as {reference(kind)}."
+            )
+        chosen = settings_of(kind.Settings, config=run.config())
+        changed = settings_of(kind.Settings, settings or (), config, preset(kind, manifest["data"]))
+        if (settings or config) and not config_matches(write_settings(changed, title), write_settings(chosen, title)):
+            raise RunFolderError(
+                f"{run.path}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
+            )
+        if manifest["finished"]:
+            console.out(f"{run.path}: this run has finished.", highlight=False)
+            return load(run.path, task=kind)
+        if not sources and IN_MEMORY in manifest["data"].values():
+            raise RunFolderError(f"{run.path}: was begun with data in memory: give them again to go on.")
+        sources = sources or manifest["data"]
+    else:
+        if run.exists():
+            raise RunFolderError(
+                f"{run.path}: holds a run already; --resume goes on with it, another --out begins a new one."
+            )
+        run.check_new()
+        if resume:
+            console.out(f"{run.path}: no run was begun here; a new one begins.", highlight=False)
+        chosen = settings_of(kind.Settings, settings or (), config, preset(kind, sources))
+    training_settings: Any = getattr(chosen, "training", None)
+    if training_settings is not None:
+        check_training(training_settings)
+    parts, ours = prepare(kind, chosen, sources)
+    examples = {"train": parts.training, "valid": parts.validation} | (
+        {} if parts.test is None else {"test": parts.test}
+    )
+    checksums = {name: checksum(part) for name, part in examples.items()}
+    seed = 0 if training_settings is None else training_settings.seed
+    seed_everything(seed)
+    model = _built(ours)
+    batches = ours.batches(parts.training, training=True) if parameters_of(model) else None
+    located_data = {name: located(kind, source) for name, source in sources.items()}
+    if resumed:
+        run.resumable(checksums)
+        run.move_data(located_data)
+    else:
+        run.begin(
+            task=reference(kind),
+            command=list(command) or ["heedful.train", kind.name],
+            seed=seed,
+            data=located_data,
+            data_checksums=checksums,
+            config=write_settings(chosen, title),
+        )
+    console.out(
+        f"{len(parts.training):,} {kind.example}s to train on, {ours.describe()}; validation: {parts.held_out}\n"
+        f"{type(model).__name__}, {parameters_of(model):,} parameters"
+        + (f"\nnote: {batches.note}" if batches and batches.note else ""),
+        highlight=False,
+    )
+    weights = dict(model.state_dict())
+    if batches is not None:
+        weights = fit(
+            ours, model, training=batches, validation=ours.batches(parts.validation, training=False),
+            settings=training_settings, folder=run, console=console, unit=kind.unit, resume=resume,
+        )  # fmt: skip
+        model.load_state_dict(weights)
+    trained = TrainedModel(ours, model, run, parts.training)
+    measured = parts.validation if parts.test is None else parts.test
+    found = _evaluation(trained, parts.training, measured, parts.held_out, "").to_dict()
+    about = {
+        "task": reference(kind),
+        "validation": found.pop("data"),
+        "examples": {"validation" if name == "valid" else name: len(part) for name, part in examples.items()},
+        "parameters": parameters_of(model),
+    }
+    fraction = getattr(getattr(batches, "order", None), "non_padding_fraction", None)
+    del found["examples"]
+    about |= {} if fraction is None else {"non_padding_fraction": fraction()}
+    run.finish(weights, dict(ours.vocabulary), about | found | {"seconds": time.monotonic() - started})
+    return trained
+
+
+def load(folder: str | Path, *, task: str | type[Task[Any]] | None = None) -> TrainedModel:
+    """Loads a finished run folder; its files are checked, and nothing in it is unpickled or run.
+
+    Args:
+        folder: as `heedful train ... --out` wrote it.
+        task: of a run whose task is a class in a file: that class, or `path/to/task.py:MyTask`. It is never taken from the folder.
+
+    Raises:
+        RunFolderError: a file is missing, changed, or of another version.
+    """
+    run = RunFolder(Path(folder))
+    kind = task_of(run, task)
+    run.require_finished()
+    settings, vocabulary, weights = settings_of(kind.Settings, config=run.config()), run.vocabulary(), run.weights()
+    try:
+        ours = kind(settings, vocabulary)
+        model = _built(ours)
+        model.load_state_dict(weights)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{run.path}: the weights, the settings and the vocabulary must fit each other: {str(error).splitlines()[0]}"
+        ) from None
+    return TrainedModel(ours, model, run)
+
+
+def task_of(run: RunFolder, task: str | type[Task[Any]] | None = None) -> type[Task[Any]]:
+    """The task of a run folder."""
+    name = run.manifest()["task"]
+    if task is None:
+        if ".py:" in name:
+            raise RunFolderError(f"{run.path}: its task is a class in a file; if you trust it, name it: --task {name}")
+        try:
+            return find(name)
+        except HeedfulError as error:
+            raise RunFolderError(f"{run.path / 'run.json'}: {error}") from None
+    kind = find(task)
+    if reference(kind) != name and kind.__name__ != name.rpartition(":")[2]:
+        raise RunFolderError(f"{run.path}: is a run of {name}: got {reference(kind)}.")
+    return kind
+
+
+def listed(inputs: Any, task: Task[Any]) -> list[Any]:
+    """One input, or each of several, as a list; a text, a path, an image or a file that is open is one.
+
+    Raises:
+        DataError: what is no input of the task, with its position; a table or a set.
+    """
+    if hasattr(inputs, "content") and hasattr(inputs, "select"):
+        return list(task.inputs(inputs))
+    if isinstance(inputs, Mapping | Set) or hasattr(inputs, "columns") or hasattr(inputs, "column_names"):
+        raise DataError(
+            f"`inputs` must be one input or a list of them, such as one column of a table: got a {type(inputs).__name__}."
+        )
+    single = isinstance(inputs, (str, bytes, os.PathLike)) or hasattr(inputs, "read") or hasattr(inputs, "convert")
+    if single or not isinstance(inputs, Iterable) or _is_one_array(inputs, task):
+        items, several = [inputs], False
+    else:
+        items, several = list(inputs), True
+    if task.input is InputKind.NONE and items:
+        raise DataError(f"there must be no inputs, since this task takes none: got {len(items)}.")
+    if task.input is not InputKind.TEXT:
+        return items
+    return [_text(one, f"inputs[{row}]" if several else "inputs", task.lists) for row, one in enumerate(items)]
+
+
+def _is_one_array(inputs: Any, task: Task[Any]) -> bool:
+    """Whether an array is one input: an image, or a text in an array of no axis."""
+    shape = getattr(inputs, "shape", None)
+    if shape is None or task.input is not InputKind.IMAGE:
+        return shape == ()
+    if len(shape) == 3 and shape[0] in (3, 4) and shape[-1] not in (1, 3, 4):
+        raise DataError(
+            f"an array of shape {tuple(shape)} may be one image in color or {shape[0]} in gray: give a list of images."
+        )
+    return len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
+
+
+def _text(value: Any, name: str, lists: bool) -> Any:
+    """One text; where lists are taken, it may be one of its words or sentences; a sentence that was read stays what it is."""
+    if hasattr(value, "tolist"):  # of NumPy
+        value = value.tolist()
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):
+            value.encode()
+            return value
+        raise DataError(f"`{name}` must be a text: got half a character in {value!r}.")
+    if dataclasses.is_dataclass(value):
+        return value
+    if lists and isinstance(value, list | tuple):
+        return [_text(part, f"{name}[{row}]", False) for row, part in enumerate(value)]
+    raise DataError(f"`{name}` must be a text{' or a list of texts' if lists else ''}: got {described(value)}.")
+
+
+def as_json(prediction: Any) -> str:
+    """A prediction as a line of JSON: its fields, of which the first is `input`, but for those that only steer how it is shown."""
+    fields = {field.name for field in dataclasses.fields(prediction) if field.metadata.get("json", True)}
+    values = {name: value for name, value in dataclasses.asdict(prediction).items() if name in fields}
+    return json.dumps(values, ensure_ascii=False)
+
+
+def parameters_of(model: torch.nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def _built(task: Task[Any]) -> torch.nn.Module:
+    try:
+        return task.build()
+    except SettingsError:
+        raise
+    except ValueError as error:
+        raise SettingsError(f"[model]: {error}") from None
+
+
+def _training_of(trained: TrainedModel) -> tuple[Any, str]:
+    """The examples that a run was trained on; None, and why, where they are not there or have changed."""
+    manifest = trained.folder.manifest()
+    sources = manifest["data"]
+    if IN_MEMORY in sources.values():
+        return None, "no baselines: they need the training data, which were in memory."
+    task = trained.task
+    try:
+        training = split_of(type(task), task.settings, sources)[0].training
+    except (DataError, OSError) as error:
+        return None, f"no baselines: they need the training data, which cannot be read: {str(error).rstrip('.')}."
+    if checksum(training) != manifest["data_checksums"]["train"]:
+        source = next(iter(sources.values()))
+        return None, f"no baselines: they need the training data, which have changed since: {source}."
+    return training, ""
+
+
+def _evaluation(trained: TrainedModel, training: Any, examples: Any, data: str, note: str) -> Evaluation:
+    """The metrics of the model and of the baselines, by the same function."""
+    task = trained.task
+    ours = task.score(task.predict(trained.model, list(task.inputs(examples)), task.Options()), examples)
+    others = {} if training is None else task.baselines(training, examples)
+    scores = {name: task.score(predictions, examples) for name, predictions in others.items()}
+    return Evaluation(
+        data, len(examples), _values(ours), {name: metric.unit for name, metric in ours.metrics.items()},
+        {name: _values(score) for name, score in scores.items()}, dict(ours.details), " ".join(filter(None, [ours.note, note])),
+    )  # fmt: skip
+
+
+def _values(scores: Scores) -> dict[str, float]:
+    return {name: float(metric.value) for name, metric in scores.metrics.items()}

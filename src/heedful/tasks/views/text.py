@@ -1,0 +1,79 @@
+"""How texts and the attention of taggers and text classifiers become sections of a report."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heedful.data.text.sentences import Sentence
+from heedful.inspection import watch
+from heedful.report import AttentionSection, Dense, Layer, Positions, Text, attention_section
+from heedful.tasks.views._common import most_probable, shortened, with_rows
+
+if TYPE_CHECKING:
+    from heedful.tasks.classify import Classify
+    from heedful.tasks.tag import Tag
+
+
+def tagged_section(task: "Tag", model: Any, sentence: Sentence) -> AttentionSection:
+    """The words of a sentence with their labels, and what each attends to."""
+    with torch.inference_mode(), watch(model) as recording:
+        (prediction,) = task.predict(model, [sentence], None)
+    section = attention_section(
+        recording, title=shortened(prediction.input), axes=[Text(prediction.words, name="words")]
+    )
+    labels = [f"{word} · {label}" for word, label in zip(prediction.words, prediction.labels, strict=True)]
+    text = "Each word of a row, with its label, attends to the words of its columns."
+    return replace(with_rows(section, labels, "labels"), text=text, output=str(prediction))
+
+
+def classified_section(task: "Classify", model: Any, text: str) -> AttentionSection:
+    """What each token contributes to the decision, and what each attends to."""
+    tokens = task.tokenization.tokenize(text)
+    batch = task.tokenization.encode([text]).batch([0])
+    with torch.inference_mode(), watch(model) as recording:
+        probabilities = model.probabilities(batch)[0]
+    predictions, drops = most_probable(task.classes, probabilities), task.occlusion(model, text)
+    axes = [Text(tokens, name="text"), Positions(1, ["the decision"], "decision")]
+    section = attention_section(recording, title=shortened(text), axes=axes)
+    # Models of an ensemble stand side by side; a rollout would chain them.
+    layers = [layer for layer in section.layers if layer.kind != "rollout" or len(model.members) == 1]
+    return replace(
+        section,
+        text=f"{predictions[0][0]}: {_strongest(tokens, drops)}.",
+        layers=[_occlusion(drops, "supports"), _occlusion(drops, "opposes"), *map(_of_member, layers)],
+        predictions=predictions,
+    )
+
+
+def _strongest(tokens: Sequence[str], drops: Tensor, most: int = 6) -> str:
+    """The tokens that matter most, with by how much the log-odds fall without them."""
+    order = drops.abs().argsort(descending=True)[:most].tolist()
+    words = [
+        ", ".join(f"{tokens[i]} {drops[i]:+.2f}" for i in order if (drops[i] > 0) == sign) for sign in (True, False)
+    ]
+    parts = [f"{named} {verb}" for named, verb in zip(words, ("support it", "oppose it"), strict=True) if named]
+    return "; ".join(parts) or "no token supports it"
+
+
+def _occlusion(drops: Tensor, effect: Literal["supports", "opposes"]) -> Layer:
+    """What supports the class, or what opposes it, as shares of both."""
+    part = drops.clamp_min(0) if effect == "supports" else (-drops).clamp_min(0)
+    shares = (part / drops.abs().sum().clamp_min(1e-12))[None, None].numpy()  # [1, 1, N]
+    cells = min(512, len(drops))
+    grid = np.add.reduceat(shares, np.arange(cells) * len(drops) // cells, axis=-1)
+    return Layer(
+        name=f"what {effect} the class", label=f"{effect} it", kind="words", map=grid, pairs=Dense(shares), queries=1,
+        keys=len(drops), rows=1, columns=0,
+    )  # fmt: skip
+
+
+def _of_member(layer: Layer) -> Layer:
+    """A layer with the number of its model in its label."""
+    member = re.match(r"members\.(\d+)\.", layer.name)
+    pooled = "pooling" if layer.name.endswith("pooling") else layer.label
+    return layer if member is None else replace(layer, label=f"model {member[1]}, {pooled}")

@@ -1,0 +1,69 @@
+"""What a training needs of a task: batches, losses, and the metrics that are averaged over an epoch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A metric of a batch that is averaged over an epoch.
+
+    Its value is the sum of totals over the sum of counts; of vectors, such as one element a class, the mean of these ratios
+    over the elements that were counted at all.
+    """
+
+    total: Tensor
+    count: Tensor | int
+
+
+class Batches(NamedTuple):
+    """Examples as batches.
+
+    Attributes:
+        make: gives the batch of some examples, from their indices.
+        order: lists of indices: a sampler such as `ShuffledBatches` or `LengthBatches`, or the lists themselves.
+        size: how many of the unit in which speed is told a batch holds.
+        note: what a reader should know of them, such as how many examples were left out; or empty.
+    """
+
+    make: Callable[[list[int]], Any]
+    order: Sampler[list[int]] | Sequence[list[int]]
+    size: Callable[[Any], int] = lambda batch: len(batch[0])
+    note: str = ""
+
+    def loader(self) -> DataLoader[Any]:
+        """What the training library iterates."""
+        return DataLoader(
+            _Made(self.make), batch_size=None, sampler=self.order, collate_fn=_identity, generator=torch.Generator()
+        )
+
+
+class Objective(Protocol):
+    """What a training needs of a task; `heedful.tasks.contract.Task` describes each of them."""
+
+    @property
+    def monitor(self) -> str: ...
+    @property
+    def optimizers(self) -> Mapping[str, float]: ...
+
+    def loss(self, model: Any, batch: Any, optimizer: str) -> Tensor: ...
+    def validate(self, model: Any, batch: Any) -> Mapping[str, Mean]: ...
+
+
+class _Made(Dataset[Any]):
+    """Batches as the training library asks for them."""
+
+    def __init__(self, make: Callable[[list[int]], Any]) -> None:
+        self.make = make
+
+    def __getitem__(self, indices: list[int]) -> Any:
+        return self.make(indices)
+
+
+def _identity(batch: Any) -> Any:
+    return batch

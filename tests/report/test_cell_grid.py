@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+
+from heedful.report.cell_grid import Box, CellAxis, CellGrid, cell_means, sum_columns
+
+
+@pytest.mark.parametrize(("cells", "count"), [(1, 7), (3, 7), (7, 7), (5, 23)])
+def test_cells_are_as_even_as_they_can_be_and_cover_each_position_once(cells, count):
+    axis = CellAxis(cells, count)
+    of = axis.of(0, count).tolist()
+    assert of == [i * cells // count for i in range(count)]
+    assert [axis.start(cell) for cell in range(cells)] == [of.index(cell) for cell in range(cells)]
+    assert axis.counts().tolist() == [of.count(cell) for cell in range(cells)]
+    for start in range(count):
+        for stop in range(start + 1, count + 1):
+            assert axis.around(start, stop) == (of[start], of[stop - 1] + 1)
+
+
+def test_cells_are_taken_together_alike():
+    first, last, groups = CellAxis(12, 100).grouped(30, 80, 3)  # cells 3 to 9, in groups of 3
+    assert (first, last) == (3, 12)
+    assert groups.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    first, last, groups = CellAxis(12, 100).grouped(30, 80, 7)
+    assert (first, last, groups.tolist()) == (3, 10, list(range(7)))
+
+
+def test_columns_are_summed_by_their_cells():
+    rows, cells = torch.arange(12.0).view(2, 6), torch.tensor([0, 0, 1, 2, 2, 2])
+    expected = torch.stack([rows[:, cells == cell].sum(1) for cell in range(3)], 1)
+    assert torch.equal(sum_columns(rows, cells), expected)
+    assert sum_columns(rows, torch.arange(6)) is rows
+    np.testing.assert_allclose(cell_means(expected, torch.tensor([2, 4]), 3)[0], expected[0].numpy() / 6)
+
+
+def test_a_grid_that_is_full_shows_windows_of_whole_cells():
+    torch.manual_seed(0)
+    weights = torch.rand(2, 8, 12)
+    grid = CellGrid(2, 8, 12, 4, 6)
+    assert (grid.is_whole, grid.next_unknown(1, 0, 4)) == (False, 0)
+    grid.sums.copy_(weights.view(2, 4, 2, 6, 2).sum((2, 4)))
+    grid.known[:] = True
+    assert grid.next_unknown(1, 0, 4) is None
+    assert grid.suffices(Box(0, 8, 0, 12), 4, 6)
+    assert not grid.suffices(Box(0, 8, 0, 12), 8, 6)
+    values, box = grid.window([0, 1], Box(3, 5, 0, 7), 9, 9)
+    assert box == Box(2, 6, 0, 8)
+    expected = weights[:, 2:6, :8].view(2, 2, 2, 4, 2).sum(-1).mean((0, 2))
+    np.testing.assert_allclose(values, expected.numpy(), rtol=1e-6)

@@ -1,0 +1,185 @@
+"""Every task with tiny data: what the laws of `test_every_task.py` are asked of."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from heedful.tasks.catalog import TASKS
+from tests import languages, texts, tiny
+
+TOY = str(Path(__file__).parents[2] / "examples" / "most_vowel.py") + ":MostVowel"
+VERSE = "the cat sat on the mat, and the rat sat on the hat.\n"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task with data to learn in seconds.
+
+    Attributes:
+        task: as the command line names it.
+        settings: tiny ones, of two or three epochs.
+        write: data in a folder; the arguments are the folder, how many examples, and a seed.
+        inputs: as a person types them, given the folder of the data.
+        bad: contents of a data file that must be refused: (what to write, what the error says behind the file's name).
+        python: the same data as `write` makes, as Python's own.
+        options: of `predict`: each changes what is printed.
+        unknown: a setting that is misspelt, and what was meant.
+        label: the metric that is compared.
+    """
+
+    task: str
+    settings: tuple[str, ...]
+    write: Callable[[Path, int, int], Path]
+    inputs: Callable[[Path], list[str]]
+    bad: tuple[tuple[str, str], ...]
+    python: Callable[[Path], Any]
+    unknown: tuple[str, str] = ("model.widht", "model.width")
+    options: tuple[tuple[str, ...], ...] = ()
+    train: tuple[str, ...] = ()
+    hostile: tuple[str, ...] = ("", " ", "\u202e\u0000\u200d", "🤷🏽‍♀️", "a" * 300, "[MASK] </s> <pad>", "\t", "e\u0301")
+    skip: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def words(self) -> list[str]:
+        """The settings as the command line takes them."""
+        return [*self.train, *texts.options(self.settings)]
+
+
+def _conllu(folder: Path, count: int, seed: int) -> Path:
+    return texts.conllu(folder / "data.conllu", count, seed)
+
+
+def _reviews(folder: Path, count: int, seed: int) -> Path:
+    return texts.reviews(folder / "data.tsv", count, seed)
+
+
+def _pairs(folder: Path, count: int, seed: int) -> Path:
+    return languages.table(folder / "data.tsv", count, seed)
+
+
+def _documents(folder: Path, count: int, seed: int) -> Path:
+    return languages.papers(folder / "data.jsonl", count, seed)
+
+
+def _verses(folder: Path, count: int, seed: int) -> Path:
+    lines = [" ".join(np.random.default_rng([seed, row]).permutation(VERSE.split())) for row in range(count)]
+    file = folder / "data.txt"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def _shades(folder: Path, count: int, seed: int) -> Path:
+    return tiny.draw(folder / "data", max(count // 2, 1), seed=seed)
+
+
+def _vowels(folder: Path, count: int, seed: int) -> Path:
+    random = np.random.default_rng(seed)
+    rows = [
+        "".join(random.choice(list("bdfg" + vowel * 3), 12)) + f"{vowel}\t{vowel}"
+        for vowel in random.choice(list("aeo"), count)
+    ]
+    file = folder / "data.tsv"
+    file.write_text("".join(row + "\n" for row in rows))
+    return file
+
+
+def _table(file: Path) -> tuple[list[str], list[str]]:
+    rows = [line.split("\t") for line in file.read_text().splitlines()]
+    return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def _images(folder: Path) -> tuple[Any, list[str]]:
+    files = [
+        file for name in ("dark", "light") for file in sorted((folder / name).iterdir(), key=lambda f: int(f.stem))
+    ]
+    return np.stack([np.asarray(Image.open(file)) for file in files]), [file.parent.name for file in files]
+
+
+def _objects(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def _sentences(file: Path) -> tuple[list[list[str]], list[list[str]]]:
+    blocks = [block.splitlines() for block in file.read_text().strip().split("\n\n")]
+    rows = [[line.split("\t") for line in block if line.split("\t")[0].isdigit()] for block in blocks]
+    return [[row[1] for row in block] for block in rows], [[row[3] for row in block] for block in rows]
+
+
+_SMALL = ("model.width=12", "model.heads=2", "model.ffn_width=16", "training.epochs=3")
+_LONG = "word " * 20
+
+CASES = {
+    "tag": Case(
+        "tag", (*_SMALL, "model.layers=1", "model.word_width=8", "model.form_width=4", "model.ngram_width=8",
+                "training.batch_size=60", "training.learning_rate=0.02", "data.auxiliary_columns=[]"),
+        _conllu, lambda data: ["la boro bira .", "la"],
+        (("1\tla\tla\tDET\tdet\t_\t0\n\n", ":1: "), ("", ": must hold at least one line: got an empty file")),
+        _sentences,
+    ),
+    "classify": Case(
+        "classify", (*_SMALL, "model.pooling_heads=2", "model.ensemble_size=2", "training.batch_size=20",
+                     "training.learning_rate=0.02"),
+        _reviews, lambda data: ["bona boro", "malbona biro bela"],
+        (("fine\tgood\n\tbad\n", ":2: must have a text"), ("fine\tgood\n", ": must hold at least two classes")),
+        _table,
+    ),
+    "language-model": Case(
+        "language-model", (*_SMALL, "model.layers=2", "model.context_length=16", "training.batch_size=64"),
+        _verses, lambda data: ["the cat", "on the"],
+        (("", ": must hold text: got none"),), lambda file: [file.read_text()],
+        options=(("--max-new-tokens", "5"), ("--seed", "7"), ("--num-samples", "2"), ("--top-k", "1"),
+                 ("--temperature", "0"), ("--top-p", "0.1")),
+    ),
+    "masked-language-model": Case(
+        "language-model", (*_SMALL, "model.layers=2", "model.context_length=16", "training.batch_size=64",
+                           "data.tokenizer=subwords", "data.vocabulary_size=290"),
+        _verses, lambda data: ["the [MASK] sat", "[MASK] and [MASK]"],
+        (("", ": must hold text: got none"),), lambda file: [file.read_text()], train=("--masked",),
+    ),
+    "translate": Case(
+        "translate", (*_SMALL, "model.layers=1", "data.vocabulary_size=400", "search.beams=2", "training.batch_size=300",
+                      "data.max_length=20"),
+        _pairs, lambda data: ["big dog sees cat", "red cat has car"],
+        (("source\ttarget\na\tb\nc\t\n", ":3: must have a target"), ("source\ttarget\n", ": must hold at least one pair")),
+        _table,
+        options=(("--n-best", "2"), ("--scores",), ("--alignment",), ("--num-samples", "2"), ("--max-new-tokens", "1")),
+    ),
+    "recurrent-translate": Case(
+        "translate", ("model.architecture=recurrent", "model.width=12", "training.epochs=3", "data.tokenizer=characters",
+                      "search.beams=1", "training.batch_size=600"),
+        _pairs, lambda data: ["big dog sees cat", "red cat has car"], (("source\ttarget\na\tb\nc\t\n", ":3: must have a target"),),
+        _table, options=(("--n-best", "2"), ("--scores",)),
+    ),
+    "summarize": Case(
+        "summarize", (*_SMALL, "model.layers=1", "data.vocabulary_size=400", "search.beams=1", "training.batch_size=600"),
+        _documents, lambda data: ["The dog sees the cat. It rains.", "Why not?"],
+        (('{"source": "a"}\n', ":1: "), ("not json\n", ":1: ")), _objects,
+        options=(("--n-best", "2"), ("--scores",)),
+    ),
+    "summarize-extractive": Case(
+        "summarize-extractive", (*_SMALL, "model.layers=1", "model.ensemble_size=1", "model.pooling_heads=2",
+                                 "training.batch_size=300", "training.learning_rate=0.03"),
+        _documents, lambda data: ["The dog sees the cat. It rains. Why not?", "Why not?"],
+        (('{"source": "a"}\n', ":1: "), ("not json\n", ":1: ")), _objects,
+        options=(("--num-sentences", "2"), ("--scores",)),
+    ),
+    "classify-image": Case(
+        "classify-image", ("model.stages=[8, 8]", "model.width=12", "model.heads=3", "model.ffn_width=20",
+                           "training.batch_size=7", "training.epochs=3"),
+        _shades, lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")],
+        (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(),
+    ),
+    "most-vowel": Case(
+        TOY, ("training.epochs=3",), _vowels, lambda data: ["banana", "coffee"],
+        (("fine\tgood\n\tbad\n", ":2: must have a text"),), _table,
+        unknown=("training.epocs", "training.epochs"), hostile=("🤷🏽‍♀️", "a" * 300, "e\u0301"),
+    ),
+}  # fmt: skip
+
+
+assert {case.task for case in CASES.values()} == {*TASKS, TOY}, "every task is a case"

@@ -1,0 +1,321 @@
+"""Every task by every law: what holds of one task at the command line and from Python holds of all."""
+
+import dataclasses
+import json
+import math
+import pickle
+import shutil
+import tomllib
+
+import pytest
+import torch
+
+import heedful as package
+from heedful._errors import DataError, HeedfulError, SettingsError
+from heedful.tasks.catalog import TASKS, find
+from heedful.tasks.contract import Task
+from heedful.tasks.run import as_json, load
+from tests.tasks.cases import CASES
+from tests.tiny import Killed, killing, outcome
+
+EVALUATED = {"data", "examples", "metrics", "units", "baselines", "details", "note"}
+
+
+@pytest.fixture(scope="session", params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="session")
+def data(case, tmp_path_factory):
+    """Data to train on; not to be changed."""
+    return case.write(tmp_path_factory.mktemp("data"), 40, 0)
+
+
+@pytest.fixture(scope="session")
+def test_data(case, tmp_path_factory):
+    return case.write(tmp_path_factory.mktemp("test"), 20, 1)
+
+
+@pytest.fixture(scope="session")
+def trust(case):
+    """What the command line needs to know of a task that is a class in a file."""
+    return ["--task", case.task] if ".py:" in case.task else []
+
+
+@pytest.fixture(scope="session")
+def run(case, data, tmp_path_factory):
+    """A finished run; not to be changed."""
+    from heedful.cli import run as command
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert command(["train", case.task, "--data", str(data), "--out", str(folder), *case.words]) == 0
+    return folder
+
+
+@pytest.fixture
+def model(case, run):
+    return load(run, task=case.task)
+
+
+def test_every_task_is_a_case():
+    assert {case.task for case in CASES.values()} >= set(TASKS)
+
+
+def test_it_is_a_final_class_of_the_contract(case):
+    kind = find(case.task)
+    assert kind.__mro__[1] is Task
+    assert not kind.__abstractmethods__
+    assert kind.name
+    assert kind.example
+    assert kind.unit
+
+
+def test_what_a_run_folder_holds(case, run, data):
+    manifest = json.loads((run / "run.json").read_text())
+    assert manifest["finished"] is True
+    assert manifest["data"] == {"data": str(data)}
+    assert set(manifest["data_checksums"]) == {"train", "valid"}
+    metrics = json.loads((run / "metrics.json").read_text())
+    fixed = {
+        "task",
+        "validation",
+        "examples",
+        "parameters",
+        "metrics",
+        "units",
+        "baselines",
+        "details",
+        "note",
+        "seconds",
+    }
+    assert fixed <= set(metrics) <= fixed | {"non_padding_fraction"}
+    assert set(metrics["examples"]) == {"train", "validation"}
+    assert metrics["metrics"].keys() == metrics["units"].keys()
+    for values in (metrics["metrics"], *metrics["baselines"].values()):
+        assert all(math.isfinite(value) for value in values.values())
+    first = next(iter(metrics["metrics"]))
+    assert metrics["baselines"]
+    assert all(first in values for values in metrics["baselines"].values())
+    log = (run / "log.csv").read_text().splitlines()
+    assert log[0].startswith("epoch,step,")
+    assert {"loss", "valid_loss"} <= set(log[0].split(","))
+    assert len(log) == 4
+    tomllib.loads((run / "config.toml").read_text())
+
+
+def test_an_interrupted_run_comes_out_as_one_that_was_not(case, run, data, monkeypatch, tmp_path, heedful):
+    with monkeypatch.context() as patch:
+        killing(patch, "heedful.training.callbacks.CsvLog.on_train_epoch_end", 2)
+        with pytest.raises(Killed):
+            heedful("train", case.task, "--data", data, "--out", tmp_path / "run", *case.words)
+    answer = heedful("train", case.task, "--out", tmp_path / "run", "--resume")
+    assert answer.status == 0, answer.err
+    assert outcome(tmp_path / "run") == outcome(run)
+
+
+def test_one_by_one_as_in_a_batch_and_as_the_command_line_says(case, run, data, model, heedful, trust):
+    inputs = case.inputs(data)
+    together = model.predict(inputs)
+    alone = [prediction for chunk in (model.stream([[one] for one in inputs]),) for prediction in chunk]
+    _assert_close(together, alone)
+    assert [prediction.input for prediction in together] == inputs
+    answer = heedful("predict", run, *inputs, "--format", "jsonl", *trust)
+    assert answer.status == 0, answer.err
+    lines = [json.loads(line) for line in answer.out.splitlines()]
+    assert lines == [json.loads(as_json(prediction)) for prediction in together]
+    for line in lines:
+        assert next(iter(line)) == "input"
+    for format in ("text", "data"):
+        answer = heedful("predict", run, *inputs, "--format", format, *trust)
+        shown = "\n".join(str(one) if format == "text" else one.to_format() for one in together)
+        assert answer == (0, shown + "\n", "")
+
+
+def test_the_options_of_the_task(case, run, data, model, heedful, trust):
+    help = heedful("predict", run, "--help", *trust)
+    assert help.status == 0
+    for name in type(model.task).Options.model_fields:
+        assert f"--{name.replace('_', '-')}" in help.out
+    inputs = case.inputs(data)
+    plain = heedful("predict", run, *inputs, *trust).out
+    for words in case.options:
+        answer = heedful("predict", run, *inputs, *words, *trust)
+        assert answer.status == 0, answer.err
+        assert answer.out != plain, words
+        name, value = words[0][2:].replace("-", "_"), words[1] if len(words) > 1 else True
+        same = model.predict(
+            inputs, **{name: type(model.task).Options.model_validate({name: value}).model_dump()[name]}
+        )
+        assert answer.out == "".join(f"{one}\n" for one in same)
+    answer = heedful("predict", run, *inputs, "--no-such-option", "3", *trust)
+    assert answer.status == 2
+    assert "--no-such-option" in answer.err
+    with pytest.raises(SettingsError, match="unknown setting `no_such_option`"):
+        model.predict(inputs, no_such_option=3)
+
+
+def test_evaluating_is_scoring_what_is_predicted(case, run, test_data, model, heedful, trust):
+    found = model.evaluate(str(test_data))
+    examples = model.task.read(
+        str(test_data), model.task.settings, package.tasks.contract.Reading("test", vocabulary=model.task.vocabulary)
+    )
+    scores = model.task.score(model.predict(list(model.task.inputs(examples))), examples)
+    assert found.metrics == {name: float(metric.value) for name, metric in scores.metrics.items()}
+    assert found.baselines
+    assert found.note in ("", scores.note)
+    answer = heedful("evaluate", run, "--data", test_data, "--json", *trust)
+    assert answer.status == 0, answer.err
+    assert set(json.loads(answer.out)) == EVALUATED
+    assert json.loads(answer.out)["metrics"] == pytest.approx(found.metrics)
+    printed = heedful("evaluate", run, "--data", test_data, *trust).out
+    assert printed.splitlines()[0] == f"on {found.data}"
+    assert all(f"baseline: {name}" in printed for name in found.baselines)
+
+
+def test_bad_rows_are_named_and_nothing_is_written(case, refused, tmp_path):
+    for number, (content, says) in enumerate(case.bad):
+        file = tmp_path / f"bad{number}" / case.write(tmp_path, 3, 0).name
+        file.parent.mkdir()
+        if case.task == "classify-image":
+            case.write(file.parent, 40, 0)
+            bad = file / "dark" / "3.png"
+            bad.write_text(content)
+        else:
+            bad = file
+            file.write_text(content)
+        line = refused("train", case.task, "--data", file, "--out", tmp_path / "run", *case.words)
+        assert line.startswith(f"{bad}{says}"), line
+        assert not (tmp_path / "run").exists()
+    missing = tmp_path / "there" / "is" / "none"
+    assert str(missing) in refused("train", case.task, "--data", missing, "--out", tmp_path / "run", *case.words)
+
+
+def test_too_few_to_hold_one_out(case, refused, tmp_path):
+    if case.task == "language-model":
+        file = tmp_path / "data.txt"
+        file.write_text("abc")
+    else:
+        file = case.write(tmp_path, 6, 0)
+    line = refused("train", case.task, "--data", file, "--out", tmp_path / "run", *case.words)
+    assert line.startswith(f"{file}: must ")
+    assert "at least 10 " in line
+
+
+def test_settings_that_are_unknown_or_out_of_range(case, refused, data, tmp_path):
+    unknown, meant = case.unknown
+    words = ("train", case.task, "--data", data, "--out", tmp_path / "run")
+    line = refused(*words, "--set", f"{unknown}=3", "--set", "training.epochs=0")
+    assert f"unknown setting `{unknown}`, did you mean `{meant}`?" in line
+    assert "`training.epochs`: " in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_show_prints_a_file_for_config(case, heedful, data, tmp_path):
+    answer = heedful("show", case.task)
+    assert answer.status == 0
+    config = tmp_path / "config.toml"
+    config.write_text(answer.out)
+    kind = find(case.task)
+    assert package.training.settings.settings_of(kind.Settings, config=config) == kind.Settings()
+    for name, section in kind.Settings():
+        for key, setting in type(section).model_fields.items():
+            assert setting.description, f"{name}.{key} needs a description"
+
+
+def test_hostile_strings(case, model):
+    for text in case.hostile:
+        (first, *_) = model.predict([text])
+        assert first.input == text or case.task == "tag"
+        json.loads(as_json(first))
+        assert isinstance(str(first) + first.to_format(), str)
+
+
+def test_python_is_the_command_line(case, run, data, tmp_path):
+    settings = [word for word in case.words if word not in ("--set", "--masked")]
+    settings += [shortcut.setting for flag, shortcut in find(case.task).shortcuts.items() if f"--{flag}" in case.words]
+    model = package.train(case.task, str(data), settings=settings, out=tmp_path / "run", progress=False)
+    assert outcome(tmp_path / "run") == outcome(run)
+    in_memory = package.train(case.task, case.python(data), settings=settings, progress=False)
+    weights, other = model.model.state_dict(), in_memory.model.state_dict()
+    assert all(torch.equal(weights[name], other[name]) for name in weights)
+    assert in_memory.metrics["metrics"] == model.metrics["metrics"]
+    assert in_memory.evaluate(case.python(data)).baselines
+    mapping = dict(word.split("=", 1) for word in settings)
+    assert package.training.settings.settings_of(
+        type(model.task.settings), settings
+    ) == package.training.settings.settings_of(
+        type(model.task.settings), {key: package.training.settings._value(value) for key, value in mapping.items()}
+    )
+
+
+def test_a_run_folder_that_was_moved(case, run, data, test_data, model, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(run, moved)
+    again = load(moved, task=case.task)
+    _assert_close(again.predict(case.inputs(data)), model.predict(case.inputs(data)))
+    assert again.evaluate(str(test_data)) == model.evaluate(str(test_data))
+
+
+def test_training_data_that_were_moved_changed_or_are_gone(case, test_data, tmp_path, monkeypatch, heedful, trust):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    own = case.write(folder, 40, 0)
+    words = ("--data", own.relative_to(tmp_path), "--out", "run", *case.words)
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        killing(patch, "heedful.training.callbacks.CsvLog.on_train_epoch_end", 2)
+        with pytest.raises(Killed):
+            heedful("train", case.task, *words)
+    moved = own.rename(own.with_name(f"moved-{own.name}"))
+    assert heedful("train", case.task, "--out", tmp_path / "run", "--data", moved, "--resume").status == 0
+    whole = load(tmp_path / "run", task=case.task).evaluate(str(test_data))
+    assert whole.baselines
+    away = moved.rename(tmp_path / "away")
+    gone = load(tmp_path / "run", task=case.task).evaluate(str(test_data))
+    assert gone.metrics == whole.metrics
+    assert gone.baselines == {}
+    assert "no baselines: they need the training data, which cannot be read: " in gone.note
+    case.write(folder, 40, 2).rename(moved)
+    assert away.exists()
+    answer = heedful("evaluate", tmp_path / "run", "--data", test_data, *trust)
+    assert answer.status == 0
+    assert f"no baselines: they need the training data, which have changed since: {moved}." in answer.out
+
+
+def test_it_is_pickled_and_saved(case, data, model, tmp_path):
+    again = pickle.loads(pickle.dumps(model))
+    _assert_close(again.predict(case.inputs(data)), model.predict(case.inputs(data)))
+    model.save(tmp_path / "copy")
+    assert load(tmp_path / "copy", task=case.task).metrics == model.metrics
+
+
+def test_it_is_inspected(case, run, data, model, heedful, trust, tmp_path):
+    inputs = case.inputs(data)
+    sections = model.inspect(inputs)
+    assert len(sections) == len(inputs)
+    assert all(section.layers for section in sections)
+    answer = heedful("inspect", run, *inputs, "--out", tmp_path / "report.html", *trust)
+    assert answer.status == 0, answer.err
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    if case.hostile:
+        with pytest.raises(DataError, match="must hold at least one character that is no blank"):
+            model.inspect(["  "])
+
+
+def test_a_class_in_a_file_is_run_only_if_it_is_named(case, run, refused):
+    if ".py:" in case.task:
+        line = refused("predict", run, "banana")
+        assert line == f"{run}: its task is a class in a file; if you trust it, name it: --task {case.task}"
+        with pytest.raises(HeedfulError, match="its task is a class in a file"):
+            package.load(run)
+
+
+def _assert_close(predictions, others):
+    """Equal but for rounding."""
+    assert len(predictions) == len(others)
+    for one, other in zip(predictions, others, strict=True):
+        for field in dataclasses.fields(one):
+            value, same = getattr(one, field.name), getattr(other, field.name)
+            numbers = isinstance(value, float) or (isinstance(value, list) and value and isinstance(value[0], float))
+            assert value == (pytest.approx(same, abs=1e-5) if numbers else same), field.name
