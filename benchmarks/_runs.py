@@ -1,7 +1,10 @@
 """Trainings in folders that stay; each can be stopped, and goes on when it is asked for again."""
 
+import contextlib
+import io
+import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from heedful.tasks.run import TrainedModel
 Settings = Mapping[str, Any]
 
 
-def trained(task: str, data: object, out: Path, settings: Settings, *, valid: object = None) -> TrainedModel:
+def trained(task: str, data: Any, out: Path, settings: Settings, *, valid: Any = None) -> TrainedModel:
     """The model of a run folder, which is made, or finished, unless it is there."""
     return heedful.train(task, data, valid=valid, settings=settings, out=out, resume=True)
 
@@ -24,6 +27,24 @@ def measured(model: TrainedModel, data: object) -> dict[str, Any]:
     return row | {
         "validation": training["metrics"], "test": test.metrics, "baselines": test.baselines, "details": test.details,
     }  # fmt: skip
+
+
+def rates(
+    task: str, data: Any, settings: Settings, *, valid: Any, between: Callable[[], Any] = lambda: None
+) -> list[float]:
+    """How many of the task's unit a second a training says of each epoch; between the epochs, others may have a turn."""
+
+    class Screen(io.StringIO):
+        def write(self, text: str) -> int:
+            for rate in re.findall(r"([\d,]+) [a-z ]+/s", text):
+                found.append(float(rate.replace(",", "")))
+                between()
+            return len(text)
+
+    found: list[float] = []
+    with contextlib.redirect_stdout(Screen()):
+        heedful.train(task, data, valid=valid, settings=settings)
+    return found
 
 
 def mean_and_std(values: Sequence[float]) -> dict[str, float]:

@@ -63,7 +63,7 @@ def summaries() -> list[dict[str, object]]:
     print("summaries of the matrix that is never stored, N = 4,096: in forward passes of PyTorch's own call")
     n, rows = 4096, []
     q, k, v = operands(n, False)
-    asked = {
+    questions = {
         "A @ X": lambda A: A @ v,
         "A.T @ X, lse known": lambda A: A.T @ v,
         "entropy": lambda A: A.entropy(),
@@ -74,7 +74,7 @@ def summaries() -> list[dict[str, object]]:
         theirs = lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # noqa: B023, E731
         known = heedful.AttentionMatrix(q, k, pattern=pattern)
         known.lse()
-        for name, ask in asked.items():
+        for name, ask in questions.items():
 
             def ours(name=name, ask=ask, pattern=pattern, known=known):
                 return ask(known if "known" in name else heedful.AttentionMatrix(q, k, pattern=pattern))

@@ -39,40 +39,40 @@ SEEDS = (1, 2, 3)
 
 WIDTH = 32
 DISTANCES = (30, 100, 300, 1_000, 3_000, 10_000)
-READERS = {"attention": 8, "window of 128": 8, "LSTM": 8, "LSTM, 4 names": 4}  # how many names, and as many colours
+READERS = {"attention": 8, "window of 128": 8, "LSTM": 8, "LSTM, 4 names": 4}  # how many names, and as many colors
 
 
 def notes(batch: int, distance: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """`count` names with a colour each, `distance` other names with colours, then one of the first names without a colour.
+    """`count` names with a color each, `distance` other names with colors, then one of the first names without a color.
 
     Returns:
-        names and colours `[batch, count + distance + 1]`, and the colour that is asked for `[batch]`.
+        names and colors `[batch, count + distance + 1]`, and the color that is the answer `[batch]`.
     """
     order = torch.rand(batch, count, generator=generator).argsort(-1)
     others = torch.randint(count, 2 * count, (batch, distance), generator=generator)
-    colours = torch.randint(count, (batch, count + distance), generator=generator)
-    asked = torch.randint(count, (batch, 1), generator=generator)
-    names = torch.cat([order, others, order.gather(1, asked)], dim=1)
+    colors = torch.randint(count, (batch, count + distance), generator=generator)
+    query = torch.randint(count, (batch, 1), generator=generator)
+    names = torch.cat([order, others, order.gather(1, query)], dim=1)
     unknown = torch.full((batch, 1), count)
-    return names, torch.cat([colours, unknown], dim=1), colours.gather(1, asked)[:, 0]
+    return names, torch.cat([colors, unknown], dim=1), colors.gather(1, query)[:, 0]
 
 
 class Reader(nn.Module):
-    """Reads names with colours, and says the colour of the name at the end. Positions are not marked."""
+    """Reads names with colors, and says the color of the name at the end. Positions are not marked."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.count = READERS[kind]
         self.pattern = heedful.Local(127, 0, align="end") if "window" in kind else heedful.Global()
-        self.name, self.colour = nn.Embedding(2 * self.count, WIDTH), nn.Embedding(self.count + 1, WIDTH)
+        self.name, self.color = nn.Embedding(2 * self.count, WIDTH), nn.Embedding(self.count + 1, WIDTH)
         self.layer = nn.LSTM(WIDTH, WIDTH, batch_first=True) if "LSTM" in kind else MultiHeadAttention(WIDTH, heads=1)
         self.answer = nn.Linear(WIDTH, self.count)
         if "LSTM" in kind:  # it begins by remembering: Jozefowicz et al. 2015
             nn.init.constant_(self.layer.bias_ih_l0[WIDTH : 2 * WIDTH], 1.0)
 
-    def forward(self, names: Tensor, colours: Tensor) -> Tensor:
-        """A score for each colour, `[batch, count]`."""
-        x = self.name(names) + self.colour(colours)
+    def forward(self, names: Tensor, colors: Tensor) -> Tensor:
+        """A score for each color, `[batch, count]`."""
+        x = self.name(names) + self.color(colors)
         if isinstance(self.layer, nn.LSTM):
             return self.answer(self.layer(x)[0][:, -1])
         # only the last position's output is read, so only its row of the matrix is computed
@@ -90,22 +90,22 @@ def train_reader(
     start = time.perf_counter()
     for _ in range(steps):
         distance = round(longest ** torch.rand((), generator=generator).item())
-        names, colours, answer = notes(64, distance, reader.count, generator)
-        loss = F.cross_entropy(reader(names, colours), answer)
+        names, colors, answer = notes(64, distance, reader.count, generator)
+        loss = F.cross_entropy(reader(names, colors), answer)
         adam.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
         adam.step()
         schedule.step()
     seconds = time.perf_counter() - start
-    generator.manual_seed(1_000)  # all are asked the same questions
+    generator.manual_seed(1_000)  # the same questions for all
     right = {}
     with torch.no_grad():
         for distance in distances:
             found = []
             for _ in range(8):
-                names, colours, answer = notes(64, distance, reader.count, generator)
-                found.append(reader(names, colours).argmax(-1) == answer)
+                names, colors, answer = notes(64, distance, reader.count, generator)
+                found.append(reader(names, colors).argmax(-1) == answer)
             right[str(distance)] = torch.cat(found).float().mean().item()
     return {"kind": kind, "seed": seed, "seconds": seconds, "loss": loss.item(), "right": right}
 
@@ -118,7 +118,7 @@ TASKS = ("three back", "last marked")
 
 
 def sentences(task: str, batch: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Random tokens, one in eight of them marked, and what is asked at each position.
+    """Random tokens, one in eight of them marked, and the answer at each position.
 
     "three back": the token three positions earlier. "last marked": the last token that was marked, up to here.
 

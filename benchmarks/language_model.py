@@ -5,14 +5,11 @@
     python -m benchmarks.language_model shakespeare FOLDER/input.txt
     python -m benchmarks.language_model masked FOLDER/input.txt
 
-The last two are trainings at the command line; their run folders stay in --out, and the same command goes on with them.
+The last two are trainings; their run folders stay in --out, and the same command goes on with them.
 """
 
 import argparse
-import io
-import re
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,51 +17,47 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
 from torch import nn
 
 from benchmarks._measure import keep
-from benchmarks._runs import trained
+from benchmarks._runs import Settings, rates, trained
 from heedful.models import generate, language_model
-from heedful.tasks import language_model as task
-from heedful.training.run_folder import RunFolder
-from heedful.training.settings import read_settings, write_settings
 
 LETTERS = 65
 TURNS = 7  # of each way to train, beside one to warm up
 SHAPES = {
-    "0.8 million": {"width": 128, "heads": 4, "layers": 4, "hidden": 512, "context": 64, "batch": 12},
-    "3.2 million": {"width": 256, "heads": 4, "layers": 4, "hidden": 1024, "context": 256, "batch": 8},
+    "0.8 million": {"width": 128, "heads": 4, "layers": 4, "ffn_width": 512, "context_length": 64, "batch": 12},
+    "3.2 million": {"width": 256, "heads": 4, "layers": 4, "ffn_width": 1024, "context_length": 256, "batch": 8},
 }
 # The quick run is the default settings. The long one, for under an hour on two cores:
-LONG = (
-    "model.width=256", "model.heads=4", "model.layers=4", "model.hidden=1024", "model.context=256", "model.dropout=0.1",
-    "training.epochs=12", "training.batch_size=2048", "training.learning_rate=2e-3", "training.warmup=0.05",
-    "training.beta2=0.99", "training.average=0.99", "training.precision=bf16-mixed",
-)  # fmt: skip
-# Two layers: through more, 8 on each side reach far. Pieces of words are fewer than characters, and soon known by heart.
-TWO_LAYERS = ("model.layers=2", "model.positions=relative", "training.precision=bf16-mixed")
-MASKED = {
-    "characters": (*TWO_LAYERS, "training.epochs=10"),
-    "subwords": (
-        *TWO_LAYERS,
-        "data.tokens=subwords",
-        "data.vocabulary=2048",
-        "model.dropout=0.1",
-        "training.epochs=15",
-    ),
-}
+LONG: Settings = {
+    "model": {"width": 256, "heads": 4, "layers": 4, "ffn_width": 1024, "context_length": 256, "dropout": 0.1},
+    "training": {
+        "epochs": 12, "batch_size": 2048, "learning_rate": 2e-3, "warmup_ratio": 0.05, "beta2": 0.99, "ema_decay": 0.99,
+        "precision": "bf16-mixed",
+    },
+}  # fmt: skip
+# Two layers: through more, 8 on each side reach far. Subwords are fewer than characters, and soon known by heart.
+TWO_LAYERS = {
+    "model": {"objective": "masked", "layers": 2, "positions": "relative"}, "training.precision": "bf16-mixed",
+}  # fmt: skip
+MASKED: dict[str, Settings] = {
+    "characters": {**TWO_LAYERS, "training.epochs": 10},
+    "subwords": {
+        **TWO_LAYERS, "data.tokenizer": "subwords", "data.vocabulary_size": 2048, "model.dropout": 0.1, "training.epochs": 15,
+    },
+}  # fmt: skip
 
 
 class Block(nn.Module):
     """A layer of GPT-2, as a person writes it down."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, ffn_width: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.up, self.down = nn.Linear(width, ffn_width), nn.Linear(ffn_width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, n, d = x.shape
@@ -79,14 +72,14 @@ class Block(nn.Module):
 class PlainGPT(nn.Module):
     """GPT-2 in few lines, as the peer in speed."""
 
-    def __init__(self, width: int, heads: int, layers: int, hidden: int, context: int) -> None:
+    def __init__(self, width: int, heads: int, layers: int, ffn_width: int, context_length: int) -> None:
         super().__init__()
-        self.tokens, self.places = nn.Embedding(LETTERS + 4, width), nn.Embedding(context, width)
-        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
+        self.tokens, self.positions = nn.Embedding(LETTERS + 4, width), nn.Embedding(context_length, width)
+        self.blocks = nn.ModuleList(Block(width, heads, ffn_width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.tokens(x) + self.places.weight[: x.shape[1]]
+        x = self.tokens(x) + self.positions.weight[: x.shape[1]]
         for block in self.blocks:
             x = block(x)
         return F.linear(self.norm(x), self.tokens.weight)
@@ -96,15 +89,15 @@ def plain_loop(shape: dict[str, int], steps: int, *, fused: bool) -> Iterator[fl
     """Tokens a second of so many steps, again and again, of a training loop without a library."""
     torch.manual_seed(0)
     sizes = {name: size for name, size in shape.items() if name != "batch"}
-    model, context, batch = PlainGPT(**sizes), shape["context"], shape["batch"]
+    model, context, batch = PlainGPT(**sizes), shape["context_length"], shape["batch"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=fused)
     text = torch.randint(LETTERS, (steps * batch * context,))
     while True:
         start = time.perf_counter()
         for _ in range(steps):
-            places = torch.randint(len(text) - context - 1, (batch,))
-            x = torch.stack([text[i : i + context] for i in places])
-            y = torch.stack([text[i + 1 : i + 1 + context] for i in places])
+            starts = torch.randint(len(text) - context - 1, (batch,))
+            x = torch.stack([text[i : i + context] for i in starts])
+            y = torch.stack([text[i + 1 : i + 1 + context] for i in starts])
             loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -114,56 +107,34 @@ def plain_loop(shape: dict[str, int], steps: int, *, fused: bool) -> Iterator[fl
         yield steps * batch * context / (time.perf_counter() - start)
 
 
-class ByTurns(Console):
-    """The console of a training: when an epoch's speed is said, each other loop has a turn before the next epoch begins."""
-
-    def __init__(self, others: dict[str, Iterator[float]]) -> None:
-        super().__init__(file=io.StringIO())
-        self.others = others
-        self.rates: list[dict[str, float]] = []  # of each turn, tokens a second of each loop
-
-    def out(self, *objects: Any, **options: Any) -> None:
-        for rate in re.findall(r"([\d,]+) tokens/s", str(objects[0])):
-            others = {name: next(loop) for name, loop in self.others.items()}
-            self.rates.append({"heedful": float(rate.replace(",", "")), **others})
-
-
-def train_by_turns(shape: dict[str, int], steps: int, positions: str, turns: ByTurns) -> None:
-    """Trains as the command line does; each epoch has so many steps."""
-    letters = torch.randint(LETTERS, (steps * shape["batch"] * shape["context"],)) + 0x41
-    with tempfile.TemporaryDirectory() as folder:
-        files = {"train": Path(folder) / "train.txt", "valid": Path(folder) / "valid.txt"}
-        text = "".join(map(chr, letters.tolist()))
-        files["train"].write_text(text)
-        files["valid"].write_text(text[: shape["context"]])
-        sizes = [f"model.{name}={size}" for name, size in shape.items() if name != "batch"]
-        words = [*sizes, f"model.positions={positions}", f"training.epochs={TURNS + 1}", "training.average=0"]
-        words += [f"training.batch_size={shape['batch'] * shape['context']}"]
-        settings = read_settings(task.Settings, None, words)
-        sources = {name: str(file) for name, file in files.items()}
-        prepared, folder_ = task.prepare(settings, sources, turns), RunFolder(Path(folder) / "run")
-        folder_.begin(
-            task="language-model", command=[], seed=1, data=sources, data_checksum="", config=write_settings(settings, "")
-        )  # fmt: skip
-        task.train(folder_, prepared, turns)
+def train_by_turns(shape: dict[str, int], steps: int, positions: str, loops: dict[str, Iterator[float]]) -> Any:
+    """Tokens a second of each loop: after each epoch of a training, of so many steps, the others have a turn."""
+    context, batch = shape["context_length"], shape["batch"]
+    text = "".join(map(chr, (torch.randint(LETTERS, (steps * batch * context,)) + 0x41).tolist()))
+    sizes = {f"model.{name}": size for name, size in shape.items() if name != "batch"} | {"model.positions": positions}
+    training = {"epochs": TURNS + 1, "ema_decay": 0.0, "batch_size": batch * context}
+    turns: list[dict[str, float]] = []
+    ours = rates(
+        "language-model", [text], {**sizes, "training": training}, valid=[text[:context]],
+        between=lambda: turns.append({name: next(loop) for name, loop in loops.items()}),
+    )  # fmt: skip
+    return [{"heedful": rate, **others} for rate, others in zip(ours, turns, strict=True)][1:]  # the first warms up
 
 
 def speed(tokens: int = 80_000) -> None:
     """Training beside plain loops of the same shape, by turns of so many tokens; none averages weights.
 
-    The loops have learned positions. nanoGPT itself fuses its optimiser on a GPU alone.
+    The loops have learned positions. nanoGPT itself fuses its optimizer on a GPU alone.
     """
     rows = []
     for name, positions in (("0.8 million", "learned"), ("3.2 million", "learned"), ("0.8 million", "rotary")):
         shape = SHAPES[name]
-        steps = tokens // (shape["batch"] * shape["context"])
+        steps = tokens // (shape["batch"] * shape["context_length"])
         loops = {"nanoGPT": plain_loop(shape, steps, fused=False), "fused": plain_loop(shape, steps, fused=True)}
-        turns = ByTurns(loops)
-        train_by_turns(shape, steps, positions, turns)
-        rates = turns.rates[1:]  # the first warms up
+        turns = train_by_turns(shape, steps, positions, loops)
         row: dict[str, Any] = {"shape": name, **shape, "positions": positions}
-        row["tokens a second"] = {way: statistics.median(rate[way] for rate in rates) for way in rates[0]}
-        row["heedful over"] = {way: statistics.median(r["heedful"] / r[way] for r in rates) for way in loops}
+        row["tokens a second"] = {way: statistics.median(turn[way] for turn in turns) for way in turns[0]}
+        row["heedful over"] = {way: statistics.median(turn["heedful"] / turn[way] for turn in turns) for way in loops}
         print(
             f"{name}, {positions} positions: {row['tokens a second']}, heedful over {row['heedful over']}", flush=True
         )
@@ -217,45 +188,46 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def run_of(folder: Path, data: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """A training at the command line, or what came of it before."""
-    return trained("language-model", folder, "--data", data, *(part for word in words for part in ("--set", word)))
+def metrics_of(folder: Path, data: str, settings: Settings) -> dict[str, Any]:
+    """What metrics.json says of a training."""
+    return trained("language-model", data, folder, settings).metrics
 
 
 def shakespeare(data: str, out: Path) -> None:
     """The default settings with seeds 1 to 3, and the long run with seed 1; the last tenth is held out, and read as a whole."""
-    quick = [run_of(out / f"shakespeare-quick-{seed}", data, (f"training.seed={seed}",)) for seed in (1, 2, 3)]
-    nats = [metrics["measures"]["nats_a_character"] for metrics in quick]
+    quick = [metrics_of(out / f"shakespeare-quick-{seed}", data, {"training.seed": seed}) for seed in (1, 2, 3)]
+    nats = [metrics["metrics"]["nats_per_character"] for metrics in quick]
     minutes = max(metrics["seconds"] for metrics in quick) / 60
     print(
-        f"quick: {statistics.mean(nats):.4f} nats a character, spread {statistics.stdev(nats):.4f}, {minutes:.1f} min"
+        f"quick: {statistics.mean(nats):.4f} nats per character, standard deviation {statistics.stdev(nats):.4f}, {minutes:.1f} min"
     )
-    long = run_of(out / "shakespeare-long", data, LONG)
-    reached, minutes = long["measures"]["nats_a_character"], long["seconds"] / 60
-    print(f"long:  {reached:.4f} nats a character, {long['parameters']:,} parameters, {minutes:.1f} min")
-    for name, value in long["baselines"].items():
-        print(f"       {name}: {value:.4f}")
+    long = metrics_of(out / "shakespeare-long", data, LONG)
+    result, minutes = long["metrics"]["nats_per_character"], long["seconds"] / 60
+    print(f"long:  {result:.4f} nats per character, {long['parameters']:,} parameters, {minutes:.1f} min")
+    for name, metrics in long["baselines"].items():
+        print(f"       {name}: {metrics['nats_per_character']:.4f}")
     keep("shakespeare", {"quick": quick, "long": long})
 
 
 def masked(data: str, out: Path) -> None:
-    """A masked model that sees its whole context beside one that sees 8 tokens on each side, as many passes, seeds 1 to 3."""
+    """A masked model that sees its whole context beside one that sees 8 tokens on each side, as many epochs, seeds 1 to 3."""
     rows = []
-    for kind, settings in MASKED.items():
+    for tokenizer, settings in MASKED.items():
         for seed in (1, 2, 3):
-            found = {}
+            nats = {}
             for window in (0, 8):
-                words = ("model.masked=true", *settings, f"model.window={window}", f"training.seed={seed}")
-                metrics = run_of(out / f"masked-{kind}-{window}-{seed}", data, words)
-                length = metrics["characters"]["held out"] / metrics["tokens"]["held out"]
-                found[window] = metrics["measures"]["nats_a_character"] * length
-                rows.append({"kind": kind, "seed": seed, "window": window, "nats_a_token": found[window], **metrics})
+                own = {**settings, "model.window": window, "training.seed": seed}
+                metrics = metrics_of(out / f"masked-{tokenizer}-{window}-{seed}", data, own)
+                length = metrics["examples"]["validation"] / metrics["details"]["tokens"]
+                nats[window] = metrics["metrics"]["nats_per_character"] * length
+                row = {"tokenizer": tokenizer, "seed": seed, "window": window, "nats_per_token": nats[window]}
+                rows.append(row | metrics)
             print(
-                f"{kind}, seed {seed}: all {found[0]:.4f} nats at a hidden place, 8 on each side {found[8]:.4f}",
+                f"{tokenizer}, seed {seed}: all {nats[0]:.4f} nats at a masked token, 8 on each side {nats[8]:.4f}",
                 flush=True,
             )
         for window in (0, 8):
-            runs = [row for row in rows if (row["kind"], row["window"]) == (kind, window)]
+            runs = [row for row in rows if (row["tokenizer"], row["window"]) == (tokenizer, window)]
             print(f"window {window}: {statistics.mean(row['seconds'] / 60 for row in runs):.1f} min a run")
     keep("language_model_masked", {"rows": rows})
 

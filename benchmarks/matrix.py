@@ -1,4 +1,4 @@
-"""What is asked of the matrix, in forward passes of PyTorch's attention; and looking into a whole model, beside its own weights."""
+"""Questions to the matrix, in forward passes of PyTorch's attention; and looking into a whole model, beside its own weights."""
 
 import json
 import subprocess
@@ -15,8 +15,8 @@ from benchmarks.operator import peak_of_this_process
 from heedful.ops import AttentionMatrix, Causal
 
 HEADS, WIDTH = 8, 64
-# what is asked, and how many forward passes it may take
-ASKED = {
+# a question, and how many forward passes it may take
+QUESTIONS = {
     "entropy": (1.15, lambda A: A.entropy()),
     "pool(64, 64)": (1.15, lambda A: A.pool(64, 64)),
     "mass of 8 groups": (1.15, lambda A: A.group_mass(torch.arange(A.shape[-1]) % 8)),
@@ -36,7 +36,7 @@ def summaries() -> list[dict[str, object]]:
             known = AttentionMatrix(q, k, pattern=pattern)
             known.lse()
             floor = once(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal)) if n == 32768 else 1.0  # noqa: B023
-            for name, (asked, ask) in ASKED.items():
+            for name, (target, ask) in QUESTIONS.items():
 
                 def ours(name=name, ask=ask, q=q, k=k, known=known, pattern=pattern):
                     return ask(known if "known" in name else AttentionMatrix(q, k, pattern=pattern))
@@ -45,8 +45,8 @@ def summaries() -> list[dict[str, object]]:
                     return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
                 ratio = paired(ours, theirs, seconds=2).ratio if n < 32768 else once(ours) / floor
-                rows.append({"pattern": repr(pattern), "n": n, "what": name, "asked": asked, "reached": ratio})
-                print(f"  {pattern!r:<9} N = {n:<6,} {name:<20} asked {asked:5.2f}  reached {ratio:5.2f}", flush=True)
+                rows.append({"pattern": repr(pattern), "n": n, "what": name, "target": target, "result": ratio})
+                print(f"  {pattern!r:<9} N = {n:<6,} {name:<20} target {target:5.2f}  result {ratio:5.2f}", flush=True)
     return rows
 
 
@@ -86,7 +86,7 @@ with torch.no_grad():
         import heedful
         with heedful.watch(model) as seen:
             model(tokens)
-        if way == "summarised":
+        if way == "summarized":
             for call in seen:
                 call.matrix.summary()
 print(time.perf_counter() - start, (peak_of_this_process() - before) / 1000)
@@ -112,7 +112,7 @@ def models() -> list[dict[str, object]]:
     )
     rows: list[dict[str, object]] = []
     for n in (2048, 4096, 8192):
-        found = {way: [model(n, way) for _ in range(3)] for way in ("plain", "watched", "summarised", "stored")}
+        found = {way: [model(n, way) for _ in range(3)] for way in ("plain", "watched", "summarized", "stored")}
         line: dict[str, object] = {"n": n}
         for way, runs in found.items():
             ended = sorted(run for run in runs if run is not None)
@@ -141,8 +141,8 @@ def watching() -> list[dict[str, object]]:
 
         with torch.no_grad():
             ratio = paired(watched, lambda: model(tokens), seconds=30).ratio  # noqa: B023
-        rows.append({"n": n, "asked": 1.05, "reached": ratio})
-        print(f"  watching alone, N = {n:<6,} asked 1.05  reached {ratio:.3f}", flush=True)
+        rows.append({"n": n, "target": 1.05, "result": ratio})
+        print(f"  watching alone, N = {n:<6,} target 1.05  result {ratio:.3f}", flush=True)
     return rows
 
 

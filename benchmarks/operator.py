@@ -1,4 +1,4 @@
-"""The operator beside its peers: windows, neighbourhoods, documents, sparse normalisers, additive scores, memory."""
+"""The operator beside its peers: windows, neighborhoods, documents, sparse normalizers, additive scores, memory."""
 
 import json
 import subprocess
@@ -36,15 +36,17 @@ class Table:
     def __init__(self) -> None:
         self.rows: list[dict[str, object]] = []
 
-    def add(self, work: str, against: str, asked: float, reached: float, **more: object) -> None:
+    def add(self, work: str, compared_with: str, target: float, result: float, **more: object) -> None:
         """Keeps a row and prints it."""
-        self.rows.append({"work": work, "against": against, "asked": asked, "reached": reached, **more})
-        print(f"  {work:<58} {against:<28} asked {asked:5.2f}  reached {reached:6.2f}", flush=True)
+        self.rows.append({"work": work, "compared_with": compared_with, "target": target, "result": result, **more})
+        print(f"  {work:<58} {compared_with:<28} target {target:5.2f}  result {result:6.2f}", flush=True)
 
-    def compare(self, work: str, against: str, asked: float, ours: Callable, theirs: Callable, **more: object) -> None:
+    def compare(
+        self, work: str, compared_with: str, target: float, ours: Callable, theirs: Callable, **more: object
+    ) -> None:
         """How many times faster than the peer."""
         pair = paired(ours, theirs, seconds=6)
-        self.add(work, against, asked, 1 / pair.ratio, ours=pair.ours, theirs=pair.theirs, **more)
+        self.add(work, compared_with, target, 1 / pair.ratio, ours=pair.ours, theirs=pair.theirs, **more)
 
 
 PASSES = ((False, "forward"), (True, "forward + backward"))
@@ -108,14 +110,14 @@ def own_patterns(table: Table) -> None:
         table.compare(f"window of {w} as a pattern of a user, {name}", "Local", 0.91, own, built_in)
 
 
-def neighbourhoods(table: Table) -> None:
+def neighborhoods(table: Table) -> None:
     size, grid = 7, 96
     n, pattern = grid * grid, Neighborhood2d(7, (96, 96))
     y, x = (t.flatten() for t in torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij"))
     mask = ((y[:, None] - y).abs() <= size // 2) & ((x[:, None] - x).abs() <= size // 2)
-    for (gradient, name), asked in zip(PASSES, (20, 18), strict=True):
+    for (gradient, name), target in zip(PASSES, (20, 18), strict=True):
         tensors = operands(n, gradient)
-        table.compare(f"7 x 7 neighbourhood, 96 x 96 grid, {name}", "SDPA with the mask", asked,
+        table.compare(f"7 x 7 neighborhood, 96 x 96 grid, {name}", "SDPA with the mask", target,
                       step(lambda q, k, v: heedful.attention(q, k, v, pattern=pattern), tensors),
                       step(lambda q, k, v: SDPA(q, k, v, attn_mask=mask), tensors))  # fmt: skip
 
@@ -137,7 +139,7 @@ def documents(table: Table) -> None:
                   longest=longest, shortest=int(lengths.min()))  # fmt: skip
 
 
-def normalisers(table: Table) -> None:
+def normalizers(table: Table) -> None:
     import entmax
 
     for ours, theirs, name in (
@@ -163,10 +165,10 @@ def additive(table: Table) -> None:
     def theirs(q, k, v):
         return (torch.tanh(q[..., :, None, :] + k[..., None, :, :]) @ weight).softmax(-1) @ v
 
-    for (gradient, name), asked in zip(PASSES, (10, 6), strict=True):
+    for (gradient, name), target in zip(PASSES, (10, 6), strict=True):
         tensors = operands(1024, gradient)
         weight.requires_grad_(gradient)
-        table.compare(f"additive scores, N = 1,024, {name}", "broadcast tanh", asked,
+        table.compare(f"additive scores, N = 1,024, {name}", "broadcast tanh", target,
                       step(ours, tensors), step(theirs, tensors))  # fmt: skip
 
 
@@ -190,8 +192,8 @@ def memory(table: Table) -> None:
             f"{what}, N = 8,192, peak memory of a training step", "SDPA", 0.1, ours / theirs, ours=ours, theirs=theirs
         )
     for what, n in (("entmax15", 32768), ("sparsemax", 32768), ("additive", 16384)):
-        reached = peak(f"heedful {what} {n}")
-        table.add(f"{what}, N = {n:,}, peak memory in GB", "2 GB", 2, reached / 1000)
+        memory_mb = peak(f"heedful {what} {n}")
+        table.add(f"{what}, N = {n:,}, peak memory in GB", "2 GB", 2, memory_mb / 1000)
     few, many = (peak(f"heedful window {n}") / n for n in (8192, 131072))
     table.add(
         "window of 128, N = 8,192 to 131,072, peak memory",
@@ -243,31 +245,31 @@ def peak_of_this_process() -> int:
 
 
 def plot(rows: list[dict[str, object]]) -> None:
-    """What was reached over what was asked, as results/operator.png; what has to be small is turned over."""
+    """Results over targets, as results/operator.png; what has to be small is turned over."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    small = ["memory" in row["work"] or row["against"].startswith("itself") for row in rows]  # type: ignore[attr-defined,operator]
+    small = ["memory" in row["work"] or row["compared_with"].startswith("itself") for row in rows]  # type: ignore[attr-defined,operator]
     shares = [
-        row["asked"] / row["reached"] if less else row["reached"] / row["asked"]  # type: ignore[operator]
+        row["target"] / row["result"] if less else row["result"] / row["target"]  # type: ignore[operator]
         for row, less in zip(rows, small, strict=True)
     ]
-    names = [f"{row['work']}\nagainst {row['against']}" for row in rows]
+    names = [f"{row['work']}\ncompared with {row['compared_with']}" for row in rows]
     figure, axes = pyplot.subplots(figsize=(9, 0.42 * len(rows) + 1), layout="constrained")
     bars = axes.barh(names, shares, color=["#0072b2" if share >= 1 else "#d55e00" for share in shares])
-    axes.bar_label(bars, labels=[f"{row['reached']:.3g}" for row in rows], padding=3, fontsize=7)
+    axes.bar_label(bars, labels=[f"{row['result']:.3g}" for row in rows], padding=3, fontsize=7)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xlim(right=2 * max(shares))  # room for the numbers
     axes.tick_params(axis="y", labelsize=6)
-    axes.set(xscale="log", xlabel="reached over asked", title="the operator beside its peers")
+    axes.set(xscale="log", xlabel="result over target", title="the operator beside its peers")
     figure.savefig(RESULTS / "operator.png", dpi=150)
 
 
-PARTS = (windows, own_patterns, neighbourhoods, documents, normalisers, additive, memory)
+PARTS = (windows, own_patterns, neighborhoods, documents, normalizers, additive, memory)
 
 
 def main(parts: Sequence[Callable] = PARTS) -> None:
@@ -279,8 +281,8 @@ def main(parts: Sequence[Callable] = PARTS) -> None:
     print("the operator beside its peers, H = 8, D = 64, float32")
     for part in parts:
         part(table)
-        new = {(row["work"], row["against"]): row for row in table.rows}
-        rows = [new.pop((row["work"], row["against"]), row) for row in kept] + list(new.values())
+        new = {(row["work"], row["compared_with"]): row for row in table.rows}
+        rows = [new.pop((row["work"], row["compared_with"]), row) for row in kept] + list(new.values())
         keep("operator", {"rows": rows})
     plot(rows)
 

@@ -1,4 +1,4 @@
-"""The pictures of docs/ideas.md, in one style: blue for how much, and six colours that stay apart for colour-blind readers.
+"""The pictures of docs/ideas.md, in one style: blue for how much, and six colors that stay apart for color-blind readers.
 
 They go to `FOLDER`; without one (the page's examples as tests) they are drawn and thrown away.
 """
@@ -16,7 +16,7 @@ FOLDER: Path | None = None
 
 INK, QUIET = "#1f2933", "#6b7680"
 FAINT = 0.12  # the lightest shade that is not white
-COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]  # Okabe and Ito 2008
+COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]  # Okabe and Ito 2008
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 STYLE = {
     "font.size": 10,
@@ -70,8 +70,8 @@ def weights(
             ax.imshow(map_.numpy(), cmap="Blues", vmin=0, vmax=1)
             for i, row in enumerate(map_.tolist()):
                 for j, weight in enumerate(row):
-                    colour = "white" if weight > 0.55 else INK if weight >= 0.005 else QUIET
-                    ax.text(j, i, f"{weight:.2f}", ha="center", va="center", color=colour, fontsize=9)
+                    color = "white" if weight > 0.55 else INK if weight >= 0.005 else QUIET
+                    ax.text(j, i, f"{weight:.2f}", ha="center", va="center", color=color, fontsize=9)
             ax.set_title(title)
             ax.set_xticks(range(len(seen)), seen)
             ax.set_yticks(range(len(looks)), looks)
@@ -118,10 +118,10 @@ def bars(name: str, weights: Tensor, *, x: str, y: str) -> None:
     """One row of weights."""
     with _figure(name, 1, 1, 7.2, 2.4) as (_, [[ax]]):
         best = int(weights.argmax())
-        colours = [COLOURS[1] if i == best else COLOURS[0] for i in range(len(weights))]
-        ax.bar(range(len(weights)), weights.tolist(), width=0.8, color=colours)
+        colors = [COLORS[1] if i == best else COLORS[0] for i in range(len(weights))]
+        ax.bar(range(len(weights)), weights.tolist(), width=0.8, color=colors)
         ax.annotate(
-            f"key {best}", (best, float(weights[best])), (6, -4), textcoords="offset points", color=COLOURS[1], va="top"
+            f"key {best}", (best, float(weights[best])), (6, -4), textcoords="offset points", color=COLORS[1], va="top"
         )
         ax.set_xlabel(x)
         ax.set_ylabel(y)
@@ -138,9 +138,9 @@ def recall(runs: list[dict[str, Any]], distances: Sequence[int]) -> None:
         for place, kind in enumerate(dict.fromkeys(run["kind"] for run in runs)):
             lines = [[100 * run["right"][str(d)] for d in distances] for run in runs if run["kind"] == kind]
             for line in lines:
-                ax.plot(distances, line, color=COLOURS[place], linewidth=0.8, alpha=0.5)
+                ax.plot(distances, line, color=COLORS[place], linewidth=0.8, alpha=0.5)
             mean = [statistics.mean(column) for column in zip(*lines, strict=True)]
-            ax.plot(distances, mean, color=COLOURS[place], marker=MARKERS[place], label=kind)
+            ax.plot(distances, mean, color=COLORS[place], marker=MARKERS[place], label=kind)
         ax.axvspan(distances[0] / 1.3, 1_000, color="#eef2f6", zorder=0, linewidth=0)
         ax.text(distances[0] / 1.22, 103, "distances of the training", fontsize=9, color=QUIET, va="bottom")
         ax.set(xscale="log", xlim=(distances[0] / 1.3, distances[-1] * 1.15), ylim=(0, 112))
@@ -162,19 +162,19 @@ def lengths(runs: list[dict[str, Any]], kinds: Sequence[str], tasks: Sequence[st
                 known, new = (100 * statistics.mean(run[part] for run in mine) for part in ("known", "new"))
                 ax.plot([known, new], [place, place], color="#b9c3cc", linewidth=2, zorder=1)
                 ax.plot(
-                    [100 * run["new"] for run in mine], [place + 0.22] * len(mine), ".", color=COLOURS[1], markersize=3
+                    [100 * run["new"] for run in mine], [place + 0.22] * len(mine), ".", color=COLORS[1], markersize=3
                 )
                 ax.plot(
                     known,
                     place,
                     "o",
-                    color=COLOURS[0],
+                    color=COLORS[0],
                     markerfacecolor="white",
                     markeredgewidth=2,
                     markersize=9,
                     zorder=2,
                 )
-                ax.plot(new, place, "s", color=COLOURS[1], markersize=6, zorder=3)
+                ax.plot(new, place, "s", color=COLORS[1], markersize=6, zorder=3)
             ax.axvline(100 / 16, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
             ax.set_title(titles[task])
             ax.set(xlim=(0, 104), xlabel="right answers, %")
@@ -186,7 +186,7 @@ def lengths(runs: list[dict[str, Any]], kinds: Sequence[str], tasks: Sequence[st
             ax.spines["left"].set_visible(False)
         from matplotlib.lines import Line2D
 
-        ring = {"marker": "o", "markerfacecolor": "white", "markeredgewidth": 2, "markersize": 9, "color": COLOURS[0]}
+        ring = {"marker": "o", "markerfacecolor": "white", "markeredgewidth": 2, "markersize": 9, "color": COLORS[0]}
         marks = [
             Line2D([], [], linestyle="", label="up to 128, as trained", **ring),
             Line2D(
@@ -195,10 +195,10 @@ def lengths(runs: list[dict[str, Any]], kinds: Sequence[str], tasks: Sequence[st
                 linestyle="",
                 marker="s",
                 markersize=6,
-                color=COLOURS[1],
+                color=COLORS[1],
                 label="129 to 512, never trained",
             ),
-            Line2D([], [], linestyle="", marker=".", markersize=4, color=COLOURS[1], label="its three seeds"),
+            Line2D([], [], linestyle="", marker=".", markersize=4, color=COLORS[1], label="its three seeds"),
             Line2D([], [], linestyle=(0, (4, 3)), linewidth=1, color=QUIET, label="guessing"),
         ]
         figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=9)
@@ -213,9 +213,9 @@ def times(rows: list[dict[str, float]]) -> None:
             n = [row["n"] for row in mine]
             for place, (key, label) in enumerate((("attention", "attention"), ("lstm", "LSTM"))):
                 line = [1e3 * row[key] for row in mine]
-                ax.plot(n, line, color=COLOURS[place], marker=MARKERS[place])
+                ax.plot(n, line, color=COLORS[place], marker=MARKERS[place])
                 ax.annotate(
-                    label, (n[-1], line[-1]), (9, 0), textcoords="offset points", color=COLOURS[place], va="center"
+                    label, (n[-1], line[-1]), (9, 0), textcoords="offset points", color=COLORS[place], va="center"
                 )
             ax.set_title(f"width {width}")
             ax.set(xscale="log", yscale="log", xlabel="positions")

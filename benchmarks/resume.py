@@ -3,7 +3,7 @@
     python -m benchmarks.resume [--kills 10] [--out FOLDER] [--seed 1]
 
 Each training is a process of its own, killed by SIGKILL somewhere between its start and its last file, every third one
-twice. Compared are the measures, the log and the weights. The exit status is 1 if any differs.
+twice. Compared are the metrics, the log and the weights. The exit status is 1 if any differs.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks._measure import keep
 from heedful.training.run_folder import RunFolder
 
 SETTINGS = (
-    "model.stages=[16, 32]", "model.width=32", "model.hidden=64", "model.dropout=0.2", "augmentation.cutmix=0.3",
+    "model.stages=[16, 32]", "model.width=32", "model.ffn_width=64", "model.dropout=0.2", "augmentation.cutmix=0.3",
     "augmentation.erase=0.2", "training.epochs=8", "training.patience=6",
 )  # fmt: skip
 
@@ -62,7 +62,7 @@ def epochs_kept(folder: Path) -> int:
 def outcome(folder: Path) -> dict[str, Any]:
     """What must not differ."""
     run = RunFolder(folder)
-    files = run.verified()["files"]
+    files = run.require_finished()["files"]
     metrics = {name: value for name, value in run.metrics().items() if name != "seconds"}
     return {"metrics": metrics, "log": files["log.csv"], "weights": files["model.safetensors"]}
 
@@ -72,7 +72,7 @@ def measure(kills: int, out: Path, seed: int) -> bool:
     draw = random.Random(seed)
     seconds = finished(out / "whole")
     expected = outcome(out / "whole")
-    print(f"never interrupted: {seconds:.1f} s, {100 * expected['metrics']['measures']['accuracy']:.1f} % right\n")
+    print(f"never interrupted: {seconds:.1f} s, accuracy {100 * expected['metrics']['metrics']['accuracy']:.1f} %\n")
     print(f"{'killed after':>14}  {'epochs kept':>11}  {'equal':>5}")
     rows = []
     for number in range(kills):
@@ -103,15 +103,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--out", type=Path, help="where the runs stay; without it they are removed")
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    out = given.out or Path(tempfile.mkdtemp())
+    options = parser.parse_args()
+    out = options.out or Path(tempfile.mkdtemp())
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
         raise SystemExit(f"{out}: must be empty.")
     try:
-        equal = measure(given.kills, out, given.seed)
+        equal = measure(options.kills, out, options.seed)
     finally:
-        if given.out is None:
+        if options.out is None:
             shutil.rmtree(out)
     sys.exit(0 if equal else 1)
 

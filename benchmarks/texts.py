@@ -112,7 +112,7 @@ def batches(options: argparse.Namespace) -> None:
         order.set_epoch(epoch)
         words, start = 0, time.perf_counter()
         for _, indices in zip(range(steps), order, strict=False):
-            batch = batches.data[indices]
+            batch = batches.make(indices)
             task.loss(model, batch, "").backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -1,8 +1,8 @@
 """translate's peer: Joey NMT 2.3 trains and decodes the same shape of model. Runs in an environment of its own.
 
     python -m venv joey && joey/bin/pip install torch==2.13.0 joeynmt==2.3.0 sentencepiece==0.2.0 importlib_metadata
-    joey/bin/python benchmarks/translate_peer.py train FOLDER train.en train.de --updates 60
-    joey/bin/python benchmarks/translate_peer.py decode FOLDER test.en --sentences 200
+    joey/bin/python -P benchmarks/translate_peer.py train FOLDER train.en train.de --updates 60
+    joey/bin/python -P benchmarks/translate_peer.py decode FOLDER test.en --sentences 200
 
 Get PyTorch's CPU build first, as the README says. Later versions of sentencepiece lack SetVocabulary, which Joey NMT calls;
 importlib_metadata it imports without asking for it. Nothing of Joey NMT is patched. Files may end in .gz; text is lower-cased.
@@ -13,7 +13,7 @@ or all cores. FOLDER keeps the subwords, Joey NMT's configuration and its last c
 Loop, batches, loss, search and subwords are Joey NMT's own, in float32, which is all that it has on a CPU. It batches in the order of
 its shuffling or of the file, not by length; a batch is full once its sentences x the longest of their sources and targets reach the
 number of tokens. Training's clock runs from the start of an update, the first after the warm-up, to the start of another: it includes
-reading, tokenising and the optimiser's step. Nothing is validated. A target token is one that the loss counts: </s> is one, <s> and
+reading, tokenizing and the optimizer's step. Nothing is validated. A target token is one that the loss counts: </s> is one, <s> and
 padding are none. Subwords of others cut otherwise, so sentences per second are there too. Decoding's clock runs from lower-cased text to
 text; Joey NMT ends a batch when its longest translation has ended, at the latest at 1.5 times its longest source. After
 200 updates translations are about as long as real ones; before, they may end at once or never.

@@ -51,10 +51,10 @@ def reports(folder: Path) -> list[dict[str, Any]]:
         row = {
             "case": name,
             "megabytes": path.stat().st_size / 1e6,
-            "megabytes_asked": megabytes,
+            "megabytes_target": megabytes,
             "watched_forward_s": forward,
             "build_s": build,
-            "build_asked_s": 3 * forward + 2,
+            "build_target_s": 3 * forward + 2,
         }
         with page() as opened:
             row |= pointed(opened, path.as_uri())
@@ -84,12 +84,12 @@ def pointed(opened: Any, address: str) -> dict[str, Any]:
     opened.goto(address)
     opened.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length > 0")
     paint = opened.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    found: dict[str, Any] = {"first_paint_ms": paint, "first_paint_asked_ms": FIRST_PAINT_MS, "longest_frame_ms": {}}
+    found: dict[str, Any] = {"first_paint_ms": paint, "first_paint_target_ms": FIRST_PAINT_MS, "longest_frame_ms": {}}
     for view in ("overview", "map", "input", "input&layout=columns", "layers", "compare"):
         opened.goto(f"{address}#section-0&view={view}&head=0")
         opened.wait_for_timeout(3000)  # until all is decoded and drawn
         found["longest_frame_ms"][view] = longest_task(opened)
-    found["longest_frame_asked_ms"] = LONGEST_FRAME_MS
+    found["longest_frame_target_ms"] = LONGEST_FRAME_MS
     return found
 
 
@@ -124,7 +124,7 @@ def live(n: int = 100_000, heads: int = 8, width: int = 64) -> dict[str, Any]:
     grid = torch.full((heads, 64, 64), 1 / 64).numpy()
     layer = Layer("layers.0.attention", "layer 0", "self", grid, None, n, n, 0, 0)
     section = AttentionSection("A long input", "", [layer], [Positions(n)])
-    found: dict[str, Any] = {"positions": n, "heads": heads, "asked_ms": WINDOW_MS, "windows": []}
+    found: dict[str, Any] = {"positions": n, "heads": heads, "target_ms": WINDOW_MS, "windows": []}
     random = torch.Generator().manual_seed(0)
     with LivePage(title="Live", sections=[section], recordings=[seen]) as served, page() as opened:
         threading.Thread(target=served.serve, daemon=True).start()
