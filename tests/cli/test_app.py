@@ -26,6 +26,11 @@ def test_every_verb_has_help_that_explains_each_parameter(heedful, verb):
     assert "quick" not in out
 
 
+def test_help_of_a_task_shows_its_own_flags(heedful):
+    assert "--masked  a language model that fills gaps" in heedful("train", "language-model", "--help").out
+    assert "--masked" not in heedful("train", "translate", "--help").out
+
+
 def test_version(heedful):
     assert heedful("--version") == (0, f"{package.__version__}\n", "")
 
@@ -44,7 +49,10 @@ def test_version(heedful):
         ("tasks more", "Unused Tokens: ['more']"),
         ("evaluate run", "--data requires an argument"),
         ("predict", "RUN_FOLDER requires an argument"),
-        ("predict run --format xml x.png", "run: must be a run folder"),
+        ("predict run x.png", "run: must be a run folder, as `heedful train ... --out` makes it: there is no such folder."),
+        ("train language-model --data x --out y --masked=maybe", 'Invalid value for --masked: unable to convert "maybe" into bool'),
+        ("train translate --data x --out y --masked", "Unknown option: --masked"),
+        ("train x.py:Mine --data x --out y", "x.py: must be a Python file with a task: there is no such file."),
         ("demo --seed x", 'Invalid value for --seed: unable to convert "x" into int'),
         ("train classify-image --train x --out y", "give either --data, or --train and --valid: got --train."),
         ("train classify-image --data x --valid y --out z", "give either --data, or --train and --valid: got --data and --valid."),
@@ -81,7 +89,7 @@ import heedful
 heavy = {"torch", "numpy", "lightning", "sklearn", "PIL", "kornia", "cyclopts", "pydantic", "rich"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from heedful.cli import run
-for words in (["--help"], ["--version"], ["train", "--help"], ["tasks"], ["trian"]):
+for words in (["--help"], ["--version"], ["train", "--help"], ["predict", "--help"], ["tasks"], ["trian"]):
     run(words)
 heavy -= {"cyclopts", "pydantic", "rich"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

@@ -1,9 +1,7 @@
 """What a person gives that is wrong: one line that names the file and the row, exit status 2, and nothing half-written."""
 
-import csv
 import json
 import shutil
-import struct
 
 import pytest
 
@@ -15,22 +13,6 @@ def truncated(place):
     picture = draw(place) / "light" / "3.png"
     picture.write_bytes(picture.read_bytes()[:60])
     return place, f"{picture}: must be a whole picture: got "
-
-
-def not_a_picture(place):
-    (draw(place) / "dark" / "3.png").write_text("hello")
-    return place, f"{place}/dark/3.png: must be a picture "
-
-
-def empty_folder(place):
-    place.mkdir()
-    return place, f"{place}: "
-
-
-def empty_classes(place):
-    for name in ("dark", "light"):
-        (place / name).mkdir(parents=True)
-    return place, f"{place}"
 
 
 def one_class(place):
@@ -47,12 +29,6 @@ def another_size(place):
     return place, f"{place}/light/4.png: all pictures must have one size, height x width: got 9 x 9 here and 8 x 8 in "
 
 
-def too_few(place):
-    return draw(
-        place, count=4
-    ), f"{place}: must hold at least 10 images, to hold one out (or give --train and --valid): got 8"
-
-
 def a_class_that_is_all_held_out(place):
     draw(place, count=9)
     for row in range(1, 9):
@@ -60,46 +36,7 @@ def a_class_that_is_all_held_out(place):
     return place, f"{place}: its labels must occur more often than once, to hold images out: got new ones in each tenth"
 
 
-def lying_idx(place):
-    images, labels = place.with_name("train-images-idx3-ubyte"), place.with_name("train-labels-idx1-ubyte")
-    images.write_bytes(struct.pack(">IIII", 0x803, 40, 8, 8) + bytes(39 * 64))
-    labels.write_bytes(struct.pack(">II", 0x801, 40) + bytes([0, 1] * 20))
-    return images, f"{images}: "
-
-
-def idx_with_fewer_labels(place):
-    images, labels = place.with_name("train-images-idx3-ubyte"), place.with_name("train-labels-idx1-ubyte")
-    images.write_bytes(struct.pack(">IIII", 0x803, 40, 8, 8) + bytes(40 * 64))
-    labels.write_bytes(struct.pack(">II", 0x801, 39) + bytes([0, 1] * 19 + [0]))
-    return images, f"{labels}: "
-
-
-def table(place):
-    draw(place)
-    file = place.with_name("pictures.csv")
-    with file.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["path", "label"])
-        writer.writerows([f"{place.name}/{name}/{row}.png", name] for name in ("dark", "light") for row in range(20))
-    return file
-
-
-def table_with_a_missing_file(place):
-    file = table(place)
-    (place / "dark" / "3.png").unlink()
-    return file, f"{file}, line 5: must name a picture file "
-
-
-def table_with_a_short_row(place):
-    file = table(place)
-    file.write_text(file.read_text().replace("light/2.png,light", "light/2.png"))
-    return file, f"{file}, line 24: must have 2 fields: got 1"
-
-
-BAD = [
-    truncated, not_a_picture, empty_folder, empty_classes, one_class, nowhere, another_size, too_few,
-    a_class_that_is_all_held_out, lying_idx, idx_with_fewer_labels, table_with_a_missing_file, table_with_a_short_row,
-]  # fmt: skip
+BAD = [truncated, one_class, nowhere, another_size, a_class_that_is_all_held_out]
 
 
 @pytest.mark.parametrize("resume", [(), ("--resume",)], ids=["train", "resume"])

@@ -62,16 +62,6 @@ def test_a_file_of_texts(heedful, run, data):
     assert sum(a == b for a, b in zip(got, given, strict=True)) > 60
 
 
-def test_the_object_says_the_same(heedful, run):
-    classifier = package.load(run)
-    one, two = classifier.predict(["la bona kato", " "])
-    assert str(one) == heedful("predict", run, "la bona kato").out.strip()
-    assert (str(two), two.label) == ("", "")
-    many = classifier.predict(["la bona kato", "la malbela hundo kaj la kato iras for"] * 3)
-    assert [p.label for p in many] == ["good", "bad"] * 3
-    assert many[0].probability == pytest.approx(one.probability, abs=1e-5)
-
-
 def test_the_words_that_decided_are_shown(run):
     (section,) = package.load(run).inspect(["la bela kato dormas ."])
     added, against, pooled = (section.layers[i] for i in (0, 1, 3))
@@ -116,28 +106,6 @@ def test_other_tokens_are_kept_in_the_run_folder(heedful, tmp_path, tokens, name
     assert before.count("%") == 4
     (folder / "tokenizer.json").write_text("{}")
     assert heedful("predict", folder, "la bona kato").err.count("tokenizer.json: has changed") == 1
-
-
-BAD = {
-    "one class": (lambda text: text.replace("\tbad", "\tgood"), "must hold at least two classes: got 1"),
-    "a missing column": (lambda text: text.replace("\tgood", "", 1), r":\d+: .*"),
-    "an empty text": (lambda text: "\tgood\n" + text, ":1: must have a text: got an empty one"),
-    "empty": (lambda text: "", "empty"),
-    "long": (lambda text: "x" * 1_100_000 + "\tgood\n" + text, ":1: .*1,000,000"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_data(refused, data, tmp_path, kind):
-    import re
-
-    change, message = BAD[kind]
-    file = tmp_path / "made.tsv"
-    file.write_text(change(data.read_text()))
-    line = refused("train", "classify", "--data", file, "--out", tmp_path / "run")
-    assert line.startswith(str(file))
-    assert re.search(message, line), line
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_class_that_was_never_seen(refused, run, data, tmp_path):

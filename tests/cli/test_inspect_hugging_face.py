@@ -214,31 +214,6 @@ def three_texts_for_one_that_writes(folder, models):
     ), f"{where}: takes text, and after it a target text: got text, text"
 
 
-def empty_text(folder, _):
-    return (folder, "  "), "the text must not be empty: got no character but spaces."
-
-
-def empty_file(folder, _):
-    (folder / "empty.txt").touch()
-    return (folder, folder / "empty.txt"), f"{folder / 'empty.txt'} must not be empty: "
-
-
-def not_utf_8(folder, _):
-    (folder / "latin.txt").write_bytes(b"caf\xe9")
-    return (
-        folder,
-        folder / "latin.txt",
-    ), f"{folder / 'latin.txt'}: must be text in UTF-8, a picture or a sound: got byte "
-
-
-def a_folder_for_an_input(folder, _):
-    return (folder, folder), f"{folder}: must be a file of text, a picture or a sound: got a folder."
-
-
-def no_such_file(folder, _):
-    return (folder, "missing.txt"), "missing.txt: there is no such file."
-
-
 def no_such_layer(folder, _):
     return (
         folder,
@@ -274,8 +249,7 @@ BAD = [
     broken_json, foreign_json, unknown_type, unknown_architecture, architecture_of_another_type, code_of_its_own,
     other_shapes, no_weights, pickled_weights, half_of_the_weights, no_tokenizer, broken_tokenizer,
     a_picture_for_a_text_model, a_text_for_a_picture_model, three_texts, two_texts_for_a_language_model,
-    three_texts_for_one_that_writes, empty_text, empty_file, not_utf_8, a_folder_for_an_input, no_such_file,
-    no_such_layer, no_such_head, no_head, drawing_of_another_kind, drawing_nowhere,
+    three_texts_for_one_that_writes, no_such_layer, no_such_head, no_head, drawing_of_another_kind, drawing_nowhere,
 ]  # fmt: skip
 
 

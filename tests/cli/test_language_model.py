@@ -1,13 +1,12 @@
 """`language-model` at the command line: from a text to continuations, and to gaps that are filled."""
 
-import io
 import json
 import re
-import sys
 
 import pytest
 
 import heedful as package
+from tests.cli.test_predict import typed  # noqa: F401
 
 VERSE = "the cat sat on the mat, and the rat sat on the hat.\n"
 SMALL = (
@@ -47,17 +46,7 @@ def masked(tmp_path_factory, text):
     return folder
 
 
-@pytest.fixture
-def typed(monkeypatch):
-    """Makes standard input."""
-
-    def give(content):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-
-    return give
-
-
-def test_the_measures_of_a_run(causal, text):
+def test_the_metrics_of_a_run(causal, text):
     metrics = json.loads((causal / "metrics.json").read_text())
     count = len(VERSE) * 20
     assert metrics["validation"] == f"the last tenth of {text}, {count // 10} characters"
@@ -72,32 +61,21 @@ def test_the_measures_of_a_run(causal, text):
     assert losses[1] < losses[0]
 
 
-def test_what_is_printed(heedful, text, tmp_path):
-    status, out, err = heedful(*words(tmp_path / "run", "--train", text, "--valid", text))
-    assert (status, err) == (0, "")
-    lines = out.splitlines()
-    assert lines[0] == f"1,040 characters to train on, 15 characters, causal; validation: {text}, 1,040 characters"
-    assert re.fullmatch(r"LanguageModel, 2,\d{3} parameters", lines[1])
-    assert re.fullmatch(r"epoch 1/2  valid loss \d.\d{4}  loss \d.\d{4}  [\d,]+ tokens/s  remaining 0:\d\d", lines[2])
-    assert re.fullmatch(r"    nats per character +\d\.\d{4} nats", lines[5])
-    assert lines[-1] == f"run folder: {tmp_path / 'run'}"
-
-
 def test_continuations_at_the_command_line_and_from_python(heedful, causal):
-    options = (
+    options = [
         "--max-new-tokens",
-        7,
+        "7",
         "--temperature",
-        0.5,
+        "0.5",
         "--top-k",
-        3,
+        "3",
         "--top-p",
-        0.9,
+        "0.9",
         "--num-samples",
-        2,
+        "2",
         "--seed",
-        5,
-    )
+        "5",
+    ]
     out = heedful("predict", causal, "the cat", "a mat", *options, "--format", "jsonl").out
     answers = [json.loads(line) for line in out.splitlines()]
     assert [(a["input"], a["sample"], len(a["output"])) for a in answers] == [
@@ -111,7 +89,7 @@ def test_continuations_at_the_command_line_and_from_python(heedful, causal):
     assert len(model.predict("the cat")[0].output) == 200
 
 
-def test_lines_of_standard_input_and_of_a_file(heedful, causal, typed, tmp_path):
+def test_lines_of_standard_input_and_of_a_file(heedful, causal, typed, tmp_path):  # noqa: F811
     content = "the\n\ncat sat\n" + "on\n" * 70
     typed(content.encode())
     streamed = heedful("predict", causal, "--max-new-tokens", 3, "--format", "jsonl")
@@ -126,7 +104,7 @@ def test_lines_of_standard_input_and_of_a_file(heedful, causal, typed, tmp_path)
     assert len({answer["output"] for answer in answers[3:]}) > 3  # each prompt draws anew, in all chunks
 
 
-def test_gaps_at_the_command_line(heedful, masked, typed):
+def test_gaps_at_the_command_line(heedful, masked, typed):  # noqa: F811
     typed(b"the [MASK]at\n\nno gap\n")
     status, out, err = heedful("predict", masked)
     assert (status, err) == (0, "")
@@ -158,37 +136,6 @@ def test_a_report(heedful, causal, masked, tmp_path):
         assert "<b>" not in (tmp_path / "report.html").read_text().split("</title>")[1][:2000]
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (["--temperature", "-1", "the"], "`temperature`: input should be greater than or equal to 0: got '-1'."),
-        (["--max-new-tokens", "0", "the"], "`max_new_tokens`: input should be greater than or equal to 1: got '0'."),
-        (["--top-p", "2", "the"], "`top_p`: input should be less than or equal to 1: got '2'."),
-    ],
-)
-def test_impossible_options(refused, causal, given, message):
-    assert refused("predict", causal, *given) == message
-
-
-def test_options_of_the_other_kind(refused, masked, trained):
-    assert "`max_new_tokens` is for a model that continues a text" in refused(
-        "predict", masked, "[MASK]", "--max-new-tokens", 3
-    )
-    assert refused("predict", trained, "x.png", "--max-new-tokens", 3).startswith("Unknown option: --max-new-tokens")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "text.txt: must hold text: got none"),
-        (b"short", "must have at least 10 characters"),
-        (b"not so long as", "the training text must have at least 16 tokens (model.context_length): got 13"),
-        (b"\xff\xfet\x00h\x00e\x00", "text.txt:1: must be UTF-8: got byte 0xff at column 1"),
-        (b"the\0cat", "text.txt:1: must be a text file: got a NUL byte"),
-    ],
-)
-def test_texts_that_are_none(refused, tmp_path, content, message):
-    (tmp_path / "text.txt").write_bytes(content)
-    sources = ["--data", tmp_path / "text.txt"]
-    assert message in refused(*words(tmp_path / "run", *sources))
-    assert not (tmp_path / "run").exists()
+def test_options_of_the_other_objective(refused, masked):
+    line = refused("predict", masked, "[MASK]", "--max-new-tokens", 3)
+    assert line == "`max_new_tokens` is for a model that continues a text: got 3 for a masked one."

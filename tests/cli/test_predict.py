@@ -1,13 +1,13 @@
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 import heedful as package
-from heedful.tasks.run import as_json
 from tests.tiny import draw, words
 
 TEXT = r"^.+: (dark|light) \d+\.\d % \(then (dark|light) \d+\.\d %\)$"
@@ -41,34 +41,46 @@ def files(shades):
 
 
 def test_a_line_for_each_file_in_their_order(heedful, trained, files):
-    import re
-
     status, out, err = heedful("predict", trained, *files)
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert [line.split(": ")[0] for line in lines] == [str(file) for file in files]
-    for line in lines:
-        assert re.fullmatch(TEXT, line)
+    assert all(re.fullmatch(TEXT, line) for line in lines)
+    # The model tells bright from dark better than chance, or nothing could notice labels that are exchanged.
+    assert sum(line.split(": ")[1].startswith(file.parent.name) for line, file in zip(lines, files, strict=True)) >= 3
 
 
-def test_a_json_object_a_line(heedful, trained, files):
-    status, out, err = heedful("predict", trained, *files, "--format", "jsonl")
-    assert (status, err) == (0, "")
-    answers = [json.loads(line) for line in out.splitlines()]
-    assert [answer["input"] for answer in answers] == [str(file) for file in files]
-    for answer in answers:
-        assert set(answer) == {"input", "label", "probability", "runner_up", "runner_up_probability"}
-        assert {answer["label"], answer["runner_up"]} == {"dark", "light"}
-        assert answer["probability"] >= answer["runner_up_probability"] >= 0
-        assert answer["probability"] + answer["runner_up_probability"] == pytest.approx(1, abs=1e-6)
+def test_help_is_that_of_the_task_of_the_run(heedful, refused, trained, tmp_path):
+    for given in ((), (trained,)):
+        answer = heedful("predict", *given, "--help")
+        assert answer.status == 0
+        assert "Usage: heedful predict" in answer.out
+        assert "--format" in answer.out
+        assert "Options of" not in answer.out
+    assert "must be a run folder" in refused("predict", tmp_path / "none", "--help")
 
 
-def test_the_command_line_and_the_object_say_the_same(heedful, trained, files):
-    answers = [json.loads(line) for line in heedful("predict", trained, *files, "--format", "jsonl").out.splitlines()]
-    predictions = package.load(trained).predict(files)
-    assert [json.loads(as_json(prediction)) for prediction in predictions] == answers
-    # The model tells bright from dark better than chance, or the test could not notice labels that are exchanged.
-    assert sum(prediction.label == Path(prediction.input).parent.name for prediction in predictions) >= 3
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "xml"], 'Invalid value "xml" for --format. Choose from: "text", "jsonl", "data".'),
+        (["--top-k", "3"], "Unknown option: --top-k"),
+        (["--data", "x.csv"], "give inputs by position or --data, not both: got 'x.png' and --data x.csv."),
+        (["--task", "tag"], "is a run of classify-image: got tag."),
+    ],
+)
+def test_an_option_that_cannot_be(refused, trained, words, message):
+    assert message in refused("predict", trained, "x.png", *words)
+
+
+def test_an_input_that_begins_with_a_hyphen(heedful, refused, trained, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("-x.png").write_bytes(files[0].read_bytes())
+    assert refused("predict", trained, "-x.png").startswith("Unknown option: -x.png")
+    for given in (["--format", "jsonl", "--", "-x.png"], ["--format", "jsonl", files[0], "--", "-x.png"]):
+        lines = heedful("predict", trained, *given).out.splitlines()
+        assert json.loads(lines[-1])["input"] == "-x.png"
+        assert len(lines) == len(given) - 3
 
 
 def test_a_folder_and_an_embedded_set(heedful, trained, shades):

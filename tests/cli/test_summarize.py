@@ -122,40 +122,6 @@ def test_a_line_for_each_text_an_empty_one_for_an_empty_one(heedful, chooser, ty
     assert 0.3 < row["probabilities"][0] <= 1
 
 
-def test_several_sentences_in_their_order_with_their_probabilities(heedful, chooser):
-    text, scores = heedful("predict", chooser, TEXT, "--num-sentences", 2, "--scores").out.rstrip("\n").split("\t")
-    first, second = map(float, scores.split(" "))
-    assert text.count(".") == 2
-    assert TEXT.index(text.split(". ")[0]) < TEXT.index(text.split(". ")[1])
-    assert max(first, second) > 0.3
-    assert 0 < first + second <= 1.0001
-    assert heedful("predict", chooser, TEXT, "--num-sentences", 9).out == TEXT + "\n"
-    (one,) = package.load(chooser).predict(TEXT, num_sentences=2)
-    assert one.output == text
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [
-        (["--beams", 3], "beams"), (["--alignment"], "alignment"), (["--seed", 1], "seed"),
-    ],
-)  # fmt: skip
-def test_options_of_a_model_that_writes(refused, chooser, given, name):
-    assert refused("predict", chooser, TEXT, *given).startswith(f"Unknown option: --{name}")
-
-
-def test_what_was_chosen_is_shown(heedful, chooser, tmp_path):
-    (section,) = package.load(chooser).inspect([TEXT])
-    assert [layer.name for layer in section.layers] == ["choice"]
-    shares = section.layers[0].pairs.weights[0, 0]
-    assert shares.argmax() == 1
-    assert shares.sum() == pytest.approx(1, abs=1e-2)
-    assert section.output == "Indeed man has new car."
-    assert list(section.axes[0].tokens) == [part + "." for part in TEXT.rstrip(".").split(". ")]
-    assert heedful("inspect", chooser, TEXT, "--out", tmp_path / "report.html").status == 0
-    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
-
-
 def test_a_model_that_writes(heedful, writer, typed):  # noqa: F811
     typed(f"{TEXT}\n\n".encode())
     status, out, err = heedful("predict", writer, "--n-best", 2, "--scores", "--alignment", "--max-new-tokens", 6)
@@ -163,10 +129,6 @@ def test_a_model_that_writes(heedful, writer, typed):  # noqa: F811
     lines = out.split("\n")
     assert lines[2:] == ["", "", ""]
     assert [line.count("\t") for line in lines[:2]] == [2, 2]
-    (section,) = package.load(writer).inspect([TEXT])
-    assert section.layers[0].name == "alignment"
-    metrics = json.loads((writer / "metrics.json").read_text())
-    assert set(metrics["metrics"]) == {"rouge_1", "rouge_2", "rouge_l"}
 
 
 @pytest.mark.parametrize("settings", [languages.CHOOSES, WRITES])
@@ -191,81 +153,16 @@ def test_other_forms_of_data_and_their_inputs(heedful, tmp_path, settings):
     assert len(weights) == 1
 
 
-def rewritten(data, change):
-    rows = [json.loads(line) for line in data.read_text().splitlines()]
-    return "".join(json.dumps(row) + "\n" for row in change(rows))
-
-
-def labels(rows):
-    rows[6]["labels"].pop()
-    return rows
-
-
-def empty(rows):
-    rows[6]["source"] = [" "]
-    return rows
-
-
-def unsummarised(rows):
-    rows[6]["target"] = ""
-    return rows
-
-
-def long(rows):
-    rows[6]["source"] = ["dog " * 5000]
-    return rows
-
-
-@pytest.mark.parametrize(
-    ("change", "settings", "message"),
-    [
-        (labels, ("data.labels=labels",), ":7: 'labels' must have one label for each of 4 sentences: got 3"),
-        (empty, (), ":7: 'source' must have a sentence: got an empty text"),
-        (unsummarised, (), ":7: 'target' must be a summary: got an empty text"),
-        (lambda rows: rows[:9], (), ": must hold at least 10 documents, to hold one out (or give --train and --valid): got 9"),
-        (lambda rows: rows, ("data.labels=marks",), ":1: must have 'marks': got 'source', 'target', 'labels'"),
-        (
-            long,
-            ("model.positions=learned", "model.max_positions=4000"),
-            ":7: a sentence must have at most 4,000 words (model.max_positions): got 5,000",
-        ),
-    ],
-)  # fmt: skip
-def test_bad_data_begin_no_run(refused, data, tmp_path, change, settings, message):
-    file = tmp_path / "made.jsonl"
-    file.write_text(rewritten(data, change))
-    given = options(languages.CHOOSES, *settings)
-    assert refused("train", EXTRACTIVE, "--data", file, "--out", tmp_path / "run", *given).startswith(
-        f"{file}{message}"
-    )
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (("model.score=none",), "`model.score`: input should be "),
-        (("model.heads=3",), "[model]: `heads` must be a positive divisor of `width`: got 3 and 16."),
         (("model.pooling_heads=3",), "[model]: `heads` must be a positive divisor of `width`: got 3 and 16."),
-        (("data.target=source",), "`data.target`: must be another one than data.source: got 'source' for both."),
-        (("training.average_last_epochs=7",), "`training.average_last_epochs`: must be at most the 6 epochs: got 7."),
-        (("data.target=",), "`data.target`: must name the summaries where data.labels names no labels: got ''."),
+        (("data.labels=marks",), "{data}:1: must have 'marks': got 'source', 'target', 'labels'"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_do_not_fit_begin_no_run(refused, data, tmp_path, settings, message):
     given = options(languages.CHOOSES, *settings)
-    assert refused("train", EXTRACTIVE, "--data", data, "--out", tmp_path / "run", *given).startswith(message)
+    line = refused("train", EXTRACTIVE, "--data", data, "--out", tmp_path / "run", *given)
+    assert line.startswith(message.replace("{data}", str(data)))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_sentence_that_is_longer_than_the_positions(refused, data, tmp_path):
-    settings = (
-        *languages.CHOOSES,
-        "model.positions=learned",
-        "model.max_positions=4000",
-        "training.epochs=1",
-        "model.ensemble_size=1",
-    )
-    folder = trained(EXTRACTIVE, data, tmp_path / "run", *settings)
-    line = refused("predict", folder, "A dog. " + "cat " * 5000)
-    assert line == "input 1: a sentence must have at most 4,000 words (model.max_positions): got 5,000, 'A dog.'"

@@ -79,10 +79,9 @@ def test_a_file_comes_back_with_its_column_filled(heedful, run, data):
     assert changed < 50
 
 
-def test_the_object_says_the_same(heedful, run):
-    tagger = package.load(run)
-    one, two = tagger.predict(["La kato dormas.", ["la", "kato"]])
-    assert str(one) == heedful("predict", run, "La kato dormas.").out.strip()
+def test_a_sentence_may_be_a_list_of_words(run):
+    one, two = package.load(run).predict(["La kato dormas.", ["la", "kato"]])
+    assert one.words == ["La", "kato", "dormas", "."]
     assert two.words == ["la", "kato"]
     assert all(0 < p <= 1 for p in one.probabilities)
 
@@ -133,34 +132,11 @@ def test_a_feature_can_be_the_label(heedful, data, tmp_path):
     assert next(iter(json.loads((tmp_path / "run/vocabulary.json").read_text())["labels"])) == "Number"
 
 
-BAD = {
-    "columns": (lambda text: text.replace("\tla\tDET", "\tDET", 1), "made.conllu:2: .*10.*got 9"),
-    "order": (lambda text: text.replace("\n3\t", "\n5\t", 1), r"made.conllu:4: .*3.*got.*5"),
-    "empty": (lambda text: "", "made.conllu: .*empty"),
-    "long": (lambda text: text + "x" * 1_100_000, r"made.conllu:\d+: .*1,000,000"),
-    "one label": (
-        lambda text: re.sub("\t(ADJ|ADV|DET|PUNCT|VERB)\t", "\tNOUN\t", text),
-        "made.conllu: must hold at least two different labels: got 'NOUN' alone",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_data(refused, data, tmp_path, kind):
-    change, message = BAD[kind]
+def test_one_label_alone(refused, data, tmp_path):
     file = tmp_path / "made.conllu"
-    file.write_text(change(data.read_text()))
+    file.write_text(re.sub("\t(ADJ|ADV|DET|PUNCT|VERB)\t", "\tNOUN\t", data.read_text()))
     line = refused("train", "tag", "--data", file, "--out", tmp_path / "run")
-    assert re.search(message, line), line
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_wrong_encoding(refused, data, tmp_path):
-    file = tmp_path / "latin.conllu"
-    file.write_bytes(data.read_bytes().replace(b"la", b"l\xe9", 1))
-    line = refused("train", "tag", "--data", file, "--out", tmp_path / "run")
-    assert "latin.conllu:2:" in line
-    assert "0xe9" in line
+    assert line == f"{file}: must hold at least two different labels: got 'NOUN' alone"
 
 
 def test_a_label_that_was_never_seen(refused, run, data, tmp_path):
@@ -206,12 +182,6 @@ def test_sentences_with_rare_labels_are_not_held_out(heedful, data, tmp_path):
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["examples"]["validation"] == 5
     assert "INTJ" in json.loads((tmp_path / "run/vocabulary.json").read_text())["labels"]["UPOS"]
-
-
-def test_a_word_that_nobody_labelled(refused, data, tmp_path):
-    file = tmp_path / "made.conllu"
-    file.write_text(data.read_text().replace("\tDET\t", "\t_\t", 1))
-    assert refused("train", "tag", "--data", file, "--out", tmp_path / "run") == f"{file}:2: must have a UPOS: got '_'"
 
 
 def test_a_text_of_too_many_words_comes_after_those_before_it(heedful, run, typed):  # noqa: F811

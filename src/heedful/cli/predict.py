@@ -19,15 +19,17 @@ _AT_ONCE = 64  # inputs that are predicted together, where so many are waiting
 def predict(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
     """Predict with a trained model; `heedful predict RUN --help` shows the options of that run's task, too."""
     from heedful.cli._options import read_words, run_command
-    from heedful.tasks.run import task_of
-    from heedful.training.run_folder import RunFolder
     from heedful.training.settings import NoOptions
 
     pairs = list(read_words(words, _VALUED))
     folders = [word for option, word in pairs if not option]
     folder = next((word for word in folders if (Path(word) / "run.json").exists()), folders[0] if folders else None)
-    given = dict(pairs).get("--task")
-    kind = None if folder is None else task_of(RunFolder(Path(folder)), given)
+    kind = None
+    if folder is not None:
+        from heedful.tasks.run import task_of
+        from heedful.training.run_folder import RunFolder
+
+        kind = task_of(RunFolder(Path(folder)), dict(pairs).get("--task"))
     options = NoOptions if kind is None else kind.Options
     run_command("heedful predict", _command("the task" if kind is None else kind.name, options), options, words)
 
