@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 
+import heedful
+from heedful._errors import SettingsError
 from heedful.data import LabeledImages, read_images
 from heedful.tasks.classification import Classification
 from heedful.tasks.classify_image import ClassifyImage
@@ -96,6 +98,32 @@ def test_images_are_read_as_the_settings_say(shades, size, shape, color, channel
     for part in (parts.training, parts.validation):
         assert part.images.shape == (40, channels, *shape)
     assert task.build()(parts.training.images[:2]).shape == (2, 2)
+
+
+def test_the_seed_says_which_model_is_made(shades):
+    models = [
+        heedful.train("classify-image", str(shades), settings=[*TINY, f"training.seed={seed}"], progress=False).model
+        for seed in (1, 1, 2)
+    ]
+    weights = [torch.cat([parameter.detach().flatten() for parameter in model.parameters()]) for model in models]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_architecture_says_which_settings_the_model_has():
+    def read(*words):
+        return settings_of(ClassifyImage.Settings, words).model
+
+    assert read("model.architecture=vit", "model.patch_size=3").patch_size == 3
+    assert read("model.stages=[8]", "model.convolutions=[2]").convolutions == (2,)
+    for words, architecture in (
+        (["model.patch_size=3"], "cct"),
+        (["model.architecture=vit", "model.stages=[8]"], "vit"),
+    ):
+        with pytest.raises(
+            SettingsError, match=rf"^`model\.\w+` is no setting of model.architecture = '{architecture}'\.$"
+        ):
+            read(*words)
 
 
 def test_the_checksum_notices_every_change_of_the_data(shades):
