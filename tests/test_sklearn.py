@@ -113,6 +113,7 @@ def test_texts_in_any_form(fitted):
         np.array(TEXTS[:4]),
         np.array(TEXTS[:4], dtype=object),
         pd.Series(TEXTS[:4], index=[3, 1, 0, 2]),
+        iter(TEXTS[:4]),
     )
     for texts in forms:
         assert fitted.predict(texts).tolist() == expected
@@ -222,6 +223,10 @@ def test_before_it_is_fitted(make, verb):
         ([[text] for text in TEXTS], LABELS, ValueError, r"^`X` must be one text a row: got shape \(40, 1\)\.$"),
         (pd.DataFrame({"text": TEXTS}), LABELS, ValueError, r"^`X` must be one text a row: got shape \(40, 1\)\.$"),
         ("a fine film", LABELS, ValueError, r"^`X` must be one text a row: got shape \(\)\.$"),
+        (TEXTS, [*LABELS[:39], None], ValueError, r"^`y` must hold a label for each row of `X`: got None in row 39\.$"),
+        (TEXTS, np.array([1.0] * 39 + [np.nan]), ValueError, r"^`y` must hold a label for each row of `X`: got nan in row 39\.$"),
+        (TEXTS, np.array([1, "a"] * 20, dtype=object), ValueError, r"^(`y` must hold labels of one type|Unknown label type|.*mix of)"),
+        ([*TEXTS[:39], "\ud800"], LABELS, ValueError, r"^`X` must hold texts: got half a character in row 39, '\\ud800'\.$"),
         (TEXTS[:4], LABELS[:4], DataError, "must hold at least 10 texts, to hold one out"),
     ],
 )  # fmt: skip
@@ -242,6 +247,8 @@ def test_texts_that_are_none(X, y, error, message):
             np.linspace(0, 1, 40 * 48).reshape(40, 6, 8),
             r"^`X` must hold numbers from 0 to 255: got numbers from 0 to 1; multiply",
         ),
+        (np.zeros((40, 6, 8), complex), r"^`X` must hold numbers from 0 to 255: got NaN, infinity or no numbers\.$"),
+        ([np.zeros((6, 8))] * 39 + [np.zeros((6, 9))], r"^`X` must be images of one size: got several\.$"),
         (np.zeros((40, 0, 8)), r"^`X` must be images, .*: got shape \(40, 0, 8\)\.$"),
     ],
 )
@@ -254,12 +261,20 @@ def test_inputs_that_are_none_of_a_fitted_one(fitted, seeing):
     for texts, message in (
         ([" "], "got an empty one in row 0"),
         (["a", None], "got None in row 1"),
+        (["a\udc80"], "got half a character in row 0"),
         ("a", r"got shape \(\)"),
     ):
         with pytest.raises(ValueError, match=message):
             fitted.predict(texts)
-    with pytest.raises(ValueError, match=r"got shape \(6, 8\)"):
-        seeing.predict(shades()[0][0])
+    images = shades()[0]
+    for wrong, message in (
+        (images[0], r"got shape \(6, 8\)"),
+        (images / 255, "got numbers from 0 to 1; multiply"),
+        (images[:, :5], r"^`X` must be images of shape \(6, 8\), height and width, as in `fit`: got \(5, 8\)\.$"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            seeing.predict(wrong)
+    assert seeing.predict(images[:0]).shape == (0,)
     assert fitted.predict([]).shape == (0,)
     assert fitted.predict_proba([]).shape == (0, 2)
 
@@ -267,6 +282,10 @@ def test_inputs_that_are_none_of_a_fitted_one(fitted, seeing):
 def test_settings_that_are_none():
     with pytest.raises(SettingsError, match="unknown setting `model.lyers`, did you mean `model.layers`"):
         TextClassifier(settings={"model.lyers": 3}).fit(TEXTS, LABELS)
+    with pytest.raises(
+        TypeError, match=r"^`settings` must be a mapping of names to values: got \['model.layers=3'\]\.$"
+    ):
+        TextClassifier(settings=["model.layers=3"]).fit(TEXTS, LABELS)
 
 
 def test_tags():
