@@ -7,6 +7,7 @@ from heedful._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from heedful import inspection, nn, ops
+    from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
     from heedful.inspection.recording import load_watch
     from heedful.inspection.rollout import rollout
     from heedful.inspection.watch import watch
@@ -68,6 +69,7 @@ __all__ = [
     "Bilinear",
     "Causal",
     "Cosine",
+    "DataError",
     "Dilated",
     "Documents",
     "Dot",
@@ -75,6 +77,7 @@ __all__ = [
     "Global",
     "GlobalTokens",
     "Hard",
+    "HeedfulError",
     "Lengths",
     "Local",
     "LowRank",
@@ -85,8 +88,10 @@ __all__ = [
     "Prefix",
     "RelativeBias",
     "RelativeBias2d",
+    "RunFolderError",
     "Sampled",
     "ScaledDot",
+    "SettingsError",
     "Sigmoid",
     "Soft",
     "attention",
@@ -117,6 +122,10 @@ __all__ = [
 
 _PACKAGES = {"inspection", "nn", "ops"}
 _ELSEWHERE = {
+    "SettingsError": "heedful._errors",
+    "RunFolderError": "heedful._errors",
+    "HeedfulError": "heedful._errors",
+    "DataError": "heedful._errors",
     "load": "heedful.tasks.run",
     "load_watch": "heedful.inspection",
     "rollout": "heedful.inspection",

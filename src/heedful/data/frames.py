@@ -17,6 +17,8 @@ __all__ = ["ColumnKind", "FrameColumns", "from_frame", "in_memory"]
 
 ColumnKind = Literal["text", "texts", "any"]
 
+_MISSING = ("nothing", "NaN")
+
 
 class FrameColumns(NamedTuple):
     """Columns as lists of one length.
@@ -174,11 +176,7 @@ def _values(
     column: Iterable[Any], name: str, kind: ColumnKind, locations: list[str], names: list[str] | None
 ) -> Iterator[Any]:
     for value, location in zip(column, locations, strict=True):
-        if (
-            value is None
-            or type(value).__name__ in ("NAType", "NaTType")
-            or (isinstance(value, float) and value != value)
-        ):
+        if described(value) in _MISSING:
             raise DataError(f"{location}: {_quoted(name)} must have a value: got {described(value)}")
         if kind == "any":
             yield value
@@ -208,7 +206,7 @@ def _quoted(name: str) -> str:
 
 def described(value: Any) -> str:
     """What stood there, for a message."""
-    if value is None:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # of pandas
         return "nothing"
     if isinstance(value, float) and value != value:
         return "NaN"

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -382,7 +382,8 @@ def listed(inputs: Any, task: Task[Any]) -> list[Any]:
     """
     if hasattr(inputs, "content") and hasattr(inputs, "select"):
         return list(task.inputs(inputs))
-    if isinstance(inputs, Mapping | Set) or hasattr(inputs, "columns") or hasattr(inputs, "column_names"):
+    unordered = isinstance(inputs, Mapping | Set) and not isinstance(inputs, KeysView)
+    if unordered or hasattr(inputs, "columns") or hasattr(inputs, "column_names"):
         raise DataError(
             f"`inputs` must be one input or a list of them, such as one column of a table: got a {type(inputs).__name__}."
         )
