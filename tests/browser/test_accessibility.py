@@ -106,3 +106,24 @@ def test_the_other_sections_and_the_help(open_report):
     assert_accessible(opened)
     opened.page.keyboard.press("?")
     assert_accessible(opened)
+
+
+TALL = '@font-face { font-family: tall; src: local("DejaVu Sans"); ascent-override: 200%; descent-override: 90%; } '
+
+
+@pytest.mark.parametrize("view", ["overview", "map", "input", "layers", "compare"])
+def test_fonts_that_are_taller_and_wider(open_report, view):
+    sections = [section("text"), section("translation"), TableSection("A table", "", ["a", "b"], [["c", 1]])]
+    opened = open_report(sections, fragment=f"#section-0&view={view}", bypass_csp=True)
+    opened.page.add_style_tag(content=TALL + "* { font-family: tall !important; letter-spacing: 0.1em; }")
+    assert_accessible(opened, "scrollable-region-focusable", "aria-hidden-focus")
+
+
+def test_a_text_that_fills_its_place_scrolls_and_can_be_reached(open_report):
+    table = TableSection("long " * 400, "short", ["a", "b"], [["c " * 2000, 1]])
+    opened = open_report([table], bypass_csp=True)
+    assert_accessible(opened, "scrollable-region-focusable")
+    assert opened.page.locator("h2.scrolls, .cell.scrolls").evaluate_all(
+        "(found) => found.map((one) => one.tabIndex)"
+    ) == [0, 0]
+    assert opened.page.locator(".lead.scrolls").count() == 0

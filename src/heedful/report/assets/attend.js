@@ -6,7 +6,7 @@
 import { readAddress, writeAddress } from "./address.js";
 import { SCALES } from "./color.js";
 import { compareView } from "./compare.js";
-import { choice, element, picker, userText } from "./dom.js";
+import { choice, element, long, picker, userText } from "./dom.js";
 import { exportMenu } from "./export.js";
 import { headsOf, headsText, kindOf } from "./heads.js";
 import { inputView } from "./input.js";
@@ -32,7 +32,7 @@ const DEFAULTS = { view: "overview", layer: "0", head: "mean", scale: "sqrt" };
 export function attentionSection(section, page, id) {
   const { layers, axes } = openAttention(section);
   const state = { ...DEFAULTS, ...(readAddress().section === id ? readAddress().view : {}) };
-  const status = element("p", { class: "readout", role: "status", "aria-live": "polite" });
+  const status = long(element("p", { class: "readout", role: "status", "aria-live": "polite" }));
   const context = {
     id,
     section,

@@ -18,7 +18,21 @@ export function element(tag, properties = {}, ...children) {
 
 // Text that a user gave: it keeps its own direction and cannot turn that of the words around it.
 export function userText(text, tag = "bdi", properties = {}) {
-  return element(tag, { dir: "auto", ...properties, text });
+  const made = element(tag, { dir: "auto", ...properties, text });
+  return tag === "bdi" || tag === "span" ? made : long(made);
+}
+
+// Once a text fills its greatest height it scrolls, and the keyboard reaches it.
+const heights = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const isFull = target.clientHeight >= Number.parseFloat(window.getComputedStyle(target).maxHeight) - 1;
+    if (target.classList.toggle("scrolls", isFull) !== (target.tabIndex === 0)) target.tabIndex = isFull ? 0 : -1;
+  }
+});
+
+export function long(made) {
+  heights.observe(made);
+  return made;
 }
 
 let choices = 0;

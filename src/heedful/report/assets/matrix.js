@@ -4,7 +4,7 @@ import { drawBottomAxis, drawBoxLine, drawLeftAxis, EDGES, plotBox, positionTick
 import { colorBar } from "./color-bar.js";
 import { makeScale, SCALES } from "./color.js";
 import { drawCurve } from "./curve.js";
-import { choice, element, userText } from "./dom.js";
+import { choice, element, long, userText } from "./dom.js";
 import { cellBox, drawFrame, openCanvas, paintGrid } from "./drawing.js";
 import { number, precise, span, whole } from "./format.js";
 import { cellUnder, watchGrid } from "./pointing.js";
@@ -31,7 +31,7 @@ export function matrixSection(section, page) {
     "aria-label": `${section.title}: ${rows} by ${columns} cells. Arrow keys move from cell to cell.`,
   });
   const bar = colorBar();
-  const readout = element("p", { class: "readout", role: "status", "aria-live": "polite" });
+  const readout = long(element("p", { class: "readout", role: "status", "aria-live": "polite" }));
   const scale = choice("Color scale", SCALES, state.scale, (kind) => {
     state.scale = kind;
     draw();
