@@ -12,7 +12,7 @@ import torch
 import heedful
 from heedful.inspection.recording import AttentionCall, Recording
 from heedful.ops import AttentionMatrix, Causal
-from heedful.report import TableSection, attention_section
+from heedful.report import TableSection, attention_section, server
 from heedful.report.live import LivePage
 
 N = 90
@@ -217,6 +217,29 @@ def test_a_question_whose_asker_has_gone_is_given_up(live, monkeypatch):
         browser.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
         assert not gone.wait(0.2)
     assert gone.wait(5)
+
+
+def test_slow_connections_lock_nobody_out(live, monkeypatch):
+    page, _ = live
+    monkeypatch.setattr(server, "_DEADLINE", 0.5)
+    slow = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(40)]
+    end = time.monotonic() + 5
+    open_ones = slow
+    while open_ones and time.monotonic() < end:  # a byte now and then, so that no connection is ever silent
+        for one in list(open_ones):
+            try:
+                one.sendall(b"G")
+                one.settimeout(0.001)
+                if one.recv(1) == b"":
+                    open_ones = [other for other in open_ones if other is not one]
+            except TimeoutError:
+                pass
+            except OSError:
+                open_ones = [other for other in open_ones if other is not one]
+    assert open_ones == []
+    assert ask(page, "")[0].status == 200
+    for one in slow:
+        one.close()
 
 
 def test_after_closing_nothing_answers_and_no_thread_is_left():

@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,7 +17,8 @@ from urllib.parse import urlsplit
 from heedful.report.window_sums import Gone
 
 _CONNECTIONS = 32
-_SILENCE = 30.0  # seconds after which a silent connection is closed
+_SILENCE = 30.0  # seconds in which a piece of an answer must be taken
+_DEADLINE = 10.0  # seconds in which a whole request must come, or the connection is closed
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -85,7 +87,22 @@ class _RequestHandler(BaseHTTPRequestHandler):
     timeout = _SILENCE
     server: LocalServer
 
+    def handle_one_request(self) -> None:
+        """Reads a request, which may not take forever, and answers it."""
+        self._deadline = threading.Timer(_DEADLINE, self._hang_up)
+        self._deadline.daemon = True
+        self._deadline.start()
+        try:
+            super().handle_one_request()
+        finally:
+            self._deadline.cancel()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
     def do_GET(self) -> None:
+        self._deadline.cancel()
         refused = self._refused()
         if refused is not None:
             self._send(refused)

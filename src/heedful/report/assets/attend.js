@@ -28,10 +28,18 @@ const VIEWS = {
 
 // What an address may set, as text; each view reads and checks what is its own.
 const DEFAULTS = { view: "overview", layer: "0", head: "mean", scale: "sqrt" };
+const CHOICES = { view: Object.keys(VIEWS), scale: SCALES.map(([kind]) => kind) };
+
+// What a section shows: what the address says of it, and defaults for what it leaves out or there is not.
+function stateOf(view) {
+  const state = { ...DEFAULTS, ...view };
+  for (const [name, words] of Object.entries(CHOICES)) if (!words.includes(state[name])) state[name] = DEFAULTS[name];
+  return state;
+}
 
 export function attentionSection(section, page, id) {
   const { layers, axes } = openAttention(section);
-  const state = { ...DEFAULTS, ...(readAddress().section === id ? readAddress().view : {}) };
+  const state = stateOf(readAddress().section === id ? readAddress().view : {});
   const status = long(element("p", { class: "readout", role: "status", "aria-live": "polite" }));
   const context = {
     id,
@@ -85,9 +93,8 @@ export function attentionSection(section, page, id) {
   const drawSoon = perFrame(draw);
 
   function current() {
-    const name = state.view in VIEWS ? state.view : DEFAULTS.view;
-    if (!views.has(name)) views.set(name, VIEWS[name][1](context));
-    return views.get(name);
+    if (!views.has(state.view)) views.set(state.view, VIEWS[state.view][1](context));
+    return views.get(state.view);
   }
 
   // Changes the state, draws with the next frame, and writes the address, so that the view can be sent to somebody.
@@ -101,7 +108,7 @@ export function attentionSection(section, page, id) {
   function draw() {
     wasDrawn = true;
     const layer = context.layer();
-    tabs.show(state.view in VIEWS ? state.view : DEFAULTS.view);
+    tabs.show(state.view);
     layerPicker.show(String(layer.index));
     const options = ["mean", ...Array.from({ length: layer.heads }, (_, head) => String(head))];
     if (!options.includes(state.head) && headsOf(layer, state.head).length > 1) options.push(state.head);
@@ -140,8 +147,8 @@ export function attentionSection(section, page, id) {
   window.addEventListener("hashchange", () => {
     const address = readAddress();
     if (address.section !== id) return;
-    for (const name of Object.keys(state)) if (!(name in address.view)) delete state[name];
-    set({ ...DEFAULTS, ...address.view }, { silent: true });
+    for (const name of Object.keys(state)) delete state[name];
+    set(stateOf(address.view), { silent: true });
   });
   const picture = axes.find((axis) => axis.kind === "picture");
   const thumbnail = picture && ((canvas) => drawPicture(canvas, openPicture(picture.picture)));

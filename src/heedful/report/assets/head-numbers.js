@@ -29,7 +29,7 @@ export function numberMeaning(name) {
 // The names of the numbers that at least one head of some layers has.
 export function presentNumbers(layers) {
   const found = new Set(layers.flatMap((layer) => Object.keys(layer.numbers).filter((name) => layer.numbers[name].some((value) => value !== null))));
-  return [...Object.keys(NAMES).filter((name) => found.has(name)), ...[...found].filter((name) => !(name in NAMES))];
+  return [...Object.keys(NAMES).filter((name) => found.has(name)), ...[...found].filter((name) => !Object.hasOwn(NAMES, name))];
 }
 
 // A number of a head; null where it is not defined.

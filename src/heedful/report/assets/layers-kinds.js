@@ -21,7 +21,7 @@ const MOST = 12; // heads of a kind that are shown before all of them are asked 
 function headsOfKinds(layers) {
   const found = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, []]));
   for (const layer of layers) {
-    layer.kinds.forEach((kind, head) => found[kind]?.push({ layer, head, score: layer.numbers[kind]?.[head] ?? null }));
+    layer.kinds.forEach((kind, head) => Object.hasOwn(found, kind) && found[kind].push({ layer, head, score: layer.numbers[kind]?.[head] ?? null }));
   }
   for (const heads of Object.values(found)) heads.sort((a, b) => (b.score ?? 0) - (a.score ?? 0));
   return found;
@@ -41,7 +41,7 @@ export function kindsList(layers, open) {
     const term = element("dt", {}, element("strong", { text: name }), element("span", { class: "note", text: words }));
     list.append(element("div", {}, term, heads));
   }
-  const other = layers.reduce((sum, layer) => sum + layer.kinds.filter((kind) => !(kind in KINDS)).length, 0);
+  const other = layers.reduce((sum, layer) => sum + layer.kinds.filter((kind) => !Object.hasOwn(KINDS, kind)).length, 0);
   const rest = element("p", { class: "note", text: `Other: ${number(other)} of ${number(layers.reduce((sum, layer) => sum + layer.kinds.length, 0))} heads. Numbers are scores from 0 to 1.` });
   return element("div", {}, title, list, rest);
 }
