@@ -7,7 +7,7 @@ from heedful._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from heedful import inspection, nn, ops
-    from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
+    from heedful._errors import DataError, HeedfulError, MissingPackageError, RunFolderError, SettingsError
     from heedful.inspection.recording import load_watch
     from heedful.inspection.rollout import rollout
     from heedful.inspection.watch import watch
@@ -82,6 +82,7 @@ __all__ = [
     "Local",
     "LowRank",
     "Mask",
+    "MissingPackageError",
     "Neighborhood2d",
     "PerKey",
     "PerQuery",
@@ -122,6 +123,7 @@ __all__ = [
 
 _PACKAGES = {"inspection", "nn", "ops"}
 _ELSEWHERE = {
+    "MissingPackageError": "heedful._errors",
     "SettingsError": "heedful._errors",
     "RunFolderError": "heedful._errors",
     "HeedfulError": "heedful._errors",

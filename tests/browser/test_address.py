@@ -22,8 +22,11 @@ WORDS = [
     "null",
     "0,0,0,0",
 ]
-NAMES = ["view", "layer", "head", "scale", "sort", "order", "kind", "found", "by", "query", "cell", "spot", "with", "pins", "rect",
-         "link",         "opacity", "channel", "hide", "keys", "layout", "look", "merge", "multiples", "pair", "queries", "same", "constructor"]  # fmt: skip
+NAMES = [
+    "view", "layer", "head", "scale", "sort", "order", "kind", "found", "by", "query", "cell", "spot", "with", "pins", "rect",
+    "link", "opacity", "channel", "hide", "keys", "layout", "look", "merge", "multiples", "pair", "queries", "same",
+    "constructor",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

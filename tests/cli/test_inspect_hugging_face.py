@@ -336,7 +336,7 @@ def test_a_folder_never_asks_the_network(heedful, hub, models, tmp_path, monkeyp
 def test_transformers_may_be_missing(refused, models, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     line = refused("inspect", models["bert"], folders.TEXT)
-    assert line == "models of Hugging Face need `pip install 'heedful[hub]'`: the package transformers is missing."
+    assert line == "a model of Hugging Face needs `pip install 'heedful[hub]'`: the package transformers is missing."
 
 
 def test_a_page_is_served_until_it_is_interrupted(heedful, models, tmp_path, monkeypatch):

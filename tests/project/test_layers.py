@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "models": {"_checks", "_types", "ops", "nn", "data"},
     # a recording writes its page
     "inspection": {"_checks", "_errors", "_files", "_types", "_version", "ops", "report"},
-    "report": {"_checks", "_files", "_types", "ops", "inspection"},
+    "report": {"_checks", "_errors", "_files", "_types", "ops", "inspection"},
     "hugging_face": {"_checks", "_errors", "_types", "data", "inspection", "report"},
     "training": {"_errors", "_files", "_version"},
     "tasks": {"_errors", "_types", "ops", "nn", "models", "inspection", "report", "data", "training"},

@@ -467,6 +467,6 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
         return known(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"`draw_figure` needs matplotlib: `pip install 'heedful\[figures\]'`."):
+    with pytest.raises(ImportError, match=r"`draw_figure` needs `pip install 'heedful\[figures\]'`: .* matplotlib is"):
         draw_figure(two_layers(), tmp_path / "x.png")
     assert list(tmp_path.iterdir()) == []

@@ -26,7 +26,7 @@ def run(words: Sequence[str]) -> int:
         app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fail(f"{' '.join(str(error).split())} (heedful --help)")
-    except HeedfulError as error:
+    except HeedfulError as error:  # also that a package is missing, where it is known which extra brings it
         return _fail(str(error))
     except ModuleNotFoundError as error:
         return _fail(f"this needs `pip install 'heedful[all]'`: the package {error.name} is missing.")

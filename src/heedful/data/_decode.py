@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heedful._errors import DataError
+from heedful._errors import DataError, needing
 from heedful.data._entries import ImageFile, Raster, reading
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def decode_picture(raw: bytes, location: str) -> "Image.Image":
 @contextmanager
 def _pillow_rules() -> Iterator[None]:
     """Within it Pillow does not warn, and a picture that is far larger than its file (a decompression bomb) is an error."""
-    from PIL import Image
+    with needing("image", "reading images"):
+        from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful._errors import DataError
+from heedful._errors import DataError, MissingPackageError
 from heedful.data._decode import decode_picture
 
 __all__ = [
@@ -222,8 +222,8 @@ def _sound(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
         elif data.startswith(b"RIFF"):
             samples, rate = _wav(data)
         else:
-            raise ModuleNotFoundError("this format needs the package soundfile", name="soundfile")
-    except ModuleNotFoundError:
+            raise MissingPackageError(f"{name}: needs `pip install 'heedful[hub]'`: the package soundfile is missing.")
+    except MissingPackageError:
         raise
     except Exception as error:  # whatever a damaged file makes of the reader
         raise DataError(f"{name}: must be a whole sound: got {one_line(error)}.") from None

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from heedful._errors import HeedfulError
+from heedful._errors import HeedfulError, needing
 from heedful.data.inputs import one_line
 
 MODALITY = {"pixel_values": "image", "input_features": "audio", "input_values": "audio"}
@@ -116,12 +116,8 @@ def load_model(where: str) -> HuggingFaceModel:
     Raises:
         HeedfulError: it is not there, or damaged, or of an unknown architecture.
     """
-    try:
+    with needing("hub", "a model of Hugging Face"):
         import transformers
-    except ModuleNotFoundError as error:
-        raise HeedfulError(
-            f"models of Hugging Face need `pip install 'heedful[hub]'`: the package {error.name} is missing."
-        ) from None
     folder = os.path.isdir(where)
     if folder:
         _check_folder(Path(where))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from heedful._errors import needing
 from heedful._files import checked_target, write_atomic
 from heedful.report.attention import AttentionSection
 from heedful.report.drawing import DOUBLE, INK, LARGE, LINE, SMALL, draw_map, draw_overview, draw_picture
@@ -96,11 +97,9 @@ def draw_figure(
 @contextmanager
 def _style() -> Iterator[None]:
     """Matplotlib's own style with the sizes of a paper, whatever was set before, but in the type that was set."""
-    try:
+    with needing("figures", "`draw_figure`"):
         import matplotlib
         from matplotlib import style
-    except ImportError as error:
-        raise ImportError("`draw_figure` needs matplotlib: `pip install 'heedful[figures]'`.") from error
     known: Any = matplotlib.rcParams
     fonts = {name: known[name] for name in _FONTS}
     with style.context(["default", fonts | _STYLE]), warnings.catch_warnings():

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from heedful._errors import needing
 from heedful.training.settings import Section
 
 Augmentation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -38,7 +39,8 @@ def augmentation(settings: AugmentationSettings, size: tuple[int, int], channels
 
     The labels become `[B, 3]`: a label, the label of what was mixed in, and the share of the first.
     """
-    import kornia.augmentation as K
+    with needing("augmentation", "training on images"):
+        import kornia.augmentation as K
 
     steps: list[Callable[[Tensor], Tensor]] = []
     if settings.rotate or settings.shift or settings.scale or settings.shear:

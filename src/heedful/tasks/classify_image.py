@@ -8,6 +8,7 @@ view         heedful/tasks/views/image.py: the attention of every layer and head
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ from heedful.data.batches import SequentialBatches, ShuffledBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.models import VisionTransformer, vision_transformer
-from heedful.tasks.augmentation import AugmentationSettings, augmentation
+from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
 from heedful.tasks.baselines import image_baselines
 from heedful.tasks.classification import Classification, class_means, classification_scores, classifications
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Scores, Task
@@ -103,7 +104,11 @@ class ClassifyImage(Task[LabeledImages]):
             tuple(vocabulary["size"]),
             vocabulary["channels"],
         )
-        self.augment = augmentation(settings.augmentation, self.size, self.channels)
+
+    @cached_property
+    def augment(self) -> Augmentation:
+        """What is done to images in training."""
+        return augmentation(self.settings.augmentation, self.size, self.channels)
 
     @classmethod
     def read(cls, source: Any, settings: ClassifyImageSettings, reading: Reading = TRAINING) -> LabeledImages:

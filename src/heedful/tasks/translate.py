@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from heedful._errors import needing
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.data.text import ParallelTexts, read_pairs
@@ -90,8 +91,9 @@ class Translate(Task[ParallelTexts]):
         return examples.sources
 
     def score(self, predictions: Sequence[Generated], examples: ParallelTexts) -> Scores:
-        from sacrebleu.metrics.bleu import BLEU
-        from sacrebleu.metrics.chrf import CHRF
+        with needing("text", "BLEU"):
+            from sacrebleu.metrics.bleu import BLEU
+            from sacrebleu.metrics.chrf import CHRF
 
         lowercase = self.settings.data.lowercase
         outputs, targets = [prediction.to_format() for prediction in predictions], list(map(one_line, examples.targets))

@@ -171,5 +171,7 @@ def test_bad_count():
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "babel", None)
     module._patterns.cache_clear()
-    with pytest.raises(ModuleNotFoundError, match="the embedded dates need `pip install 'heedful.text.'`: .* babel"):
+    with pytest.raises(
+        ModuleNotFoundError, match="the data set `dates` needs `pip install 'heedful.dates.'`: .* babel"
+    ):
         date_examples("train", 1)

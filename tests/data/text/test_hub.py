@@ -151,5 +151,5 @@ def test_an_unreachable_hub_is_one_line(datasets, monkeypatch):
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ModuleNotFoundError, match="data of Hugging Face needs `pip install 'heedful.hub.'`"):
+    with pytest.raises(ModuleNotFoundError, match="a data set of Hugging Face needs `pip install 'heedful.datasets.'`"):
         read_texts("hf:a/b")

@@ -10,6 +10,7 @@ from functools import cache
 from random import Random
 from typing import Literal, NamedTuple
 
+from heedful._errors import needing
 from heedful.data.text.parallel import ParallelTexts
 
 __all__ = ["FORMATS", "HELD_OUT", "LOCALES", "DateExample", "date_examples", "dates"]
@@ -135,7 +136,7 @@ def date_examples(split: DateSplit, count: int | None = None, seed: int = 0) -> 
         seed: draws others. The same seed draws the same from the same release of CLDR.
 
     Raises:
-        ModuleNotFoundError: the package for it is not installed.
+        MissingPackageError: the package for it is not installed.
         ValueError: `count` is not positive.
 
     Examples:
@@ -178,13 +179,8 @@ def _readers(text: str) -> list[_DatePattern]:
 @cache
 def _patterns() -> list[_DatePattern]:
     """All ways to write a date, each once in a locale."""
-    try:
+    with needing("dates", "the data set `dates`"):
         from babel import Locale
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"the embedded dates need `pip install 'heedful[text]'`: the package {error.name} is missing.",
-            name=error.name,
-        ) from error
     forms: dict[tuple[object, ...], _DatePattern] = {}
     for name in LOCALES:
         locale = Locale.parse(name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from heedful._errors import DataError
+from heedful._errors import DataError, needing
 from heedful.data._content import framed
 from heedful.data.batch_types import SentenceBatch
 from heedful.data.frames import from_frame, in_memory
@@ -59,7 +59,7 @@ class SummaryExamples:
 
         Raises:
             DataError: they are not as many as each other, or something is missing or of another type.
-            ModuleNotFoundError: a text is to be cut into sentences and the package for it is not installed.
+            MissingPackageError: a text is to be cut into sentences and the package for it is not installed.
 
         Examples:
             >>> SummaryExamples.of([["We sort.", "It works."]], ["Sorting"]).references
@@ -131,7 +131,7 @@ def read_documents(
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
-        ModuleNotFoundError: the package that cuts into sentences, or that for Hugging Face, is needed and not installed.
+        MissingPackageError: the package that cuts into sentences, or that for Hugging Face, is needed and not installed.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -177,19 +177,14 @@ def split_sentences(text: str, language: str = "en") -> list[str]:
         language: of the text, as its ISO code; one that the package does not know is cut as English is.
 
     Raises:
-        ModuleNotFoundError: the package is not installed.
+        MissingPackageError: the package is not installed.
 
     Examples:
         >>> split_sentences("Dr. Hart measured it. It was 3.5 m long!")
         ['Dr. Hart measured it.', 'It was 3.5 m long!']
     """
-    try:
+    with needing("text", "cutting texts into sentences"):
         from sentencex import segment
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"cutting texts into sentences needs `pip install 'heedful[text]'`: the package {error.name} is missing.",
-            name=error.name,
-        ) from error
     return [sentence.strip() for sentence in segment(language, text) if not sentence.isspace()]
 
 

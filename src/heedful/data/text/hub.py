@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from heedful._errors import DataError
+from heedful._errors import DataError, needing
 from heedful.data._entries import printable, reading
 from heedful.data.text._lines import quoted, quoted_all
 
@@ -121,13 +121,8 @@ def hub_sentences(
 
 def _load(source: str, columns: Sequence[str]) -> Any:
     """The rows of one split; with `columns`, nothing but these, which must be there."""
-    try:
+    with needing("datasets", "a data set of Hugging Face"):
         datasets: Any = importlib.import_module("datasets")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"data of Hugging Face needs `pip install 'heedful[hub]'`: the package {error.name} is missing.",
-            name=error.name,
-        ) from error
     name, config, split = address(source)
     with reading(printable(source), "a data set that can be loaded"):
         if any(os.path.isfile(os.path.join(name, file)) for file in ("state.json", "dataset_dict.json")):

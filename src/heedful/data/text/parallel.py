@@ -95,7 +95,7 @@ def read_pairs(source: Any, names: tuple[str | int, str | int] = PAIR_DEFAULTS) 
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
-        ModuleNotFoundError: a data set of Hugging Face is asked for and the package for it is not installed.
+        MissingPackageError: a data set of Hugging Face is asked for and the package for it is not installed.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -138,7 +138,7 @@ def read_sources(source: str | Path, names: tuple[str | int, str | int] = PAIR_D
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
-        ModuleNotFoundError: a data set of Hugging Face is asked for and the package for it is not installed.
+        MissingPackageError: a data set of Hugging Face is asked for and the package for it is not installed.
 
     Examples:
         >>> from tempfile import TemporaryDirectory

@@ -91,7 +91,7 @@ def read_plain(source: Any, text: str = "text") -> PlainText:
 
     Raises:
         DataError: the source cannot be read, is no text, or is empty; the message begins with the location.
-        ModuleNotFoundError: a data set of Hugging Face is asked for and the package for it is not installed.
+        MissingPackageError: a data set of Hugging Face is asked for and the package for it is not installed.
     """
     if in_memory(source):
         return PlainText.of(source)

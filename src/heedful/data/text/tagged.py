@@ -141,7 +141,7 @@ def read_tagged(
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
-        ModuleNotFoundError: a data set of Hugging Face is asked for and the package for it is not installed.
+        MissingPackageError: a data set of Hugging Face is asked for and the package for it is not installed.
 
     Examples:
         >>> from tempfile import TemporaryDirectory

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from heedful._errors import needing
+
 if TYPE_CHECKING:
     import tokenizers
 
@@ -136,7 +138,8 @@ class Subwords:
             raise ValueError(f"`size` must be at least {256 + len(_SPECIAL)}: got {size}")
         if isinstance(texts, str):
             raise ValueError("`texts` must be several texts: got one")
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        with needing("text", "subwords"):
+            from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -158,7 +161,8 @@ class Subwords:
         Raises:
             ValueError: the text is no such file.
         """
-        from tokenizers import Tokenizer
+        with needing("text", "subwords"):
+            from tokenizers import Tokenizer
 
         try:
             tokenizer = Tokenizer.from_str(text)
