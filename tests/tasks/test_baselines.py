@@ -52,6 +52,11 @@ def test_the_words_tell_texts_apart():
     assert found == {"majority": ["bad", "bad"], "TF-IDF + logistic regression": ["good", "bad"]}
 
 
+def test_words_that_differ_in_marks_alone_tell_texts_apart():
+    texts, labels = ["कि कम", "की कम", "कि तब", "की तब"], ["a", "b", "a", "b"]
+    assert text_baselines(texts, labels, ["कि", "की"])["TF-IDF + logistic regression"] == ["a", "b"]
+
+
 def test_the_most_frequent_tag_of_a_word_or_of_its_end():
     words = [["la", "bona"], ["la", "hundo", "bona"], ["bona"], ["granda"]]
     labels = [["D", "A"], ["D", "N", "A"], ["N"], ["A"]]

@@ -1,4 +1,5 @@
 import random
+import unicodedata
 
 import pytest
 from torchmetrics.functional.text import rouge_score
@@ -26,6 +27,18 @@ def test_letters_of_any_alphabet_are_words():
     [found] = rouge(["Кошка спит."], [["кошка, спит!"]])
     assert found == Rouge(1.0, 1.0, 1.0)
     assert sentence_gains(["Кошка спит.", "été"], ["кошка, спит!"]) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("text", ["Crème brûlée à la carte", "हिन्दी में नमस्ते", "tiếng Việt", "한국어 문장"])
+def test_a_text_is_itself_however_it_is_encoded(text):
+    composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    assert rouge([composed], [[decomposed]]) == [Rouge(1.0, 1.0, 1.0)]
+    assert sentence_gains([decomposed], [composed]) == [1.0]
+
+
+def test_characters_count_where_a_script_has_no_blanks():
+    [found] = rouge(["今天天气很好。"], [["今天天气不好"]])
+    assert found == pytest.approx(Rouge(5 / 6, 3 / 5, 5 / 6), abs=1e-6)
 
 
 def test_gains_are_the_mean_of_rouge_1_and_2():

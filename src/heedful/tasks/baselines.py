@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from heedful.data import LabeledImages
 from heedful.data.text import ParallelTexts
+from heedful.data.text.words import folded_words
 
 Labels = Sequence[Sequence[str]]
 
@@ -58,7 +59,9 @@ def text_baselines(texts: Sequence[str], labels: Sequence[str], others: Sequence
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, preprocessor=str, tokenizer=folded_words, token_pattern=None
+    )
     regression = LogisticRegression(C=10.0, max_iter=1000).fit(vectorizer.fit_transform(texts), labels)
     return {
         "majority": [Counter(labels).most_common(1)[0][0]] * len(others),

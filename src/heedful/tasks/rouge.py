@@ -1,15 +1,14 @@
 """ROUGE: which share of its words, pairs of words and longest common subsequence a summary has in common with a reference."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from heedful.data.text.documents import SummaryExamples
+from heedful.data.text.words import folded_words
 from heedful.tasks.contract import Metric, Scores
 
-_WORD = re.compile(r"[^\W_]+")
 _KEYS = ("rouge1", "rouge2", "rougeL")  # torchmetrics' names
 
 _Counts = Counter[tuple[str, ...]]
@@ -33,13 +32,15 @@ def rouge_name() -> str:
     """What exactly is measured, for a report."""
     from torchmetrics import __version__
 
-    return f"ROUGE of torchmetrics {__version__}: F-measure, lower case, no stemming, the best of the references"
+    words = "lower case, no stemming, single characters of scripts without blanks"
+    return f"ROUGE of torchmetrics {__version__}: F-measure, {words}, the best of the references"
 
 
 def rouge(summaries: Sequence[str], references: Sequence[Sequence[str]]) -> list[Rouge]:
     """ROUGE of each summary, by torchmetrics.
 
-    Words are runs of letters and digits of any alphabet, in lower case; for English that is what the original program takes.
+    Words are runs of letters and digits of any alphabet, in lower case and composed (NFC); for English that is what the original
+    program takes. In scripts without blanks between words, such as Chinese, Japanese and Thai, each character counts as a word.
 
     Args:
         summaries: the texts to measure.
@@ -64,7 +65,7 @@ def rouge(summaries: Sequence[str], references: Sequence[Sequence[str]]) -> list
             raise ValueError(f"`references` must have one or more for each summary: got none for summary {number}.")
     for summary, others in zip(summaries, references, strict=True):
         scores = rouge_score(
-            summary, list(others), accumulate="best", normalizer=str.lower, tokenizer=_WORD.findall, rouge_keys=_KEYS
+            summary, list(others), accumulate="best", normalizer=str, tokenizer=_words, rouge_keys=_KEYS
         )  # fmt: skip
         # Of single precision, whose further digits mean nothing.
         found.append(Rouge(*(round(scores[f"{key}_fmeasure"].item(), 7) for key in _KEYS)))
@@ -87,7 +88,7 @@ def summary_scores(summaries: Sequence[str], examples: SummaryExamples) -> Score
     """The metrics of summaries, one of each example."""
     mean = mean_rouge(rouge(summaries, examples.references or ()))
     metrics = {"rouge_1": Metric(mean.rouge1), "rouge_2": Metric(mean.rouge2), "rouge_l": Metric(mean.rouge_l)}
-    words = [len(summary.split()) for summary in summaries]
+    words = [len(_words(summary)) for summary in summaries]
     return Scores(metrics, {"signatures": {"rouge": rouge_name()}, "words_per_summary": sum(words) / len(words)})
 
 
@@ -144,9 +145,13 @@ def oracle(sentences: Sequence[str], references: Sequence[str], most: int) -> li
     return sorted(chosen)
 
 
+def _words(text: str) -> list[str]:
+    return [word for word in folded_words(text) if word[0].isalnum()]
+
+
 def _counts(text: str) -> tuple[_Counts, _Counts]:
     """How often each word and each pair of neighbors occurs."""
-    words = _WORD.findall(text.lower())
+    words = _words(text)
     return Counter((word,) for word in words), Counter(pairwise(words))
 
 

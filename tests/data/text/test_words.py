@@ -1,7 +1,9 @@
+import unicodedata
+
 import pytest
 import torch
 
-from heedful.data.text.words import EncodedWords, WordVocabulary
+from heedful.data.text.words import EncodedWords, WordVocabulary, folded_words, split_words
 
 SENTENCES = [["La", "kato", "dormas"], ["la", "kato"], ["Hundo", "bojas", "al", "la", "kato"]]
 
@@ -23,7 +25,7 @@ def test_words_are_counted_without_regard_to_case(vocabulary):
 
 @pytest.mark.parametrize(
     ("word", "shape"),
-    [("a", "x"), ("No", "Xx"), ("iPhone-12", "xXx.0"), ("Ŝaŭmo", "Xx"), ("x" * 45, "x"), ("7%", "0.")],
+    [("a", "x"), ("No", "Xx"), ("iPhone-12", "xXx.0"), ("Ŝaŭmo", "Xx"), ("x" * 45, "x"), ("7%", "0."), ("हिन्दी", "x")],
 )
 def test_a_word_has_all_its_ngrams(word, shape):
     vocabulary = WordVocabulary.fit([[word, word + "z", "z" + word]])
@@ -68,3 +70,44 @@ def test_a_sentence_in_a_batch_is_that_sentence_alone(vocabulary):
 def test_numbers_of_words_are_padded_as_the_words(vocabulary):
     corpus = EncodedWords(vocabulary, SENTENCES)
     assert corpus.padded(torch.arange(10), [2, 1], -100).tolist() == [[5, 6, 7, 8, 9], [3, 4, -100, -100, -100]]
+
+
+SPACED = (
+    "हिन्दी में नमस्ते",
+    "বাংলা ভাষা শিখি",
+    "தமிழ் மொழி",
+    "שָׁלוֹם עֲלֵיכֶם",
+    "مُحَمَّدٌ رَسُول",
+    "می‌خواهم بروم",
+    "cafe\u0301 nai\u0308ve",
+    "x² ½",
+)
+
+
+@pytest.mark.parametrize("text", SPACED)
+def test_marks_and_joiners_belong_to_their_word(text):
+    assert split_words(text) == tuple(text.split())
+    assert folded_words(text) == [unicodedata.normalize("NFC", word) for word in text.split()]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("今天天气，很好2.5", "今 天 天 气 ， 很 好 2.5"),
+        ("私はラーメンが", "私 は ラーメン が"),
+        ("ผมชื่อ Bo", "ผ ม ชื่ อ Bo"),
+        ("👩‍👩‍👧!❤️", "👩‍👩‍👧 ! ❤️"),
+    ],
+)
+def test_scripts_without_blanks_are_cut_into_characters(text, words):
+    assert split_words(text) == tuple(words.split())
+
+
+def test_a_composed_and_a_decomposed_word_are_one():
+    composed, decomposed = (unicodedata.normalize(form, "Crème brûlée") for form in ("NFC", "NFD"))
+    vocabulary = WordVocabulary.fit([split_words(decomposed), split_words(composed)])
+    assert vocabulary == WordVocabulary.fit([split_words(composed)] * 2)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(*(vocabulary.encode([split_words(text)]) for text in (composed, decomposed)), strict=True)
+    )

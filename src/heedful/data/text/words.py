@@ -1,6 +1,6 @@
 """Words as numbers: each by its index in a vocabulary, and by its character n-grams, so that no word is quite unknown."""
 
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,14 +8,21 @@ from functools import lru_cache
 from itertools import chain, groupby
 
 import numpy as np
+import regex
 import torch
 
 from heedful._types import Int, Tensor
 from heedful.data.batch_types import WordBatch
 
-__all__ = ["EncodedWords", "WordVocabulary", "split_words"]
+__all__ = ["EncodedWords", "WordVocabulary", "folded_words", "split_words"]
 
-_WORD = re.compile(r"\w+(?:['’.\-]\w+)*|[^\w\s]")
+# Letters of scripts without blanks between words, each with its marks; runs of all other letters, marks, joiners and digits; signs.
+_UNSPACED = r"[[\p{Han}\p{Hiragana}\p{Line_Break=SA}]--\p{M}]"
+_CHARACTER = rf"{_UNSPACED}[\p{{M}}\p{{Join_Control}}ー]*"
+_RUN = rf"[[\w\p{{N}}]--{_UNSPACED}]+"
+_SIGN = r"(?=[^\w\p{N}\s])\X"
+_WORD = regex.compile(rf"{_CHARACTER}|{_RUN}(?:['’.\-]{_RUN})*|{_SIGN}", regex.V1)
+_PLAIN = regex.compile(rf"{_CHARACTER}|[{_RUN[:-1]}--_]+|{_SIGN}|_", regex.V1)
 _UNKNOWN = 1  # 0 is padding
 _UNKNOWN_NGRAM = 0
 _MAX_WORD = 30  # characters of a word that are read; of a longer one the first and the last half of so many
@@ -24,13 +31,32 @@ _BEGIN, _END, _SHAPE = "\x02", "\x03", "\x04"
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Words and signs of a text.
+    """Words and signs of a text; in scripts without blanks between words, its characters.
+
+    Marks and joiners belong to the letter before them, as Unicode has it.
 
     Example:
-        >>> split_words("It's Tom-and-Jerry.")
-        ("It's", 'Tom-and-Jerry', '.')
+        >>> split_words("It's Tom-and-Jerry."), split_words("हिन्दी में"), split_words("好的ok")
+        (("It's", 'Tom-and-Jerry', '.'), ('हिन्दी', 'में'), ('好', '的', 'ok'))
+
+    Source: Unicode Standard Annex 29, sections 3 and 4.
     """
     return tuple(_WORD.findall(text))
+
+
+def folded_words(text: str) -> list[str]:
+    """Runs of letters and digits, and signs, in lower case and composed (NFC): what bags of words and ROUGE compare.
+
+    Example:
+        >>> folded_words("It's CAFE\u0301") == ["it", "'", "s", "caf\u00e9"]
+        True
+    """
+    found: list[str] = _PLAIN.findall(_composed(text).lower())
+    return found
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True)
@@ -75,7 +101,7 @@ class WordVocabulary:
         cls, sentences: Iterable[Sequence[str]], *, min_count: int = 1, min_form_count: int = 1
     ) -> "WordVocabulary":
         """Takes the words that occur at least `min_count` times, and the forms as they were written likewise."""
-        forms = Counter(chain.from_iterable(sentences))
+        forms = Counter(map(_composed, chain.from_iterable(sentences)))
         words: Counter[str] = Counter()
         shapes: Counter[str] = Counter()
         for form, count in forms.items():
@@ -86,14 +112,16 @@ class WordVocabulary:
         return cls(_frequent(words, min_count), _frequent(forms, min_form_count), known)
 
     def __contains__(self, word: str) -> bool:
-        return word.lower() in self._words
+        return _composed(word).lower() in self._words
 
     def numbers(self, word: str) -> tuple[int, int]:
         """The numbers of a word without and with regard to case."""
+        word = _composed(word)
         return self._words.get(word.lower(), _UNKNOWN), self._forms.get(word, _UNKNOWN)
 
     def ngrams_of(self, word: str) -> list[int]:
         """The numbers of a word's character n-grams, as far as they are known; where none is, 0."""
+        word = _composed(word)
         numbers = (self._ngrams.get(ngram) for ngram in (*_ngrams(word.lower()), _shape(word)))
         return [number for number in numbers if number is not None] or [_UNKNOWN_NGRAM]
 
@@ -120,10 +148,11 @@ def _ngrams(word: str) -> list[str]:
 
 
 def _shape(word: str) -> str:
-    """Upper and lower case, digits and signs, each run of one kind as one sign."""
+    """Upper and lower case, digits and signs, each run of one kind as one sign; marks belong to their letter."""
     kinds = (
         "X" if sign.isupper() else "x" if sign.isalpha() else "0" if sign.isdigit() else "."
         for sign in word[:_MAX_WORD]
+        if sign.isascii() or unicodedata.category(sign)[0] != "M"
     )
     return _SHAPE + "".join(kind for kind, _ in groupby(kinds))
 
