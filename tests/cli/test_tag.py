@@ -139,6 +139,26 @@ def test_one_label_alone(refused, data, tmp_path):
     assert line == f"{file}: must hold at least two different labels: got 'NOUN' alone"
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("_", "must hold words in column FORM: got '_' for all 375; the text of this treebank must be added first"),
+        ("kato", "must hold at least two different words: got 'kato' alone"),
+    ],
+)
+def test_one_word_alone(refused, data, tmp_path, word, message):
+    file = tmp_path / "made.conllu"
+    file.write_text(re.sub(r"(?m)^(\d+)\t[^\t]+", rf"\1\t{word}", data.read_text()))
+    assert refused("train", "tag", "--data", file, "--out", tmp_path / "run") == f"{file}: {message}"
+
+
+def test_words_that_have_no_part_in_common(heedful, tmp_path):
+    file = tmp_path / "signs.txt"
+    file.write_text("a L\n1 N\n\n" * 20)
+    settings = texts.options(texts.TAG, "training.epochs=1")
+    assert heedful("train", "tag", "--data", file, "--out", tmp_path / "run", *settings).status == 0
+
+
 def test_a_label_that_was_never_seen(refused, run, data, tmp_path):
     file = tmp_path / "made.conllu"
     file.write_text(data.read_text().replace("\tNOUN\t", "\tNOMO\t", 1))

@@ -59,7 +59,7 @@ class WordEmbedding(nn.Module):
         rare_word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value in {"char_ngrams": char_ngrams, "word_width": word_width, "ngram_width": ngram_width}.items():
+        for name, value in {"word_width": word_width, "ngram_width": ngram_width}.items():
             check_positive(name, value)
         for name, share in {"dropout": dropout, "ngram_dropout": ngram_dropout, "word_dropout": word_dropout}.items():
             check_fraction(name, share)

@@ -168,6 +168,8 @@ class Tag(Task[Tagged]):
         if len(labels[str(training.column)]) < 2:
             raise DataError(f"must hold at least two different labels: got {labels[str(training.column)][0]!r} alone")
         words = WordVocabulary.fit([s.words for s in training.sentences], min_form_count=2)
+        if len(words.words) < 2:
+            raise DataError(f"must hold at least two different words: got {next(iter(words.words))!r} alone")
         return {"labels": labels, "words": words.words, "forms": words.forms, "char_ngrams": words.char_ngrams}
 
     def describe(self) -> str:

@@ -128,6 +128,15 @@ def write_conllu(sentence: Sentence, labels: Mapping[str, Sequence[str]]) -> str
     return "\n".join([*output, "", ""])
 
 
+def check_words(parsed: Sequence[Sentence], path: str) -> None:
+    """Raises where every word of a file is `_`: some treebanks are published without their text, for which there is no license."""
+    words = [word for sentence in parsed for word in sentence.words]
+    if set(words) == {"_"}:
+        raise DataError(
+            f"{path}: must hold words in column FORM: got '_' for all {len(words):,}; the text of this treebank must be added first"
+        )
+
+
 def check_labels(parsed: Sequence[Sentence], columns: Sequence[str], path: str) -> None:
     """Raises where a column, named as in `Sentence.labels`, is `_` for every word of a file."""
     for name in columns:

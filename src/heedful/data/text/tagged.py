@@ -169,6 +169,7 @@ def read_tagged(
         ]
         sentences = tuple(conllu.sentences(numbered, path, names if labels else ()))
         _check_some(sentences, path)
+        conllu.check_words(sentences, path)
         if labels:
             conllu.check_labels(sentences, names, path)
             _check_upos(sentences)
