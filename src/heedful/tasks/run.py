@@ -2,24 +2,23 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 
 from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
-from heedful.data.frames import described
 from heedful.data.inputs import InputKind
 from heedful.tasks.catalog import find, reference
-from heedful.tasks.contract import Reading, Scores, Task
-from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read, split_of
+from heedful.tasks.contract import Reading, Task
+from heedful.tasks.evaluation import Evaluation, evaluated, training_of
+from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read
+from heedful.tasks.task_inputs import listed
 from heedful.training.run_folder import RunFolder, config_matches
 from heedful.training.settings import settings_of, validated, write_settings
 
@@ -27,33 +26,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from heedful.report.page import Report
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """How good a model is on labeled data, and how good simpler methods are.
-
-    Attributes:
-        data: which data, in words.
-        examples: how many.
-        metrics: values by name; shares are numbers from 0 to 1.
-        units: of the metrics; "%" of shares.
-        baselines: the same metrics of each simpler method, fitted on the training data.
-        details: further results, such as confusions.
-        note: what a reader should know, such as why there are no baselines.
-    """
-
-    data: str
-    examples: int
-    metrics: dict[str, float]
-    units: dict[str, str]
-    baselines: dict[str, dict[str, float]]
-    details: dict[str, Any]
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return dataclasses.asdict(self)
 
 
 @final
@@ -139,8 +111,8 @@ class TrainedModel:
         task.check(examples)
         training, note = self._training, ""
         if training is None:
-            training, note = _training_of(self)
-        return _evaluation(self, training, examples, counted(task, examples, data), note)
+            training, note = training_of(task, self.folder.manifest())
+        return evaluated(task, self.model, training, examples, counted(task, examples, data), note)
 
     def inspect(self, inputs: Any = ()) -> "Report":
         """What the model attends to, a section for each input: shown in a notebook, or saved by `inspect(...).save(path)`."""
@@ -319,7 +291,7 @@ def _train(
         model.load_state_dict(weights)
     trained = TrainedModel(ours, model, run, parts.training)
     measured = parts.validation if parts.test is None else parts.test
-    found = _evaluation(trained, parts.training, measured, parts.held_out, "").to_dict()
+    found = evaluated(ours, trained.model, parts.training, measured, parts.held_out, "").to_dict()
     about = {
         "task": reference(kind),
         "validation": found.pop("data"),
@@ -374,59 +346,6 @@ def task_of(run: RunFolder, task: str | type[Task[Any]] | None = None) -> type[T
     return kind
 
 
-def listed(inputs: Any, task: Task[Any]) -> list[Any]:
-    """One input, or each of several, as a list; a text, a path, an image or a file that is open is one.
-
-    Raises:
-        DataError: what is no input of the task, with its position; a table or a set.
-    """
-    if hasattr(inputs, "content") and hasattr(inputs, "select"):
-        return list(task.inputs(inputs))
-    unordered = isinstance(inputs, Mapping | Set) and not isinstance(inputs, KeysView)
-    if unordered or hasattr(inputs, "columns") or hasattr(inputs, "column_names"):
-        raise DataError(
-            f"`inputs` must be one input or a list of them, such as one column of a table: got a {type(inputs).__name__}."
-        )
-    single = isinstance(inputs, (str, bytes, os.PathLike)) or hasattr(inputs, "read") or hasattr(inputs, "convert")
-    if single or not isinstance(inputs, Iterable) or _is_one_array(inputs, task):
-        items, several = [inputs], False
-    else:
-        items, several = list(inputs), True
-    if task.input is InputKind.NONE and items:
-        raise DataError(f"there must be no inputs, since this task takes none: got {len(items)}.")
-    if task.input is not InputKind.TEXT:
-        return items
-    return [_text(one, f"inputs[{row}]" if several else "inputs", task.lists) for row, one in enumerate(items)]
-
-
-def _is_one_array(inputs: Any, task: Task[Any]) -> bool:
-    """Whether an array is one input: an image, or a text in an array of no axis."""
-    shape = getattr(inputs, "shape", None)
-    if shape is None or task.input is not InputKind.IMAGE:
-        return shape == ()
-    if len(shape) == 3 and shape[0] in (3, 4) and shape[-1] not in (1, 3, 4):
-        raise DataError(
-            f"an array of shape {tuple(shape)} may be one image in color or {shape[0]} in gray: give a list of images."
-        )
-    return len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
-
-
-def _text(value: Any, name: str, lists: bool) -> Any:
-    """One text; where lists are taken, it may be one of its words or sentences; a sentence that was read stays what it is."""
-    if hasattr(value, "tolist"):  # of NumPy
-        value = value.tolist()
-    if isinstance(value, str):
-        with suppress(UnicodeEncodeError):
-            value.encode()
-            return value
-        raise DataError(f"`{name}` must be a text: got half a character in {value!r}.")
-    if dataclasses.is_dataclass(value):
-        return value
-    if lists and isinstance(value, list | tuple):
-        return [_text(part, f"{name}[{row}]", False) for row, part in enumerate(value)]
-    raise DataError(f"`{name}` must be a text{' or a list of texts' if lists else ''}: got {described(value)}.")
-
-
 def as_json(prediction: Any) -> str:
     """A prediction as a line of JSON: its fields, of which the first is `input`, but for those that only steer how it is shown."""
     fields = {field.name for field in dataclasses.fields(prediction) if field.metadata.get("json", True)}
@@ -446,36 +365,3 @@ def _built(task: Task[Any]) -> torch.nn.Module:
         raise
     except ValueError as error:
         raise SettingsError(f"[model]: {error}") from None
-
-
-def _training_of(trained: TrainedModel) -> tuple[Any, str]:
-    """The examples that a run was trained on; None, and why, where they are not there or have changed."""
-    manifest = trained.folder.manifest()
-    sources = manifest["data"]
-    if IN_MEMORY in sources.values():
-        return None, "no baselines: they need the training data, which were in memory."
-    task = trained.task
-    try:
-        training = split_of(type(task), task.settings, sources)[0].training
-    except (DataError, OSError) as error:
-        return None, f"no baselines: they need the training data, which cannot be read: {str(error).rstrip('.')}."
-    if checksum(training) != manifest["data_checksums"]["train"]:
-        source = next(iter(sources.values()))
-        return None, f"no baselines: they need the training data, which have changed since: {source}."
-    return training, ""
-
-
-def _evaluation(trained: TrainedModel, training: Any, examples: Any, data: str, note: str) -> Evaluation:
-    """The metrics of the model and of the baselines, by the same function."""
-    task = trained.task
-    ours = task.score(task.predict(trained.model, list(task.inputs(examples)), task.Options()), examples)
-    others = {} if training is None else task.baselines(training, examples)
-    scores = {name: task.score(predictions, examples) for name, predictions in others.items()}
-    return Evaluation(
-        data, len(examples), _values(ours), {name: metric.unit for name, metric in ours.metrics.items()},
-        {name: _values(score) for name, score in scores.items()}, dict(ours.details), " ".join(filter(None, [ours.note, note])),
-    )  # fmt: skip
-
-
-def _values(scores: Scores) -> dict[str, float]:
-    return {name: float(metric.value) for name, metric in scores.metrics.items()}
