@@ -1,5 +1,7 @@
 """The table, the ranking and the rollout of what was seen."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -125,12 +127,35 @@ def test_rollout(seen):
         seen.rollout(modules=["layers.0.attention", "layers.1.attention"], heads=[1]).rows([2]),
         rollout(first, heads=[1]).rows([2]),
     )
+    calls = [replace(call, module="layers.9.attention") for call in made()]
     with pytest.raises(
         ValueError, match=r"of one shape \[..., H, N, N\]: got \[2, 3, 7, 7\], \[5, 5\]; `modules` names"
     ):
-        made().rollout()
+        Recording(calls).rollout()
     with pytest.raises(ValueError, match="got none"):
         Recording().rollout()
+
+
+def test_a_rollout_is_of_one_stack_in_one_pass(seen):
+    def named(*modules, step=0):
+        return [replace(call, module=module, step=step) for call, module in zip(seen, modules, strict=False)]
+
+    towers = Recording(
+        named("text.layers.0.attn", "text.layers.1.attn") + named("image.layers.0.attn", "image.layers.1.attn")
+    )
+    with pytest.raises(
+        ValueError, match="leave one stack in one forward pass: got text.layers in step 0, image.layers in step 0"
+    ):
+        towers.rollout()
+    assert len(towers.rollout(modules=["text.layers.0.attn", "text.layers.1.attn"]).matrices) == 2
+    twice = Recording(named("layers.0.attn", "layers.1.attn") + named("layers.0.attn", "layers.1.attn", step=1))
+    with pytest.raises(ValueError, match="got layers in step 0, layers in step 1"):
+        twice.rollout()
+    assert len(twice.rollout(step=1).matrices) == 2
+    one_by_one = Recording(named("layers.0.attn") + named("layers.1.attn", step=1))
+    assert len(one_by_one.rollout().matrices) == 2
+    shared = Recording(named("layers.0.attn", "layers.0.attn"))  # one module that runs twice in a pass, as ALBERT's
+    assert len(shared.rollout().matrices) == 2
 
 
 def test_saved_and_loaded(tmp_path):

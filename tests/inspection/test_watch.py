@@ -159,6 +159,34 @@ def test_a_call_outside_of_all_modules_has_no_name():
     assert seen[0].module == ""
 
 
+def test_other_models_are_left_alone_and_steps_are_forward_passes():
+    model, other = encoder(), encoder()
+    with watch(model) as seen:
+        model(x()), other(x()), other(torch_nn.Identity()(x())), model(x()), other.layers[0](x())
+    assert [(call.module, call.step) for call in seen] == [
+        (f"layers.{i}.attention", step) for step in (0, 1) for i in range(3)
+    ]
+    assert not seen.unseen
+
+
+def test_without_a_model_all_are_seen():
+    before = states(model := encoder())
+    with watch() as seen:
+        model(x()), encoder()(x()), model(x()), heedful.attention(*torch.zeros(3, 1, 2, 5, 4))
+    names = ["TransformerEncoder"] * 3 + ["TransformerEncoder 2"] * 3 + ["TransformerEncoder"] * 3
+    assert [call.module for call in seen] == [f"{name}.layers.{i % 3}.attention" for i, name in enumerate(names)] + [""]
+    assert [call.step for call in seen] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert states(model) == before
+    assert not torch_nn.modules.module._global_forward_pre_hooks
+    with watch(keep=lambda name: name.endswith("0.attention")) as seen:
+        model(x())
+    assert len(seen) == 1
+    with pytest.raises(
+        TypeError, match="`keep` must be a function of a module's name where no model is given: got 'layers'"
+    ):
+        watch(keep="layers").__enter__()
+
+
 def test_one_layer_that_runs_twice_is_seen_twice():
     layer = Fused()
     with watch(torch_nn.Sequential(layer, layer)) as seen:

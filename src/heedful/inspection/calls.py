@@ -1,5 +1,7 @@
 """What is recorded of a model: calls of attention, and attention that was expected but not seen."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ class AttentionCall:
         notes: what one should know of it.
         causal: whether no query sees a later key.
         window: how many keys a row sees at most where it sees those near its own position only; None: there is no such limit.
+        step: in which forward pass of the watch it was, from 0; text that is generated has one a step.
     """
 
     module: str
@@ -27,6 +30,13 @@ class AttentionCall:
     notes: tuple[str, ...] = ()
     causal: bool = False
     window: int | None = None
+    step: int = 0
+
+    @property
+    def stack(self) -> str:
+        """The name of its module before the number of the layer: what layers that follow each other share, such as "encoder.layers"."""
+        number = layer_number(self.module)
+        return self.module[: number.start()] if number else self.module
 
     @property
     def square(self) -> bool:
@@ -58,6 +68,30 @@ class RankedHead(NamedTuple):
     module: str
     head: int
     value: float
+
+
+def layer_number(module: str) -> re.Match[str] | None:
+    """Where a module's name has the number of its layer: "layers.3.attention", else "block3.attention"."""
+    return re.search(r"(?:^|\.)\d+(?=\.|$)", module) or re.search(r"\d+(?=\.|$)", module)
+
+
+def chains(calls: Iterable[AttentionCall], *, one_stack: bool = False) -> list[list[AttentionCall]]:
+    """The square self-attention of each stack in each forward pass, in order: what a rollout may go through.
+
+    Layers that are called one by one, each a forward pass of its own, are one chain, too. With `one_stack` names of stacks
+    do not count.
+    """
+    found: list[list[AttentionCall]] = []
+    latest: dict[str, list[AttentionCall]] = {}
+    for call in calls:
+        if call.square:
+            stack = "" if one_stack else call.stack
+            chain = latest.get(stack)
+            if chain is None or (call.step != chain[-1].step and any(call.module == one.module for one in chain)):
+                found.append(chain := [])
+                latest[stack] = chain
+            chain.append(call)
+    return found
 
 
 def num_heads(matrix: AttentionMatrix) -> int:

@@ -1,14 +1,13 @@
 """The recording of a model: its calls of attention, and what was expected but not seen."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from heedful._types import Float, Tensor
 from heedful.inspection import storage
-from heedful.inspection.calls import AttentionCall, RankedHead, Unseen, num_heads
+from heedful.inspection.calls import AttentionCall, RankedHead, Unseen, chains, layer_number, num_heads
 from heedful.inspection.heads import HeadKinds, head_kinds
 from heedful.inspection.rollout import Rollout, rollout
 from heedful.inspection.tokens import Token, TokenInput
@@ -126,25 +125,31 @@ class Recording(Sequence[AttentionCall]):
         residual: float = 0.5,
         heads: Sequence[int] | Float[Tensor, "H"] | Float[Tensor, "L H"] | None = None,
         modules: Sequence[str] | None = None,
+        step: int | None = None,
     ) -> Rollout:
-        """Attention followed through the self-attention of all layers, in the order of the calls.
+        """Attention followed through the self-attention of all layers of one stack, in one forward pass.
 
         Args:
             residual: the share that goes around the attention.
             heads: which heads, or how they are weighed, as in `heedful.inspection.rollout`.
-            modules: the layers to go through; None: all self-attention of N x N.
+            modules: the layers to go through, in the order of the calls; None: all self-attention of N x N.
+            step: the forward pass, from 0; None: the only one with such attention.
 
         Raises:
-            ValueError: there is none, or shapes differ.
+            ValueError: there is none, shapes differ, or there are several stacks, such as an encoder and a decoder, or passes.
         """
-        layers = [call for call in self._calls if call.square and (modules is None or call.module in modules)]
-        shapes = {call.matrix.shape for call in layers}
+        wanted = [c for c in self._calls if (modules is None or c.module in modules) and step in (None, c.step)]
+        found = chains(wanted, one_stack=modules is not None)
+        if len(found) > 1:
+            listed = ", ".join(f"{chain[0].stack or '(the model)'} in step {chain[0].step}" for chain in found)
+            raise ValueError(f"`modules` and `step` must leave one stack in one forward pass: got {listed}.")
+        shapes = {call.matrix.shape for chain in found for call in chain}
         if len(shapes) != 1:
             listed = ", ".join(str(list(shape)) for shape in sorted(shapes)) or "none"
             raise ValueError(
                 f"`rollout` must go through self-attention of one shape [..., H, N, N]: got {listed}; `modules` names those to take."
             )
-        return rollout([call.matrix for call in layers], residual=residual, heads=heads)
+        return rollout([call.matrix for call in found[0]], residual=residual, heads=heads)
 
     def heads(
         self,
@@ -292,11 +297,11 @@ class Recording(Sequence[AttentionCall]):
         kind = call.kind + (", causal" if call.causal else "") + (f", window {call.window}" if call.window else "")
         entropies = _of_heads(call.matrix, self._summary(index), "entropy")
         entropy = f"{min(entropies):.2f} .. {max(entropies):.2f}" if entropies else "-"
-        numbers = re.findall(r"\d+", call.module)
+        number = layer_number(call.module)
         shape = call.matrix.shape
         return (
             call.module or "(outside)",
-            numbers[0] if numbers else "",
+            number[0].strip(".") if number else "",
             kind,
             f"{num_heads(call.matrix)}",
             f"{shape[-2]:,} x {shape[-1]:,}",

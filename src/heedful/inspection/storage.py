@@ -120,7 +120,7 @@ def _write(calls: Iterable[AttentionCall], unseen: Iterable[Unseen], folder: Pat
         except TypeError as error:
             raise WatchFolderError(f"{call.module!r} cannot be saved: {error}") from None
         facts = {"module": call.module, "kind": call.kind, "engine": call.engine, "notes": list(call.notes)}
-        described.append(facts | {"causal": bool(call.causal), "window": call.window} | parts)
+        described.append(facts | {"causal": bool(call.causal), "window": call.window, "step": call.step} | parts)
         writer.flush()
     about = {"kind": _KIND, "format": FORMAT, "heedful": __version__, "calls": described}
     about |= {"unseen": [[one.module, one.why] for one in unseen], "tensors": writer.known}
@@ -196,17 +196,18 @@ class _WatchReader:
     def call(self, call: Any) -> AttentionCall:
         """A call, with its matrix."""
         module, kind, engine = self.words([self.item(call, name) for name in ("module", "kind", "engine")], 3)
-        notes, causal, window = (self.item(call, name) for name in ("notes", "causal", "window"))
-        if not isinstance(causal, bool) or not (window is None or _is_integer(window)):
+        notes, causal, window, step = (self.item(call, name) for name in ("notes", "causal", "window", "step"))
+        if not isinstance(causal, bool) or not (window is None or _is_integer(window)) or not _is_integer(step):
             self.fail(
-                f"`causal` must be a truth value and `window` a whole number or none: got {causal!r} and {window!r}"
+                "`causal` must be a truth value, `window` a whole number or none, `step` a whole number: "
+                f"got {causal!r}, {window!r} and {step!r}"
             )
         query, key, *parts = (self.value(self.item(call, name)) for name in ("query", "key", *_MECHANISM))
         try:
             matrix = AttentionMatrix(query, key, **dict(zip(_MECHANISM, parts, strict=True)))
         except Exception as error:  # whatever a wrong value makes of itself
             self.fail(f"its parts do not go together: {error}")
-        return AttentionCall(module, kind, matrix, engine, self.words(notes, None), causal, window)
+        return AttentionCall(module, kind, matrix, engine, self.words(notes, None), causal, window, step)
 
     def value(self, json_value: Any) -> Any:
         """A value of a mechanism."""

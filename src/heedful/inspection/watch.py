@@ -1,5 +1,6 @@
 """Seeing every attention of a model while it runs."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from heedful.inspection.capture import flash, heedful_, multihead, transformers_, unseen
 from heedful.inspection.capture.recorder import Recorder
@@ -16,9 +18,9 @@ from heedful.inspection.recording import Recording
 
 @contextmanager
 def watch(
-    model: nn.Module, *, keep: Callable[[str], bool] | Sequence[str] | None = None, budget: int = 2**30
+    model: nn.Module | None = None, *, keep: Callable[[str], bool] | Sequence[str] | None = None, budget: int = 2**30
 ) -> Iterator[Recording]:
-    """Sees every attention of a model while it runs; its outputs do not change.
+    """Sees every attention of a model, or of all that run, without changing their outputs.
 
     Recorded are calls of `heedful.attention`, of PyTorch's `scaled_dot_product_attention`, `MultiheadAttention` and what is made
     of it, and of what Hugging Face's attention interface hands out; `docs/watching.md` says which and how. Queries and keys
@@ -26,7 +28,9 @@ def watch(
     below the printed table.
 
     Args:
-        model: any model; its hooks, weights and modes are afterwards as they were, also after an exception.
+        model: any model; its hooks, weights and modes are afterwards as they were, also after an exception. Other models that
+            run meanwhile are left alone; calls outside all modules are recorded with the module "". None: all models that
+            run, each under the name of its class.
         keep: which modules are wanted: a function of the dotted name, or names, which stand for all that is inside them, too.
         budget: how many bytes of queries and keys are held in memory; the rest is kept in files in a temporary directory,
             which are deleted with the recording.
@@ -35,7 +39,7 @@ def watch(
         The calls, in their order, in the thread of the watch.
 
     Raises:
-        TypeError: `model` is no module.
+        TypeError: `model` is no module, or `keep` is a list of names where there is no model.
         ValueError: `keep` names what the model does not have.
 
     Example:
@@ -48,15 +52,19 @@ def watch(
         >>> seen["layers.0.self_attn"].entropy().shape
         torch.Size([1, 2, 5])
     """
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module | None):
         raise TypeError(f"`model` must be a torch.nn.Module: got {type(model).__name__}.")
-    modules = dict(model.named_modules())
+    if model is None and not (keep is None or callable(keep)):
+        raise TypeError(f"`keep` must be a function of a module's name where no model is given: got {keep!r}.")
+    modules = {} if model is None else dict(model.named_modules())
     recording = Recording()
     recorder = Recorder(recording, _selector(keep, modules), budget)
     with ExitStack() as stack:
         stack.callback(_finish, recorder, modules)
         for name, module in modules.items():
             _hook(stack, recorder, name, module)
+        if model is None:
+            stack.callback(register_module_forward_pre_hook(partial(_join, stack, recorder, modules, Counter())).remove)
         for patch in (heedful_.PATCH, transformers_.PATCH, flash.PATCH):
             stack.enter_context(patch.active(recorder))
         stack.enter_context(TorchFunctionCapture(recorder))
@@ -95,6 +103,27 @@ def _hook(stack: ExitStack, recorder: Recorder, name: str, module: nn.Module) ->
         hooks.append(module.register_forward_pre_hook(partial(_note_fast_path, recorder, name), with_kwargs=True))
     for hook in hooks:
         stack.callback(hook.remove)
+
+
+@torch.compiler.disable
+def _join(
+    stack: ExitStack,
+    recorder: Recorder,
+    modules: dict[str, nn.Module],
+    known: Counter[str],
+    model: nn.Module,
+    _: Any,
+) -> None:
+    """A model that runs for the first time is watched from here on."""
+    if recorder.runs() or any(model is module for module in modules.values()):
+        return
+    kind = type(model).__name__
+    known[kind] += 1
+    root = kind if known[kind] == 1 else f"{kind} {known[kind]}"
+    for name, module in model.named_modules(prefix=root):
+        modules[name] = module
+        _hook(stack, recorder, name, module)
+    recorder.enter(root)  # hooks that a module gets while it begins to run are called from its next run on
 
 
 def _enter(recorder: Recorder, name: str, *_: Any) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from heedful._checks import Shape
 from heedful._types import Int, Tensor
-from heedful.inspection.calls import AttentionCall, num_heads
+from heedful.inspection.calls import AttentionCall, chains, num_heads
 from heedful.inspection.head_statistics import compute, head_statistics, is_cross
 from heedful.inspection.heads import THRESHOLDS, HeadKind, classified
 from heedful.inspection.rollout import rollout
@@ -81,8 +81,9 @@ def attention_section(
         share = budget * num_heads(call.matrix) * call.matrix.shape[-2] / rows
         with torch.no_grad():
             layers.append(_layer(call, label, crosses, ids, marks, every_axis, sample, share))
-    followed = _rollout(calls, every_axis, sample)
-    return AttentionSection(title, text, layers if followed is None else [*layers, followed], every_axis)
+    followed = [chain for chain in chains(calls) if len(chain) > 1 and len({call.matrix.shape for call in chain}) == 1]
+    layers += [_rollout(chain, _chain_label(chain, followed), every_axis, sample) for chain in followed]
+    return AttentionSection(title, text, layers, every_axis)
 
 
 def _tokens_of(
@@ -205,11 +206,15 @@ def _axis_index(axes: list[Axis], count: int, *, last: bool) -> int:
     return fitting[-1] if last else fitting[0]
 
 
-def _rollout(calls: Sequence[AttentionCall], axes: list[Axis], sample: int) -> Layer | None:
-    """Attention followed through all layers, where they are of one shape: as one more layer, of one head."""
-    square = [call for call in calls if call.square]
-    if len(square) < 2 or len({call.matrix.shape for call in square}) > 1:
-        return None
+def _chain_label(chain: Sequence[AttentionCall], all_chains: Sequence[Sequence[AttentionCall]]) -> str:
+    """The stack and the step of a rollout, so far as others differ in it."""
+    step = f" in step {chain[0].step}" if len({one[0].step for one in all_chains}) > 1 else ""
+    stack = f" of {chain[0].stack}" if len({one[0].stack for one in all_chains}) > 1 and chain[0].stack else ""
+    return f"rollout{stack}{step}"
+
+
+def _rollout(square: Sequence[AttentionCall], label: str, axes: list[Axis], sample: int) -> Layer:
+    """Attention followed through the layers of a stack: as one more layer, of one head."""
     n = square[0].matrix.shape[-1]
     cells = min(n, _ROLLOUT)
     cell = _cells(n, cells)
@@ -219,8 +224,8 @@ def _rollout(calls: Sequence[AttentionCall], axes: list[Axis], sample: int) -> L
     pooled = torch.zeros(cells, cells).index_add(0, cell, product) / torch.bincount(cell)[:, None]
     grid = pooled.numpy()[None]
     return Layer(
-        name="rollout",
-        label="rollout",
+        name=label,
+        label=label,
         kind="rollout",
         map=grid,
         pairs=Dense(grid) if cells == n else None,

@@ -1,6 +1,7 @@
 """What every way of capturing calls hands them to."""
 
 import shutil
+import sys
 import tempfile
 import threading
 import weakref
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ _ROUNDING = 8  # how many units of rounding an output may be off, for each unit 
 _TF32 = 5e-4  # the rounding of accelerators in float32
 _UNREADABLE = "its numbers cannot be read: tensors without data, or a transform of `torch.func` at work"
 _CROSS = ("crossatt", "encdecatt", "encoderatt", "coatt", "pooling")  # in names of modules, without underscores
+_CALL = torch.nn.Module._call_impl.__code__
 _MASKS = 4  # read masks that are kept: the layers of a model share them
 
 
@@ -80,11 +83,13 @@ class Recorder:
         self.elsewhere: set[str] = set()
         self.softmaxes: dict[str, tuple[int, ...]] = {}
         self.left: dict[str, str] = {}
+        self.steps = 0  # forward passes that began
         self._running = _RunningModules()
         self._masks: list[tuple[Tensor, int, RecognizedMask]] = []
 
     def enter(self, name: str) -> None:
         """A module begins to run."""
+        self.steps += not self._running.names
         self._running.names.append(name)
         (self.ran if threading.get_ident() == self.thread else self.elsewhere).add(name)
 
@@ -99,10 +104,14 @@ class Recorder:
         """The innermost module that is running in this thread, "" outside of all."""
         return self._running.names[-1] if self._running.names else ""
 
+    def runs(self) -> bool:
+        """Whether a module that is watched is running in this thread."""
+        return bool(self._running.names)
+
     def listens(self) -> bool:
         """Whether a call here and now is one to be seen: in this model, and not inside another that is seen itself."""
         running = self._running
-        here = bool(running.names) or threading.get_ident() == self.thread
+        here = bool(running.names) or (threading.get_ident() == self.thread and not _in_a_module())
         return here and (running.paused_at is None or len(running.names) < running.paused_at) and self.keep(self.module)
 
     @torch.compiler.disable
@@ -167,8 +176,9 @@ class Recorder:
         kind = captured.kind or _kind(self.module, matrix.shape, causal)
         causal = causal if captured.causal is None else captured.causal
         call = AttentionCall(
-            self.module, kind, matrix, captured.engine, tuple(dict.fromkeys(captured.notes)), causal, window
-        )
+            self.module, kind, matrix, captured.engine, tuple(dict.fromkeys(captured.notes)), causal, window,
+            max(self.steps - 1, 0),
+        )  # fmt: skip
         self.recording.append(call)
 
     def _check(self, matrix: AttentionMatrix, captured: CapturedCall) -> None:
@@ -227,6 +237,16 @@ class Store:
         self.count += 1
         tensor.reshape(-1).view(torch.uint8).numpy().tofile(path)
         return torch.from_file(str(path), shared=False, size=tensor.numel(), dtype=tensor.dtype).view(tensor.shape)
+
+
+def _in_a_module() -> bool:
+    """Whether any module is running in this thread; where none of the watched ones is, it is another model's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is _CALL:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def autocasted(*tensors: Tensor) -> tuple[Tensor, ...]:

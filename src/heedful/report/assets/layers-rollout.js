@@ -13,12 +13,13 @@ import { palette } from "./theme.js";
 import { rangeOf } from "./weights.js";
 
 export function rolloutPart(context, layer, openMap) {
+  const title = `Attention ${layer.label} through all layers`;
   const canvas = element("canvas", {
     class: "layers-map",
     tabindex: "0",
     role: "application",
     "aria-roledescription": "map of a matrix",
-    "aria-label": "Attention rollout through all layers. Arrow keys move from cell to cell, Enter opens the map.",
+    "aria-label": `${title}. Arrow keys move from cell to cell, Enter opens the map.`,
   });
   const curve = element("canvas", { class: "layers-curve", role: "img", "aria-label": "Mass received by each key (rollout)" });
   const nearby = element("p", { class: "layers-reading", "aria-hidden": "true" });
@@ -95,7 +96,7 @@ export function rolloutPart(context, layer, openMap) {
     element: element(
       "div",
       { class: "layers-part" },
-      element("div", { class: "layers-head-line" }, element("h3", { text: "Attention rollout through all layers" }), element("button", { type: "button", text: "Open in the map", on: { click: () => openMap(layer, 0) } })),
+      element("div", { class: "layers-head-line" }, element("h3", { text: title }), element("button", { type: "button", text: "Open in the map", on: { click: () => openMap(layer, 0) } })),
       facts ? element("p", { class: "note", text: facts }) : null,
       element(
         "div",
@@ -104,6 +105,7 @@ export function rolloutPart(context, layer, openMap) {
         element("div", { class: "layers-curves" }, element("figure", { class: "layers-figure" }, element("figcaption", { text: "Mass received by each key" }), curve), most.element),
       ),
     ),
+    title,
     draw,
     ready,
     drawMapOn: (surface) => drawOn(surface, null),

@@ -15,7 +15,6 @@ const SHEET = { width: 860, plot: 280, curve: 190, title: 30 }; // of an export
 
 export function layersView(context) {
   const layers = context.layers.filter((layer) => layer.kind !== "rollout");
-  const followed = context.layers.find((layer) => layer.kind === "rollout") ?? null;
   const numbers = presentNumbers(layers);
   const by = () => (numbers.includes(context.state.by) ? context.state.by : numbers[0]);
   const openMap = (layer, head) => context.set({ view: "map", layer: String(layer.index), head: String(head) });
@@ -34,7 +33,7 @@ export function layersView(context) {
   const profiles = { received: profileFigure(context, "received"), entropy: profileFigure(context, "entropy") };
   const most = topList();
   const heading = element("h3");
-  const rollout = followed === null ? null : rolloutPart(context, followed, openMap);
+  const rollouts = context.layers.filter((layer) => layer.kind === "rollout").map((layer) => rolloutPart(context, layer, openMap));
   const shown = { key: null, serial: 0 };
 
   const body = element(
@@ -49,7 +48,7 @@ export function layersView(context) {
       heading,
       element("div", { class: "layers-profiles" }, element("div", { class: "layers-curves" }, profiles.received.element, profiles.entropy.element), most.element),
     ),
-    rollout?.element,
+    ...rollouts.map((rollout) => rollout.element),
     element("div", { class: "layers-part" }, kindsList(layers, openMap)),
   );
 
@@ -76,7 +75,7 @@ export function layersView(context) {
       plot.draw();
     }
     for (const profile of Object.values(profiles)) profile.draw();
-    rollout?.draw();
+    for (const rollout of rollouts) rollout.draw();
     showProfiles().catch((error) => context.say(`The curves cannot be shown: ${error.message}`));
   }
 
@@ -86,7 +85,7 @@ export function layersView(context) {
     key: () => false,
     async svg() {
       await showProfiles();
-      return sheet({ plot: numbers.length > 0 ? plot : null, by: by(), profiles, heading: heading.textContent, rollout });
+      return sheet({ plot: numbers.length > 0 ? plot : null, by: by(), profiles, heading: heading.textContent, rollouts });
     },
     table: () => tableOf(layers),
   };
@@ -117,13 +116,15 @@ function tableOf(layers) {
 }
 
 // The drawing of an export: plots below one another, each under its title.
-async function sheet({ plot, by, profiles, heading, rollout }) {
-  await rollout?.ready;
+async function sheet({ plot, by, profiles, heading, rollouts }) {
+  await Promise.all(rollouts.map((rollout) => rollout.ready));
   const parts = [
     plot && [`Heads by layer: ${numberMeaning(by)}`, SHEET.plot, plot.drawOn],
     ...Object.entries(profiles).map(([name, profile]) => profile.isShown() && [`${name === "received" ? "Received mass" : "Entropy of a row"}. ${heading}`, SHEET.curve, profile.drawOn]),
-    rollout && ["Attention rollout through all layers", SHEET.width / 2, rollout.drawMapOn, SHEET.width / 2 + 34],
-    rollout && ["Mass received by each key (rollout)", SHEET.curve, rollout.drawReceivedOn],
+    ...rollouts.flatMap((rollout) => [
+      [rollout.title, SHEET.width / 2, rollout.drawMapOn, SHEET.width / 2 + 34],
+      ["Mass received by each key (rollout)", SHEET.curve, rollout.drawReceivedOn],
+    ]),
   ].filter(Boolean);
   const { canvas, element: drawing } = vectorCanvas(SHEET.width, parts.reduce((sum, [, height]) => sum + height + SHEET.title, 0));
   const pen = canvas.getContext("2d");
