@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from heedful._errors import DataError
-from heedful.data import _entries, read_images, read_unlabeled
+from heedful.data import _limits, _trees, read_images, read_unlabeled
+from heedful.data.text.plain import read_plain
 
 KINDS = [".zip", ".tar", ".tar.gz", ".tgz"]
 
@@ -159,7 +160,9 @@ def test_a_cut_archive(tmp_path, png, kind):
     content = archive.read_bytes()
     for part in (0, 1, len(content) // 7, len(content) // 2):
         archive.write_bytes(content[:part])
-        with pytest.raises(DataError, match=rf"^{archive}: must be a whole archive: got "):
+        with pytest.raises(
+            DataError, match=rf"^{archive}: must be a (whole archive|gzip file, as its name says): got "
+        ):
             read_images(str(archive))
 
 
@@ -204,9 +207,9 @@ def test_damage_inside_a_zipped_picture(tmp_path, pets):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_is_larger_than_a_picture_may_be(tmp_path, pets, kind, monkeypatch):
-    monkeypatch.setattr(_entries, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(_trees, "LARGEST_FILE", 1000)
     archive = pack(tmp_path / f"x{kind}", {**pets, "dogs/bomb.png": bytes(1001)})
-    with pytest.raises(DataError, match=rf"^{archive}/dogs/bomb.png: .* at most 1,000 bytes: got 1,001$"):
+    with pytest.raises(DataError, match=rf"^{archive}/dogs/bomb.png: .* at most 1,000 bytes: got more$"):
         read_images(str(archive))
 
 
@@ -229,7 +232,9 @@ def test_a_link_in_a_tar_that_leads_outside(tmp_path, pets):
         member = tarfile.TarInfo("dogs/4.png")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         opened.addfile(member)
-    with pytest.raises(DataError, match=rf"^{archive}/dogs/4.png: must be a whole picture: got .*not found"):
+    with pytest.raises(
+        DataError, match=rf"^{archive}/dogs/4.png: must be a file: got a link to something that is not in"
+    ):
         read_images(str(archive))
 
 
@@ -248,26 +253,35 @@ def test_a_link_to_nothing(folder):
 
 def test_a_pipe_is_not_waited_for(folder):
     os.mkfifo(folder / "dogs" / "2.png")
-    with pytest.raises(DataError, match=rf"^{folder}/dogs/2.png: must be a regular file: got another kind"):
+    with pytest.raises(
+        DataError, match=rf"^{folder}/dogs/2.png: must be a regular file: got a pipe, which can be read only once"
+    ):
         read_images(str(folder))
 
 
-def test_a_file_without_permission(folder, monkeypatch):
-    def refuse(path):
+def test_a_file_and_a_folder_without_permission(folder, monkeypatch):
+    def refuse(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # the tests may run as a user to whom nothing is forbidden
+    # The tests may run as a user to whom nothing is forbidden.
+    monkeypatch.setattr(_limits, "open", refuse, raising=False)
     with pytest.raises(DataError, match=rf"^{folder}/cats/2.png: cannot be read: Permission denied$"):
         read_images(str(folder))
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) if path.endswith("old") else scandir(path))
+    for read in (read_images, read_plain):
+        with pytest.raises(DataError, match=rf"^{folder}/cats/old: cannot be read: Permission denied$"):
+            read(str(folder))
 
 
-def test_a_folder_without_permission(folder, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DataError, match=rf"^{folder}: cannot be read: Permission denied$"):
-        read_images(str(folder))
+def test_a_folder_that_holds_itself(folder):
+    (folder / "cats" / "old" / "again").symlink_to(folder)
+    (folder / "dogs" / "4.png").symlink_to(folder / "cats" / "2.png")
+    for read in (read_images, read_unlabeled, read_plain):
+        with pytest.raises(
+            DataError, match=rf"^{folder}/cats/old/again: a folder must not hold itself: got a link to "
+        ):
+            read(str(folder))
 
 
 def test_a_name_cannot_break_the_line_of_a_message(tmp_path, png):

@@ -112,13 +112,22 @@ def test_all_errors_are_reported_together(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"[model\nlayers = 3", b"layers", b"\xff\xfe[\0", b"[model]\nlayers = 1\nlayers = 2\n"]
-)
+    "content",
+    [
+        b"[model\nlayers = 3", b"layers", b"\xff\xfe[\0", b"[model]\nlayers = 1\nlayers = 2\n",
+        b"a = " + b"[" * 100_000, b"[model]\nlayers = " + b"9" * 5000,
+    ],
+)  # fmt: skip
 def test_a_file_that_is_no_toml(tmp_path, content):
     file = tmp_path / "settings.toml"
     file.write_bytes(content)
-    with pytest.raises(SettingsError, match=rf"^{file}: must be a TOML file: "):
+    with pytest.raises(SettingsError, match=rf"^{file}: must be a TOML file: ") as caught:
         settings_of(Settings, config=file)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(
+        SettingsError, match=r"^/dev/zero: a file of settings must have at most 1,048,576 bytes: got more\.$"
+    ):
+        settings_of(Settings, config="/dev/zero")
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

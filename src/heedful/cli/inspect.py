@@ -173,20 +173,20 @@ class _Inspection:
         return self._of_run(what, also) if _is_run(what) else self._of_model(what, also)
 
     def _of_run(self, what: str, also: str | None) -> "list[AttentionSection]":
-        from heedful.data.inputs import inputs_of
+        from heedful.data.inputs import all_inputs
         from heedful.hugging_face import chosen
         from heedful.tasks.run import load
 
         trained = load(what, task=self.task)
         kind = trained.task.input
         if self._files is None:
-            self._files = list(inputs_of(kind, self.inputs, sys.stdin.buffer))
+            self._files = all_inputs(kind, self.inputs, sys.stdin.buffer)
         for stream in self._files:
             if not isinstance(stream, str):
                 stream.seek(0)
         if not self._files:
             raise HeedfulError("give inputs by position, or on standard input: got none.")
-        others = [] if also is None else list(inputs_of(kind, (also,), sys.stdin.buffer))
+        others = [] if also is None else all_inputs(kind, (also,), sys.stdin.buffer)
         sections = list(trained.inspect([*self._files, *others]))
         self.seen += [None] * len(sections)
         if self.layers is None:
@@ -240,13 +240,13 @@ def _name(what: str) -> str:
 
 def _read(inputs: Sequence[str]) -> "list[ModelInput]":
     """The inputs by position, or the one on standard input."""
-    from heedful.data.inputs import from_bytes, read_input
+    from heedful.data.inputs import from_bytes, read_input, read_stream
 
     if inputs:
         return [read_input(word) for word in inputs]
     if sys.stdin.isatty():
         raise HeedfulError("give inputs by position, or one on standard input: got neither.")
-    return [from_bytes(sys.stdin.buffer.read(), "standard input")]
+    return [from_bytes(read_stream(sys.stdin.buffer, "standard input"), "standard input")]
 
 
 def _numbers(words: str | None) -> list[int] | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from heedful._errors import DataError, needing
 from heedful.data._entries import ImageFile, Raster, reading
+from heedful.data._limits import Budget
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +32,8 @@ def decode(
         for row in progress(order):
             with reading(entries[row].location, "a whole picture"):
                 pixels = _pixels(entries[row], size, channels)
+            if images is None or len(pixels) > images.shape[1]:
+                Budget("the pictures").take(size=len(entries) * pixels.size)
             if images is None:
                 images = np.zeros((len(entries), *pixels.shape), np.uint8)
             if pixels.shape[1:] != images.shape[2:]:

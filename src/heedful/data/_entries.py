@@ -1,11 +1,9 @@
 """An entry is a picture that has been found and not yet read: every source lists them, one function decodes them."""
 
 import re
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Raster = NDArray[np.uint8]  # [height, width] or [height, width, 3]
-
-LARGEST_FILE = 1 << 28  # bytes of one picture file, unpacked: an archive of a few kB can promise terabytes
 
 
 @dataclass(frozen=True)
@@ -47,21 +43,6 @@ def reading(location: str, expected: str) -> Iterator[None]:
             raise DataError(f"{location}: cannot be read: {error.strerror}") from error
         reason = printable(" ".join(str(error).split())) or type(error).__name__
         raise DataError(f"{location}: must be {expected}: got the error '{reason}'") from error
-
-
-def read_file(path: Path, location: str) -> bytes:
-    """The bytes of a regular file that is no larger than a picture may be."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{location}: must be a regular file: got another kind (mode {stat.filemode(status.st_mode)})")
-    check_size(status.st_size, location)
-    return path.read_bytes()
-
-
-def check_size(size: int, location: str) -> None:
-    """Raises for a file that is too large to be one picture."""
-    if size > LARGEST_FILE:
-        raise DataError(f"{location}: a picture file must have at most {LARGEST_FILE:,} bytes: got {size:,}")
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:

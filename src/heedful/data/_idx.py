@@ -1,20 +1,18 @@
 """IDX files, the format of MNIST: a magic number, the size of every dimension, then the bytes."""
 
-import gzip
 import math
 import re
 import struct
 from functools import partial
-from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
 
 from heedful._errors import DataError
 from heedful.data._entries import ImageFile, Raster, listed, reading
+from heedful.data._limits import Budget, open_unpacked
 
 _UNSIGNED_BYTE = 0x08
-_CHUNK = 1 << 20
 
 
 def is_idx(path: Path) -> bool:
@@ -35,6 +33,7 @@ def idx_entries(path: Path, *, labeled: bool) -> list[ImageFile]:
         raise DataError(f"{path}: must hold at least one picture of at least one pixel: got {_by(images)}")
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
+    Budget(str(path)).take(items=len(images))
     labels = _labels_beside(path, len(images)) if labeled else [None] * len(images)
     return [
         ImageFile(f"{path.name}[{row}]", f"{path}[{row}]", label, partial(_picture, images, row))
@@ -48,7 +47,7 @@ def read_idx(path: Path) -> Raster:
     Raises:
         DataError: the file cannot be read, or its header promises something else than the file holds.
     """
-    with reading(str(path), "a whole IDX file"), _open(path) as file:
+    with reading(str(path), "a whole IDX file"), open_unpacked(path, str(path)) as file:
         magic = file.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0":
             raise DataError(
@@ -62,25 +61,11 @@ def read_idx(path: Path) -> Raster:
             raise DataError(f"{path}: must have a header of {4 + 4 * dimensions} bytes: got {4 + len(header)}")
         shape = struct.unpack(f">{dimensions}I", header)
         expected = math.prod(shape)
-        content, length = _read_at_most(file, expected)
-        if length != expected:
+        content = Budget(str(path)).read(file)  # a header may promise far more than there is, or far less
+        if len(content) != expected:
             sizes = " x ".join(map(str, shape))
-            raise DataError(f"{path}: must hold the {expected:,} bytes of its {sizes} header: got {length:,}")
+            raise DataError(f"{path}: must hold the {expected:,} bytes of its {sizes} header: got {len(content):,}")
         return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def _open(path: Path) -> BufferedIOBase:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _read_at_most(file: BufferedIOBase, size: int) -> tuple[bytes, int]:
-    # A header may promise far more than there is, and a .gz may hold far more than promised: neither is allocated.
-    content = bytearray()
-    length = 0
-    while chunk := file.read(_CHUNK):
-        length += len(chunk)
-        content += chunk[: size - len(content)]
-    return bytes(content), length
 
 
 def _picture(images: Raster, row: int) -> Raster:

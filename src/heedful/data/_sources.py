@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 from heedful._errors import DataError
 from heedful.data._embedded import EMBEDDED, EmbeddedSplit, embedded_entries
-from heedful.data._entries import ImageFile, printable, read_file, reading
+from heedful.data._entries import ImageFile, printable, reading
 from heedful.data._idx import idx_entries, is_idx
+from heedful.data._limits import LARGEST_FILE, Budget, file_kind, read_file
 from heedful.data._tables import is_table, table_entries
 from heedful.data._trees import Tree, all_entries, archive_tree, class_entries, folder_tree, is_archive
 
@@ -86,6 +87,8 @@ def _locate(source: str, expected: str) -> tuple[Path, str]:
         if path.is_dir():
             return path, ""
         found = next((candidate for candidate in (path, *path.parents) if candidate.is_file()), None)
+        if found is None and path.exists():
+            raise DataError(f"{printable(source)}: must be {expected}: got {file_kind(path)}")
     if found is None or (found != path and not is_archive(found)):
         near = difflib.get_close_matches(source.lower(), EMBEDDED, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else f"; embedded data: {', '.join(EMBEDDED)}"
@@ -102,4 +105,4 @@ def stream_entry(stream: BinaryIO) -> ImageFile:
     """The one picture that a binary stream holds."""
     name = getattr(stream, "name", None)
     name = printable(name) if isinstance(name, str) else "stream"
-    return ImageFile(name, name, None, stream.read)
+    return ImageFile(name, name, None, lambda: Budget(name, largest=LARGEST_FILE).read(stream))

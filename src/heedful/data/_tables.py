@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from heedful._errors import DataError
-from heedful.data._entries import ImageFile, listed, printable, read_file, reading
+from heedful.data._entries import ImageFile, listed, printable, reading
+from heedful.data._limits import Budget, open_file, read_file
 
 
 def is_table(path: Path) -> bool:
@@ -47,8 +48,9 @@ def table_entries(path: Path, *, labeled: bool) -> list[ImageFile]:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the number of the line on which it begins."""
-    with reading(str(path), "a readable table"):
-        content = path.read_bytes()
+    budget = Budget(str(path))
+    with reading(str(path), "a readable table"), open_file(path, str(path)) as file:
+        content = budget.read(file)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -60,6 +62,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         for fields in reader:
+            budget.take(items=1)
             if fields:
                 yield line, fields
             line = reader.line_num + 1

@@ -1,6 +1,6 @@
 """Folders and archives: both are a tree of files, listed first and read one by one, never unpacked to disk."""
 
-import os
+import gzip
 import posixpath
 import tarfile
 import zipfile
@@ -9,16 +9,27 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from heedful._errors import DataError
-from heedful.data._entries import ImageFile, check_size, listed, natural_key, printable, read_file, reading
+from heedful.data._entries import ImageFile, listed, natural_key, printable, reading
+from heedful.data._limits import (
+    LARGEST_FILE,
+    LONGEST_HEADER,
+    PIECE,
+    Budget,
+    check_path,
+    files_below,
+    open_unpacked,
+    read_file,
+)
 
 # Files that lie among pictures; hidden ones are left out too.
 _IGNORED_NAMES = ("thumbs.db", "desktop.ini", "license", "readme")
 _IGNORED_ENDINGS = (".txt", ".md", ".html", ".json", ".csv", ".tsv", ".xml", ".yaml", ".yml")
 _SPLITS = {"test", "val", "valid", "validation"}
 _TAR_BLOCK = 512
+_LINKS = 40  # to links
 
 
 @dataclass
@@ -26,12 +37,14 @@ class Tree:
     """What a folder or an archive holds; paths are relative to it, with slashes."""
 
     location: str
+    budget: Budget
     files: dict[str, tuple[Callable[[str], bytes], int]] = field(default_factory=dict)  # path: (load(place), position)
     folders: set[str] = field(default_factory=set)
 
     def add(self, path: str, load: Callable[[str], bytes], position: int = 0) -> None:
         """Takes in one file, unless it is hidden or known not to be a picture."""
-        path = _relative(path)
+        self.budget.take(size=len(path), items=1)
+        path = self._relative(path)
         name = posixpath.basename(path).lower()
         if not _hidden(path) and name not in _IGNORED_NAMES and not name.endswith(_IGNORED_ENDINGS):
             self.files[path] = (load, position)
@@ -39,16 +52,22 @@ class Tree:
 
     def add_folder(self, path: str) -> None:
         """Takes in a folder and those above it."""
-        path = _relative(path)
+        path = self._relative(path)
         while path and not _hidden(path) and path not in self.folders:
+            self.budget.take(size=len(path), items=1)
             self.folders.add(path)
             path = posixpath.dirname(path)
+
+    def _relative(self, path: str) -> str:
+        check_path(path, self.location)
+        return _relative(path)
 
     def below(self, inner: str) -> "Tree":
         """What lies below a folder of the tree, or the one file of that path."""
         if inner in self.files:
             return Tree(
                 f"{self.location}/{posixpath.dirname(inner)}".rstrip("/"),
+                self.budget,
                 {posixpath.basename(inner): self.files[inner]},
             )
         start = inner + "/"
@@ -56,6 +75,7 @@ class Tree:
             raise DataError(f"{self.location}: must hold '{inner}': got {listed(self.tops()) or 'nothing'} at its top")
         return Tree(
             f"{self.location}/{inner}",
+            self.budget,
             {path.removeprefix(start): file for path, file in self.files.items() if path.startswith(start)},
             {path.removeprefix(start) for path in self.folders if path.startswith(start)},
         )
@@ -109,17 +129,12 @@ def _entry(tree: Tree, path: str, label: str | None) -> ImageFile:
 
 def folder_tree(path: Path) -> Tree:
     """The files below a folder; links are followed."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    tree = Tree(str(path))
-    with reading(str(path), "a readable folder"):
-        for folder, _, files in os.walk(path, onerror=fail, followlinks=True):
-            relative = Path(folder).relative_to(path)
-            tree.add_folder(str(relative))
-            for name in files:
-                tree.add(str(relative / name), partial(read_file, Path(folder, name)))
+    tree = Tree(str(path), Budget(str(path)))
+    for file, inner in files_below(path, Budget(str(path))):
+        if inner.endswith("/"):
+            tree.add_folder(inner)
+        else:
+            tree.add(inner, partial(read_file, file))
     return tree
 
 
@@ -128,58 +143,103 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
 
 
+class _Counted:
+    """A file as the readers of archives ask for it: what they read, and what they unpack to get further, is counted."""
+
+    def __init__(self, file: Any, budget: Budget) -> None:
+        self._file, self._budget, self._unpacks = file, budget, isinstance(file, gzip.GzipFile)
+        self.listing = True  # what is read later are the members, each of which has a budget of its own
+
+    def read(self, size: int = -1) -> bytes:
+        content = bytearray()
+        while part := self._file.read(PIECE if size < 0 else min(PIECE, size - len(content))):
+            self._budget.take(size=len(part) * self.listing)
+            content += part
+            if max(size, len(content)) > LONGEST_HEADER:
+                raise DataError(
+                    f"{self._budget.location}: a header in an archive must have at most {LONGEST_HEADER:,} bytes: got more"
+                )
+        return bytes(content)
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        if self._unpacks and self.listing:
+            before = self._file.tell()
+            while (left := position - self._file.tell()) > 0 and self._file.read(min(left, PIECE)):
+                self._budget.take(size=self._file.tell() - before)
+                before = self._file.tell()
+        place: int = self._file.seek(position, whence)
+        return place
+
+    def tell(self) -> int:
+        place: int = self._file.tell()
+        return place
+
+    def seekable(self) -> bool:
+        return True
+
+
 def archive_tree(path: Path, stack: ExitStack) -> Tree:
     """The files in an archive, which stays open until `stack` is closed."""
+    tree = Tree(str(path), Budget(str(path)))
     with reading(str(path), "a whole archive"):
-        return _zip_tree(path, stack) if path.suffix.lower() == ".zip" else _tar_tree(path, stack)
+        file = _Counted(stack.enter_context(open_unpacked(path, str(path))), tree.budget)
+        list_files = _list_zip if path.suffix.lower() == ".zip" else _list_tar
+        list_files(file, tree, stack)
+        file.listing = False
+    return tree
 
 
-def _zip_tree(path: Path, stack: ExitStack) -> Tree:
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    tree = Tree(str(path))
+def _list_zip(file: Any, tree: Tree, stack: ExitStack) -> None:
+    archive = stack.enter_context(zipfile.ZipFile(file))
     for info in archive.infolist():
         name = info.filename.replace("\\", "/")  # some writers on Windows
         if info.flag_bits & 1:
-            raise DataError(f"{path}: must not be encrypted: got '{printable(name)}', which needs a password")
+            raise DataError(f"{tree.location}: must not be encrypted: got '{printable(name)}', which needs a password")
         if name.endswith("/"):
             tree.add_folder(name)
         else:
             tree.add(name, partial(_read_zipped, archive, info), info.header_offset)
-    return tree
 
 
 def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, location: str) -> bytes:
-    check_size(info.file_size, location)
-    return archive.read(info)
+    # In small pieces: a piece of bzip2 or LZMA is unpacked as a whole, whatever it unpacks to.
+    with archive.open(info) as file:
+        return Budget(location, largest=LARGEST_FILE).read(file, 1 << 12)
 
 
-def _tar_tree(path: Path, stack: ExitStack) -> Tree:
-    mode: Literal["r:", "r:gz"] = "r:" if path.suffix.lower() == ".tar" else "r:gz"
-    archive = stack.enter_context(tarfile.TarFile.open(path, mode))
-    tree = Tree(str(path))
-    for member in archive:
+def _list_tar(file: Any, tree: Tree, stack: ExitStack) -> None:
+    archive = stack.enter_context(tarfile.TarFile.open(fileobj=file, mode="r:"))
+    members: dict[str, tarfile.TarInfo] = {}
+    while (member := archive.next()) is not None:
+        member.pax_headers = {}  # every member has a copy of those of the whole archive
         if member.isdir():
             tree.add_folder(member.name)
         elif member.isfile() or member.islnk() or member.issym():
-            tree.add(member.name, partial(_read_tarred, archive, member), member.offset)
+            members[posixpath.normpath(member.name)] = member
+            tree.add(member.name, partial(_read_tarred, archive, members, member), member.offset)
     # tarfile takes a damaged header for the end: the true end is a block of zeros.
-    assert archive.fileobj is not None
-    archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
+    file.seek(archive.offset)
+    if file.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
         raise DataError(
-            f"{path}: must be a whole archive: got damage or the end of the file at byte {archive.offset:,}"
+            f"{tree.location}: must be a whole archive: got damage or the end of the file at byte {archive.offset:,}"
         )
-    while archive.fileobj.read(1 << 20):
+    while file.read(PIECE):
         pass  # to the end: there gzip compares its checksum
-    return tree
 
 
-def _read_tarred(archive: tarfile.TarFile, member: tarfile.TarInfo, location: str) -> bytes:
-    check_size(member.size, location)
-    file = archive.extractfile(member)
+def _read_tarred(
+    archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], member: tarfile.TarInfo, location: str
+) -> bytes:
+    target: tarfile.TarInfo | None = member
+    for _ in range(_LINKS):  # tarfile would look through all members for each link
+        if target is None or not (target.issym() or target.islnk()):
+            break
+        beside = posixpath.dirname(target.name) if target.issym() else ""
+        target = members.get(posixpath.normpath(posixpath.join(beside, target.linkname)))
+    file = None if target is None or not target.isfile() else archive.extractfile(target)
     if file is None:
-        raise DataError(f"{location}: must be a file: got a link to something else")
-    return file.read()
+        raise DataError(f"{location}: must be a file: got a link to something that is not in the archive")
+    return Budget(location, largest=LARGEST_FILE).read(file)
 
 
 def _relative(path: str) -> str:

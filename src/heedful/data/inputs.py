@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 
 from heedful._errors import DataError, MissingPackageError
 from heedful.data._decode import decode_picture
+from heedful.data._limits import LARGEST_FILE, Budget
 
 __all__ = [
     "SUFFIXES",
     "WORDS",
     "InputKind",
     "ModelInput",
+    "all_inputs",
     "checked_text",
     "from_bytes",
     "inputs_of",
     "one_line",
     "read_input",
+    "read_stream",
     "resampled",
     "shortened",
 ]
@@ -54,6 +57,9 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _SOUNDS = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM")
 _MAX_BYTES = 2**24  # of a text: beyond what any model reads
 _MAX_LINE = 1_000_000  # bytes
+_MAX_SAMPLES = 1 << 26  # of a sound: more than an hour at 16,000 a second
+_BLOCK = 1 << 14  # samples that are decoded at once
+_STREAM = "standard input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +90,21 @@ def read_input(word: str) -> ModelInput:
     if os.path.exists(word):
         try:
             with open(word, "rb") as file:
-                return from_bytes(file.read(), word)
+                return from_bytes(read_stream(file, word), word)
         except OSError as error:
             raise DataError(f"{word}: cannot be read: {error.strerror or error}.") from None
     if word.lower().endswith(SUFFIXES) and not any(sign.isspace() for sign in word):
         raise DataError(f"{word}: there is no such file.")
     return _text(word, "the text")
+
+
+def read_stream(stream: BinaryIO, name: str) -> bytes:
+    """All bytes of a file or of standard input, which is to be one input.
+
+    Raises:
+        DataError: there are more than one may have.
+    """
+    return Budget(name, largest=LARGEST_FILE).read(stream)
 
 
 def from_bytes(data: bytes, name: str) -> ModelInput:
@@ -153,9 +168,22 @@ def inputs_of(kind: InputKind, words: Sequence[str], stream: BinaryIO | None) ->
     elif kind in (InputKind.TEXT, InputKind.HISTORY):
         yield from _lines(stream)
     elif kind is InputKind.SERIES:
-        yield io.BytesIO(stream.read())
+        yield io.BytesIO(read_stream(stream, _STREAM))
     else:
         yield from _paths_or_bytes(stream)
+
+
+def all_inputs(kind: InputKind, words: Sequence[str], stream: BinaryIO | None) -> list[str | BinaryIO]:
+    """All of `inputs_of` at once.
+
+    Raises:
+        DataError: as `inputs_of`; or there are too many of them.
+    """
+    budget, found = Budget(_STREAM), []
+    for one in inputs_of(kind, words, stream):
+        budget.take(size=len(one) if isinstance(one, str) else 0, items=1)
+        found.append(one)
+    return found
 
 
 def checked_text(word: str) -> str:
@@ -189,19 +217,23 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
 
 def _paths_or_bytes(stream: BinaryIO) -> Iterator[str | BinaryIO]:
     """Paths, one a line, unless the stream begins with bytes that are no text."""
-    first = stream.readline()
+    first = stream.readline(_MAX_LINE + 2)
     try:
         line = first.decode("utf-8").strip()
         if "\0" in line or line.startswith("\ufffd"):
             raise UnicodeDecodeError("utf-8", first, 0, 1, "not a path")
     except UnicodeDecodeError:
-        yield io.BytesIO(first + stream.read())
+        budget = Budget(_STREAM, largest=LARGEST_FILE)
+        budget.take(size=len(first))
+        yield io.BytesIO(first + budget.read(stream))
         return
     while first:
+        if len(first) > _MAX_LINE:
+            raise DataError(f"{_STREAM}: a path must have at most {_MAX_LINE:,} bytes: got more.")
         line = first.decode("utf-8", errors="replace").strip()
         if line:
             yield line
-        first = stream.readline()
+        first = stream.readline(_MAX_LINE + 2)
 
 
 def _text(text: str, where: str, name: str | None = None) -> ModelInput:
@@ -218,7 +250,7 @@ def _sound(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
         soundfile = importlib.import_module("soundfile")
     try:
         if soundfile is not None:
-            samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+            samples, rate = _decoded(soundfile, data)
         elif data.startswith(b"RIFF"):
             samples, rate = _wav(data)
         else:
@@ -229,7 +261,19 @@ def _sound(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
         raise DataError(f"{name}: must be a whole sound: got {one_line(error)}.") from None
     if not len(samples):
         raise DataError(f"{name}: must hold at least one sample: got none.")
+    if len(samples) > _MAX_SAMPLES:
+        raise DataError(f"{name}: must hold at most {_MAX_SAMPLES:,} samples: got more.")
     return samples.mean(1).astype(np.float32), int(rate)
+
+
+def _decoded(soundfile: Any, data: bytes) -> tuple[NDArray[np.float32], int]:
+    """Samples in pieces, one more than there may be at most: a header may promise any number of them."""
+    pieces, count = [np.zeros((0, 1), np.float32)], 0
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        while count <= _MAX_SAMPLES and len(piece := file.read(_BLOCK, "float32", always_2d=True)):
+            pieces.append(piece.mean(1, keepdims=True))
+            count += len(piece)
+        return np.concatenate(pieces), file.samplerate
 
 
 def _wav(data: bytes) -> tuple[NDArray[np.float32], int]:
@@ -245,11 +289,19 @@ def _wav(data: bytes) -> tuple[NDArray[np.float32], int]:
     return (values / 2.0 ** (8 * width - 1)).astype(np.float32).reshape(-1, channels), rate
 
 
-def resampled(samples: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
-    """The samples at another rate, by their frequencies; what the new rate cannot hold is cut off."""
+def resampled(samples: NDArray[np.float32], rate: int, new_rate: int, name: str = "the sound") -> NDArray[np.float32]:
+    """The samples at another rate, by their frequencies; what the new rate cannot hold is cut off.
+
+    Raises:
+        DataError: there are too many of them at that rate.
+    """
     if rate == new_rate:
         return samples
-    count = max(round(len(samples) * new_rate / rate), 1)
+    count = max(round(len(samples) * new_rate / max(rate, 1)), 1)
+    if count > _MAX_SAMPLES:
+        raise DataError(
+            f"{name}: must have at most {_MAX_SAMPLES:,} samples: got {count:,}, at {new_rate:,} a second instead of {rate:,}."
+        )
     padded = np.concatenate([samples, samples[::-1]])  # the transform is of a circle: so its ends meet
     spectrum = np.fft.rfft(padded)
     resized = np.zeros(count + 1, spectrum.dtype)

@@ -264,7 +264,7 @@ def _patches(
 def _add_sound(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequence[ModelInput]) -> None:
     extractor, sound = loaded.feature_extractor, inputs[0]
     rate = int(getattr(extractor, "sampling_rate", 0) or sound.rate)
-    samples = resampled(sound.value, sound.rate, rate)
+    samples = resampled(sound.value, sound.rate, rate, sound.name)
     try:
         features = extractor(samples, sampling_rate=rate, return_tensors="pt")
     except Exception as error:  # whatever a sound makes of an extractor

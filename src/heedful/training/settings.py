@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from heedful._errors import SettingsError
 
+_LARGEST = 1 << 20  # bytes of a file of settings
 _TAG = "architecture"  # the key that tells apart the models of a task
 
 
@@ -138,8 +139,14 @@ def settings_of(
     values: dict[str, Any] = {}
     if config is not None:
         try:
-            values = tomllib.loads(Path(config).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            with open(config, "rb") as file:
+                content = file.read(_LARGEST + 1)
+            if len(content) > _LARGEST:
+                raise SettingsError(f"{config}: a file of settings must have at most {_LARGEST:,} bytes: got more.")
+            values = tomllib.loads(content.decode())
+        except SettingsError:
+            raise
+        except (ValueError, RecursionError) as error:
             raise SettingsError(f"{config}: must be a TOML file: {error}.") from None
         except OSError as error:
             raise SettingsError(f"{config}: the settings cannot be read: {error.strerror}.") from None

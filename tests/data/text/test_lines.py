@@ -85,7 +85,7 @@ def test_an_empty_file(write, content):
 def test_what_is_no_file(tmp_path):
     with pytest.raises(DataError, match="none.txt: cannot be read: No such file or directory"):
         list(lines(tmp_path / "none.txt"))
-    with pytest.raises(DataError, match=f"^{tmp_path}: must be a file: got a folder"):
+    with pytest.raises(DataError, match=f"^{tmp_path}: must be a regular file: got a folder"):
         list(lines(tmp_path))
     with pytest.raises(DataError, match=r"a\\x00b: must be a readable file: got the error 'embedded null byte'"):
         list(lines("a\0b"))

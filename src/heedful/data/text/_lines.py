@@ -1,18 +1,15 @@
 """Text files, line by line: unpacked, decoded, numbered; every reader of this package begins here."""
 
-import gzip
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import IO
 
 from heedful._errors import DataError
 from heedful.data._entries import printable, reading
+from heedful.data._limits import Budget, open_unpacked
 
 LONGEST = 1_000_000  # characters of a line: a file of another kind may be one line of many gigabytes
 
-_GZIP = b"\x1f\x8b"
 _MARK = b"\xef\xbb\xbf"  # some editors begin a file of UTF-8 with it
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -33,8 +30,9 @@ def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tupl
     location = shown_path(source)
     # A character of UTF-8 takes up to four bytes; the rest is for the byte order mark and the end of the line.
     most = -1 if longest is None else 4 * longest + len(_MARK) + 2
-    number = 0
+    number, budget = 0, Budget(location)
     for number, raw in zip(count(1), _raw_lines(source, location, most), strict=False):
+        budget.take(size=len(raw), items=1)
         if len(raw) == most and not raw.endswith(b"\n"):
             raise DataError(f"{location}:{number}: a line must have at most {longest:,} characters: got more")
         if number == 1:
@@ -47,11 +45,11 @@ def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tupl
         raise DataError(f"{location}: must hold at least one line: got an empty file")
 
 
-def whole(source: str | Path) -> str:
-    r"""The whole text of a file or of its .gz, with \n for \r\n; see `lines`."""
+def whole(source: str | Path, budget: Budget | None = None) -> str:
+    r"""The whole text of a file or of its .gz, with \n for \r\n; see `lines`. A `budget` may be one for several files."""
     location = shown_path(source)
-    with reading(location, "a readable file"), _opened(source, location) as file:
-        raw = file.read()
+    with reading(location, "a readable file"), open_unpacked(source, location) as file:
+        raw = (budget or Budget(location)).read(file)
     raw = raw.removeprefix(_MARK)
     try:
         text = raw.decode()
@@ -89,25 +87,9 @@ def quoted_all(texts: Sequence[str]) -> str:
 
 
 def _raw_lines(source: str | Path, location: str, most: int) -> Iterator[bytes]:
-    with reading(location, "a readable file"), _opened(source, location) as file:
+    with reading(location, "a readable file"), open_unpacked(source, location) as file:
         while raw := file.readline(most):
             yield raw
-
-
-@contextmanager
-def _opened(source: str | Path, location: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    path = Path(source)
-    if path.is_dir():
-        raise DataError(f"{location}: must be a file: got a folder")
-    with path.open("rb") as file:
-        first = file.peek(2)[:2]
-        if first == _GZIP:
-            with gzip.open(file) as unpacked:
-                yield unpacked
-        elif path.suffix.lower() == ".gz" and first:
-            raise DataError(f"{location}: must be a gzip file, as its name says: got the first bytes {first.hex(' ')}")
-        else:
-            yield file
 
 
 def _decoded(raw: bytes, location: str, number: int) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from heedful._errors import DataError
 from heedful.data._content import framed
-from heedful.data._entries import natural_key, reading
+from heedful.data._entries import natural_key
+from heedful.data._limits import Budget, files_below
 from heedful.data.frames import from_frame, in_memory
 from heedful.data.text._lines import lines, shown_path, whole
 from heedful.data.text.hub import hub_rows, is_hub
@@ -81,7 +82,7 @@ def read_plain(source: Any, text: str = "text") -> PlainText:
     r"""Reads the whole text of a source.
 
     - A file, or its .gz: its text, with \n for \r\n.
-    - A folder: the .txt and .txt.gz files in it and below, in natural order of their paths, a blank line between them.
+    - A folder: the .txt and .txt.gz files in it and below, links followed, in natural order of their paths, a blank line between them.
     - A data set of Hugging Face (`hf:NAMESPACE/NAME/CONFIG:SPLIT` or `hf:FOLDER`): its texts, a blank line between them.
     - Texts in memory, a blank line between them.
 
@@ -99,11 +100,11 @@ def read_plain(source: Any, text: str = "text") -> PlainText:
     if is_hub(source):
         content = _joined([values[0] for _, values in hub_rows(str(source), [text])])
     elif Path(source).is_dir():
-        with reading(location, "a readable folder"):
-            files = [file for file in Path(source).rglob("*") if file.is_file() and _is_text(file)]
+        budget = Budget(location)
+        files = {inner: file for file, inner in files_below(source, budget) if _is_text(inner)}
         if not files:
             raise DataError(f"{location}: must hold .txt or .txt.gz files: got a folder without any")
-        content = _joined([whole(file) for file in sorted(files, key=lambda file: natural_key(file.as_posix()))])
+        content = _joined([whole(files[inner], budget) for inner in sorted(files, key=natural_key)])
     else:
         content = whole(source)
     _check_text(content, location)
@@ -115,8 +116,8 @@ def _check_text(text: str, location: str) -> None:
         raise DataError(f"{location}: must hold text: got none")
 
 
-def _is_text(file: Path) -> bool:
-    return file.name.lower().removesuffix(".gz").endswith(".txt") and not file.name.startswith(".")
+def _is_text(path: str) -> bool:
+    return path.lower().removesuffix(".gz").endswith(".txt") and not path.rpartition("/")[2].startswith(".")
 
 
 def _joined(texts: list[str]) -> str:
