@@ -15,6 +15,8 @@ def print_metrics(metrics: dict[str, Any], where: str) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"    {name:<{width}}  {value}")
+    for name, signature in metrics["details"].get("signatures", {}).items():
+        print(f"    {name}: {signature}")
     for truth, predicted, count in metrics["details"].get("confusions", [])[:_CONFUSIONS]:
         print(f"    {count:,} x {truth} predicted as {predicted}")
     if metrics["note"]:

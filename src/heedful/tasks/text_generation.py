@@ -96,7 +96,7 @@ class GenerationTraining(TrainingSettings):
 
 
 class GenerationSettings(TaskSettings):
-    """All settings of translate."""
+    """The settings of a model that generates texts from texts."""
 
     data: ParallelData = ParallelData()
     model: Generator = TransformerGenerator()

@@ -3,16 +3,16 @@
 data         heedful/data/text/parallel.py: two aligned files, TSV, CSV, JSONL; `dates`, embedded: heedful/data/text/dates.py
 model        heedful/models/sequence_to_sequence.py: Transformer, or recurrent with attention; beam search: heedful/models/search.py
 loss         cross entropy of the next token, smoothed: heedful/tasks/text_generation.py
-metrics      BLEU and chrF (sacreBLEU), exact matches
+metrics      BLEU and chrF (sacreBLEU), exact matches: heedful/tasks/bleu.py
 view         heedful/tasks/views/generation.py: what each token attends to, in the source and in what was generated
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
 from torch import Tensor
 
-from heedful._errors import needing
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.data.text import ParallelTexts, read_pairs
@@ -20,6 +20,7 @@ from heedful.data.text.dates import dates
 from heedful.data.text.parallel import read_sources
 from heedful.models.sequence_to_sequence import SequenceToSequence
 from heedful.tasks.baselines import translation_baselines
+from heedful.tasks.bleu import Tokenizer, bleu_metric
 from heedful.tasks.contract import TRAINING, Embedded, Metric, Reading, Scores, Task
 from heedful.tasks.text_generation import (
     Generated,
@@ -30,6 +31,7 @@ from heedful.tasks.text_generation import (
     one_line,
 )
 from heedful.training.objective import Batches, Mean
+from heedful.training.settings import Section
 
 _DATES = (
     "data.tokenizer=characters", "model.width=64", "model.layers=2", "model.ffn_width=128", "model.dropout=0.0",
@@ -38,30 +40,48 @@ _DATES = (
 )  # fmt: skip
 
 
+class MetricSettings(Section):
+    """How translations are measured."""
+
+    tokenize: Tokenizer = Field(
+        "auto",
+        description="sacreBLEU's tokenizer; auto: zh for Chinese, ja-mecab and ko-mecab where they are installed, char for other "
+        "scripts without blanks, else 13a",
+    )
+
+
+class TranslateSettings(GenerationSettings):
+    """All settings of translate."""
+
+    metric: MetricSettings = MetricSettings()
+
+
 class Translate(Task[ParallelTexts]):
     """A text from a text."""
 
     name = "translate"
     example, unit, input = "pair", "target tokens", InputKind.TEXT
-    Settings, Options = GenerationSettings, GenerationOptions
+    Settings, Options = TranslateSettings, GenerationOptions
     split = EveryTenth(at_most=1000)
     embedded = {
         "dates": Embedded(("train", "valid", "test"), _DATES, "dates of the training's pairs of language and format")
     }
 
-    def __init__(self, settings: GenerationSettings, vocabulary: Mapping[str, Any]) -> None:
+    def __init__(self, settings: TranslateSettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
         self.generator = TextGenerator(settings, vocabulary)
 
     @classmethod
-    def read(cls, source: Any, settings: GenerationSettings, reading: Reading = TRAINING) -> ParallelTexts:
+    def read(cls, source: Any, settings: TranslateSettings, reading: Reading = TRAINING) -> ParallelTexts:
         columns = check_columns(settings.data)
         if source == "dates":
             return dates(reading.part)
         return read_pairs(source, columns) if reading.labeled else ParallelTexts(read_sources(source, columns), [], [])
 
     @classmethod
-    def learn(cls, training: ParallelTexts, settings: GenerationSettings) -> dict[str, Any]:
+    def learn(cls, training: ParallelTexts, settings: TranslateSettings) -> dict[str, Any]:
+        if settings.metric.tokenize != "auto":
+            bleu_metric(settings.metric.tokenize, ())  # what cannot be used is known before the training
         return TextGenerator.learn(settings.data, training)
 
     def describe(self) -> str:
@@ -91,13 +111,12 @@ class Translate(Task[ParallelTexts]):
         return examples.sources
 
     def score(self, predictions: Sequence[Generated], examples: ParallelTexts) -> Scores:
-        with needing("text", "BLEU"):
-            from sacrebleu.metrics.bleu import BLEU
-            from sacrebleu.metrics.chrf import CHRF
-
         lowercase = self.settings.data.lowercase
+        bleu = bleu_metric(self.settings.metric.tokenize, examples.targets, lowercase=lowercase)
+        from sacrebleu.metrics.chrf import CHRF
+
         outputs, targets = [prediction.to_format() for prediction in predictions], list(map(one_line, examples.targets))
-        bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
+        chrf = CHRF(lowercase=lowercase)
         equal = [a.lower() == b.lower() if lowercase else a == b for a, b in zip(outputs, targets, strict=True)]
         metrics = {
             "bleu": Metric(bleu.corpus_score(outputs, [examples.targets]).score, "of 100"),
