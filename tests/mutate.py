@@ -68,7 +68,7 @@ MUTATIONS = [
     Mutation("a table shifted by one", "ops/biases/distance.py", "index = distance.clamp(-(count // 2), count // 2) + count // 2", "index = distance.clamp(-(count // 2), count // 2 - 1) + count // 2 + 1", TWINS),
     Mutation("the bias is forgotten", "ops/engines/fused.py", "mask = numbers if mask is None else", "mask = mask if mask is None else", LAWS + "bias"),
     Mutation("the bias is subtracted", "ops/engines/reference.py", "s = s + mechanism.bias.at", "s = s - mechanism.bias.at", TWINS),
-    Mutation("the cap is on the bias", "ops/engines/features.py", "None if mechanism.softcap is not None else _columns", "None if False else _columns", "tests/contract/test_combinations.py"),
+    Mutation("the cap is on the bias", "ops/engines/features.py", "None if mechanism.softcap is not None else _columns", "None if False else _columns", "tests/fuzz/test_fuzz.py -k short"),
     Mutation("the sink takes nothing", "ops/engines/softmax.py", "return out * (lse - total_lse).exp()[..., None].to(out.dtype), total_lse", "return out, total_lse", TWINS),
     Mutation("the sink learns backwards", "ops/engines/softmax.py", "= -(sink_weight * delta)", "= (sink_weight * delta)", TWINS),
     # engines
@@ -136,7 +136,7 @@ MUTATIONS = [
     Mutation("kernels of no pairs", "ops/engines/softmax.py", 'return "there are no pairs" if 0 in (*call.shape, call.query.shape[-1], call.value.shape[-1]) else None', "return None", FAULTS + "of_nothing"),
     Mutation("no tile is no output", "ops/engines/derivatives.py", "return tuple(totals) or tuple(tensors[0].new_zeros(shape) for _, shape in self.outputs)", "return tuple(totals)", FAULTS + "of_nothing"),
     Mutation("documents of no samples", "ops/patterns/marks.py", "or not ids.numel() or not key_ids.numel():", "or False:", FAULTS + "no_samples"),
-    Mutation("the largest of no keys", "ops/summaries.py", "if not A.shape[-1]:\n        return torch.full", "if False:\n        return torch.full", "tests/ops/test_matrix_extremes.py -k without_a_number"),
+    Mutation("the largest of no keys", "ops/summaries.py", "if not self.shape[-1]:\n        return torch.full", "if False:\n        return torch.full", "tests/ops/test_matrix_extremes.py -k without_a_number"),
     Mutation("columns by the width of features", "ops/engines/features.py", "else _columns(bias, shape, query, no_bias)\n", "else _columns(bias, shape, (score.features(query, key) or [query])[0], no_bias)\n", FAULTS + "another_width"),
     Mutation("samples that are all padding", "nn/convert.py", "and _masks_all(src_key_padding_mask)", "and False", "tests/nn/test_convert.py -k all_padding"),
     Mutation("nested tensors without positions", "nn/convert.py", "if any(sample.numel() for sample in samples):", "if True:", "tests/nn/test_convert.py -k without_positions"),

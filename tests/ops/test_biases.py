@@ -360,37 +360,6 @@ def test_what_does_not_fit_the_matrix(make, shape, error, message):
         make().check(numbers(*shape[:-1], 4), shape)
 
 
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: as_bias("alibi"), TypeError, r"`bias` must be a tensor or a bias such as `ALiBi\(8\)`: got str."),
-        (lambda: ops.PerKey(torch.ones(3).long()), TypeError, "`tensor` must be a floating point tensor: got torch.int64."),
-        (lambda: ops.PerKey([1.0]), TypeError, "`tensor` must be a floating point tensor: got list."),
-        (lambda: ops.PerQuery(torch.tensor(1.0)), ValueError, r"`tensor` must be \[..., N\], with at least 1 axes: got \[\]."),
-        (lambda: ops.LowRank(numbers(5, 2), numbers(5, 3)), ValueError, "`u` and `v` must have equally many features: got 2 and 3."),
-        (lambda: ops.LowRank(numbers(5, 2), numbers(5, 2).float()), TypeError, "`u` and `v` must have the same dtype: got torch.float64 and torch.float32."),
-        (lambda: ops.LowRank(numbers(5), numbers(5, 2)), ValueError, r"`u` must be \[..., N, R\], with at least 2 axes: got \[5\]."),
-        (lambda: ops.ALiBi(0), ValueError, "`slopes` must be a tensor, or a positive number of heads: got 0."),
-        (lambda: ops.ALiBi(torch.ones(3).long()), TypeError, "`slopes` must be a floating point tensor: got torch.int64."),
-        (lambda: ops.ALiBi(3, "middle"), ValueError, "`align` must be None, 'start' or 'end': got 'middle'."),
-        (lambda: ops.ALiBi2d(3, (3, 0)), ValueError, r"`grid` must be two positive integers, \(rows, columns\): got \(3, 0\)."),
-        (lambda: ops.RelativeBias(numbers(3, 6)), ValueError, r"`table` must have an odd number of buckets, 2 reach \+ 1: got 6."),
-        (lambda: ops.RelativeBias(numbers(3, 0), bidirectional=False), ValueError, "`table` must have at least one bucket: got 0."),
-        (lambda: ops.RelativeBias(numbers(7)), ValueError, r"`table` must be \[..., H, buckets\], with at least 2 axes: got \[7\]."),
-        (lambda: ops.RelativeBias(TABLE, "linear"), ValueError, "`buckets` must be 'clip' or 'log': got 'linear'."),
-        (lambda: ops.RelativeBias(TABLE, "log"), ValueError, "the number of buckets must be even and at least 4: got 7."),
-        (lambda: ops.RelativeBias(numbers(3, 1), "log", bidirectional=False), ValueError, "the number of buckets must be at least 2.*: got 1."),
-        (lambda: ops.RelativeBias(numbers(3, 32), "log", max_distance=8), ValueError, "`max_distance` must be more than 8, .* of 32 buckets: got 8."),
-        (lambda: ops.RelativeBias2d(TABLE_2D, (5, 3)), ValueError, r"`table` must end with the axes \[9, 5\] for a grid of \(5, 3\): got \[5, 9\]."),
-        (lambda: alibi_slopes(0), ValueError, "`heads` must be positive: got 0."),
-    ],
-)  # fmt: skip
-def test_what_cannot_be(make, error, message):
-    with pytest.raises(error, match=message):
-        make()
-
-
 def test_an_empty_matrix():
     for bias in (ops.ALiBi(SLOPES, "end"), ops.RelativeBias(TABLE, align="end"), ops.TensorBias(numbers(H, 0, 5))):
         assert everywhere(bias, (1, H, 0, 5)).shape == (H, 0, 5)

@@ -34,45 +34,29 @@ def _call(name, n):
     import heedful
     from heedful import ops
 
-    operands, options = _operands(n), {}
-    if name == "softmax":
-        pass
-    elif name == "a bias of low rank that learns":
-        options = {"bias": ops.LowRank(_learned(n, 4), _learned(HEADS, n, 4))}
-    elif name == "ALiBi that learns":
-        options = {"bias": ops.ALiBi(torch.rand(HEADS, requires_grad=True))}
-    elif name == "a tensor that learns":
-        options = {"bias": _learned(n, n)}
-    elif name == "a tensor that learns, causal":
-        options = {"bias": _learned(n, n), "pattern": ops.Causal()}
-    elif name == "dropout":
-        options = {"dropout": 0.1, "seed": 1}
-    elif name == "another value width":
-        operands = _operands(n, width=24)
-    elif name == "three axes":
-        operands = _operands(n, lead=(HEADS,))
-    elif name == "grouped heads":
+    lead = (HEADS,) if name == "three axes" else (1, HEADS)
+    operands = _operands(n, 24 if name == "another value width" else WIDTH, lead)
+    if name == "grouped heads":
         operands[1:] = [t.detach()[:, :2].clone().requires_grad_() for t in operands[1:]]
-    elif name == "entmax15":
-        options = {"normalize": ops.entmax15}
-    elif name == "entmax, an alpha that learns":
-        options = {"normalize": ops.entmax(torch.full((HEADS, 1, 1), 1.4, requires_grad=True))}
-    elif name == "additive":
-        options = {"score": ops.Additive(_learned(WIDTH))}
-    elif name == "local":
-        options = {"pattern": ops.Local(100)}
-    elif name == "documents":
-        options = {"pattern": ops.Documents(torch.arange(n) // 100)}
-    elif name == "hard":
-        options = {"select": ops.Hard()}
-    elif name == "sampled":
-        options = {"select": ops.Sampled(), "seed": 1}
-    elif name == "softcap":
-        options = {"softcap": 3.0}
-    elif name == "sinks":
-        options = {"sinks": _learned(HEADS)}
-    elif name == "all at once":
-        options = {
+    options = {
+        "a bias of low rank that learns": lambda: {"bias": ops.LowRank(_learned(n, 4), _learned(HEADS, n, 4))},
+        "ALiBi that learns": lambda: {"bias": ops.ALiBi(torch.rand(HEADS, requires_grad=True))},
+        "a tensor that learns": lambda: {"bias": _learned(n, n)},
+        "a tensor that learns, causal": lambda: {"bias": _learned(n, n), "pattern": ops.Causal()},
+        "dropout": lambda: {"dropout": 0.1, "seed": 1},
+        "entmax15": lambda: {"normalize": ops.entmax15},
+        "entmax, an alpha that learns": lambda: {
+            "normalize": ops.entmax(torch.full((HEADS, 1, 1), 1.4, requires_grad=True))
+        },
+        "additive": lambda: {"score": ops.Additive(_learned(WIDTH))},
+        "local": lambda: {"pattern": ops.Local(100)},
+        "causal & lengths": lambda: {"pattern": ops.Causal() & ops.Lengths(n - 7)},
+        "documents": lambda: {"pattern": ops.Documents(torch.arange(n) // 100)},
+        "hard": lambda: {"select": ops.Hard()},
+        "sampled": lambda: {"select": ops.Sampled(), "seed": 1},
+        "softcap": lambda: {"softcap": 3.0},
+        "sinks": lambda: {"sinks": _learned(HEADS)},
+        "all at once": lambda: {
             "normalize": ops.entmax15,
             "bias": ops.ALiBi(torch.rand(HEADS, requires_grad=True)) + ops.PerKey(_learned(n)),
             "pattern": ops.Causal() & ops.Lengths(n - 7),
@@ -80,9 +64,8 @@ def _call(name, n):
             "sinks": _learned(HEADS),
             "dropout": 0.2,
             "seed": 3,
-        }
-    else:
-        raise ValueError(name)
+        },
+    }.get(name, dict)()
     values = [v for v in options.values() if not isinstance(v, (float, int))]
     learned = [t for value in values for t in torch.utils._pytree.tree_leaves(value) if torch.is_tensor(t)]
     learned = operands + [t for t in learned if t.requires_grad]
@@ -97,7 +80,11 @@ def _question(name, n):
     from heedful import ops
 
     what, _, which = name.removeprefix("matrix: ").partition(", ")
-    options = {"": {}, "causal entmax15": {"normalize": ops.entmax15, "pattern": ops.Causal()}}[which]
+    options = {
+        "": {},
+        "causal entmax15": {"normalize": ops.entmax15, "pattern": ops.Causal()},
+        "causal & lengths": {"pattern": ops.Causal() & ops.Lengths(n - 7)},
+    }[which]
     query, key, _ = _operands(n)
     A = heedful.AttentionMatrix(query, key, **options)
     asked = {
@@ -170,7 +157,7 @@ def peak():
 
 NAMES = [
     "softmax", "a bias of low rank that learns", "ALiBi that learns", "dropout", "another value width", "three axes",
-    "grouped heads", "entmax15", "additive", "local", "documents", "hard", "softcap", "sinks", "all at once",
+    "grouped heads", "entmax15", "additive", "local", "causal & lengths", "documents", "hard", "softcap", "sinks", "all at once",
 ]  # fmt: skip
 SMALL = 4 << 20  # what a measurement is unsure of
 
@@ -207,7 +194,9 @@ def test_by_the_definition(peak, name, n, order):
     assert whole < 1.6 * half
 
 
-@pytest.mark.parametrize("what", ["summary", "pool_max", "topk", "kl", "spread, causal entmax15", "received"])
+@pytest.mark.parametrize(
+    "what", ["summary", "summary, causal & lengths", "pool_max", "topk", "kl", "spread, causal entmax15", "received"]
+)
 def test_questions_to_the_matrix_and_their_gradients(peak, what):
     n = 2048
     half, whole = peak(f"matrix: {what}", n // 2), peak(f"matrix: {what}", n)

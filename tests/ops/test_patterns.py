@@ -1,20 +1,22 @@
 """Patterns combine as sets do, on every path, and what they say of themselves is so."""
 
 import functools
+import itertools
+import random
 import subprocess
 import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import heedful
 from heedful import ops
 from heedful.ops._concrete import concrete
 from heedful.ops.patterns import marks
 from heedful.ops.patterns.orders import indices_of
-from tests.reference import naive
+from tests.fuzz import cases as fuzz
+from tests.fuzz.check import built
+from tests.reference import dense, naive
 
 B, H = 2, 3
 SIZES = [(5, 7), (6, 6), (7, 5)]  # (6, 6) is also a grid of 2 x 3
@@ -30,110 +32,28 @@ def visible(pattern, shape):
 
 def seen(rule, shape):
     """A naive twin at every pair."""
-    return torch.tensor(
-        [
-            [[[rule(b, h, i, j) for j in range(shape[3])] for i in range(shape[2])] for h in range(shape[1])]
-            for b in range(shape[0])
-        ]
-    ).reshape(shape)
+    places = itertools.product(*map(range, shape))
+    return torch.tensor([rule(*place) for place in places]).reshape(shape)
 
 
-@st.composite
-def leaves(draw, N, M):
-    """What makes a pattern, and its naive twin."""
-    align = draw(st.sampled_from(["start", "end"] if N != M else ["start", "end", None]))
-    offset = M - N if align == "end" else 0
-    few = st.integers(0, 4)
-    counts = st.lists(st.integers(0, M), min_size=B, max_size=B)
-    before, after, step = draw(few), draw(few), draw(st.integers(1, 3))
-    kinds = [
-        "global",
-        "causal",
-        "local",
-        "dilated",
-        "prefix",
-        "prefixes",
-        "lengths",
-        "length",
-        "documents",
-        "keys",
-        "mask",
-    ]
-    kind = draw(st.sampled_from(kinds + ["tokens", "grid", "axial", "own"] * (N == M)))
-    if kind == "global":
-        return lambda: ops.Global(), lambda b, h, i, j: True
-    if kind == "causal":
-        return lambda: ops.Causal(align), naive.causal(offset)
-    if kind == "local":
-        return lambda: ops.Local(before, after, align), naive.local(before, after, offset)
-    if kind == "dilated":
-        return lambda: ops.Dilated(before, after, step, align), naive.dilated(before, after, step, offset)
-    if kind == "prefix":
-        n = draw(st.integers(0, M))
-        return lambda: ops.Prefix(n, align), naive.prefix([n] * B, offset)
-    if kind == "prefixes":
-        numbers = draw(counts)
-        return lambda: ops.Prefix(torch.tensor(numbers), align), naive.prefix(numbers, offset)
-    if kind == "lengths":
-        numbers = draw(counts)
-        return lambda: ops.Lengths(torch.tensor(numbers)), naive.lengths(numbers)
-    if kind == "length":
-        n = draw(st.integers(0, M))
-        return lambda: ops.Lengths(n), naive.lengths([n] * B)
-    if kind in ("documents", "own"):
-        ids, key_ids = (
-            draw(st.lists(st.lists(st.integers(-1, 2), min_size=n, max_size=n), min_size=B, max_size=B)) for n in (N, M)
-        )
-        if kind == "own":
-            return lambda: ops.Documents(torch.tensor(ids)), naive.documents(ids, ids)
-        if draw(st.booleans()):  # the same queries in all samples
-            return lambda: ops.Documents(torch.tensor(ids[0]), torch.tensor(key_ids)), naive.documents(
-                [ids[0]] * B, key_ids
-            )
-        return lambda: ops.Documents(torch.tensor(ids), torch.tensor(key_ids)), naive.documents(ids, key_ids)
-    if kind in ("keys", "tokens"):
-        index = draw(st.lists(st.integers(0, M - 1), max_size=3))
-        chosen = torch.tensor(index, dtype=torch.int32)
-        if kind == "keys":
-            return lambda: ops.GlobalTokens(chosen, align="keys"), naive.token_keys(index)
-        return lambda: ops.GlobalTokens(chosen), naive.tokens(index)
-    if kind == "grid":
-        size = draw(st.sampled_from([1, 3, (1, 3), (3, 1), (3, 5)]))
-        height, width = size if isinstance(size, tuple) else (size, size)
-        return lambda: ops.Neighborhood2d(size, (2, 3)), naive.neighborhood2d(height, width, 3)
-    if kind == "axial":
-        return lambda: ops.Axial((2, 3)), naive.axial(3)
-    axes = draw(st.sampled_from([(B, 1, N, M), (B, H, N, 1), (1, H, 1, M), (N, M), (M,), (1, 1)]))
-    mask = torch.rand(axes, generator=torch.Generator().manual_seed(draw(st.integers(0, 99)))) > 0.4
-    whole = mask.expand(B, H, N, M).tolist()
-    return lambda: ops.Mask(mask), lambda b, h, i, j: whole[b][h][i][j]
+@functools.cache
+def case_of(seed):
+    """A random pattern, who may see whom by the formulas, and the shape of the matrix."""
+    maker = fuzz._Maker(random.Random(seed), seed, 7)
+    maker.N, maker.M = maker.r.choice(SIZES)
+    maker.grid, maker.lead, maker.wide, maker.H = (2, 3) if maker.N == maker.M else None, (B,), True, H
+    maker.shape = shape = (B, H, maker.N, maker.M)
+    words = fuzz.Leaves([]).fill(maker.pattern(maker.r.choice((0, 1, 1, 2, 3))))
+    return built(words), dense.visible(words, shape).expand(shape), shape
 
 
-def trees(N, M):
-    both = [
-        lambda ab: (lambda: ab[0][0]() & ab[1][0](), lambda *at: ab[0][1](*at) and ab[1][1](*at)),
-        lambda ab: (lambda: ab[0][0]() | ab[1][0](), lambda *at: ab[0][1](*at) or ab[1][1](*at)),
-    ]
-    return st.recursive(
-        leaves(N, M),
-        lambda inner: st.one_of(
-            *(st.tuples(inner, inner).map(make) for make in both),
-            inner.map(lambda a: (lambda: ~a[0](), lambda *at: not a[1](*at))),
-        ),
-        max_leaves=5,
-    )
+each_case = pytest.mark.parametrize("seed", range(150))
 
 
-CASES = st.sampled_from(SIZES).flatmap(lambda size: st.tuples(trees(*size), st.just((B, H, *size))))
-
-
-@settings(max_examples=150, deadline=None)
-@given(CASES, st.integers(0, 99))
-def test_any_combination_is_what_it_says(case, seed):
-    (make, rule), shape = case
-    pattern = make()
+@each_case
+def test_any_combination_is_what_it_says(seed):
+    pattern, mask, shape = case_of(seed)
     N, M = shape[-2:]
-    mask = seen(rule, shape)
     pattern.check(shape)
     assert torch.equal(visible(pattern, shape), mask)
     assert pattern.masks_any(shape) or mask.all()
@@ -153,12 +73,10 @@ def test_any_combination_is_what_it_says(case, seed):
 GRIDS = [(2, 3), (3, 2), (6, 1), (1, 6)]
 
 
-@settings(max_examples=150, deadline=None)
-@given(CASES)
-def test_what_a_pattern_claims_for_engines_is_so(case):
+@each_case
+def test_what_a_pattern_claims_for_engines_is_so(seed):
     """Each claim against what is visible: an engine asks for it, and does not look again."""
-    (make, rule), shape = case
-    pattern, mask = make(), seen(rule, shape)
+    pattern, mask, shape = case_of(seed)
     N, M = shape[-2:]
     index = torch.arange(N)
     if pattern.translation_invariant():
@@ -177,11 +95,10 @@ def test_what_a_pattern_claims_for_engines_is_so(case):
         assert not mask[:, :, rows][..., beyond].any()
 
 
-@settings(max_examples=150, deadline=None)
-@given(CASES)
-def test_the_lanes_of_each_order_hold_all_that_is_visible(case):
-    (make, _), shape = case
-    for one in make().disjuncts():
+@each_case
+def test_the_lanes_of_each_order_hold_all_that_is_visible(seed):
+    pattern, _, shape = case_of(seed)
+    for one in pattern.disjuncts():
         mask = visible(one, shape)
         for order in one.orders(shape):
             held, rows_of_lanes = torch.zeros(shape[-2:], dtype=torch.bool), []
@@ -200,25 +117,18 @@ def test_the_lanes_of_each_order_hold_all_that_is_visible(case):
             assert tiles.sort().values.tolist() == list(range(shape[-2]))
 
 
-@settings(max_examples=150, deadline=None)
-@given(CASES)
-def test_columns_hold_all_that_is_visible(case):
-    (make, rule), shape = case
-    pattern = make()
-    first, last, hull = hulls(pattern, seen(rule, shape))
+@each_case
+def test_columns_hold_all_that_is_visible(seed):
+    pattern, mask, shape = case_of(seed)
+    first, last, hull = hulls(pattern, mask)
     assert ((first >= 0) & (first <= last) & (last <= shape[-1])).all()
     assert ((hull[0] >= first) & (hull[1] <= last) | (hull[0] >= hull[1])).all()
 
 
-@settings(max_examples=150, deadline=None)
-@given(CASES)
-def test_disjuncts_unite_to_the_pattern(case):
-    (make, rule), shape = case
-    pattern = make()
-    for whole, mask in (
-        (pattern, seen(rule, shape)),
-        (pattern.transposed(), seen(rule, shape).mT.flip(-1, -2)),
-    ):
+@each_case
+def test_disjuncts_unite_to_the_pattern(seed):
+    pattern, seen, _ = case_of(seed)
+    for whole, mask in ((pattern, seen), (pattern.transposed(), seen.mT.flip(-1, -2))):
         union = torch.zeros(mask.shape, dtype=torch.bool)
         for one in whole.disjuncts():
             assert not isinstance(one, ops.Or)
@@ -226,12 +136,9 @@ def test_disjuncts_unite_to_the_pattern(case):
         assert torch.equal(union, mask)
 
 
-@settings(max_examples=100, deadline=None)
-@given(CASES)
-def test_one_sample_and_the_transposed(case):
-    (make, rule), shape = case
-    pattern = make()
-    mask = seen(rule, shape)
+@each_case
+def test_one_sample_and_the_transposed(seed):
+    pattern, mask, shape = case_of(seed)
     for b in range(B):
         one = pattern.batch_entry(b, shape)
         one.check(shape[1:])
@@ -248,12 +155,9 @@ def test_one_sample_and_the_transposed(case):
     assert ((hull[0] >= first) & (hull[1] <= last) | (hull[0] >= hull[1])).all()
 
 
-@settings(max_examples=60, deadline=None)
-@given(CASES, st.integers(0, 99))
-def test_any_combination_is_its_mask(case, seed):
-    (make, rule), shape = case
-    pattern = make()
-    mask = seen(rule, shape)
+@each_case
+def test_any_combination_is_its_mask(seed):
+    pattern, mask, shape = case_of(seed)
     generator = torch.Generator().manual_seed(seed)
     query, key, value = (
         torch.randn(B, H, n, 11, generator=generator, dtype=torch.float64) for n in shape[-2:] + shape[-1:]
@@ -335,50 +239,38 @@ def hulls(pattern, mask):
 
 
 IDS = torch.tensor([[0, 0, 3, 3, -1, 5, 5], [0, 1, 1, 1, 2, -1, -1]])
+NARROW = [
+    *(ops.Causal(align) for align in ("start", "end")),
+    *(ops.Local(a, b, align) for a, b in ((0, 0), (1, 2), (2, None), (9, 0)) for align in ("start", "end")),
+    ops.Prefix(torch.tensor([3, 2]), "end"),
+    ops.Lengths(torch.tensor([4, 2])),
+    ops.Lengths(0),
+    ops.GlobalTokens([3, 1], align="keys"),
+    ops.GlobalTokens([], align="keys"),
+    ops.Causal("end") & ops.Local(2, 9, "end"),
+    ops.Causal("start") | ops.Lengths(3),
+]
+NARROW_SQUARE = [
+    ops.Documents(IDS),
+    ops.Documents(IDS[:1]),
+    ops.Documents(IDS[0]),
+    ops.Documents(IDS, IDS.flip(-1)),
+    ops.Documents(IDS[0], IDS),
+    ops.Documents(IDS.flip(0) * 2**60, IDS * 2**60),
+    ops.Documents(torch.tensor([[4, 0, 4, 1, 0, 1, 9]])),
+    ops.Documents(torch.full((7,), -1)),
+    ops.Documents.from_offsets(torch.tensor([0, 3, 3, 7])),
+    ops.GlobalTokens([4, 2]),
+]
 
 
-@pytest.mark.parametrize("size", [(5, 7), (7, 7), (7, 5)])
 @pytest.mark.parametrize(
-    "pattern",
-    [
-        *(ops.Causal(align) for align in ("start", "end")),
-        *(ops.Local(a, b, align) for a, b in ((0, 0), (1, 2), (2, None), (9, 0)) for align in ("start", "end")),
-        ops.Prefix(torch.tensor([3, 2]), "end"),
-        ops.Lengths(torch.tensor([4, 2])),
-        ops.Lengths(0),
-        ops.GlobalTokens([3, 1], align="keys"),
-        ops.GlobalTokens([], align="keys"),
-        ops.Causal("end") & ops.Local(2, 9, "end"),
-        ops.Causal("start") | ops.Lengths(3),
-    ],
-    ids=repr,
+    ("pattern", "size"),
+    [*itertools.product(NARROW, [(5, 7), (7, 7), (7, 5)]), *((pattern, (7, 7)) for pattern in NARROW_SQUARE)],
 )
 def test_hulls_are_no_wider_than_they_must_be(pattern, size):
     shape = (B, H, *size)
     first, last, hull = hulls(pattern, visible(pattern, shape))
-    some = hull[1] > 0
-    assert torch.equal(first[some], hull[0][some])
-    assert torch.equal(last[some], hull[1][some])
-    assert torch.equal(first[~some], last[~some])
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        ops.Documents(IDS),
-        ops.Documents(IDS[:1]),
-        ops.Documents(IDS[0]),
-        ops.Documents(IDS, IDS.flip(-1)),
-        ops.Documents(IDS[0], IDS),
-        ops.Documents(IDS.flip(0) * 2**60, IDS * 2**60),
-        ops.Documents(torch.tensor([[4, 0, 4, 1, 0, 1, 9]])),
-        ops.Documents(torch.full((7,), -1)),
-        ops.Documents.from_offsets(torch.tensor([0, 3, 3, 7])),
-        ops.GlobalTokens([4, 2]),
-    ],
-)
-def test_hulls_of_documents_are_no_wider_than_they_must_be(pattern):
-    first, last, hull = hulls(pattern, visible(pattern, (B, H, 7, 7)))
     some = hull[1] > 0
     assert torch.equal(first[some], hull[0][some])
     assert torch.equal(last[some], hull[1][some])

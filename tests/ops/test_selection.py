@@ -110,9 +110,7 @@ def test_a_batch_is_one_by_one():
         assert torch.equal(select.apply(WEIGHTS, uniform), want)
 
 
-def test_words(unchecked):
-    with pytest.raises(ValueError, match="`gradient` must be 'straight-through' or 'score-function': got 'none'."):
-        heedful.Sampled(gradient="none")
+def test_a_draw_needs_numbers(unchecked):
     with pytest.raises(ValueError, match=r"`uniform` must be a number in \[0, 1\) for each row: got None."):
         heedful.Sampled().apply(WEIGHTS)
 
