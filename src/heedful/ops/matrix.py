@@ -7,12 +7,11 @@ statistics.py   what each tile of weights adds to them
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any, final
 
 import torch
 
-from heedful._types import Float, Int, Tensor
+from heedful._types import Float, Tensor
 from heedful.ops import summaries
 from heedful.ops._concrete import transformed
 from heedful.ops._tree import tensors
@@ -28,7 +27,6 @@ from heedful.ops.reduce import WeightSource, reduced
 from heedful.ops.scores import Score
 from heedful.ops.selection import Soft
 from heedful.ops.statistics import Statistic
-from heedful.ops.summaries import Summary, TopK
 from heedful.ops.windows import window
 
 
@@ -107,200 +105,26 @@ class AttentionMatrix:
         """The transposed matrix, `[..., H, M, N]`: `A.T @ X`."""
         return Transposed(self)
 
-    def lse(self) -> Float[Tensor, "... N"]:
-        """The logarithm of the sum of the exponentials of each row's scores `[..., H, N]`, in nats; with sinks, also of theirs.
-
-        Raises:
-            ValueError: the normalizer is not softmax.
-        """
-        return summaries.lse(self)
-
-    def entropy(self) -> Float[Tensor, "... N"]:
-        """The entropy of each row `[..., H, N]`, in nats: `-sum_j p log p`; what a sink takes counts for nothing.
-
-        Raises:
-            ValueError: the weights do not add up to 1.
-        """
-        return summaries.entropy(self)
-
-    def max(self) -> Float[Tensor, "... N"]:
-        """The largest weight of each row `[..., H, N]`.
-
-        Example:
-            >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(4, 8), pattern=Causal("start")).max()
-            tensor([1.0000, 0.5000])
-        """
-        return summaries.max_weight(self)
-
-    def argmax(self) -> Int[Tensor, "... N"]:
-        """The key of the largest weight of each row `[..., H, N]`; -1 for a row that sees nothing."""
-        return summaries.argmax(self)
-
-    def effective_keys(self) -> Float[Tensor, "... N"]:
-        """Among how many keys a row is spread, `(sum_j p)^2 / sum_j p^2`: from 1, all on one, to M, all alike; 0 if empty.
-
-        It does not change when a row is multiplied by a number, so that what a sink takes plays no role.
-
-        Raises:
-            ValueError: the weights may be negative.
-        """
-        return summaries.effective_keys(self)
-
-    def received(self) -> Float[Tensor, "... M"]:
-        """How much attention each key gets, summed over the queries `[..., H, M]`: `A.T @ 1`."""
-        return summaries.received(self)
-
-    def group_mass(self, groups: Any, count: int | None = None) -> Float[Tensor, "... N"]:
-        """How much of its attention each query gives to groups of keys.
-
-        Args:
-            groups: the group of each key, 0, 1, 2, ..., or -1 for none; or True for the keys of one group. A tensor, an array
-                or a list of `[M]`, or with more axes before it: with as many as the matrix has before N, `[..., H, M]`,
-                they broadcast to those; with fewer, `[batch, M]`, to those before the heads, the same for all heads.
-            count: how many groups there are; by default one more than the highest number.
-
-        Returns:
-            `[..., H, N]` for one group of booleans, `[..., H, N, count]` for numbered groups.
-
-        Raises:
-            ValueError: numbers or sizes do not fit.
-            TypeError: groups are neither integers nor booleans.
-
-        Example:
-            >>> A = AttentionMatrix(torch.zeros(1, 8), torch.zeros(4, 8))
-            >>> A.group_mass(torch.tensor([0, 1, 1, -1]))
-            tensor([[0.2500, 0.5000]])
-        """
-        return summaries.group_mass(self, groups, count)
-
-    def distance(
-        self, queries: Float[Tensor, "N *d"] | None = None, keys: Float[Tensor, "M *e"] | None = None
-    ) -> Float[Tensor, "... N"]:
-        """The mean distance of each query to what it attends to `[..., H, N]`: `sum_j p |x_i - y_j| / sum_j p`.
-
-        Args:
-            queries: where the queries stand, `[N]` or, as on a grid, `[N, d]`; by default 0, 1, 2, ...
-            keys: where the keys stand; by default where the queries do.
-
-        Raises:
-            ValueError: positions do not fit, or are missing where there are more queries than keys or fewer; the weights
-                may be negative.
-
-        Source: Dosovitskiy et al. 2021, figure 7.
-        """
-        return summaries.distance(self, queries, keys)
-
-    def position_std(self, keys: Float[Tensor, "M *d"] | None = None) -> Float[Tensor, "... N"]:
-        """The standard deviation of the positions that each row attends to `[..., H, N]`.
-
-        Args:
-            keys: where the keys stand, `[M]` or `[M, d]`; by default 0, 1, 2, ...
-
-        Raises:
-            ValueError: positions do not fit; the weights may be negative.
-        """
-        return summaries.position_std(self, keys)
-
-    def gather(self, targets: Any) -> Float[Tensor, "..."]:
-        """The weights of chosen keys: `[..., H, N]` for one target a row, `[..., H, N, K]` for K of them.
-
-        Args:
-            targets: `[N]` or `[..., H, N]`, with one more axis for several; -1 is nobody and gives 0.
-
-        Raises:
-            ValueError: a target is no key, or their sizes do not fit.
-            TypeError: targets are not integers.
-
-        Example:
-            >>> A = AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal())
-            >>> A.gather(torch.tensor([-1, 0, 1]))  # the token before
-            tensor([0.0000, 0.5000, 0.3333])
-        """
-        return summaries.gather(self, targets)
-
-    def diagonal(self, offset: int = 0) -> Float[Tensor, "... L"]:
-        """The weights of keys j = i + offset, as `torch.diagonal` gives them: `offset` -1 is the token before.
-
-        Example:
-            >>> AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal()).diagonal(-1)
-            tensor([0.5000, 0.3333])
-        """
-        return summaries.diagonal(self, offset)
-
-    def topk(self, k: int) -> TopK:
-        """The k largest weights of each row, which keys they are of, and the mass that they cover.
-
-        Raises:
-            ValueError: k is not from 1 to M.
-
-        Example:
-            >>> A = AttentionMatrix(torch.ones(1, 1), torch.tensor([[0.0], [2.0], [1.0]]))
-            >>> A.topk(2)
-            TopK(values=tensor([[0.6652, 0.2447]]), indices=tensor([[1, 2]]), mass=tensor([0.9100]))
-        """
-        return summaries.topk(self, k)
-
-    def pool(self, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
-        """The matrix on a coarse grid `[..., H, rows, columns]`.
-
-        A cell is the mass that its queries put on its keys, summed over the keys and averaged over the queries, so that a
-        row of cells adds up to 1. Query i belongs to cell `i * rows // N`, key j to `j * columns // M`.
-        """
-        return summaries.pool(self, rows, columns)
-
-    def pool_max(self, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
-        """The largest weight of each cell of a coarse grid `[..., H, rows, columns]`, whose cells are those of `pool`.
-
-        Raises:
-            ValueError: there are more cells than positions.
-        """
-        return summaries.pool_max(self, rows, columns)
-
-    def histogram(self, edges: Sequence[float] | Float[Tensor, " E"] | None = None) -> Int[Tensor, "... bins"]:
-        """How many of a head's N x M weights lie between two edges `[..., H, E - 1]`; the last edge counts, too.
-
-        Args:
-            edges: in rising order; by default 0, powers of ten from 1e-6 to 0.1, 0.5 and 1 (and what rounding adds to it).
-
-        Example:
-            >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(2, 8), pattern=Causal()).histogram([0.0, 0.4, 0.9, 1.0])
-            tensor([1, 2, 1])
-        """
-        return summaries.histogram(self, edges)
-
-    def kl(self, other: "AttentionMatrix") -> Float[Tensor, "... N"]:
-        """The divergence of each row from that of another matrix, `sum_j p log(p / q)` in nats `[..., H, N]`.
-
-        Infinite where the other one gives nothing to a key that this one attends to.
-
-        Raises:
-            ValueError: the shapes differ, or weights do not add up to 1.
-        """
-        return summaries.kl(self, other)
-
-    def overlap(self, other: "AttentionMatrix") -> Float[Tensor, "... N"]:
-        """The inner product of each row with that of another matrix, `sum_j p q` `[..., H, N]`.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
-        return summaries.overlap(self, other)
-
-    def cosine(self, other: "AttentionMatrix") -> Float[Tensor, "... N"]:
-        """The cosine between each row and that of another matrix `[..., H, N]`; 0 where one of them is empty.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
-        return summaries.cosine(self, other)
-
-    def summary(self, rows: int = 64, columns: int = 64) -> Summary:
-        """All that is worth knowing, from one pass; the map has at most so many cells.
-
-        Raises:
-            ValueError: the weights may be negative.
-        """
-        return summaries.summary(self, rows, columns)
+    # methods, each described where it is computed
+    lse = summaries.lse
+    entropy = summaries.entropy
+    max = summaries.max_weight
+    argmax = summaries.argmax
+    effective_keys = summaries.effective_keys
+    received = summaries.received
+    group_mass = summaries.group_mass
+    distance = summaries.distance
+    position_std = summaries.position_std
+    gather = summaries.gather
+    diagonal = summaries.diagonal
+    topk = summaries.topk
+    pool = summaries.pool
+    pool_max = summaries.pool_max
+    histogram = summaries.histogram
+    kl = summaries.kl
+    overlap = summaries.overlap
+    cosine = summaries.cosine
+    summary = summaries.summary
 
     def dense(self, limit: int | None = 2**26) -> Float[Tensor, "... N M"]:
         """The matrix as a tensor `[..., H, N, M]`.

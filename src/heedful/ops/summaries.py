@@ -1,7 +1,7 @@
 """Summaries of an attention matrix: each a number for a row, a column or a cell, exact, and never N x M of them.
 
-Functions of a matrix, which `AttentionMatrix` has as methods (with what there is to say about them). Most come from the
-weights, a tile at a time (`statistics.py` says what a tile adds), for any mechanism; some are products where that is faster.
+These functions are methods of `AttentionMatrix`. Most come from the weights, a tile at a time (`statistics.py` says what a
+tile adds), for any mechanism; some are products where that is faster.
 """
 
 import math
@@ -60,60 +60,98 @@ class Summary(NamedTuple):
     map: Float[Tensor, "... r c"]
 
 
-def lse(A: Matrix) -> Float[Tensor, "... N"]:
-    """The log-sum-exp of each row."""
-    if A._known_lse is not None and not A._differentiable():
-        return A._known_lse
-    if A._fused:
-        row_lse = product(A, A.key.new_zeros(*A.key.shape[:-1], 1))[1]
-        if not (A._differentiable() and loses_precision(row_lse)):
+def lse(self: Matrix) -> Float[Tensor, "... N"]:
+    """The logarithm of the sum of the exponentials of each row's scores `[..., H, N]`, in nats; with sinks, also of theirs.
+
+    Raises:
+        ValueError: the normalizer is not softmax.
+    """
+    if self._known_lse is not None and not self._differentiable():
+        return self._known_lse
+    if self._fused:
+        row_lse = product(self, self.key.new_zeros(*self.key.shape[:-1], 1))[1]
+        if not (self._differentiable() and loses_precision(row_lse)):
             return row_lse
-    if not _has_lse(A):
-        raise ValueError(f"`lse` is of softmax: got `normalize` {A.mechanism.normalize!r}.")
-    return _visible_lse(A.reduce(statistics.lse(A.shape))[0])
+    if not _has_lse(self):
+        raise ValueError(f"`lse` is of softmax: got `normalize` {self.mechanism.normalize!r}.")
+    return _visible_lse(self.reduce(statistics.lse(self.shape))[0])
 
 
-def entropy(A: Matrix) -> Float[Tensor, "... N"]:
-    """The entropy of each row: of softmax, `lse_i - sum_j p_ij s_ij`, and the sum is a product, too."""
-    _check_normalized(A, "entropy")
-    if A._fused and A.mechanism.bias is None:
-        features, others, factor = A.inner_product()
-        expected, lse = product(A, others)
+def entropy(self: Matrix) -> Float[Tensor, "... N"]:
+    """The entropy of each row `[..., H, N]`, in nats: `-sum_j p log p`; what a sink takes counts for nothing.
+
+    Raises:
+        ValueError: the weights do not add up to 1.
+    """
+    _check_normalized(self, "entropy")
+    if self._fused and self.mechanism.bias is None:
+        features, others, factor = self.inner_product()
+        expected, lse = product(self, others)
         if not loses_precision(lse):
             expected = factor * (features * expected).sum(-1)
             return torch.where(lse == -math.inf, 0.0, lse.masked_fill(lse == -math.inf, 0) - expected)
-    return A.reduce(statistics.entropy(A.shape))[0][..., 0]
+    return self.reduce(statistics.entropy(self.shape))[0][..., 0]
 
 
-def max_weight(A: Matrix) -> Float[Tensor, "... N"]:
-    """The largest weight of each row."""
-    return A.reduce(statistics.max(A.shape))[0][..., 0]
+def max_weight(self: Matrix) -> Float[Tensor, "... N"]:
+    """The largest weight of each row `[..., H, N]`.
+
+    Example:
+        >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(4, 8), pattern=Causal("start")).max()
+        tensor([1.0000, 0.5000])
+    """
+    return self.reduce(statistics.max(self.shape))[0][..., 0]
 
 
-def argmax(A: Matrix) -> Int[Tensor, "... N"]:
-    """The key of the largest weight of each row."""
-    if not A.shape[-1]:
-        return torch.full(A.shape[:-1], -1, device=A.query.device)
-    return topk(A, 1).indices[..., 0]
+def argmax(self: Matrix) -> Int[Tensor, "... N"]:
+    """The key of the largest weight of each row `[..., H, N]`; -1 for a row that sees nothing."""
+    if not self.shape[-1]:
+        return torch.full(self.shape[:-1], -1, device=self.query.device)
+    return topk(self, 1).indices[..., 0]
 
 
-def effective_keys(A: Matrix) -> Float[Tensor, "... N"]:
-    """Among how many keys each row is spread."""
-    _check_not_negative(A, "effective_keys")
-    return A.reduce(statistics.effective_keys(A.shape))[0][..., 0]
+def effective_keys(self: Matrix) -> Float[Tensor, "... N"]:
+    """Among how many keys a row is spread, `(sum_j p)^2 / sum_j p^2`: from 1, all on one, to M, all alike; 0 if empty.
+
+    It does not change when a row is multiplied by a number, so that what a sink takes plays no role.
+
+    Raises:
+        ValueError: the weights may be negative.
+    """
+    _check_not_negative(self, "effective_keys")
+    return self.reduce(statistics.effective_keys(self.shape))[0][..., 0]
 
 
-def received(A: Matrix) -> Float[Tensor, "... M"]:
-    """How much attention each key gets."""
-    known = A._known_lse is not None and not loses_precision(A._known_lse)
-    if A._fused and (A._differentiable() or known):  # then a product is faster
-        return (Transposed(A) @ A.query.new_ones(*A.query.shape[:-1], 1))[..., 0]
-    return A.reduce(statistics.received(A.shape))[0][..., 0]
+def received(self: Matrix) -> Float[Tensor, "... M"]:
+    """How much attention each key gets, summed over the queries `[..., H, M]`: `A.T @ 1`."""
+    known = self._known_lse is not None and not loses_precision(self._known_lse)
+    if self._fused and (self._differentiable() or known):  # then a product is faster
+        return (Transposed(self) @ self.query.new_ones(*self.query.shape[:-1], 1))[..., 0]
+    return self.reduce(statistics.received(self.shape))[0][..., 0]
 
 
-def group_mass(A: Matrix, groups: Any, count: int | None) -> Float[Tensor, "..."]:
-    """How much of its attention each query gives to groups of keys."""
-    groups, leading = torch.as_tensor(groups, device=A.query.device), A.shape[:-2]
+def group_mass(self: Matrix, groups: Any, count: int | None = None) -> Float[Tensor, "... N"]:
+    """How much of its attention each query gives to groups of keys.
+
+    Args:
+        groups: the group of each key, 0, 1, 2, ..., or -1 for none; or True for the keys of one group. A tensor, an array
+            or a list of `[M]`, or with more axes before it: with as many as the matrix has before N, `[..., H, M]`,
+            they broadcast to those; with fewer, `[batch, M]`, to those before the heads, the same for all heads.
+        count: how many groups there are; by default one more than the highest number.
+
+    Returns:
+        `[..., H, N]` for one group of booleans, `[..., H, N, count]` for numbered groups.
+
+    Raises:
+        ValueError: numbers or sizes do not fit.
+        TypeError: groups are neither integers nor booleans.
+
+    Example:
+        >>> A = AttentionMatrix(torch.zeros(1, 8), torch.zeros(4, 8))
+        >>> A.group_mass(torch.tensor([0, 1, 1, -1]))
+        tensor([[0.2500, 0.5000]])
+    """
+    groups, leading = torch.as_tensor(groups, device=self.query.device), self.shape[:-2]
     matching_axes = (
         leading if groups.dim() > len(leading) else leading[:-1]
     )  # with an axis of heads, or the same for all of them
@@ -121,42 +159,77 @@ def group_mass(A: Matrix, groups: Any, count: int | None) -> Float[Tensor, "..."
     fits = len(sizes) <= len(matching_axes) and all(
         a in (1, b) for a, b in zip(sizes, reversed(matching_axes), strict=False)
     )
-    if groups.shape[-1:] != A.shape[-1:] or not fits:
+    if groups.shape[-1:] != self.shape[-1:] or not fits:
         raise ValueError(
-            f"`groups` must be [M], [batch, M] or [batch, heads, M] of a matrix of shape {list(A.shape)}: got {list(groups.shape)}."
+            f"`groups` must be [M], [batch, M] or [batch, heads, M] of a matrix of shape {list(self.shape)}: got {list(groups.shape)}."
         )
-    columns = _columns_of(groups, count).to(at_least_float32(A.query).dtype)
+    columns = _columns_of(groups, count).to(at_least_float32(self.query).dtype)
     if matching_axes is not leading and groups.dim() > 1:
         columns = columns.unsqueeze(-3)
-    group_masses = A @ columns
+    group_masses = self @ columns
     return group_masses[..., 0] if groups.dtype == torch.bool else group_masses
 
 
-def distance(A: Matrix, queries: Any, keys: Any) -> Float[Tensor, "... N"]:
-    """The mean distance of each query to what it attends to."""
-    _check_not_negative(A, "distance")
-    if queries is None and keys is None and A.shape[-1] != A.shape[-2]:
+def distance(
+    self: Matrix, queries: Float[Tensor, "N *d"] | None = None, keys: Float[Tensor, "M *e"] | None = None
+) -> Float[Tensor, "... N"]:
+    """The mean distance of each query to what it attends to `[..., H, N]`: `sum_j p |x_i - y_j| / sum_j p`.
+
+    Args:
+        queries: where the queries stand, `[N]` or, as on a grid, `[N, d]`; by default 0, 1, 2, ...
+        keys: where the keys stand; by default where the queries do.
+
+    Raises:
+        ValueError: positions do not fit, or are missing where there are more queries than keys or fewer; the weights
+            may be negative.
+
+    Source: Dosovitskiy et al. 2021, figure 7.
+    """
+    _check_not_negative(self, "distance")
+    if queries is None and keys is None and self.shape[-1] != self.shape[-2]:
         raise ValueError(
-            f"`queries` and `keys` must say where they stand unless there are as many: got {A.shape[-2]} and {A.shape[-1]}."
+            f"`queries` and `keys` must say where they stand unless there are as many: got {self.shape[-2]} and {self.shape[-1]}."
         )
-    x = _positions_of(A, "queries", queries if queries is not None else keys, A.shape[-2])
-    y = _positions_of(A, "keys", keys if keys is not None else queries, A.shape[-1])
+    x = _positions_of(self, "queries", queries if queries is not None else keys, self.shape[-2])
+    y = _positions_of(self, "keys", keys if keys is not None else queries, self.shape[-1])
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(
             f"`queries` and `keys` must stand in one space: got {x.shape[-1]} and {y.shape[-1]} coordinates."
         )
-    return A.reduce(statistics.distance(A.shape, x, y))[0][..., 0]
+    return self.reduce(statistics.distance(self.shape, x, y))[0][..., 0]
 
 
-def position_std(A: Matrix, keys: Any) -> Float[Tensor, "... N"]:
-    """The standard deviation of the positions that each row attends to."""
-    _check_not_negative(A, "position_std")
-    return A.reduce(statistics.position_std(A.shape, _positions_of(A, "keys", keys, A.shape[-1])))[0][..., 0]
+def position_std(self: Matrix, keys: Float[Tensor, "M *d"] | None = None) -> Float[Tensor, "... N"]:
+    """The standard deviation of the positions that each row attends to `[..., H, N]`.
+
+    Args:
+        keys: where the keys stand, `[M]` or `[M, d]`; by default 0, 1, 2, ...
+
+    Raises:
+        ValueError: positions do not fit; the weights may be negative.
+    """
+    _check_not_negative(self, "position_std")
+    return self.reduce(statistics.position_std(self.shape, _positions_of(self, "keys", keys, self.shape[-1])))[0][
+        ..., 0
+    ]
 
 
-def gather(A: Matrix, targets: Any) -> Float[Tensor, "..."]:
-    """The weights of chosen keys."""
-    targets, rows, keys = torch.as_tensor(targets, device=A.query.device), A.shape[:-1], A.shape[-1]
+def gather(self: Matrix, targets: Any) -> Float[Tensor, "..."]:
+    """The weights of chosen keys: `[..., H, N]` for one target a row, `[..., H, N, K]` for K of them.
+
+    Args:
+        targets: `[N]` or `[..., H, N]`, with one more axis for several; -1 is nobody and gives 0.
+
+    Raises:
+        ValueError: a target is no key, or their sizes do not fit.
+        TypeError: targets are not integers.
+
+    Example:
+        >>> A = AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal())
+        >>> A.gather(torch.tensor([-1, 0, 1]))  # the token before
+        tensor([0.0000, 0.5000, 0.3333])
+    """
+    targets, rows, keys = torch.as_tensor(targets, device=self.query.device), self.shape[:-1], self.shape[-1]
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise TypeError(f"`targets` must be integers: got {targets.dtype}.")
     single = targets.dim() == 1 or (targets.shape[-1:] == rows[-1:] and targets.dim() == len(rows))
@@ -169,84 +242,132 @@ def gather(A: Matrix, targets: Any) -> Float[Tensor, "..."]:
         ) from None
     if chosen.numel() and not -1 <= int(chosen.min()) <= int(chosen.max()) < keys:
         raise ValueError(f"`targets` must be from -1 to {keys - 1}: got {int(chosen.min())} to {int(chosen.max())}.")
-    weights = A.reduce(statistics.gather(A.shape, chosen))[0]
+    weights = self.reduce(statistics.gather(self.shape, chosen))[0]
     return weights[..., 0] if single else weights
 
 
-def diagonal(A: Matrix, offset: int) -> Float[Tensor, "... L"]:
-    """The weights of keys j = i + offset."""
-    rows, columns = A.shape[-2:]
+def diagonal(self: Matrix, offset: int = 0) -> Float[Tensor, "... L"]:
+    """The weights of keys j = i + offset, as `torch.diagonal` gives them: `offset` -1 is the token before.
+
+    Example:
+        >>> AttentionMatrix(torch.zeros(3, 8), torch.zeros(3, 8), pattern=Causal()).diagonal(-1)
+        tensor([0.5000, 0.3333])
+    """
+    rows, columns = self.shape[-2:]
     start, stop = max(-offset, 0), min(rows, columns - offset)
-    target = torch.arange(rows, device=A.query.device) + offset
-    return gather(A, target.masked_fill((target < 0) | (target >= columns), -1))[..., start : max(start, stop)]
+    target = torch.arange(rows, device=self.query.device) + offset
+    return gather(self, target.masked_fill((target < 0) | (target >= columns), -1))[..., start : max(start, stop)]
 
 
-def topk(A: Matrix, k: int) -> TopK:
-    """The k largest weights of each row."""
-    if not 1 <= k <= A.shape[-1]:
-        raise ValueError(f"`k` must be from 1 to the {A.shape[-1]} keys: got {k}.")
+def topk(self: Matrix, k: int) -> TopK:
+    """The k largest weights of each row, which keys they are of, and the mass that they cover.
+
+    Raises:
+        ValueError: k is not from 1 to M.
+
+    Example:
+        >>> A = AttentionMatrix(torch.ones(1, 1), torch.tensor([[0.0], [2.0], [1.0]]))
+        >>> A.topk(2)
+        TopK(values=tensor([[0.6652, 0.2447]]), indices=tensor([[1, 2]]), mass=tensor([0.9100]))
+    """
+    if not 1 <= k <= self.shape[-1]:
+        raise ValueError(f"`k` must be from 1 to the {self.shape[-1]} keys: got {k}.")
     with torch.no_grad():
-        top = top_of(A.reduce(statistics.topk(A.shape, k))[0])
-    values = gather(A, top.indices) if A._differentiable() else top.values
+        top = top_of(self.reduce(statistics.topk(self.shape, k))[0])
+    values = gather(self, top.indices) if self._differentiable() else top.values
     return TopK(values, top.indices, values.sum(-1))
 
 
-def pool(A: Matrix, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
-    """The matrix on a coarse grid."""
-    row_cell, column_cell = _cells(A, rows, columns)
-    by_column = A @ _columns_of(column_cell, columns).to(at_least_float32(A.query).dtype)
-    total = by_column.new_zeros(*A.shape[:-2], rows, columns).index_add(-2, row_cell, by_column)
+def pool(self: Matrix, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
+    """The matrix on a coarse grid `[..., H, rows, columns]`.
+
+    A cell is the mass that its queries put on its keys, summed over the keys and averaged over the queries, so that a
+    row of cells adds up to 1. Query i belongs to cell `i * rows // N`, key j to `j * columns // M`.
+    """
+    row_cell, column_cell = _cells(self, rows, columns)
+    by_column = self @ _columns_of(column_cell, columns).to(at_least_float32(self.query).dtype)
+    total = by_column.new_zeros(*self.shape[:-2], rows, columns).index_add(-2, row_cell, by_column)
     return total / _sizes(row_cell, rows)
 
 
-def pool_max(A: Matrix, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
-    """The largest weight of each cell of a coarse grid."""
-    row_cell, column_cell = _cells(A, rows, columns)
-    by_row = A.reduce(statistics.max_of_cells(A.shape, column_cell, columns))[0]
+def pool_max(self: Matrix, rows: int, columns: int) -> Float[Tensor, "... rows columns"]:
+    """The largest weight of each cell of a coarse grid `[..., H, rows, columns]`, whose cells are those of `pool`.
+
+    Raises:
+        ValueError: there are more cells than positions.
+    """
+    row_cell, column_cell = _cells(self, rows, columns)
+    by_row = self.reduce(statistics.max_of_cells(self.shape, column_cell, columns))[0]
     if not len(row_cell):
-        return by_row.new_zeros(*A.shape[:-2], rows, columns)
+        return by_row.new_zeros(*self.shape[:-2], rows, columns)
     return torch.stack(
         [rows_of_cell.amax(-2) for rows_of_cell in by_row.split(torch.bincount(row_cell).tolist(), -2)], dim=-2
     )
 
 
-def histogram(A: Matrix, edges: Sequence[float] | Tensor | None) -> Int[Tensor, "... bins"]:
-    """How many weights lie between two edges."""
-    dtype = at_least_float32(A.query).dtype
-    bounds = torch.as_tensor(_EDGES if edges is None else edges, device=A.query.device).to(dtype)
+def histogram(self: Matrix, edges: Sequence[float] | Float[Tensor, " E"] | None = None) -> Int[Tensor, "... bins"]:
+    """How many of a head's N x M weights lie between two edges `[..., H, E - 1]`; the last edge counts, too.
+
+    Args:
+        edges: in rising order; by default 0, powers of ten from 1e-6 to 0.1, 0.5 and 1 (and what rounding adds to it).
+
+    Example:
+        >>> AttentionMatrix(torch.zeros(2, 8), torch.zeros(2, 8), pattern=Causal()).histogram([0.0, 0.4, 0.9, 1.0])
+        tensor([1, 2, 1])
+    """
+    dtype = at_least_float32(self.query).dtype
+    bounds = torch.as_tensor(_EDGES if edges is None else edges, device=self.query.device).to(dtype)
     if bounds.dim() != 1 or len(bounds) < 2 or bool((bounds.diff() <= 0).any()):
         raise ValueError(f"`edges` must be two or more numbers in rising order: got {bounds.tolist()}.")
     with torch.no_grad():
-        counts = A.reduce(statistics.count_above(A.shape, bounds))[0].long().sum(-2)
-    outside = math.prod(A.shape[-2:]) - counts[..., -1:]  # they are 0
+        counts = self.reduce(statistics.count_above(self.shape, bounds))[0].long().sum(-2)
+    outside = math.prod(self.shape[-2:]) - counts[..., -1:]  # they are 0
     reached = counts[..., :-1] + outside * torch.cat([bounds[:-1] <= 0, bounds[-1:] < 0])
     return -reached.diff(dim=-1)
 
 
-def kl(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
-    """The divergence of each row from that of another matrix."""
-    for matrix in (A, other):
-        if isinstance(matrix, type(A)):
+def kl(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+    """The divergence of each row from that of another matrix, `sum_j p log(p / q)` in nats `[..., H, N]`.
+
+    Infinite where the other one gives nothing to a key that this one attends to.
+
+    Raises:
+        ValueError: the shapes differ, or weights do not add up to 1.
+    """
+    for matrix in (self, other):
+        if isinstance(matrix, type(self)):
             _check_normalized(matrix, "kl")
-    return _between(A, other, statistics.kl(A.shape))
+    return _between(self, other, statistics.kl(self.shape))
 
 
-def overlap(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
-    """The inner product of each row with that of another matrix."""
-    return _between(A, other, statistics.overlap(A.shape))
+def overlap(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+    """The inner product of each row with that of another matrix, `sum_j p q` `[..., H, N]`.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return _between(self, other, statistics.overlap(self.shape))
 
 
-def cosine(A: Matrix, other: Any) -> Float[Tensor, "... N"]:
-    """The cosine between each row and that of another matrix."""
-    return _between(A, other, statistics.cosine(A.shape))
+def cosine(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+    """The cosine between each row and that of another matrix `[..., H, N]`; 0 where one of them is empty.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return _between(self, other, statistics.cosine(self.shape))
 
 
-def summary(A: Matrix, rows: int, columns: int) -> Summary:
-    """All that is worth knowing, from one pass."""
-    _check_not_negative(A, "summary")
-    shape = A.shape
+def summary(self: Matrix, rows: int = 64, columns: int = 64) -> Summary:
+    """All that is worth knowing, from one pass; the map has at most so many cells.
+
+    Raises:
+        ValueError: the weights may be negative.
+    """
+    _check_not_negative(self, "summary")
+    shape = self.shape
     rows, columns = min(rows, shape[-2]), min(columns, shape[-1])
-    row_cell, column_cell = _cells(A, rows, columns)
+    row_cell, column_cell = _cells(self, rows, columns)
     requested = {
         "max": statistics.max(shape),
         "effective_keys": statistics.effective_keys(shape),
@@ -254,14 +375,14 @@ def summary(A: Matrix, rows: int, columns: int) -> Summary:
         "received": statistics.received(shape, row_cell),
         "map": statistics.pool(shape, row_cell, column_cell, (rows, columns)),
     }
-    if _has_lse(A):
+    if _has_lse(self):
         requested["lse"] = statistics.lse(shape)
-    if A.mechanism.normalize.normalized:
+    if self.mechanism.normalize.normalized:
         requested["entropy"] = statistics.entropy(shape)
     if shape[-1] == shape[-2]:
-        positions = _positions_of(A, "keys", None, shape[-1])
+        positions = _positions_of(self, "keys", None, shape[-1])
         requested["distance"] = statistics.distance(shape, positions, positions)
-    results = dict(zip(requested, A.reduce(*requested.values()), strict=True))
+    results = dict(zip(requested, self.reduce(*requested.values()), strict=True))
     of_rows = {name: t[..., 0] for name, t in results.items() if name not in ("lse", "map")}
     return Summary(
         lse=_visible_lse(results["lse"]) if "lse" in results else None,
