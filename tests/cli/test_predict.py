@@ -56,15 +56,16 @@ def test_help_is_that_of_the_task_of_the_run(heedful, refused, trained, tmp_path
         assert answer.status == 0
         assert "Usage: heedful predict" in answer.out
         assert "--format" in answer.out
-        assert "Options of" not in answer.out
+        assert ("Options of classify-image" in answer.out) == bool(given)
     assert "must be a run folder" in refused("predict", tmp_path / "none", "--help")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "xml"], 'Invalid value "xml" for --format. Choose from: "text", "jsonl", "data".'),
-        (["--top-k", "3"], "Unknown option: --top-k"),
+        (["--format", "xml"], 'Invalid value "xml" for --format. Choose from: "text", "label", "jsonl", "data".'),
+        (["--top-p", "3"], "Unknown option: --top-p"),
+        (["--top-k", "-1"], "`top_k`: input should be greater than or equal to 0: got"),
         (["--data", "x.csv"], "give inputs by position or --data, not both: got 'x.png' and --data x.csv."),
         (["--task", "tag"], "is a run of classify-image: got tag."),
     ],

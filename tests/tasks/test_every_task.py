@@ -12,9 +12,10 @@ import torch
 
 import heedful as package
 from heedful._errors import DataError, HeedfulError, SettingsError
+from heedful.cli._formats import as_json, as_label
 from heedful.tasks.catalog import TASKS, find
 from heedful.tasks.contract import Task
-from heedful.tasks.run import as_json, load
+from heedful.tasks.run import load
 from tests.tasks.cases import CASES
 from tests.tiny import Killed, killing, outcome
 
@@ -126,10 +127,10 @@ def test_one_by_one_as_in_a_batch_and_as_the_command_line_says(case, run, data, 
     assert lines == [json.loads(as_json(prediction)) for prediction in together]
     for line in lines:
         assert next(iter(line)) == "input"
-    for format in ("text", "data"):
+    for format, shown in {"text": str, "data": lambda one: one.to_format(), "label": as_label}.items():
         answer = heedful("predict", run, *inputs, "--format", format, *trust)
-        shown = "\n".join(str(one) if format == "text" else one.to_format() for one in together)
-        assert answer == (0, shown + "\n", "")
+        assert answer == (0, "".join(f"{shown(one)}\n" for one in together), "")
+    assert answer.out.count("\n") == len(together), "one line each"
 
 
 def test_the_options_of_the_task(case, run, data, model, heedful, trust):
@@ -153,6 +154,21 @@ def test_the_options_of_the_task(case, run, data, model, heedful, trust):
     assert "--no-such-option" in answer.err
     with pytest.raises(SettingsError, match="unknown setting `no_such_option`"):
         model.predict(inputs, no_such_option=3)
+
+
+def test_the_most_probable_labels(case, run, data, model, heedful):
+    if "candidates" not in {field.name for field in dataclasses.fields(model.predict(case.inputs(data))[0])}:
+        return
+    inputs = case.inputs(data)
+    answer = heedful("predict", run, *inputs, "--format", "jsonl", "--top-k", "0")
+    for line, one in zip(map(json.loads, answer.out.splitlines()), model.predict(inputs, top_k=1), strict=True):
+        labels, told, best = line.get("labels", [line.get("label")]), line["candidates"], one.candidates
+        told, best = (found if isinstance(found, list) else [found] for found in (told, best))
+        for label, found, first in zip(labels, told, best, strict=True):
+            assert sum(found.values()) == pytest.approx(1, abs=1e-4)
+            assert list(found.values()) == sorted(found.values(), reverse=True)
+            assert [label] == list(first) == list(found)[:1]
+    assert "candidates" not in heedful("predict", run, *inputs, "--format", "jsonl").out
 
 
 def test_evaluating_is_scoring_what_is_predicted(case, run, test_data, model, heedful, trust):

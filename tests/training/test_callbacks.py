@@ -26,6 +26,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_remaining_time(shades, tmp_path, mo
     assert "\x1b[?25l" in shown, "the cursor is hidden while the bar moves"
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "and shown again"
     assert len(re.findall(r"epoch \d/3  valid loss ", shown)) == 3
+    assert re.search(r"evaluating on 4 images .*0:00:0\d(.|\n)*fitting the baselines on 36 images .*0:00:0\d", shown)
 
 
 def test_without_a_terminal_there_are_plain_lines_only(shades, tmp_path, monkeypatch):
@@ -34,7 +35,8 @@ def test_without_a_terminal_there_are_plain_lines_only(shades, tmp_path, monkeyp
     lines = text.getvalue().splitlines()
     assert "\x1b" not in text.getvalue()
     assert "\r" not in text.getvalue()
-    assert len(lines) == 5
+    assert len(lines) == 6
+    assert lines.pop() == "evaluating on 4 images, and fitting the baselines"
     for number, line in enumerate(lines[2:], start=1):
         assert re.fullmatch(rf"epoch {number}/3  .*  [\d,]+ images/s  remaining \d+:\d\d", line)
 

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Sequence
 
 from heedful._errors import HeedfulError
+from heedful._terminal import quiet_libraries, visible
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Runs `heedful ...`; an error of the user is one line and exit status 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a class may have a name that the terminal cannot show
-    sys.exit(run(sys.argv[1:] if words is None else words))
+    with quiet_libraries():
+        status = run(sys.argv[1:] if words is None else words)
+    sys.exit(status)
 
 
 def run(words: Sequence[str]) -> int:
@@ -45,5 +48,5 @@ def run(words: Sequence[str]) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"heedful: {message}", file=sys.stderr)
+    print(f"heedful: {visible(message)}", file=sys.stderr)
     return status

@@ -2,25 +2,25 @@
 
 from typing import Any
 
+from heedful._terminal import visible
+
 _CONFUSIONS = 5
 
 
 def print_metrics(metrics: dict[str, Any], where: str) -> None:
     """Each metric, and below them the baselines that were fitted on the same data, in terms of the first one."""
-    print(where)
     units, values = metrics["units"], metrics["metrics"]
     first = next(iter(values))
     rows = [(_words(name), _shown(value, units[name])) for name, value in values.items()]
     rows += [(f"baseline: {name}", _shown(own[first], units[first])) for name, own in metrics["baselines"].items()]
     width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"    {name:<{width}}  {value}")
-    for name, signature in metrics["details"].get("signatures", {}).items():
-        print(f"    {name}: {signature}")
+    lines = [where, *(f"    {name:<{width}}  {value}" for name, value in rows)]
+    lines += [f"    {name}: {signature}" for name, signature in metrics["details"].get("signatures", {}).items()]
     for truth, predicted, count in metrics["details"].get("confusions", [])[:_CONFUSIONS]:
-        print(f"    {count:,} x {truth} predicted as {predicted}")
+        lines.append(f"    {count:,} x {truth} predicted as {predicted}")
     if metrics["note"]:
-        print(f"note: {metrics['note']}")
+        lines.append(f"note: {metrics['note']}")
+    print("\n".join(map(visible, lines)))
 
 
 def _words(name: str) -> str:

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from heedful._errors import RunFolderError
 from heedful._files import write_atomic
+from heedful._terminal import visible
 from heedful._version import __version__
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def demo(
     report = out / "report.html"
     about = {"heedful": __version__, "command": f"heedful demo --seed {seed}"}
     write_report(report, title="heedful demo", sections=[matrix_section, table, *alignments], about=about)
-    print(f"\nreport: {report}   figures: {out / 'metrics.json'}   ({metrics['seconds']:.0f} s)")
+    print(visible(f"\nreport: {report}   figures: {out / 'metrics.json'}   ({metrics['seconds']:.0f} s)", keep="\n"))
 
 
 def prepare_folder(out: Path) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from heedful._terminal import json_line
+
 
 def evaluate(run_folder: Path, /, *, data: str, json: bool = False, task: str | None = None) -> None:
     """Evaluate a trained model on labeled data, beside baselines fitted on its training data.
@@ -20,10 +22,8 @@ def evaluate(run_folder: Path, /, *, data: str, json: bool = False, task: str | 
     from heedful.cli._tables import print_metrics
     from heedful.tasks.run import load
 
-    found = load(run_folder, task=task).evaluate(data)
+    found = load(run_folder, task=task).evaluate(data, progress=True)
     if json:
-        import json as encoder
-
-        print(encoder.dumps(found.to_dict(), ensure_ascii=False))
+        print(json_line(found.to_dict()))
     else:
         print_metrics(found.to_dict(), f"on {found.data}")

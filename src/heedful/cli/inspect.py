@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from heedful._errors import HeedfulError
+from heedful._terminal import visible
 from heedful._version import __version__
 
 if TYPE_CHECKING:
@@ -84,12 +85,12 @@ def inspect(
         except OSError as error:
             raise HeedfulError(f"{out}: the report cannot be written: {error.strerror}.") from None
     for note in asked.notes:
-        print(f"note: {note}")
+        print(visible(f"note: {note}"))
     if png is not None:
-        print(f"figure: {png}")
+        print(visible(f"figure: {png}"))
     first = "" if wanted is None else f"#section-0&head={','.join(map(str, wanted))}"
     if out is not None:
-        print(f"report: {out}")
+        print(visible(f"report: {out}"))
         if wanted is not None:
             print(f"with these heads: {out.resolve().as_uri()}{first}")
         if open_ and not serve:

@@ -4,13 +4,13 @@ import queue
 import sys
 import threading
 from collections.abc import Iterator
-from operator import methodcaller
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from heedful._errors import HeedfulError
+from heedful.cli._formats import Format, formatter
 
 _VALUED = ("--data", "--format", "--task")
 _AT_ONCE = 64  # inputs that are predicted together, where so many are waiting
@@ -44,7 +44,7 @@ def _command(name: str, section: Any) -> Any:
         /,
         *inputs: str,
         data: str | None = None,
-        format: Literal["text", "jsonl", "data"] = "text",
+        format: Format = "text",
         task: str | None = None,
         options: Annotated[section, described] = section(),
     ) -> None:
@@ -60,12 +60,13 @@ def _command(name: str, section: Any) -> Any:
         data
             A file of inputs in the task's data format, labeled or not.
         format
-            text: one line to read; jsonl: a JSON object a line; data: the task's data format.
+            text: one line to read; label: the answer alone, a line for each; jsonl: a JSON object a line; data: the task's data
+            format.
         task
             The task of a run whose task is a class in a file: path/to/task.py:MyTask.
         """
         from heedful.data.inputs import inputs_of
-        from heedful.tasks.run import as_json, load
+        from heedful.tasks.run import load
 
         trained = load(run_folder, task=task)
         if data is None:
@@ -74,7 +75,7 @@ def _command(name: str, section: Any) -> Any:
             raise HeedfulError(f"give inputs by position or --data, not both: got {inputs[0]!r} and --data {data}.")
         else:
             items = iter(trained.read_inputs(data))
-        shown: Any = {"text": str, "jsonl": as_json, "data": methodcaller("to_format")}[format]
+        shown = formatter(format)
         chosen = {key: getattr(options, key) for key in options.model_fields_set}
         for prediction in trained.stream(chunks(items), **chosen):
             print(shown(prediction), flush=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from heedful._errors import HeedfulError
+from heedful._terminal import visible
 
 if TYPE_CHECKING:
     from heedful.tasks.contract import Task
@@ -90,6 +91,6 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
         )  # fmt: skip
         metrics = trained.metrics
         print_metrics(metrics, f"on {metrics['validation']}")
-        print(f"run folder: {out}")
+        print(visible(f"run folder: {out}"))
 
     return train

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from heedful._terminal import visible
 from heedful.tasks.contract import Metric, Scores
 from heedful.training.objective import Mean
+from heedful.training.settings import Section
 
 Labels = Sequence[Sequence[str]]
 
@@ -27,6 +30,7 @@ class Classification:
         runner_up: the second class.
         runner_up_probability: of the second class.
         named: whether the printed line names the input.
+        candidates: the most probable classes and their probabilities, as many as were asked for.
     """
 
     input: str
@@ -35,6 +39,7 @@ class Classification:
     runner_up: str = ""
     runner_up_probability: float = 0.0
     named: bool = field(default=False, metadata={"json": False})
+    candidates: dict[str, float] | None = field(default=None, metadata={"json": "set"})
 
     def to_format(self) -> str:
         """A line of a table of inputs and labels."""
@@ -44,17 +49,44 @@ class Classification:
         """One line to read."""
         if not self.label:
             return ""
-        name, second = f"{self.input}: " if self.named else "", 100 * self.runner_up_probability
-        return f"{name}{self.label} {100 * self.probability:.1f} % (then {self.runner_up} {second:.1f} %)"
+        name = f"{visible(self.input)}: " if self.named else ""
+        if self.candidates is not None:
+            return name + ", ".join(f"{visible(label)} {100 * p:.1f} %" for label, p in self.candidates.items())
+        second = f"{visible(self.runner_up)} {100 * self.runner_up_probability:.1f} %"
+        return f"{name}{visible(self.label)} {100 * self.probability:.1f} % (then {second})"
+
+
+class ClassificationOptions(Section):
+    """What is told of each answer."""
+
+    top_k: int | None = Field(None, ge=0, description="also tell this many of the most probable labels; 0: all")
 
 
 def classifications(
-    inputs: Iterable[str], probabilities: Tensor, classes: Sequence[str], *, named: bool = False
+    inputs: Iterable[str],
+    probabilities: Tensor,
+    classes: Sequence[str],
+    options: ClassificationOptions | None = None,
+    *,
+    named: bool = False,
 ) -> list[Classification]:
-    """The two most probable classes of each input, from probabilities `[inputs, classes]`."""
+    """The most probable classes of each input, from probabilities `[inputs, classes]`."""
     best = probabilities.topk(2)
-    rows = zip(inputs, best.indices.tolist(), best.values.tolist(), strict=True)
-    return [Classification(name, classes[i], p, classes[j], q, named) for name, (i, j), (p, q) in rows]
+    rows = zip(
+        inputs, best.indices.tolist(), best.values.tolist(), candidates(probabilities, classes, options), strict=True
+    )
+    return [Classification(name, classes[i], p, classes[j], q, named, told) for name, (i, j), (p, q), told in rows]
+
+
+def candidates(
+    probabilities: Tensor, labels: Sequence[str], options: ClassificationOptions | None
+) -> Sequence[dict[str, float] | None]:
+    """The most probable labels of each row of `[rows, labels]`, the best first; None where they are not asked for."""
+    if options is None or options.top_k is None:
+        return [None] * len(probabilities)
+    best = probabilities.topk(min(options.top_k or len(labels), len(labels)))
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [{labels[i]: p for i, p in zip(*row, strict=True)} for row in rows]
 
 
 def classification_scores(

@@ -29,7 +29,13 @@ from heedful.models.ensemble import Ensemble
 from heedful.models.text_classifier import TextClassificationModel, TokenEmbedding
 from heedful.models.words import FastTextEmbedding
 from heedful.tasks.baselines import text_baselines
-from heedful.tasks.classification import Classification, class_means, classification_scores, classifications
+from heedful.tasks.classification import (
+    Classification,
+    ClassificationOptions,
+    class_means,
+    classification_scores,
+    classifications,
+)
 from heedful.tasks.contract import TRAINING, Reading, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
 from heedful.training.objective import Batches, Mean
@@ -93,7 +99,7 @@ class Classify(Task[LabeledTexts]):
 
     name = "classify"
     example, unit, input = "text", "tokens", InputKind.TEXT  # few validation texts tell epochs apart by their loss
-    Settings = ClassifySettings
+    Settings, Options = ClassifySettings, ClassificationOptions
     split = EveryTenth(lambda texts: texts.labels, stratify=True)
 
     def __init__(self, settings: ClassifySettings, vocabulary: Mapping[str, Any]) -> None:
@@ -187,9 +193,8 @@ class Classify(Task[LabeledTexts]):
         predictions = [Classification(text) for text in inputs]
         filled = [i for i, text in enumerate(inputs) if text.strip()]
         texts = [inputs[i] for i in filled]
-        for i, prediction in zip(
-            filled, classifications(texts, self.probabilities(model, texts), self.classes), strict=True
-        ):
+        found = classifications(texts, self.probabilities(model, texts), self.classes, options)
+        for i, prediction in zip(filled, found, strict=True):
             predictions[i] = prediction
         return predictions
 

@@ -24,7 +24,13 @@ from heedful.data.splits import EveryTenth
 from heedful.models import VisionTransformer, vision_transformer
 from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
 from heedful.tasks.baselines import image_baselines
-from heedful.tasks.classification import Classification, class_means, classification_scores, classifications
+from heedful.tasks.classification import (
+    Classification,
+    ClassificationOptions,
+    class_means,
+    classification_scores,
+    classifications,
+)
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Scores, Task
 from heedful.training.objective import Batches, Mean
 from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
@@ -93,7 +99,7 @@ class ClassifyImage(Task[LabeledImages]):
 
     name = "classify-image"
     example, unit, input, monitor = "image", "images", InputKind.IMAGE, "accuracy"
-    Settings = ClassifyImageSettings
+    Settings, Options = ClassifyImageSettings, ClassificationOptions
     split = EveryTenth(lambda images: images.labels.tolist(), stratify=True)
     embedded = {"digits": Embedded(parts=("train", "test"))}
 
@@ -184,7 +190,8 @@ class ClassifyImage(Task[LabeledImages]):
         self, model: VisionTransformer, inputs: Sequence[Any], options: Any, first: int = 0
     ) -> list[Classification]:
         images = self.images(inputs)
-        return classifications(images.names, self.logits(model, images.images).softmax(-1), self.classes, named=True)
+        probabilities = self.logits(model, images.images).softmax(-1)
+        return classifications(images.names, probabilities, self.classes, options, named=True)
 
     @torch.inference_mode()
     def logits(self, model: VisionTransformer, images: Tensor) -> Tensor:

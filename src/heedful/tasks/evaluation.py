@@ -1,11 +1,15 @@
 """How good a trained model is, beside simpler methods that are fitted on its training data."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heedful._errors import DataError
+from heedful._terminal import working
 from heedful.tasks.contract import Scores, Task
 from heedful.tasks.sources import IN_MEMORY, checksum, split_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +54,23 @@ def training_of(task: Task[Any], manifest: dict[str, Any]) -> tuple[Any, str]:
     return training, ""
 
 
-def evaluated(task: Task[Any], model: Any, training: Any, examples: Any, data: str, note: str) -> Evaluation:
-    """The metrics of the model and of the baselines, by the same function."""
-    ours = task.score(task.predict(model, list(task.inputs(examples)), task.Options()), examples)
-    others = {} if training is None else task.baselines(training, examples)
-    scores = {name: task.score(predictions, examples) for name, predictions in others.items()}
+def evaluated(
+    task: Task[Any],
+    model: Any,
+    training: Any,
+    examples: Any,
+    data: str,
+    note: str = "",
+    console: "Console | None" = None,
+) -> Evaluation:
+    """The metrics of the model and of the baselines, by the same function; on a terminal what takes so long is shown."""
+    with working(console, f"evaluating on {len(examples):,} {task.example}s"):
+        ours = task.score(task.predict(model, list(task.inputs(examples)), task.Options()), examples)
+    scores = {}
+    if training is not None:
+        with working(console, f"fitting the baselines on {len(training):,} {task.example}s"):
+            others = task.baselines(training, examples)
+            scores = {name: task.score(predictions, examples) for name, predictions in others.items()}
     return Evaluation(
         data, len(examples), _values(ours), {name: metric.unit for name, metric in ours.metrics.items()},
         {name: _values(score) for name, score in scores.items()}, dict(ours.details), " ".join(filter(None, [ours.note, note])),

@@ -1,7 +1,5 @@
 """What is the same for every task: from data to a run folder, and from a run folder to predictions."""
 
-import dataclasses
-import json
 import shutil
 import tempfile
 import time
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 
 from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
+from heedful._terminal import visible, working
 from heedful.data.inputs import InputKind
 from heedful.tasks.catalog import find, reference
 from heedful.tasks.contract import Reading, Task
@@ -100,19 +99,23 @@ class TrainedModel:
         task = self.task
         return task.inputs(read(type(task), source, task.settings, Reading("test", False, task.vocabulary)))
 
-    def evaluate(self, data: Any) -> Evaluation:
+    def evaluate(self, data: Any, *, progress: bool = False) -> Evaluation:
         """The metrics on labeled data, beside those of baselines fitted on the training data where they are available.
 
         Args:
             data: a path, an embedded name, or Python data, as `train` takes it.
+            progress: whether a terminal shows what is being done, on standard error.
         """
-        task = self.task
+        from rich.console import Console
+
+        task, console = self.task, Console(stderr=True, quiet=not progress)
         examples = read(type(task), data, task.settings, Reading("test", vocabulary=task.vocabulary))
         task.check(examples)
         training, note = self._training, ""
         if training is None:
-            training, note = training_of(task, self.folder.manifest())
-        return evaluated(task, self.model, training, examples, counted(task, examples, data), note)
+            with working(console, "reading the training data for the baselines"):
+                training, note = training_of(task, self.folder.manifest())
+        return evaluated(task, self.model, training, examples, counted(task, examples, data), note, console)
 
     def inspect(self, inputs: Any = ()) -> "Report":
         """What the model attends to, a section for each input: shown in a notebook, or saved by `inspect(...).save(path)`."""
@@ -237,7 +240,7 @@ def _train(
                 f"{run.path}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
             )
         if manifest["finished"]:
-            console.out(f"{run.path}: this run has finished.", highlight=False)
+            _say(console, f"{run.path}: this run has finished.")
             return load(run.path, task=kind)
         if not sources and IN_MEMORY in manifest["data"].values():
             raise RunFolderError(f"{run.path}: was begun with data in memory: give them again to go on.")
@@ -249,7 +252,7 @@ def _train(
             )
         run.check_new()
         if resume:
-            console.out(f"{run.path}: no run was begun here; a new one begins.", highlight=False)
+            _say(console, f"{run.path}: no run was begun here; a new one begins.")
         chosen = settings_of(kind.Settings, settings or (), config, preset(kind, sources))
     training_settings: Any = getattr(chosen, "training", None)
     if training_settings is not None:
@@ -276,11 +279,11 @@ def _train(
             data_checksums=checksums,
             config=write_settings(chosen, title),
         )
-    console.out(
-        f"{len(parts.training):,} {kind.example}s to train on, {ours.describe()}; validation: {parts.held_out}\n"
-        f"{type(model).__name__}, {parameters_of(model):,} parameters"
-        + (f"\nnote: {batches.note}" if batches and batches.note else ""),
-        highlight=False,
+    _say(
+        console,
+        f"{len(parts.training):,} {kind.example}s to train on, {ours.describe()}; validation: {parts.held_out}",
+        f"{type(model).__name__}, {parameters_of(model):,} parameters",
+        *([f"note: {batches.note}"] if batches and batches.note else ()),
     )
     weights = dict(model.state_dict())
     if batches is not None:
@@ -291,7 +294,9 @@ def _train(
         model.load_state_dict(weights)
     trained = TrainedModel(ours, model, run, parts.training)
     measured = parts.validation if parts.test is None else parts.test
-    found = evaluated(ours, trained.model, parts.training, measured, parts.held_out, "").to_dict()
+    if not console.is_terminal:  # which would show it while it goes on
+        _say(console, f"evaluating on {len(measured):,} {kind.example}s, and fitting the baselines")
+    found = evaluated(ours, trained.model, parts.training, measured, parts.held_out, console=console).to_dict()
     about = {
         "task": reference(kind),
         "validation": found.pop("data"),
@@ -346,11 +351,8 @@ def task_of(run: RunFolder, task: str | type[Task[Any]] | None = None) -> type[T
     return kind
 
 
-def as_json(prediction: Any) -> str:
-    """A prediction as a line of JSON: its fields, of which the first is `input`, but for those that only steer how it is shown."""
-    fields = {field.name for field in dataclasses.fields(prediction) if field.metadata.get("json", True)}
-    values = {name: value for name, value in dataclasses.asdict(prediction).items() if name in fields}
-    return json.dumps(values, ensure_ascii=False)
+def _say(console: "Console", *lines: str) -> None:
+    console.out("\n".join(map(visible, lines)), highlight=False)
 
 
 def parameters_of(model: torch.nn.Module) -> int:

@@ -8,7 +8,7 @@ view         heedful/tasks/views/text.py: what each word attends to
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from heedful._errors import DataError
+from heedful._terminal import visible
 from heedful.data.batch_types import WordBatch
 from heedful.data.batches import LengthBatches
 from heedful.data.inputs import InputKind
@@ -30,7 +31,7 @@ from heedful.models.encoders import attention_pattern
 from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEmbedding
 from heedful.tasks.baselines import word_baselines
-from heedful.tasks.classification import accuracy, confusions
+from heedful.tasks.classification import ClassificationOptions, accuracy, candidates, confusions
 from heedful.tasks.contract import TRAINING, Metric, Reading, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
 from heedful.training.objective import Batches, Mean
@@ -122,6 +123,7 @@ class TaggedSentence:
         labels: one a word.
         probabilities: of the labels.
         raw_lines: the sentence as a data file has it, with these labels in their column.
+        candidates: of each word the most probable labels and their probabilities, as many as were asked for.
     """
 
     input: str
@@ -129,12 +131,15 @@ class TaggedSentence:
     labels: list[str]
     probabilities: list[float]
     raw_lines: str
+    candidates: list[dict[str, float]] | None = field(default=None, metadata={"json": "set"})
 
     def to_format(self) -> str:
         return self.raw_lines
 
     def __str__(self) -> str:
-        return " ".join(f"{word}/{label}" for word, label in zip(self.words, self.labels, strict=True))
+        return " ".join(
+            f"{visible(word)}/{visible(label)}" for word, label in zip(self.words, self.labels, strict=True)
+        )
 
 
 class Tag(Task[Tagged]):
@@ -142,7 +147,7 @@ class Tag(Task[Tagged]):
 
     name = "tag"
     example, unit, input, lists, monitor = "sentence", "words", InputKind.TEXT, True, "accuracy"
-    Settings = TagSettings
+    Settings, Options = TagSettings, ClassificationOptions
     split = EveryTenth(lambda tagged: [s.labels[tagged.column] for s in tagged.sentences])
 
     def __init__(self, settings: TagSettings, vocabulary: Mapping[str, Any]) -> None:
@@ -248,17 +253,18 @@ class Tag(Task[Tagged]):
         for sentence in sentences:
             self._check_length(sentence)
         names = self.labels[self.column]
-        best: list[tuple[list[str], list[float]]] = [([], [])] * len(sentences)
+        told: Any = None if options.top_k is None else []
+        best: list[tuple[list[str], list[float], Any]] = [([], [], told)] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.words]
         corpus = EncodedWords(self.words, [sentences[i].words for i in filled])
         for rows in LengthBatches(corpus.lengths, _MAX_TOKENS) if filled else ():
-            top = model.logits(model(corpus.batch(rows))).float().softmax(-1).max(-1)
+            probabilities = model.logits(model(corpus.batch(rows))).float().softmax(-1)
             for row, i in enumerate(rows):
-                labels, probabilities = (part[row, : corpus.lengths[i]].tolist() for part in (top.indices, top.values))
-                best[filled[i]] = [names[label] for label in labels], probabilities
-        return (
-            [self._prediction(*pair) for pair in zip(sentences, *zip(*best, strict=True), strict=True)] if best else []
-        )
+                of_words = probabilities[row, : corpus.lengths[i]]
+                top = of_words.max(-1)
+                told = None if options.top_k is None else candidates(of_words, names, options)
+                best[filled[i]] = [names[label] for label in top.indices.tolist()], top.values.tolist(), told
+        return [self._prediction(sentence, *found) for sentence, found in zip(sentences, best, strict=True)]
 
     def inputs(self, examples: Tagged) -> Sequence[Sentence]:
         return examples.sentences
@@ -296,10 +302,12 @@ class Tag(Task[Tagged]):
                 raise DataError(f"{sentence.location}: a sentence must hold at least one word: got none.")
         return [tagged_section(self, model, sentence) for sentence in sentences]
 
-    def _prediction(self, sentence: Sentence, labels: Iterable[str], probabilities: Iterable[float]) -> TaggedSentence:
-        labels = list(labels)
+    def _prediction(
+        self, sentence: Sentence, labels: Iterable[str], probabilities: Iterable[float], told: Any = None
+    ) -> TaggedSentence:
+        words, labels = list(sentence.words), list(labels)
         raw_lines = write_like(sentence, labels, self.column)
-        return TaggedSentence(" ".join(sentence.words), list(sentence.words), labels, list(probabilities), raw_lines)
+        return TaggedSentence(" ".join(words), words, labels, list(probabilities), raw_lines, told)
 
     def _check_length(self, sentence: Sentence) -> None:
         most = self.settings.data.max_length

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def tagged_section(task: "Tag", model: Any, sentence: Sentence) -> AttentionSection:
     """The words of a sentence with their labels, and what each attends to."""
     with torch.inference_mode(), watch(model) as recording:
-        (prediction,) = task.predict(model, [sentence], None)
+        (prediction,) = task.predict(model, [sentence], task.Options())
     section = attention_section(
         recording, title=shortened(prediction.input), axes=[Text(prediction.words, name="words")]
     )

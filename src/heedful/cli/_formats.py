@@ -1,0 +1,45 @@
+"""How predictions are printed: `heedful predict --format`."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any, Literal
+
+from heedful._errors import HeedfulError
+from heedful._terminal import json_line, visible
+
+Format = Literal["text", "label", "jsonl", "data"]
+_ANSWERS = ("label", "labels", "output")  # the first of these fields that a prediction has
+
+
+def formatter(format: Format) -> Callable[[Any], str]:
+    """From a prediction to what is printed of it. A file gets labels and data as they are, a terminal nothing that steers it."""
+    if format == "jsonl":
+        return as_json
+    if format == "text":
+        return lambda prediction: visible(prediction, keep="\n\t")
+    plain = as_label if format == "label" else lambda prediction: str(prediction.to_format())
+    return (lambda prediction: visible(plain(prediction), keep="\n\t")) if sys.stdout.isatty() else plain
+
+
+def as_label(prediction: Any) -> str:
+    """The answer alone, on one line: the label, the labels of the words between blanks, or what was generated."""
+    name = next((name for name in _ANSWERS if hasattr(prediction, name)), None)
+    if name is None:
+        raise HeedfulError(
+            f"--format label needs predictions with one of {', '.join(_ANSWERS)}: this task's have none."
+        )
+    answer = getattr(prediction, name)
+    return " ".join(" ".join([answer] if isinstance(answer, str) else answer).splitlines())
+
+
+def as_json(prediction: Any) -> str:
+    """A line of JSON: the fields, of which the first is `input`, but for those that only steer how it is shown.
+
+    A field whose metadata say so (`"json": "set"`) is left out where it is None.
+    """
+    kept = {field.name: field.metadata.get("json", True) for field in dataclasses.fields(prediction)}
+    values = dataclasses.asdict(prediction).items()
+    return json_line(
+        {name: value for name, value in values if kept[name] and (kept[name] != "set" or value is not None)}
+    )
