@@ -24,7 +24,9 @@ def run(tmp_path_factory):
     rows = [{"text": f"word {row % 2} and {row}", "label": HOSTILE[row % 2]} for row in range(40)]
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = texts.options(texts.CLASSIFY, "training.epochs=1")
-    assert run(["train", "classify", "--data", str(folder / "data.jsonl"), "--out", str(folder / "run"), *settings]) == 0
+    assert (
+        run(["train", "classify", "--data", str(folder / "data.jsonl"), "--out", str(folder / "run"), *settings]) == 0
+    )
     return folder / "run"
 
 
@@ -68,7 +70,9 @@ def test_a_file_gets_labels_as_they_are_and_a_terminal_does_not(heedful, run, mo
     out = heedful("predict", run, "word", "--format", format).out
     assert _STEERS.search(out.replace("\n", ""))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert not _STEERS.search(heedful("predict", run, "word", "--format", format).out.replace("\n", "").replace("\t", ""))
+    assert not _STEERS.search(
+        heedful("predict", run, "word", "--format", format).out.replace("\n", "").replace("\t", "")
+    )
 
 
 def test_libraries_add_no_lines():

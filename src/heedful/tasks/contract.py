@@ -127,7 +127,8 @@ class Task(abc.ABC, Generic[E]):
         """Predictions for the inputs, in their order; `first` is the number of the first one, on which samples depend.
 
         Frozen dataclasses whose fields are the JSON line, `input` first and the answer in `label`, `labels` or `output`, with
-        `__str__`, a line to read, and `to_format`, the task's data format. Where `input` is InputKind.NONE, the options say how many there are.
+        `__str__`, a line to read, and `to_format`, the task's data format.
+        Where `input` is InputKind.NONE, the options say how many there are.
         """
 
     @abc.abstractmethod
