@@ -7,8 +7,8 @@ import pytest
 import torch
 import transformers as hf
 
-from heedful._errors import DataError, HeedfulError
-from heedful.data.inputs import from_bytes, read_input, resampled
+from heedful._errors import HeedfulError
+from heedful.data.inputs import read_input
 from heedful.hugging_face import chosen, load_model, number_range, run
 from heedful.inspection.calls import Unseen
 from heedful.report import Picture, Positions, Sound, Text
@@ -265,60 +265,3 @@ def test_weights_that_are_missing_are_named_or_refused(tmp_path):
     folders.fewer_weights(folder, lambda name: "embeddings" in name)
     with pytest.raises(HeedfulError, match="must hold the weights of BertForSequenceClassification: [0-9]+ of them"):
         load_model(str(folder))
-
-
-def test_inputs_are_told_apart_by_what_they_hold(tmp_path):
-    picture = folders.picture(tmp_path / "noise.png").rename(tmp_path / "noise")
-    sound = folders.sound(tmp_path / "tone.wav").rename(tmp_path / "tone")
-    (tmp_path / "words").write_text("\ufeffcaf\u00e9\n", encoding="utf-8")
-    assert [read_input(str(file)).kind for file in (picture, sound, tmp_path / "words")] == ["image", "audio", "text"]
-    assert read_input(str(tmp_path / "words")).value == "caf\u00e9"
-    assert read_input("no file of this name").value == "no file of this name"
-    assert read_input("x" * 5000).kind == "text"
-    for name in ("cat.png", "notes.txt", "folder/tone.WAV"):
-        with pytest.raises(DataError, match=f"{name}: there is no such file."):
-            read_input(name)
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "must not be empty"),
-        (b" \n\t", "must not be empty"),
-        (b"caf\xe9", "must be text in UTF-8, a picture or a sound: got byte 0xe9 at 3"),
-        (b"a\0b", "must be text in UTF-8, a picture or a sound: got a byte 0 at 1"),
-        (b"\x89PNG\r\n\x1a\nxxxx", "must be a picture "),
-        (b"RIFF\x04\0\0\0WAVE", "must be a whole sound: got "),
-        (b"fLaC", "x: must be a whole sound|package soundfile"),
-    ],
-)
-def test_bytes_that_are_nothing(data, message):
-    with pytest.raises((DataError, ModuleNotFoundError), match=message):
-        from_bytes(data, "x")
-
-
-@pytest.mark.parametrize("width", [1, 2, 3, 4])
-def test_sounds_of_every_width_and_two_channels(width):
-    import io
-    import wave
-
-    wanted = np.array([[0.5, -0.5], [0.25, 0.75], [-1, 0]])
-    numbers = np.round(wanted * 2 ** (8 * width - 1)).astype(np.int64) + (128 if width == 1 else 0)
-    raw = b"".join(int(n).to_bytes(width, "little", signed=width > 1) for n in numbers.reshape(-1))
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setparams((2, width, 8000, 3, "NONE", ""))
-        out.writeframes(raw)
-    given = from_bytes(file.getvalue(), "x")
-    assert given.rate == 8000
-    np.testing.assert_allclose(given.value, wanted.mean(1), atol=0.01)
-
-
-@pytest.mark.parametrize(("rate", "wanted"), [(8000, 16000), (44100, 16000), (16000, 16000)])
-def test_a_tone_stays_a_tone_at_another_rate(rate, wanted):
-    def tone(rate):
-        return np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32)
-
-    got = resampled(tone(rate), rate, wanted)
-    assert len(got) == wanted
-    np.testing.assert_allclose(got[100:-100], tone(wanted)[100:-100], atol=0.02)

@@ -3,7 +3,6 @@ import torch
 
 from heedful.inspection import watch
 from heedful.models import language_model
-from heedful.models.encoders import NORMALIZERS, SCORES
 
 VOCABULARY, CONTEXT = 23, 11
 POSITIONS = ("rotary", "learned", "sinusoidal", "relative", "alibi", "learned-alibi", "none")
@@ -54,22 +53,6 @@ def test_steps_with_a_cache_are_the_whole(window, positions, steps):
         parts = [model(part, caches=caches) for part in text.split(steps, dim=1)]
         torch.testing.assert_close(torch.cat(parts, 1), model(text), rtol=1e-4, atol=1e-5)
     assert [cache.length for cache in caches] == [CONTEXT, CONTEXT]
-
-
-@pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize(
-    "parts",
-    [*({"score": name} for name in SCORES), *({"normalize": name} for name in NORMALIZERS if name != "softmax")],
-)
-def test_every_part_learns_and_takes_a_cache(norm, parts):
-    model, text = small(norm=norm, **parts), tokens()
-    model(text).logsumexp(-1).sum().backward()
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert idle == []
-    caches = model.encoder.caches()
-    with torch.no_grad():
-        steps = [model(text[:, i : i + 1], caches=caches) for i in range(CONTEXT)]
-        torch.testing.assert_close(torch.cat(steps, 1), model(text), rtol=1e-3, atol=1e-4)
 
 
 def test_logits_are_inner_products_with_the_embedding():

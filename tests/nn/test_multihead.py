@@ -77,14 +77,6 @@ def test_grouped_heads_share_keys():
     torch.testing.assert_close(grouped(x), full(x))
 
 
-def test_self_attention_is_the_formula():
-    torch.manual_seed(0)
-    layer = nn.SelfAttention(6, key_width=4, value_width=3, bias=False, score=ops.Dot())
-    x = torch.randn(2, 5, 6)
-    q, k, v = (x @ p.weight.T for p in (layer.query_projection, layer.key_projection, layer.value_projection))
-    torch.testing.assert_close(layer(x), (q @ k.mT).softmax(-1) @ v)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

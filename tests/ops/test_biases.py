@@ -6,10 +6,9 @@ import sys
 
 import pytest
 import torch
-from torch.func import grad, jacfwd, jacrev, vmap
+from torch.func import vmap
 
 from heedful import ops
-from heedful.ops._tree import flatten
 from heedful.ops.biases import alibi_slopes, as_bias, log_buckets
 
 B, H, N, M = 2, 3, 15, 15
@@ -163,41 +162,6 @@ def test_what_is_infinite_has_no_features():
     assert everywhere(ops.PerKey(hidden), (1, 3, 3)).tolist() == [[0.0, -math.inf, 0.0]]
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # PyTorch's own, on the first use of forward mode
-@cases
-def test_derivatives_of_the_tensors(name):
-    tensors, build = flatten(CASES[name][0]())
-    if not tensors:
-        return
-    rows, columns = torch.tensor([[4], [1], [4]]), torch.tensor([[2, 0]])
-
-    def entries(*tensors):
-        return build(iter(tensors)).at(rows, columns, SHAPE).sin()
-
-    small = [t.clone().requires_grad_() for t in tensors]
-    assert torch.autograd.gradcheck(entries, small, check_forward_ad=True, check_batched_grad=True)
-    assert torch.autograd.gradgradcheck(entries, small)
-    first = tuple(t.detach() for t in tensors)
-    torch.testing.assert_close(jacfwd(entries)(*first), jacrev(entries)(*first))
-
-
-@cases
-def test_under_vmap(name):
-    tensors, build = flatten(CASES[name][0]())
-    if not tensors:
-        return
-    several = [torch.stack([t, 2 * t, -t]) for t in tensors]
-
-    def entries(*tensors):
-        return everywhere(build(iter(tensors)))
-
-    together = vmap(entries)(*several)
-    one_by_one = torch.stack([entries(*(t[i] for t in several)) for i in range(3)])
-    torch.testing.assert_close(together, one_by_one)
-    slopes = vmap(grad(lambda *t: entries(*t).sin().sum()))(*several)
-    assert slopes.shape == several[0].shape
-
-
 @cases
 def test_places_may_be_batched(name):
     bias, rows = CASES[name][0](), torch.tensor([[[3], [4]], [[0], [9]]])
@@ -252,21 +216,6 @@ def test_nothing_of_n_x_m_is_made():
     ):  # fmt: skip
         bias.check(numbers(1, H, 1, 4).expand(1, H, wide, 4), shape)
         assert bias.at(rows, columns, shape).numel() <= H * 4
-
-
-@pytest.mark.parametrize("n", [1, 4, 9])
-@pytest.mark.parametrize("align", ["start", "end"])
-def test_queries_stand_at_the_start_or_at_the_end_of_the_keys(n, align):
-    shape, offset = (1, H, n, 7), 7 - n if align == "end" else 0
-    for bias in (ops.ALiBi(SLOPES, align), ops.RelativeBias(TABLE, align=align)):
-        got = everywhere(bias, shape)
-        bias.check(numbers(1, H, n, 4), shape)
-        for h in range(H):
-            for i in range(n):
-                for j in range(7):
-                    d = j - (i + offset)
-                    expected = -SLOPES[h] * abs(d) if isinstance(bias, ops.ALiBi) else TABLE[h, min(max(d, -3), 3) + 3]
-                    assert got[h, i, j] == expected
 
 
 @pytest.mark.parametrize(("count", "max_distance"), [(32, 128), (8, 20), (64, 256), (6, 5)])

@@ -155,21 +155,6 @@ def test_one_sample_and_the_transposed(seed):
     assert ((hull[0] >= first) & (hull[1] <= last) | (hull[0] >= hull[1])).all()
 
 
-@each_case
-def test_any_combination_is_its_mask(seed):
-    pattern, mask, shape = case_of(seed)
-    generator = torch.Generator().manual_seed(seed)
-    query, key, value = (
-        torch.randn(B, H, n, 11, generator=generator, dtype=torch.float64) for n in shape[-2:] + shape[-1:]
-    )
-    expected = heedful.attention_weights(query, key, pattern=ops.Mask(mask))
-    A = heedful.AttentionMatrix(query, key, pattern=pattern)
-    torch.testing.assert_close(heedful.attention(query, key, value, pattern=pattern), expected @ value)
-    torch.testing.assert_close(A @ value, expected @ value)
-    torch.testing.assert_close(A.T @ query, expected.mT @ query)
-    torch.testing.assert_close(A[..., 1:, [4, 0]], expected[..., 1:, :][..., [4, 0]])
-
-
 SMALL = (0, 1, 2, 6)
 ALIGNED = [
     *(ops.Causal(align) for align in ("start", "end")),

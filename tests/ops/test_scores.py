@@ -74,34 +74,6 @@ def test_features_serve_grouped_heads(name):
     torch.testing.assert_close(features.query @ each_head.mT, want, rtol=1e-12, atol=1e-12)
 
 
-@each
-def test_derivatives_of_every_tensor(name):
-    score, key, _ = CASES[name]
-    learned = [t.clone().requires_grad_() for t in vars(score).values() if torch.is_tensor(t)]
-
-    def call(q, k, *given):
-        return (type(score)(*given) if given else score)(q, k)
-
-    inputs = (Q[:1, :, :2].clone().requires_grad_(), key[:1, :, :2].clone().requires_grad_(), *learned)
-    assert torch.autograd.gradcheck(call, inputs, check_forward_ad=True)
-    assert torch.autograd.gradgradcheck(call, inputs)
-
-
-@each
-def test_a_batch_is_one_by_one(name):
-    score, key, _ = CASES[name]
-    got = torch.vmap(lambda q, k: score(q[None], k[None])[0])(Q, key)
-    torch.testing.assert_close(got, score(Q, key), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["dot", "scaled dot", "bilinear", "additive", "cosine", "gaussian"])
-def test_no_batch_and_no_heads(name):
-    score, key, _ = CASES[name]
-    torch.testing.assert_close(score(Q[0, 0], key[0, 0]), score(Q, key)[0, 0], rtol=1e-12, atol=1e-12)
-    assert score(Q[0, 0, :0], key[0, 0]).shape == (0, M)
-    assert score(Q[0, 0], key[0, 0, :0]).shape == (N, 0)
-
-
 @pytest.mark.parametrize("score", [heedful.Dot(), heedful.ScaledDot(), heedful.Cosine(), heedful.Gaussian()])
 def test_a_width_of_none(score):
     assert torch.equal(score(Q[..., :0], KEY[..., :0]), torch.zeros(B, H, N, M, dtype=torch.float64))
