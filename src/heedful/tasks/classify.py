@@ -19,7 +19,7 @@ from heedful._errors import DataError
 from heedful.data.batches import BucketBatches, LengthBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
-from heedful.data.text.labeled import LabeledTexts, read_texts
+from heedful.data.text.labeled import LabeledTexts, check_labels, read_texts
 from heedful.data.text.tokenization import Tokenization
 from heedful.data.text.tokenizers import Characters, Subwords
 from heedful.data.text.tokenizers import load as load_tokenizer
@@ -134,9 +134,7 @@ class Classify(Task[LabeledTexts]):
 
     def check(self, examples: LabeledTexts) -> None:
         self.tokenization.encode(examples.texts, examples.locations)
-        for label, location in zip(examples.labels or (), examples.locations, strict=True):
-            if label not in self.classes:
-                raise DataError(f"{location}: label must be a known class, {', '.join(self.classes)}: got {label!r}")
+        check_labels(examples, self.classes)
 
     def build(self) -> Ensemble:
         s, by = self.settings.model, self.tokenization.by

@@ -3,7 +3,9 @@ import re
 import pytest
 
 from heedful._errors import DataError
+from heedful.data.splits import EveryTenth
 from heedful.data.text import LabeledTexts, read_texts
+from heedful.data.text.labeled import check_labels
 
 
 def test_texts(write):
@@ -60,3 +62,11 @@ def test_no_rows_to_predict(write):
 def test_a_folder(tmp_path):
     with pytest.raises(DataError, match=f"^{tmp_path}: must be a table"):
         read_texts(tmp_path)
+
+
+@pytest.mark.timeout(60)
+def test_many_labels_take_no_longer_than_few(write):
+    rows = [f"text {row}\tlabel {row % 50_000}\n" for row in range(100_000)]
+    texts = read_texts(write("".join(rows), "many.tsv"), classes=[f"label {row}" for row in range(50_000)])
+    assert len(EveryTenth(lambda texts: texts.labels, stratify=True)(texts, "text").training) > 50_000
+    check_labels(texts, sorted(set(texts.labels)))

@@ -53,7 +53,7 @@ class LabeledTexts:
         if labels is None:
             return cls(frame.values[0], None, where)
         for values, location in zip(zip(*frame.values, strict=True), where, strict=True):
-            _check(values, None, location)
+            _check(values, location)
         return cls(frame.values[0], [label.strip() for label in frame.values[1]], where)
 
     def __len__(self) -> int:
@@ -114,7 +114,7 @@ def read_texts(
     texts, labels, locations = [], [], []
     for values, location in _rows(source, columns, path):
         if label is not None:
-            _check(values, classes, location)
+            _check(values, location)
             labels.append(values[1].strip())
         texts.append(values[0])
         locations.append(location)
@@ -122,9 +122,20 @@ def read_texts(
         raise DataError(f"{path}: must hold at least one text: got none")
     if label is None:
         return LabeledTexts(texts, None, locations)
-    if classes is None and len(set(labels)) < 2:
+    examples = LabeledTexts(texts, labels, locations)
+    if classes is not None:
+        check_labels(examples, classes)
+    elif len(set(labels)) < 2:
         raise DataError(f"{path}: must hold at least two classes: got 1, {quoted(labels[0])}")
-    return LabeledTexts(texts, labels, locations)
+    return examples
+
+
+def check_labels(examples: LabeledTexts, classes: Sequence[str]) -> None:
+    """Raises for a label that is none of the known classes."""
+    known = set(classes)
+    for label, location in zip(examples.labels or (), examples.locations, strict=True):
+        if label not in known:
+            raise DataError(f"{location}: label must be a known class, {quoted_all(classes)}: got {quoted(label)}")
 
 
 def _without_labels(source: Any, text: str | int, label: str | int) -> LabeledTexts:
@@ -157,11 +168,9 @@ def _rows(source: Any, columns: Sequence[str | int], path: str) -> Iterator[Tabl
             yield TableRow((line,), f"{path}:{number}")
 
 
-def _check(values: tuple[str, ...], classes: Sequence[str] | None, location: str) -> None:
+def _check(values: tuple[str, ...], location: str) -> None:
     text, label = values[0], values[1].strip()
     if not text or text.isspace():
         raise DataError(f"{location}: must have a text: got an empty one, with the label {quoted(label)}")
     if not label:
         raise DataError(f"{location}: must have a label: got an empty one, for the text {quoted(text)}")
-    if classes is not None and label not in classes:
-        raise DataError(f"{location}: label must be a known class, {quoted_all(classes)}: got {quoted(label)}")
