@@ -2,12 +2,36 @@
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 UNFINISHED = ".unfinished"  # the suffix of what is being written; a kill leaves it behind
 _MODE = 0o644
+
+
+def convert(raw: bytes) -> str:
+    r"""What to do with bytes that should be UTF-8 and are not.
+
+    Examples:
+        >>> convert("10 \u20ac, se\u00f1or".encode("windows-1252"))
+        'convert it, e.g. with iconv -f windows-1252 -t utf-8'
+    """
+    zeros, odd = raw.count(0), raw[1::2].count(0)
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif 3 * zeros > len(raw):
+        encoding = "utf-16le" if 2 * odd > zeros else "utf-16be"
+    elif not raw.decode("utf-8", "ignore").isascii():
+        return "all else in it is, so that it may be damaged there"
+    else:
+        runs = re.findall(rb"[\x80-\xff]+", raw)  # where an alphabet is Latin, they are short and few
+        few = max(map(len, runs), default=0) < 3 and sum(map(len, runs)) <= max(len(raw) // 2, 2)
+        if not few or re.search(rb"[\x81\x8d\x8f\x90\x9d]", raw):
+            return "convert it with iconv -f ENCODING -t utf-8 (windows-1251, shift_jis, gb18030, euc-kr or another)"
+        encoding = "windows-1252"
+    return f"convert it, e.g. with iconv -f {encoding} -t utf-8"
 
 
 def checked_target(path: str | os.PathLike[str]) -> Path:

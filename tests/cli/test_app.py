@@ -53,6 +53,8 @@ def test_version(heedful):
         ("train language-model --data x --out y --masked=maybe", 'Invalid value for --masked: unable to convert "maybe" into bool'),
         ("train translate --data x --out y --masked", "Unknown option: --masked"),
         ("train x.py:Mine --data x --out y", "x.py: must be a Python file with a task: there is no such file."),
+        ("train tag --data x --out y --lr 0.1", "unknown option --lr: settings are changed by --set, as in --set training.learning_rate="),
+        ("train tag --data x --out y --epochs=3", "unknown option --epochs: settings are changed by --set, as in --set training.epochs="),
         ("demo --seed x", 'Invalid value for --seed: unable to convert "x" into int'),
         ("train classify-image --train x --out y", "give either --data, or --train and --valid: got --train."),
         ("train classify-image --data x --valid y --out z", "give either --data, or --train and --valid: got --data and --valid."),

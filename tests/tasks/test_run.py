@@ -332,8 +332,8 @@ def test_inputs_that_are_no_images(images, inputs, message):
 
 
 def test_options_that_are_none(texts):
-    with pytest.raises(SettingsError, match="unknown setting `top_k`"):
-        texts.predict("a", top_k=3)
+    with pytest.raises(SettingsError, match="unknown setting `beams`"):
+        texts.predict("a", beams=3)
 
 
 def test_a_task_is_a_class_too():

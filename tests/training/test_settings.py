@@ -5,7 +5,8 @@ import pytest
 from pydantic import Field, ValidationError
 
 from heedful._errors import SettingsError
-from heedful.tasks.catalog import find
+from heedful.tasks.catalog import TASKS, find
+from heedful.training import setting_names
 from heedful.training.settings import (
     Section,
     TaskSettings,
@@ -121,13 +122,66 @@ def test_all_errors_are_reported_together(tmp_path):
 def test_a_file_that_is_no_toml(tmp_path, content):
     file = tmp_path / "settings.toml"
     file.write_bytes(content)
-    with pytest.raises(SettingsError, match=rf"^{file}: must be a TOML file: ") as caught:
+    with pytest.raises(SettingsError, match=rf"^{file}(:\d+)?: must be a TOML file") as caught:
         settings_of(Settings, config=file)
     assert "\n" not in str(caught.value)
     with pytest.raises(
         SettingsError, match=r"^/dev/zero: a file of settings must have at most 1,048,576 bytes: got more\.$"
     ):
         settings_of(Settings, config="/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[model]\nlayers = ]", "settings.toml:2: must be a TOML file: Invalid value"),
+        ("[model]".encode("utf-16"), "must be a TOML file in UTF-8: convert it, e.g. with iconv -f utf-16 -t utf-8"),
+        (
+            "# größer".encode("latin1"),
+            "must be a TOML file in UTF-8: convert it, e.g. with iconv -f windows-1252 -t utf-8",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path, content, message):
+    file = tmp_path / "settings.toml"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=message):
+        settings_of(Settings, config=file)
+    file.write_bytes(b"\xef\xbb\xbf[model]\r\nlayers = 3\r\n")
+    assert settings_of(Settings, config=file).model.layers == 3, "as some editors write it"
+
+
+@pytest.mark.parametrize(
+    ("task", "word", "hint"),
+    [
+        ("tag", "lr=0.1", "unknown setting `lr`, did you mean `training.learning_rate`?"),
+        ("tag", "optimizer.lr=0.1", "unknown setting `optimizer`, did you mean `training.learning_rate`?"),
+        ("tag", "training.wd=0.1", "unknown setting `training.wd`, did you mean `training.weight_decay`?"),
+        ("tag", "training.optimizer=adam", "unknown setting `training.optimizer`: the optimizer is AdamW."),
+        ("tag", "gpus=1", "unknown setting `gpus`: a GPU is taken where PyTorch has one."),
+        ("tag", "early_stopping=true", "unknown setting `early_stopping`, did you mean `training.patience`?"),
+        ("tag", "model.d_model=8", "unknown setting `model.d_model`, did you mean `model.width`?"),
+        ("translate", "embed_dim=8", "unknown setting `embed_dim`, did you mean `model.width`?"),
+        ("translate", "max_length=8", "unknown setting `max_length`, did you mean `data.max_length`?"),
+        ("language-model", "max_length=8", "unknown setting `max_length`, did you mean `model.context_length`?"),
+        ("classify", "max_length=8", "unknown setting `max_length`, did you mean `model.max_positions`?"),
+        ("classify", "epochs=3", "unknown setting `epochs`, did you mean `training.epochs`?"),
+        ("classify", "model.epochs=3", "unknown setting `model.epochs`, did you mean `training.epochs`?"),
+        ("classify", "widht=3", "unknown setting `widht`, did you mean `model.width`?"),
+    ],
+)
+def test_names_that_other_libraries_have(task, word, hint):
+    with pytest.raises(SettingsError) as caught:
+        settings_of(find(task).Settings, [word])
+    assert str(caught.value) == hint
+
+
+def test_each_setting_that_is_hinted_at_is_one():
+    known = {name for task in TASKS for name, *_ in describe_settings(find(task).Settings)}
+    known |= {name for task in TASKS for name in find(task).Options.model_fields}
+    named = [name for names in setting_names._ELSEWHERE for name in names.split()]
+    assert set(named) <= known
+    assert len(named) > 30
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

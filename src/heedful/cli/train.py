@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, UnknownOptionError
 
-from heedful._errors import HeedfulError
+from heedful._errors import HeedfulError, SettingsError
 from heedful._terminal import visible
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False
 
     from heedful.cli._options import read_words, run_command
     from heedful.tasks.catalog import find
-    from heedful.training.settings import Section
+    from heedful.training.setting_names import named_elsewhere
+    from heedful.training.settings import Section, describe_settings
 
     name = next((word for option, word in read_words(words, _VALUED) if not option), None)
     kind = find(name) if name is not None else None
@@ -31,7 +32,16 @@ def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False
         for flag, shortcut in (kind.shortcuts if kind else {}).items()
     }
     section = create_model("Flags", __base__=Section, **flags)
-    run_command("heedful train", _command(kind, section, words), section, words)
+    try:
+        run_command("heedful train", _command(kind, section, words), section, words)
+    except UnknownOptionError as error:
+        option = (error.token.keyword or error.token.value).partition("=")[0]
+        settings = [] if kind is None else [name for name, *_ in describe_settings(kind.Settings)]
+        if (setting := named_elsewhere(option.lstrip("-"), settings)) is None:
+            raise
+        raise SettingsError(
+            f"unknown option {option}: settings are changed by --set, as in --set {setting}=..."
+        ) from None
 
 
 def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -> Any:

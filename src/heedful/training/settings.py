@@ -1,6 +1,7 @@
 """Settings: pydantic sections whose defaults stand in one place, read from a commented TOML file and `key=value` words."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 
 from heedful._errors import SettingsError
+from heedful._files import convert
+from heedful.training.setting_names import meant
 
 _LARGEST = 1 << 20  # bytes of a file of settings
 _TAG = "architecture"  # the key that tells apart the models of a task
@@ -143,11 +146,15 @@ def settings_of(
                 content = file.read(_LARGEST + 1)
             if len(content) > _LARGEST:
                 raise SettingsError(f"{config}: a file of settings must have at most {_LARGEST:,} bytes: got more.")
-            values = tomllib.loads(content.decode())
+            values = tomllib.loads(content.decode("utf-8-sig"))
         except SettingsError:
             raise
+        except UnicodeDecodeError:
+            raise SettingsError(f"{config}: must be a TOML file in UTF-8: {convert(content)}.") from None
         except (ValueError, RecursionError) as error:
-            raise SettingsError(f"{config}: must be a TOML file: {error}.") from None
+            line = re.search(r" \(at line (\d+), column \d+\)", str(error))
+            number, words = (f":{line[1]}", str(error).replace(line[0], "")) if line else ("", str(error))
+            raise SettingsError(f"{config}{number}: must be a TOML file: {words}.") from None
         except OSError as error:
             raise SettingsError(f"{config}: the settings cannot be read: {error.strerror}.") from None
     words = [] if config is not None else list(preset)
@@ -260,12 +267,17 @@ def _words(kind: type[Section], values: Mapping[str, Any], problem: Any) -> str:
         if architecture is None and len(known_models) > 1:
             architecture = next(iter(known_models))
         nested = any(isinstance(field.default, Section) for field in kind.model_fields.values())
-        known = list(kind.model_fields)
-        if nested and "." in key:
+        known, sections = list(kind.model_fields), list(kind.model_fields)
+        if nested:
             known = [name for name, *_ in describe_settings(kind, architecture)]
             if key in {name for name, *_ in describe_settings(kind)}:
                 return f"`{key}` is no setting of model.{_TAG} = {architecture!r}"
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        return f"unknown setting `{key}`" + (f", did you mean `{near[0]}`?" if near else f"; known: {', '.join(known)}")
+        if nested and isinstance(problem["input"], dict):  # a section that is not there
+            near = difflib.get_close_matches(key, sections, n=1, cutoff=0.5)
+            inner = next(iter(problem["input"]), "")
+            hint = f", did you mean `{near[0]}`?" if near else meant(f"{key}.{inner}", known)
+        else:
+            hint = meant(key, known)
+        return f"unknown setting `{key}`{hint or '; known: ' + ', '.join(sections if '.' not in key else known)}"
     rule = problem["msg"][0].lower() + problem["msg"][1:]
     return f"`{key}`: {rule}: got {problem['input']!r}"

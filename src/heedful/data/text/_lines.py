@@ -5,13 +5,13 @@ from itertools import count
 from pathlib import Path
 
 from heedful._errors import DataError
+from heedful._files import convert
 from heedful.data._entries import printable, reading
 from heedful.data._limits import Budget, open_unpacked
 
 LONGEST = 1_000_000  # characters of a line: a file of another kind may be one line of many gigabytes
 
 _MARK = b"\xef\xbb\xbf"  # some editors begin a file of UTF-8 with it
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tuple[int, str]]:
@@ -57,7 +57,8 @@ def whole(source: str | Path, budget: Budget | None = None) -> str:
         start = raw.rfind(b"\n", 0, error.start) + 1
         raise _not_utf8(raw[start:], error.start - start, location, raw.count(b"\n", 0, start) + 1) from error
     if "\0" in text:
-        raise _binary(location, text.count("\n", 0, text.index("\0")) + 1)
+        start = raw.rfind(b"\n", 0, raw.index(0)) + 1
+        raise _binary(raw[start:], location, raw.count(b"\n", 0, start) + 1)
     return text.replace("\r\n", "\n")
 
 
@@ -98,17 +99,16 @@ def _decoded(raw: bytes, location: str, number: int) -> str:
     except UnicodeDecodeError as error:
         raise _not_utf8(raw, error.start, location, number) from error
     if "\0" in text:
-        raise _binary(location, number)
+        raise _binary(raw, location, number)
     return text
 
 
 def _not_utf8(line: bytes, start: int, location: str, number: int) -> DataError:
-    encoding = "utf-16" if number == 1 and line.startswith(_UTF_16) else "latin1"
-    return DataError(
-        f"{location}:{number}: must be UTF-8: got byte {line[start]:#04x} at column {start + 1}; "
-        f"convert it, e.g. with iconv -f {encoding} -t utf-8"
-    )
+    advice = convert(line.partition(b"\n")[0])
+    return DataError(f"{location}:{number}: must be UTF-8: got byte {line[start]:#04x} at column {start + 1}; {advice}")
 
 
-def _binary(location: str, number: int) -> DataError:
-    return DataError(f"{location}:{number}: must be a text file: got a NUL byte, which only binary files hold")
+def _binary(line: bytes, location: str, number: int) -> DataError:
+    advice = convert(line.partition(b"\n")[0])
+    got = f"UTF-16; {advice}" if "utf-16" in advice else "a NUL byte, which only binary files hold"
+    return DataError(f"{location}:{number}: must be a text file in UTF-8: got {got}")
