@@ -3,6 +3,7 @@
     python -m benchmarks.texts tag FOLDER           # of Universal Dependencies' English Web Treebank
     python -m benchmarks.texts mixing FOLDER        # the same: each word alone, a window of neighbors, attention
     python -m benchmarks.texts batches FOLDER       # the same: words a second, beside shuffled padded batches
+    python -m benchmarks.texts segment FOLDER       # the same: raw texts cut into words, as the tagger cuts them
     python -m benchmarks.texts classify FOLDER      # of SST-2: train.tsv, dev.tsv, test.tsv
     python -m benchmarks.texts predict FOLDER       # of Universal Dependencies: from command to answer
 
@@ -14,7 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -145,7 +147,44 @@ def predict(options: argparse.Namespace) -> None:
     keep("tag-predict", {"seconds": median, "target": 2.5})
 
 
-PARTS: Mapping[str, Any] = {"tag": tag, "mixing": mixing, "batches": batches, "classify": classify, "predict": predict}
+def segment(options: argparse.Namespace) -> None:
+    """Raw texts of the test part cut into words; learned from the training part."""
+    from heedful.data.text import read_conllu
+    from heedful.data.text.segmentation import Segmenter, raw_texts
+    from heedful.data.text.words import split_words
+
+    train, _, test = treebank(options.folder)
+    sentences = [(one, text) for one in read_conllu(test) for text in raw_texts([one])]
+    truth, texts = [one.words for one, _ in sentences], [text.text for _, text in sentences]
+    training = list(read_conllu(train))
+    start = time.process_time()
+    segmenter = Segmenter.fit(training)
+    seconds = time.process_time() - start
+    if segmenter is None:
+        raise SystemExit(f"{train}: must hold raw texts")
+    results = {"segmenter": cut_well(segmenter.split(texts), truth), "rules": cut_well(map(split_words, texts), truth)}
+    for name, scores in results.items():
+        print(f"{name}: token F1 {100 * scores['f1']:.2f} %, {100 * scores['exact']:.1f} % of the sentences are exact")
+    print(f"target 98; learned in {seconds:.0f} s of one thread; {len(texts):,} sentences")
+    keep("tag-segment", {"target": 0.98, **results, "sentences": len(texts), "seconds": seconds})
+
+
+def cut_well(found: Iterable[Sequence[str]], truth: Sequence[Sequence[str]]) -> dict[str, float]:
+    """F1 of words, by where they begin and end in the text without its blanks; the share of sentences without a fault."""
+
+    def spans(words: Sequence[str]) -> set[tuple[int, int]]:
+        ends = list(accumulate(len(word.replace(" ", "")) for word in words))
+        return set(pairwise([0, *ends]))
+
+    pairs = [(spans(words), spans(own)) for words, own in zip(found, truth, strict=True)]
+    total = sum(len(words) + len(own) for words, own in pairs)
+    exact = sum(words == own for words, own in pairs) / len(pairs)
+    return {"f1": 2 * sum(len(words & own) for words, own in pairs) / total, "exact": exact}
+
+
+PARTS: Mapping[str, Any] = {
+    "tag": tag, "mixing": mixing, "batches": batches, "segment": segment, "classify": classify, "predict": predict,
+}  # fmt: skip
 
 
 def main() -> None:

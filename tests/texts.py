@@ -35,20 +35,26 @@ def sentences(count: int = 60, seed: int = 0) -> list[list[tuple[str, str]]]:
 
 
 def conllu(path: Path, count: int = 60, seed: int = 0) -> Path:
-    """A CoNLL-U file of them, with comments, a multiword token and an empty node in each second sentence."""
+    """A CoNLL-U file of them, with comments, a multiword token and an empty node in each second sentence; no blank before the end."""
     lines = []
     for number, sentence in enumerate(sentences(count, seed)):
         lines.append(f"# sent_id = {number}")
         for index, (word, label) in enumerate(sentence, start=1):
             if number % 2 and index == 2:
-                lines.append(f"2-3\t{word}{sentence[2][0]}" + "\t_" * 8)
+                lines.append(f"2-3\t{word}{sentence[2][0]}" + "\t_" * 7 + f"\t{_misc(sentence, 3)}")
             number_of = "Number=Sing" if label == "NOUN" else "_"
-            lines.append(f"{index}\t{word}\t{word}\t{label}\t{label.lower()}\t{number_of}\t0\tdep\t_\t_")
+            lines.append(
+                f"{index}\t{word}\t{word}\t{label}\t{label.lower()}\t{number_of}\t0\tdep\t_\t{_misc(sentence, index)}"
+            )
             if number % 2 and index == 2:
                 lines.append("2.1\t_" + "\t_" * 8)
         lines.append("")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def _misc(sentence: list[tuple[str, str]], index: int) -> str:
+    return "SpaceAfter=No" if index == len(sentence) - 1 else "_"
 
 
 def spans(path: Path, count: int = 60, seed: int = 0) -> Path:

@@ -59,6 +59,17 @@ def test_a_line_for_each_text_an_empty_one_for_an_empty_one(heedful, run, typed)
     assert rows[1]["labels"] == []
 
 
+def test_raw_texts_are_cut_as_in_the_training_unless_told(heedful, run):
+    assert json.loads((run / "vocabulary.json").read_text())["segmenter"]["weights"]
+    words = {text: heedful("predict", run, text).out.split() for text in ("la biro-x.", "la biro-x .", "la biro. .")}
+    assert [len(found) for found in words.values()] == [3, 3, 3]
+    assert words["la biro-x."] == words["la biro-x ."]
+    assert [word.rsplit("/")[0] for word in heedful("predict", run, "la biro-x.", "--words").out.split()] == [
+        "la",
+        "biro-x.",
+    ]
+
+
 def test_many_lines_keep_their_order(heedful, run, typed):  # noqa: F811
     given = [" ".join(word for word, _ in sentence) for sentence in texts.sentences(200, seed=3)]
     typed("\n".join(given).encode())

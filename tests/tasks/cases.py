@@ -117,9 +117,9 @@ CASES = {
     "tag": Case(
         "tag", (*_SMALL, "model.layers=1", "model.word_width=8", "model.form_width=4", "model.ngram_width=8",
                 "training.batch_size=60", "training.learning_rate=0.02", "data.auxiliary_columns=[]"),
-        _conllu, lambda data: ["la boro bira .", "la"],
+        _conllu, lambda data: ["la boro bira.", "la"],
         (("1\tla\tla\tDET\tdet\t_\t0\n\n", ":1: "), ("", ": must hold at least one line: got an empty file")),
-        _sentences,
+        _sentences, options=(("--words",),),
     ),
     "classify": Case(
         "classify", (*_SMALL, "model.pooling_heads=2", "model.ensemble_size=2", "training.batch_size=20",

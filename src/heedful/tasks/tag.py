@@ -1,6 +1,8 @@
 """tag: a label for each word of a sentence.
 
 data         heedful/data/text/tagged.py: CoNLL-U, a word and its label a line, data sets of Hugging Face
+settings     heedful/tasks/tag_settings.py
+words        heedful/data/text/segmentation.py: where raw texts are cut, learned from the same data
 model        heedful/models/tagger.py
 loss         cross entropy of the labels, and of auxiliary columns of the same file that teach the encoder
 metrics      accuracy, that of words never seen in training apart; F1 of spans where the labels describe spans
@@ -10,11 +12,10 @@ view         heedful/tasks/views/text.py: what each word attends to
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from heedful._errors import DataError
@@ -23,6 +24,7 @@ from heedful.data.batch_types import WordBatch
 from heedful.data.batches import LengthBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
+from heedful.data.text.segmentation import Segmenter, sentences_of
 from heedful.data.text.sentences import Sentence
 from heedful.data.text.spans import is_bio, score_spans
 from heedful.data.text.tagged import Tagged, read_tagged, write_like
@@ -31,86 +33,14 @@ from heedful.models.encoders import attention_pattern
 from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEmbedding
 from heedful.tasks.baselines import word_baselines
-from heedful.tasks.classification import ClassificationOptions, accuracy, candidates, confusions
+from heedful.tasks.classification import accuracy, candidates, confusions
 from heedful.tasks.contract import TRAINING, Metric, Reading, Scores, Task
-from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.tasks.encoder_settings import encoder_of
+from heedful.tasks.tag_settings import TagOptions, TagSettings, WindowTagger
 from heedful.training.objective import Batches, Mean
-from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
 
 _IGNORED = -100  # the target of padding
 _MAX_TOKENS = 8000  # words that are computed together
-
-
-class TagData(Section):
-    """Which labels."""
-
-    column: str | int = Field(
-        "",
-        description="the labels: a column's name in CoNLL-U (UPOS, XPOS, a feature such as Number), its number elsewhere; "
-        "empty: UPOS, or the last one",
-    )
-    auxiliary_columns: tuple[str | int, ...] = Field(
-        ("auto",),
-        description="auxiliary columns, which the encoder learns too; auto: XPOS, FEATS and DEPREL of CoNLL-U, where they are",
-    )
-    max_length: int = Field(2000, ge=1, description="the most words of a sentence")
-
-
-class WordSettings(Section):
-    """How words become vectors."""
-
-    word_width: int = Field(128, ge=1, description="features of a known word's own embedding")
-    form_width: int = Field(128, ge=0, description="features of a known word's spelling, case-sensitive")
-    ngram_width: int = Field(128, ge=1, description="features of a word's character n-grams")
-    input_dropout: float = Field(0.4, ge=0, lt=1, description="dropout of the features of a word")
-    output_dropout: float = Field(0.2, ge=0, lt=1, description="dropout of the encoder's output")
-    ngram_dropout: float = Field(0.25, ge=0, lt=1, description="dropout of the character n-grams of a word")
-    word_dropout: float = Field(0.15, ge=0, lt=1, description="probability that a word counts as unknown in training")
-    rare_word_dropout: float = Field(
-        0.25, ge=0, description="besides, a word seen n times counts as unknown with probability r / (r + n)"
-    )
-
-
-@defaults(width=192, heads=6, ffn_width=384, dropout=0.2, positions="relative")
-class TransformerTagger(EncoderSettings, WordSettings):
-    """A Transformer encoder over the words."""
-
-    architecture: Literal["transformer"] = Field("transformer", description="how words see each other")
-
-
-class WindowTagger(WordSettings):
-    """The control of a Transformer, with as many parameters: a feed-forward network over a window of neighbors."""
-
-    architecture: Literal["window"] = Field("window", description="how words see each other")
-    width: int = Field(192, ge=1, description="features of a word")
-    layers: int = Field(2, ge=1, description="layers of the encoder")
-    ffn_width: int = Field(
-        384, ge=1, description="width of the feed-forward network of the Transformer to compare with"
-    )
-    dropout: float = Field(0.2, ge=0, lt=1, description="dropout of each layer's output")
-    reach: int = Field(2, ge=0, description="how many neighbors on each side a layer sees; 0: each word alone")
-
-
-class TagLoss(LossSettings):
-    """What is minimized."""
-
-    auxiliary_weight: float = Field(0.5, ge=0, description="weight of each auxiliary column")
-
-
-@defaults(epochs=9, beta2=0.98, weight_decay=0.01)
-class TagTraining(TrainingSettings):
-    """How the tagger is trained."""
-
-    batch_size: int = Field(1500, ge=1, description="words a step")
-
-
-class TagSettings(TaskSettings):
-    """All settings of tag."""
-
-    data: TagData = TagData()
-    model: Annotated[TransformerTagger | WindowTagger, Field(discriminator="architecture")] = TransformerTagger()
-    loss: TagLoss = TagLoss()
-    training: TagTraining = TagTraining()
 
 
 @dataclass(frozen=True)
@@ -118,7 +48,7 @@ class TaggedSentence:
     """The labels of one sentence.
 
     Attributes:
-        input: the words, joined by blanks.
+        input: the text, or the words, joined by blanks.
         words: of the sentence.
         labels: one a word.
         probabilities: of the labels.
@@ -147,7 +77,7 @@ class Tag(Task[Tagged]):
 
     name = "tag"
     example, unit, input, lists, monitor = "sentence", "words", InputKind.TEXT, True, "accuracy"
-    Settings, Options = TagSettings, ClassificationOptions
+    Settings, Options = TagSettings, TagOptions
     split = EveryTenth(lambda tagged: [s.labels[tagged.column] for s in tagged.sentences])
 
     def __init__(self, settings: TagSettings, vocabulary: Mapping[str, Any]) -> None:
@@ -155,6 +85,7 @@ class Tag(Task[Tagged]):
         self.words = WordVocabulary(vocabulary["words"], vocabulary["forms"], tuple(vocabulary["char_ngrams"]))
         self.labels: dict[str, list[str]] = vocabulary["labels"]
         self.column = next(iter(self.labels))
+        self.segmenter = Segmenter.load(vocabulary["segmenter"]) if "segmenter" in vocabulary else None
 
     @classmethod
     def read(cls, source: Any, settings: TagSettings, reading: Reading = TRAINING) -> Tagged:
@@ -175,7 +106,9 @@ class Tag(Task[Tagged]):
         words = WordVocabulary.fit([s.words for s in training.sentences], min_form_count=2)
         if len(words.words) < 2:
             raise DataError(f"must hold at least two different words: got {next(iter(words.words))!r} alone")
-        return {"labels": labels, "words": words.words, "forms": words.forms, "char_ngrams": words.char_ngrams}
+        segmenter = Segmenter.fit(training.sentences)
+        learned = {"labels": labels, "words": words.words, "forms": words.forms, "char_ngrams": words.char_ngrams}
+        return learned if segmenter is None else learned | {"segmenter": segmenter.save()}
 
     def describe(self) -> str:
         also = f" (and {', '.join(list(self.labels)[1:])})" if len(self.labels) > 1 else ""
@@ -249,7 +182,7 @@ class Tag(Task[Tagged]):
 
     @torch.inference_mode()
     def predict(self, model: Tagger, inputs: Sequence[Any], options: Any, first: int = 0) -> list[TaggedSentence]:
-        sentences = [Sentence.of(one) for one in inputs]
+        sentences = sentences_of(inputs, self.segmenter, words=options.words)
         for sentence in sentences:
             self._check_length(sentence)
         names = self.labels[self.column]
@@ -296,7 +229,7 @@ class Tag(Task[Tagged]):
     def inspect(self, model: Tagger, inputs: Sequence[Any]) -> list[Any]:
         from heedful.tasks.views.text import tagged_section
 
-        sentences = [Sentence.of(one) for one in inputs]
+        sentences = sentences_of(inputs, self.segmenter)
         for sentence in sentences:
             if not sentence.words:
                 raise DataError(f"{sentence.location}: a sentence must hold at least one word: got none.")
@@ -307,7 +240,8 @@ class Tag(Task[Tagged]):
     ) -> TaggedSentence:
         words, labels = list(sentence.words), list(labels)
         raw_lines = write_like(sentence, labels, self.column)
-        return TaggedSentence(" ".join(words), words, labels, list(probabilities), raw_lines, told)
+        text = sentence.text or " ".join(words)
+        return TaggedSentence(text, words, labels, list(probabilities), raw_lines, told)
 
     def _check_length(self, sentence: Sentence) -> None:
         most = self.settings.data.max_length

@@ -21,6 +21,7 @@ class Sentence:
         location: `file:line` of the first word.
         raw_lines: the lines of the file that belong to the sentence, without line ends and without the blank line after it.
         format: of the file: "conllu", "columns", or "" where it stands in none.
+        text: of which the words were cut, where they were.
     """
 
     words: tuple[str, ...]
@@ -28,6 +29,7 @@ class Sentence:
     location: str = ""
     raw_lines: tuple[str, ...] = ()
     format: str = ""
+    text: str = ""
 
     @classmethod
     def of(cls, sentence: "str | Sequence[str] | Sentence") -> "Sentence":
@@ -35,7 +37,7 @@ class Sentence:
         if isinstance(sentence, Sentence):
             return sentence
         words = split_words(sentence) if isinstance(sentence, str) else tuple(sentence)
-        return cls(words, raw_lines=words)
+        return cls(words, raw_lines=words, text=sentence if isinstance(sentence, str) else "")
 
     @property
     def locations(self) -> list[str]:
