@@ -1,5 +1,6 @@
 """Tiny data, tiny settings, and what a run must come out as: shared by the tests of training, tasks and command line."""
 
+import hashlib
 import json
 import resource
 from collections.abc import Iterator
@@ -50,6 +51,34 @@ def outcome(run: Path) -> dict[str, object]:
     del metrics["seconds"]
     files = json.loads((run / "run.json").read_text())["files"]
     return {"metrics": metrics, "log": (run / "log.csv").read_text(), "weights": files["model.safetensors"]}
+
+
+def rewrite(run: Path, **contents: object) -> None:
+    """Changes files of a run folder as one would who makes a folder to be loaded: run.json has their checksums.
+
+    Args:
+        run: the folder.
+        **contents: of files, by their names without their ends; of JSON files what they shall hold.
+    """
+    manifest = json.loads((run / "run.json").read_text())
+    for stem, content in contents.items():
+        (file,) = run.glob(f"{stem}.*")
+        raw = content if isinstance(content, bytes) else content if isinstance(content, str) else json.dumps(content)
+        file.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
+        manifest["files"][file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (run / "run.json").write_text(json.dumps(manifest))
+
+
+@contextmanager
+def little_memory(megabytes: int) -> Iterator[None]:
+    """Memory beyond what is taken already is so much."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + megabytes * 2**20, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @contextmanager

@@ -1,11 +1,16 @@
 """Files that are whole or not there."""
 
 import errno
+import hashlib
+import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 UNFINISHED = ".unfinished"  # the suffix of what is being written; a kill leaves it behind
 _MODE = 0o644
@@ -84,3 +89,55 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes | Iterable[b
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk does not say which file
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Opens a file to read it; a pipe or a device, which may never end, is an error and is not waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "must be a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_limited(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than `max_bytes`.
+    """
+    with open_regular(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"must have at most {max_bytes:,} bytes", str(path))
+    return content
+
+
+def read_json(path: str | os.PathLike[str], max_bytes: int) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        OSError: as of `read_limited`.
+        ValueError: it is no JSON, is nested too deeply, or has a number with too many digits; the message is one line.
+    """
+    content = read_limited(path, max_bytes)
+    try:
+        return json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(str(error).partition(";")[0]) from None
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a regular file, which is read by pieces.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

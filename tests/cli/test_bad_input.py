@@ -128,12 +128,12 @@ def unknown_task(run):
 
 def task_of_a_wrong_kind(run):
     change(run, task=["classify-image"])
-    return f"{run / 'run.json'}: must hold `task`, a JSON string: got ['classify-image']."
+    return f"{run / 'run.json'}: `task`: input should be a valid string: got ['classify-image']."
 
 
 def files_of_a_wrong_kind(run):
     change(run, files=None)
-    return f"{run / 'run.json'}: must hold `files`, a JSON object: got None."
+    return f"{run / 'run.json'}: `files`: input should be a valid dictionary: got None."
 
 
 def broken_json(run):

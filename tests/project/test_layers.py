@@ -9,6 +9,7 @@ SOURCE = Path(heedful.__file__).parent
 MAY_IMPORT = {
     "_errors": set(),
     "_files": set(),
+    "_safetensors": {"_files"},
     "_types": set(),
     "_version": set(),
     "_checks": set(),
@@ -19,9 +20,9 @@ MAY_IMPORT = {
     # a recording writes its page
     "inspection": {"_checks", "_errors", "_files", "_types", "_version", "ops", "report"},
     "report": {"_checks", "_errors", "_files", "_types", "ops", "inspection"},
-    "hugging_face": {"_checks", "_errors", "_types", "data", "inspection", "report"},
-    "training": {"_errors", "_files", "_version"},
-    "tasks": {"_errors", "_types", "ops", "nn", "models", "inspection", "report", "data", "training"},
+    "hugging_face": {"_checks", "_errors", "_files", "_safetensors", "_types", "data", "inspection", "report"},
+    "training": {"_errors", "_files", "_safetensors", "_version"},
+    "tasks": {"_errors", "_safetensors", "_types", "ops", "nn", "models", "inspection", "report", "data", "training"},
     "cli": {
         *("_errors", "_files", "_version", "ops", "nn", "inspection", "report", "hugging_face", "data", "training"),
         "tasks",
@@ -128,7 +129,7 @@ def test_no_edge_goes_up():
 
 def test_every_package_has_its_place_in_the_order():
     packages = {p.name for p in SOURCE.iterdir() if (p / "__init__.py").exists()}
-    assert packages | {"_errors", "_files", "_types", "_version", "_checks"} == set(MAY_IMPORT)
+    assert packages | {"_errors", "_files", "_safetensors", "_types", "_version", "_checks"} == set(MAY_IMPORT)
 
 
 def test_engines_know_each_other_only_downwards():

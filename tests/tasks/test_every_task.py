@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pickle
+import re
 import shutil
 import tomllib
 
@@ -17,7 +18,7 @@ from heedful.tasks.catalog import TASKS, find
 from heedful.tasks.contract import Task
 from heedful.tasks.run import load
 from tests.tasks.cases import CASES
-from tests.tiny import Killed, killing, outcome
+from tests.tiny import Killed, killing, little_memory, outcome, rewrite
 
 EVALUATED = {"data", "examples", "metrics", "units", "baselines", "details", "note"}
 
@@ -317,6 +318,35 @@ def test_it_is_inspected(case, run, data, model, heedful, trust, tmp_path):
     if case.hostile:
         with pytest.raises(DataError, match="must hold at least one character that is no blank"):
             model.inspect(["  "])
+
+
+def test_sizes_of_a_folder_that_were_blown_up(case, run, data, tmp_path):
+    """Each number of the settings and the vocabulary: it is refused in one line, or changes no more than what is predicted."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    config, vocabulary = ((copy / name).read_text() for name in ("config.toml", "vocabulary.json"))
+    before, refused = load(copy, task=case.task).predict(case.inputs(data)[:1]), []
+    lines, names = config.partition("[training]")[0].splitlines(), json.loads(vocabulary)
+    changes = [
+        {"config": config.replace(line, re.sub(r"\b\d+\b(?!\.)", str(10**9), line, count=1))}
+        for line in lines
+        if re.match(r"\w+ = \[?\d+(?!\.)\b", line)
+    ]
+    changes += [
+        {"vocabulary": names | {key: 10**9 if isinstance(value, int) else [10**9, *value[1:]]}}
+        for key, value in names.items()
+        if isinstance(value, int | list)
+    ]
+    for change in changes:
+        rewrite(copy, **({"config": config, "vocabulary": vocabulary} | change))
+        with little_memory(2000):
+            try:
+                after = load(copy, task=case.task).predict(case.inputs(data)[:1])
+            except HeedfulError as error:
+                refused.append(str(error))
+                continue
+        assert len(after) == len(before)
+    assert all("\n" not in line for line in refused)
+    assert len(refused) >= 4 or case.task.endswith(":MostVowel")
 
 
 def test_a_class_in_a_file_is_run_only_if_it_is_named(case, run, refused):

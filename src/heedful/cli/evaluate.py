@@ -5,7 +5,9 @@ from pathlib import Path
 from heedful._terminal import json_line
 
 
-def evaluate(run_folder: Path, /, *, data: str, json: bool = False, task: str | None = None) -> None:
+def evaluate(
+    run_folder: Path, /, *, data: str, train: str | None = None, json: bool = False, task: str | None = None
+) -> None:
     """Evaluate a trained model on labeled data, beside baselines fitted on its training data.
 
     Parameters
@@ -14,6 +16,9 @@ def evaluate(run_folder: Path, /, *, data: str, json: bool = False, task: str | 
         As `heedful train --out` wrote it.
     data
         Labeled data, in the formats that the task reads.
+    train
+        The data that the run was trained on, for the baselines. Without it, the place that a run of yours names is read; a run
+        from elsewhere may name any file, so that none is opened.
     json
         Print one JSON object.
     task
@@ -22,7 +27,7 @@ def evaluate(run_folder: Path, /, *, data: str, json: bool = False, task: str | 
     from heedful.cli._tables import print_metrics
     from heedful.tasks.run import load
 
-    found = load(run_folder, task=task).evaluate(data, progress=True)
+    found = load(run_folder, task=task).evaluate(data, train=train, progress=True)
     if json:
         print(json_line(found.to_dict()))
     else:

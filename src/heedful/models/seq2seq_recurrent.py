@@ -52,9 +52,10 @@ class BidirectionalGRU(nn.Module):
 
     def __init__(self, width: int, layers: int, dropout: float) -> None:
         super().__init__()
-        widths = [width, *[2 * width] * (layers - 1)]
-        self.ahead = nn.ModuleList(nn.GRU(size, width, batch_first=True) for size in widths)
-        self.back = nn.ModuleList(nn.GRU(size, width, batch_first=True) for size in widths)
+        self.ahead, self.back = (
+            nn.ModuleList(nn.GRU(2 * width if layer else width, width, batch_first=True) for layer in range(layers))
+            for _ in range(2)
+        )
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "S M D"], lengths: Int[Tensor, " S"]) -> Float[Tensor, "S M E"]:

@@ -39,6 +39,7 @@ from heedful.tasks.classification import (
 from heedful.tasks.contract import TRAINING, Reading, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
 from heedful.training.objective import Batches, Mean
+from heedful.training.schema import Classes, Counts, Schema, Words
 from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 8000  # tokens that are computed together
@@ -94,12 +95,21 @@ class ClassifySettings(TaskSettings):
     training: ClassifierTraining = ClassifierTraining()
 
 
+class ClassifyVocabulary(Schema):
+    """What the weights know by number."""
+
+    classes: Classes
+    words: Counts | None = None
+    char_ngrams: Words | None = None
+    tokenizer: str | None = None
+
+
 class Classify(Task[LabeledTexts]):
     """A label for a text."""
 
     name = "classify"
     example, unit, input = "text", "tokens", InputKind.TEXT  # few validation texts tell epochs apart by their loss
-    Settings, Options = ClassifySettings, ClassificationOptions
+    Settings, Options, Vocabulary = ClassifySettings, ClassificationOptions, ClassifyVocabulary
     split = EveryTenth(lambda texts: texts.labels, stratify=True)
 
     def __init__(self, settings: ClassifySettings, vocabulary: Mapping[str, Any]) -> None:
@@ -124,7 +134,7 @@ class Classify(Task[LabeledTexts]):
             raise DataError(f"must hold at least two classes: got {classes['classes'][0]!r} alone")
         if data.tokenizer == "words":
             words = WordVocabulary.fit([split_words(text) for text in training.texts], min_count=data.min_count)
-            return classes | {"words": words.words, "char_ngrams": words.char_ngrams}
+            return classes | {"words": words.words, "char_ngrams": list(words.char_ngrams)}
         if data.tokenizer == "characters":
             return classes | {"tokenizer": Characters.fit(training.texts).save()}
         return classes | {"tokenizer": Subwords.fit(training.texts, data.vocabulary_size).save()}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor
 
 from heedful._errors import SettingsError
@@ -33,9 +33,12 @@ from heedful.tasks.classification import (
 )
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Scores, Task
 from heedful.training.objective import Batches, Mean
+from heedful.training.schema import Classes, Schema
 from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
 
 _TOGETHER = 256  # images that are computed together
+_MAX_PIXELS = 2**22  # of an image
+_MAX_TRIAL = 4096  # tokens of an image by which a new model is tried
 
 
 class ImageData(Section):
@@ -94,12 +97,31 @@ class ClassifyImageSettings(TaskSettings):
     training: TrainingSettings = TrainingSettings()
 
 
+class ImageVocabulary(Schema):
+    """What the weights know by number, and the images that they take."""
+
+    classes: Classes
+    size: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)  # height, width
+    channels: Literal[1, 3]
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+
+    @field_validator("size")
+    @classmethod
+    def _bounded(cls, size: list[int]) -> list[int]:
+        if size[0] * size[1] > _MAX_PIXELS:
+            raise ValueError(
+                f"images must have at most {_MAX_PIXELS:,} pixels (data.size makes them smaller): got {size[0]:,} x {size[1]:,}"
+            )
+        return size
+
+
 class ClassifyImage(Task[LabeledImages]):
     """A label for an image."""
 
     name = "classify-image"
     example, unit, input, monitor = "image", "images", InputKind.IMAGE, "accuracy"
-    Settings, Options = ClassifyImageSettings, ClassificationOptions
+    Settings, Options, Vocabulary = ClassifyImageSettings, ClassificationOptions, ImageVocabulary
     split = EveryTenth(lambda images: images.labels.tolist(), stratify=True)
     embedded = {"digits": Embedded(parts=("train", "test"))}
 
@@ -155,8 +177,9 @@ class ClassifyImage(Task[LabeledImages]):
             )
             model.mean.copy_(torch.tensor(self.vocabulary["mean"]))
             model.std.copy_(torch.tensor(self.vocabulary["std"]))
-            with torch.no_grad():  # some parts check what they get only then
-                model.eval()(torch.zeros(1, self.channels, *self.size, dtype=torch.uint8))
+            if height * width <= _MAX_TRIAL * model.tokenizer.stride**2:  # some parts check what they get only then
+                with torch.no_grad():
+                    model.eval()(torch.zeros(1, self.channels, *self.size, dtype=torch.uint8))
         except ValueError as error:
             raise SettingsError(f"[model] does not fit images of {height} x {width} pixels: {error}") from None
         return model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from heedful.data.inputs import InputKind
 from heedful.data.splits import Splitter
 from heedful.training.objective import Batches, Mean
+from heedful.training.schema import Schema
 from heedful.training.settings import NoOptions, Section, TaskSettings
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ class Task(abc.ABC, Generic[E]):
     unit: ClassVar[str]  # what speed is counted in: "words"
     Settings: ClassVar[type[TaskSettings]]
     Options: ClassVar[type[Section]] = NoOptions  # --top-k 40 on the command line, predict(..., top_k=40) in Python
+    Vocabulary: ClassVar[type[Schema] | None] = (
+        None  # what `learn` gives and vocabulary.json must hold; None: any object
+    )
     input: ClassVar[InputKind]  # how inputs are read from words, files and standard input
     lists: ClassVar[bool] = False  # whether a text may also be given as a list, of its words or its sentences
     split: ClassVar[Splitter]  # how examples are held out

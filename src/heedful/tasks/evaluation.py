@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from heedful._errors import DataError
 from heedful._terminal import working
 from heedful.tasks.contract import Scores, Task
-from heedful.tasks.sources import IN_MEMORY, checksum, split_of
+from heedful.tasks.sources import IN_MEMORY, checksum, is_embedded, shown, split_of
+from heedful.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,19 +40,47 @@ class Evaluation:
         return dataclasses.asdict(self)
 
 
-def training_of(task: Task[Any], manifest: dict[str, Any]) -> tuple[Any, str]:
-    """The examples that a run was trained on; None, and why, where they are not there or have changed."""
-    sources = manifest["data"]
-    if IN_MEMORY in sources.values():
-        return None, "no baselines: they need the training data, which were in memory."
+def may_read(kind: type[Task[Any]], run: RunFolder) -> bool:
+    """Whether the data that a run folder names may be opened: this user trained it, or they are embedded."""
+    return run.made_here() or all(is_embedded(kind, source) for source in run.manifest()["data"].values())
+
+
+def named(sources: dict[str, str]) -> str:
+    """The options that name data."""
+    return " ".join(f"--{name} {source}" for name, source in sources.items())
+
+
+def training_of(task: Task[Any], run: RunFolder, train: Any = None) -> tuple[Any, str]:
+    """The examples that a run was trained on; None, and why, where they may not be read, are not there or have changed.
+
+    Args:
+        task: of the run.
+        run: its folder.
+        train: its training data; None: those that the folder names.
+
+    Raises:
+        DataError: `train` cannot be read, or is other data.
+    """
+    manifest = run.manifest()
+    sources, need = manifest["data"], "no baselines: they need the training data, which"
+    first, source = next(iter(sources.items()))
+    if train is not None:
+        sources = sources | {first: train}
+    elif IN_MEMORY in sources.values():
+        return None, f"{need} were in memory."
+    elif not may_read(type(task), run):
+        return None, f"{need} are not opened since the run is from elsewhere: it names {source}, --train may name them."
     try:
         training = split_of(type(task), task.settings, sources)[0].training
     except (DataError, OSError) as error:
-        return None, f"no baselines: they need the training data, which cannot be read: {str(error).rstrip('.')}."
-    if checksum(training) != manifest["data_checksums"]["train"]:
-        source = next(iter(sources.values()))
-        return None, f"no baselines: they need the training data, which have changed since: {source}."
-    return training, ""
+        if train is not None:
+            raise
+        return None, f"{need} cannot be read: {str(error).rstrip('.')}."
+    if checksum(training) == manifest["data_checksums"].get("train"):
+        return training, ""
+    if train is not None:
+        raise DataError(f"{shown(train)}: must be the data that the run was trained on: got others.")
+    return None, f"{need} have changed since: {source}."
 
 
 def evaluated(

@@ -46,6 +46,7 @@ from heedful.tasks.lm_batches import (
 from heedful.tasks.ngrams import nats_around, nats_before
 from heedful.tasks.sampling_options import SamplingOptions
 from heedful.training.objective import Batches, Mean
+from heedful.training.schema import Schema
 from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 16_384  # tokens that are computed together
@@ -69,7 +70,7 @@ class LanguageModelSettings(EncoderSettings):
     objective: Literal["causal", "masked"] = Field(
         "causal", description="causal: sees the past and continues (GPT); masked: sees both sides and fills gaps (BERT)"
     )
-    context_length: int = Field(128, ge=1, description="the most tokens that it sees together")
+    context_length: int = Field(128, ge=1, le=2**20, description="the most tokens that it sees together")
 
 
 @defaults(epochs=2, learning_rate=3e-3, weight_decay=0.1)
@@ -85,6 +86,12 @@ class LanguageSettings(TaskSettings):
     data: LanguageData = LanguageData()
     model: LanguageModelSettings = LanguageModelSettings()
     training: LanguageTraining = LanguageTraining()
+
+
+class LanguageVocabulary(Schema):
+    """What the weights know by number."""
+
+    tokenizer: str
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ class ModelLanguage(Task[Any]):
 
     name = "language-model"
     example, unit, input = "character", "tokens", InputKind.TEXT
-    Settings, Options = LanguageSettings, SamplingOptions
+    Settings, Options, Vocabulary = LanguageSettings, SamplingOptions, LanguageVocabulary
     split = LastTenth()
     GAP = "[MASK]"  # how a gap is written
     shortcuts = {"masked": Shortcut("model.objective=masked", "a language model that fills gaps")}

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 
 from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
+from heedful._safetensors import BoundedBuild, mismatch
 from heedful._terminal import visible, working
 from heedful.data.inputs import InputKind
 from heedful.tasks.catalog import find, reference
 from heedful.tasks.contract import Reading, Task
-from heedful.tasks.evaluation import Evaluation, evaluated, training_of
+from heedful.tasks.evaluation import Evaluation, evaluated, may_read, named, training_of
 from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read
 from heedful.tasks.task_inputs import listed
 from heedful.training.run_folder import RunFolder, config_matches
@@ -99,12 +100,17 @@ class TrainedModel:
         task = self.task
         return task.inputs(read(type(task), source, task.settings, Reading("test", False, task.vocabulary)))
 
-    def evaluate(self, data: Any, *, progress: bool = False) -> Evaluation:
+    def evaluate(self, data: Any, *, train: Any = None, progress: bool = False) -> Evaluation:
         """The metrics on labeled data, beside those of baselines fitted on the training data where they are available.
 
         Args:
             data: a path, an embedded name, or Python data, as `train` takes it.
+            train: the data that the run was trained on. None: where its folder says that they are, if this user trained it; a
+                folder from elsewhere may name any file or address, so that nothing is opened.
             progress: whether a terminal shows what is being done, on standard error.
+
+        Raises:
+            DataError: labels that the model does not know; training data that cannot be read, or are others.
         """
         from rich.console import Console
 
@@ -112,9 +118,9 @@ class TrainedModel:
         examples = read(type(task), data, task.settings, Reading("test", vocabulary=task.vocabulary))
         task.check(examples)
         training, note = self._training, ""
-        if training is None:
+        if training is None or train is not None:
             with working(console, "reading the training data for the baselines"):
-                training, note = training_of(task, self.folder.manifest())
+                training, note = training_of(task, self.folder, train)
         return evaluated(task, self.model, training, examples, counted(task, examples, data), note, console)
 
     def inspect(self, inputs: Any = ()) -> "Report":
@@ -244,6 +250,8 @@ def _train(
             return load(run.path, task=kind)
         if not sources and IN_MEMORY in manifest["data"].values():
             raise RunFolderError(f"{run.path}: was begun with data in memory: give them again to go on.")
+        if not sources and not may_read(kind, run):
+            raise RunFolderError(f"{run.path}: was begun elsewhere: name its data again, {named(manifest['data'])}.")
         sources = sources or manifest["data"]
     else:
         if run.exists():
@@ -323,15 +331,20 @@ def load(folder: str | Path, *, task: str | type[Task[Any]] | None = None) -> Tr
     run = RunFolder(Path(folder))
     kind = task_of(run, task)
     run.require_finished()
-    settings, vocabulary, weights = settings_of(kind.Settings, config=run.config()), run.vocabulary(), run.weights()
+    settings, vocabulary = settings_of(kind.Settings, config=run.config()), run.vocabulary(kind.Vocabulary)
     try:
-        ours = kind(settings, vocabulary)
-        model = _built(ours)
-        model.load_state_dict(weights)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        with BoundedBuild(run.weight_shapes()):
+            ours = kind(settings, vocabulary)
+            model = _built(ours)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunFolderError(
-            f"{run.path}: the weights, the settings and the vocabulary must fit each other: {str(error).splitlines()[0]}"
+            f"{run.path}: the weights, the settings and the vocabulary must fit each other: {reason}"
         ) from None
+    weights = run.weights()
+    if reason := mismatch(model.state_dict(), weights):
+        raise RunFolderError(f"{run.path / 'model.safetensors'}: {reason}, by the settings and the vocabulary.")
+    model.load_state_dict(weights)
     return TrainedModel(ours, model, run)
 
 

@@ -5,9 +5,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from heedful._errors import DataError
+from heedful._errors import DataError, RunFolderError
 from heedful.data.splits import Split
 from heedful.tasks.contract import TRAINING, Embedded, Examples, Reading, Task
+from heedful.training.schema import checked
 
 IN_MEMORY = "data in memory"  # what run.json says of data that have no path
 
@@ -17,7 +18,12 @@ def prepare(kind: type[Task[Any]], settings: Any, sources: Mapping[str, Any]) ->
     split, valid = split_of(kind, settings, sources)
     source = next(iter(sources.values()))
     try:
-        ours = kind(settings, kind.learn(split.training, settings))
+        vocabulary = kind.learn(split.training, settings)
+        if kind.Vocabulary is not None:
+            checked(kind.Vocabulary, vocabulary, shown(source))
+        ours = kind(settings, vocabulary)
+    except RunFolderError as error:
+        raise DataError(str(error)) from None
     except DataError as error:
         raise DataError(f"{shown(source)}: {error}") from None
     if valid is None:
@@ -93,6 +99,11 @@ def counted(task: Task[Any], examples: Examples, source: Any) -> str:
 def shown(source: Any) -> str:
     """Words for a source."""
     return str(source) if isinstance(source, str | os.PathLike) else "the data"
+
+
+def is_embedded(kind: type[Task[Any]], source: Any) -> bool:
+    """Whether data need no file."""
+    return _embedded(kind, source) is not None
 
 
 def _embedded(kind: type[Task[Any]], source: Any) -> Embedded | None:

@@ -25,6 +25,7 @@ from heedful.tasks.text_generation import (
     GenerationLoss,
     GenerationOptions,
     GenerationTraining,
+    GenerationVocabulary,
     ParallelData,
     RecurrentGenerator,
     SearchSettings,
@@ -80,7 +81,7 @@ class Summarize(Task[SummaryExamples]):
 
     name = "summarize"
     example, unit, input, lists = "document", "target tokens", InputKind.TEXT, True
-    Settings, Options = SummarizeSettings, GenerationOptions
+    Settings, Options, Vocabulary = SummarizeSettings, GenerationOptions, GenerationVocabulary
     split = EveryTenth(at_most=1000)
 
     def __init__(self, settings: SummarizeSettings, vocabulary: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
 from heedful.tasks.rouge import sentence_gains, summary_baselines, summary_scores
 from heedful.tasks.text_generation import one_line, shortened
 from heedful.training.objective import Batches, Mean
+from heedful.training.schema import Counts, Schema, Words
 from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 20_000  # tokens of sentences that are computed together
@@ -79,6 +80,13 @@ class ExtractiveSettings(TaskSettings):
     training: ExtractiveTraining = ExtractiveTraining()
 
 
+class ExtractiveVocabulary(Schema):
+    """What the weights know by number."""
+
+    words: Counts
+    char_ngrams: Words
+
+
 class ExtractiveOptions(Section):
     """How summaries are made."""
 
@@ -118,7 +126,7 @@ class SummarizeExtractive(Task[SummaryExamples]):
 
     name = "summarize-extractive"
     example, unit, input, lists = "document", "documents", InputKind.TEXT, True
-    Settings, Options = ExtractiveSettings, ExtractiveOptions
+    Settings, Options, Vocabulary = ExtractiveSettings, ExtractiveOptions, ExtractiveVocabulary
     split = EveryTenth(at_most=1000)
 
     def __init__(self, settings: ExtractiveSettings, vocabulary: Mapping[str, Any]) -> None:
@@ -144,7 +152,7 @@ class SummarizeExtractive(Task[SummaryExamples]):
     def learn(cls, training: SummaryExamples, settings: ExtractiveSettings) -> dict[str, Any]:
         sentences = [split_words(sentence) for document in training.sources for sentence in document]
         words = WordVocabulary.fit(sentences, min_count=settings.model.min_count)
-        return {"words": words.words, "char_ngrams": words.char_ngrams}
+        return {"words": words.words, "char_ngrams": list(words.char_ngrams)}
 
     def describe(self) -> str:
         return f"{len(self.words.words):,} words"

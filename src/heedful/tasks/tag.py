@@ -36,7 +36,7 @@ from heedful.tasks.baselines import word_baselines
 from heedful.tasks.classification import accuracy, candidates, confusions
 from heedful.tasks.contract import TRAINING, Metric, Reading, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
-from heedful.tasks.tag_settings import TagOptions, TagSettings, WindowTagger
+from heedful.tasks.tag_settings import TagOptions, TagSettings, TagVocabulary, WindowTagger
 from heedful.training.objective import Batches, Mean
 
 _IGNORED = -100  # the target of padding
@@ -77,7 +77,7 @@ class Tag(Task[Tagged]):
 
     name = "tag"
     example, unit, input, lists, monitor = "sentence", "words", InputKind.TEXT, True, "accuracy"
-    Settings, Options = TagSettings, TagOptions
+    Settings, Options, Vocabulary = TagSettings, TagOptions, TagVocabulary
     split = EveryTenth(lambda tagged: [s.labels[tagged.column] for s in tagged.sentences])
 
     def __init__(self, settings: TagSettings, vocabulary: Mapping[str, Any]) -> None:
@@ -107,7 +107,7 @@ class Tag(Task[Tagged]):
         if len(words.words) < 2:
             raise DataError(f"must hold at least two different words: got {next(iter(words.words))!r} alone")
         segmenter = Segmenter.fit(training.sentences)
-        learned = {"labels": labels, "words": words.words, "forms": words.forms, "char_ngrams": words.char_ngrams}
+        learned = {"labels": labels, "words": words.words, "forms": words.forms, "char_ngrams": list(words.char_ngrams)}
         return learned if segmenter is None else learned | {"segmenter": segmenter.save()}
 
     def describe(self) -> str:

@@ -1,11 +1,12 @@
 """The settings and the options of `tag`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.encoder_settings import EncoderSettings
+from heedful.training.schema import Counts, Schema, Words
 from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
 
 
@@ -85,3 +86,13 @@ class TagOptions(ClassificationOptions):
     """How texts are read, and what is told of them."""
 
     words: bool = Field(False, description="blanks separate the words of a text already: it is not cut any further")
+
+
+class TagVocabulary(Schema):
+    """What the weights know by number, and how raw texts are cut into words."""
+
+    labels: dict[str, Words] = Field(min_length=1)  # of each column; the first one is predicted
+    words: Counts
+    forms: Counts
+    char_ngrams: Words
+    segmenter: dict[str, Any] | None = None

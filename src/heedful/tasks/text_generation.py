@@ -21,9 +21,11 @@ from heedful.models.sequence_to_sequence import SequenceToSequence, sequence_to_
 from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.sampling_options import SamplingOptions
 from heedful.training.objective import Batches, Mean
+from heedful.training.schema import Schema
 from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 8192  # source tokens, once for each beam, that are computed together
+_MAX_LENGTH = 100_000  # tokens of a text that may be learned from
 _CUT_OFF, _END = " [cut off]", "[END]"
 _SEARCHING, _DRAWING = {"beams", "n_best", "length_penalty"}, {"temperature", "top_k", "top_p", "seed"}
 
@@ -43,7 +45,9 @@ class ParallelData(Section):
     )
     vocabulary_size: int = Field(8000, ge=300, description="subwords: how many are learned from both sides together")
     lowercase: bool = Field(False, description="whether all is read and written in lower case")
-    max_length: int = Field(256, ge=1, description="pairs with a side of more tokens are left out of the training")
+    max_length: int = Field(
+        256, ge=1, le=_MAX_LENGTH, description="pairs with a side of more tokens are left out of the training"
+    )
 
 
 @defaults(layers=4, dropout=0.2)
@@ -76,7 +80,7 @@ Generator = Annotated[TransformerGenerator | RecurrentGenerator, Field(discrimin
 class SearchSettings(Section):
     """How texts are generated."""
 
-    beams: int = Field(5, ge=1, description="hypotheses that the beam search keeps; 1: greedy")
+    beams: int = Field(5, ge=1, le=1000, description="hypotheses that the beam search keeps; 1: greedy")
     length_penalty: float = Field(1.0, ge=0, description="0 prefers short texts, 1 takes nearly the mean over tokens")
     no_repeat_ngram: int = Field(
         0, ge=0, description="no sequence of this many tokens occurs twice in a text; 0: all may"
@@ -105,11 +109,18 @@ class GenerationSettings(TaskSettings):
     training: GenerationTraining = GenerationTraining()
 
 
+class GenerationVocabulary(Schema):
+    """What the weights know by number, and how many tokens the longest target of the training has."""
+
+    tokenizer: str
+    max_target_length: int = Field(ge=0, le=_MAX_LENGTH)
+
+
 class GenerationOptions(SamplingOptions):
     """How texts are generated: by beam search, with the settings of the run, or sampled."""
 
-    beams: int | None = Field(None, ge=1, description="hypotheses that the beam search keeps; 1: greedy")
-    n_best: int = Field(1, ge=1, description="how many texts for each input, the best first")
+    beams: int | None = Field(None, ge=1, le=1000, description="hypotheses that the beam search keeps; 1: greedy")
+    n_best: int = Field(1, ge=1, le=1000, description="how many texts for each input, the best first")
     length_penalty: float | None = Field(
         None, ge=0, description="0 prefers short texts, 1 takes nearly the mean over tokens"
     )

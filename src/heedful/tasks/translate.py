@@ -26,6 +26,7 @@ from heedful.tasks.text_generation import (
     Generated,
     GenerationOptions,
     GenerationSettings,
+    GenerationVocabulary,
     TextGenerator,
     check_columns,
     one_line,
@@ -61,7 +62,7 @@ class Translate(Task[ParallelTexts]):
 
     name = "translate"
     example, unit, input = "pair", "target tokens", InputKind.TEXT
-    Settings, Options = TranslateSettings, GenerationOptions
+    Settings, Options, Vocabulary = TranslateSettings, GenerationOptions, GenerationVocabulary
     split = EveryTenth(at_most=1000)
     embedded = {
         "dates": Embedded(("train", "valid", "test"), _DATES, "dates of the training's pairs of language and format")

@@ -1,6 +1,6 @@
 """A run folder: the command, the settings, the results and the weights of one training.
 
-run.json             task, version, command, seed, data and their checksum; the checksum of each file below, once it is final
+run.json             task, version, command, seed, data and their checksum, signed by the user; checksums of the final files
 config.toml          every setting, with its meaning
 vocabulary.json      names that the weights know by number, such as the classes
 tokenizer.json       how texts become tokens, where they do
@@ -10,7 +10,6 @@ log.csv              a row an epoch
 checkpoints/         last.ckpt to resume from, best.ckpt
 """
 
-import hashlib
 import json
 import shutil
 import tomllib
@@ -21,17 +20,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
+from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from heedful._errors import RunFolderError
-from heedful._files import UNFINISHED, write_atomic
+from heedful._files import UNFINISHED, checksum, read_json, read_limited, write_atomic
+from heedful._safetensors import Shapes, not_finite, weight_shapes
 from heedful._version import __version__
+from heedful.training.schema import Manifest, Metrics, Schema, checked, received, shown
+from heedful.training.signature import signature, signed_here
 
 FORMAT = 2
+MAX_BYTES = {"run.json": 2**20, "metrics.json": 2**26, "vocabulary.json": 2**27, "tokenizer.json": 2**27}
 _TOKENIZER = "tokenizer.json"
-_JSON = {str: "string", int: "number", dict: "object", list: "array"}
 _KEPT = ("config.toml", "vocabulary.json", "model.safetensors", "metrics.json", "log.csv")
 
 
@@ -83,6 +85,7 @@ class RunFolder:
             write_atomic(self.config(), config)
             manifest: dict[str, Any] = {"format": FORMAT, "heedful": __version__, "torch": torch.__version__}
             manifest |= {"task": task, "command": command, "seed": seed, "data": data, "data_checksums": data_checksums}
+            manifest["signature"] = signature(_signed(manifest))
             self._write_json("run.json", manifest | {"finished": False, "files": self._checksums("config.toml")})
         except OSError as error:
             raise RunFolderError(f"{self.path}: the run folder cannot be written: {error.strerror}.") from None
@@ -91,7 +94,13 @@ class RunFolder:
         """Notes where the data are now."""
         manifest = self.manifest()
         if manifest["data"] != data:
-            self._write_json("run.json", manifest | {"data": data})
+            manifest["data"] = data
+            self._write_json("run.json", manifest | {"signature": signature(_signed(manifest))})
+
+    def made_here(self) -> bool:
+        """Whether this user began the run with the data that run.json names; of a stranger's folder they may be any files."""
+        manifest = self.manifest()
+        return signed_here(_signed(manifest), manifest.get("signature", ""))
 
     def exists(self) -> bool:
         """Whether a run was begun here, finished or not."""
@@ -131,23 +140,18 @@ class RunFolder:
         self._write_json("run.json", manifest | {"finished": True, "files": self._checksums(*kept)})
 
     def manifest(self) -> dict[str, Any]:
-        """What run.json says; its format is checked."""
+        """What run.json says; it is checked."""
         if not self.path.is_dir():
             raise RunFolderError(
                 f"{self.path}: must be a run folder, as `heedful train ... --out` makes it: there is no such folder."
             )
         manifest = self._read_json("run.json")
-        made_by = manifest.get("heedful", "an unknown version")
         if manifest.get("format") != FORMAT:
             raise RunFolderError(
-                f"{self.path / 'run.json'}: the run folder's format must be {FORMAT}: got {manifest.get('format')!r}, written by "
-                f"heedful {made_by}; this is heedful {__version__}."
+                f"{self.path / 'run.json'}: the run folder's format must be {FORMAT}: got {received(manifest.get('format'))}, written "
+                f"by heedful {shown(str(manifest.get('heedful', 'of an unknown version')))}; this is heedful {__version__}."
             )
-        kinds = {"task": str, "command": list, "seed": int, "data": dict, "data_checksums": dict, "files": dict}
-        for key, kind in kinds.items():
-            if not isinstance(manifest.get(key), kind):
-                got = repr(manifest[key]) if key in manifest else "none"
-                raise RunFolderError(f"{self.path / 'run.json'}: must hold `{key}`, a JSON {_JSON[kind]}: got {got}.")
+        manifest = checked(Manifest, manifest, self.path / "run.json")
         return manifest
 
     def require_finished(self) -> dict[str, Any]:
@@ -174,34 +178,54 @@ class RunFolder:
     def config(self) -> Path:
         return self.path / "config.toml"
 
-    def vocabulary(self) -> dict[str, Any]:
+    def vocabulary(self, schema: type[Schema] | None = None) -> dict[str, Any]:
         """What the weights know by number, with the text of the tokenizer where there is one."""
-        names = self._read_json("vocabulary.json")
-        file = self.path / _TOKENIZER
+        names, file = self._read_json("vocabulary.json"), self.path / _TOKENIZER
         try:
-            return names | ({"tokenizer": file.read_text(encoding="utf-8")} if file.exists() else {})
+            if file.exists():
+                names["tokenizer"] = read_limited(file, MAX_BYTES[_TOKENIZER]).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise RunFolderError(f"{file}: must be a readable text: {error}.") from None
+            raise RunFolderError(f"{file}: must be a readable text: {_reason(error)}.") from None
+        return names if schema is None else checked(schema, names, self.path / "vocabulary.json")
 
     def metrics(self) -> dict[str, Any]:
-        return self._read_json("metrics.json")
+        return checked(Metrics, self._read_json("metrics.json"), self.path / "metrics.json")
 
-    def weights(self) -> dict[str, Tensor]:
+    def weight_shapes(self) -> Shapes:
+        """The shape of each tensor, from the header alone."""
         file = self.path / "model.safetensors"
         try:
-            return load_tensors(file.read_bytes())
+            return weight_shapes([file])
+        except OSError as error:
+            raise RunFolderError(f"{file}: must be readable safetensors: {_reason(error)}.") from None
+        except ValueError as error:
+            raise RunFolderError(str(error)) from None
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors; all of them are finite."""
+        file = self.path / "model.safetensors"
+        self.weight_shapes()
+        try:
+            tensors = load_file(file)
         except (OSError, SafetensorError) as error:
-            raise RunFolderError(f"{file}: must be readable safetensors: {error}.") from None
+            raise RunFolderError(f"{file}: must be readable safetensors: {_reason(error)}.") from None
+        if reason := not_finite(tensors):
+            raise RunFolderError(f"{file}: {reason}.")
+        return tensors
 
     def _checksums(self, *names: str) -> dict[str, str]:
-        return {name: _checksum(self.path / name) for name in names}
+        return {name: checksum(self.path / name) for name in names}
 
     def _check_files(self, manifest: dict[str, Any], names: Sequence[str]) -> None:
         for name in names:
             file = self.path / name
-            if not file.is_file():
-                raise RunFolderError(f"{file}: belongs to the run folder, but is missing.")
-            if _checksum(file) != manifest["files"].get(name):
+            try:
+                unchanged = checksum(file) == manifest["files"].get(name)
+            except FileNotFoundError:
+                raise RunFolderError(f"{file}: belongs to the run folder, but is missing.") from None
+            except OSError as error:
+                raise RunFolderError(f"{file}: cannot be read: {_reason(error)}.") from None
+            if not unchanged:
                 raise RunFolderError(f"{file}: has changed: its checksum differs from the one in run.json.")
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
@@ -210,11 +234,11 @@ class RunFolder:
     def _read_json(self, name: str) -> dict[str, Any]:
         file = self.path / name
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_json(file, MAX_BYTES[name])
         except FileNotFoundError:
             raise RunFolderError(f"{file}: belongs to the run folder, but is missing.") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunFolderError(f"{file}: must be readable JSON: {error}.") from None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{file}: must be readable JSON: {_reason(error)}.") from None
         if not isinstance(content, dict):
             raise RunFolderError(f"{file}: must hold a JSON object: got {type(content).__name__}.")
         return content
@@ -225,5 +249,11 @@ def config_matches(text: str, other: str) -> bool:
     return tomllib.loads(text) == tomllib.loads(other)
 
 
-def _checksum(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _signed(manifest: dict[str, Any]) -> list[Any]:
+    """What a signature vouches for: which data may be read again."""
+    return [manifest[name] for name in ("task", "data", "data_checksums")]
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read, without its name, in one line."""
+    return str(getattr(error, "strerror", None) or error).splitlines()[0].removesuffix(".")

@@ -14,9 +14,11 @@ from pydantic.fields import FieldInfo
 
 from heedful._errors import SettingsError
 from heedful._files import convert
+from heedful.training.schema import received, shown
 from heedful.training.setting_names import meant
 
 _LARGEST = 1 << 20  # bytes of a file of settings
+_MAX_ERRORS = 10  # that are told at once
 _TAG = "architecture"  # the key that tells apart the models of a task
 
 
@@ -153,8 +155,8 @@ def settings_of(
             raise SettingsError(f"{config}: must be a TOML file in UTF-8: {convert(content)}.") from None
         except (ValueError, RecursionError) as error:
             line = re.search(r" \(at line (\d+), column \d+\)", str(error))
-            number, words = (f":{line[1]}", str(error).replace(line[0], "")) if line else ("", str(error))
-            raise SettingsError(f"{config}{number}: must be a TOML file: {words}.") from None
+            number, rule = (f":{line[1]}", str(error).replace(line[0], "")) if line else ("", str(error))
+            raise SettingsError(f"{config}{number}: must be a TOML file: {shown(rule)}.") from None
         except OSError as error:
             raise SettingsError(f"{config}: the settings cannot be read: {error.strerror}.") from None
     words = [] if config is not None else list(preset)
@@ -164,7 +166,7 @@ def settings_of(
     for word in words:
         key, equals, text = word.partition("=") if isinstance(word, str) else ("", "", "")
         if not equals or not key.strip():
-            raise SettingsError(f"a setting must be written key=value, as in model.layers=4: got {word!r}.")
+            raise SettingsError(f"a setting must be written key=value, as in model.layers=4: got {received(word)}.")
         _assign(values, key.strip().split("."), _value(text.strip()), word)
     for key, value in _flat(assignments) if isinstance(assignments, Mapping) else ():
         _assign(values, key.split("."), value, f"{key}={value!r}")
@@ -177,6 +179,8 @@ def validated(kind: type[S], values: Mapping[str, Any], location: str = "") -> S
     Raises:
         SettingsError: for all unknown keys and impossible values at once.
     """
+    if (key := _too_large(values)) is not None:
+        raise SettingsError(f"{location}`{shown(key)}`: must have numbers from -2**53 to 2**53.")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -185,7 +189,9 @@ def validated(kind: type[S], values: Mapping[str, Any], location: str = "") -> S
 
 def explained(kind: type[Section], values: Mapping[str, Any], error: ValidationError) -> str:
     """All of pydantic's errors in one sentence."""
-    words = "; ".join(dict.fromkeys(_words(kind, values, problem) for problem in error.errors()))
+    problems = error.errors(include_url=False)
+    words = "; ".join(dict.fromkeys(_words(kind, values, problem) for problem in problems[:_MAX_ERRORS]))
+    words += f"; and {len(problems) - _MAX_ERRORS:,} more" if len(problems) > _MAX_ERRORS else ""
     return words if words.endswith("?") else f"{words}."
 
 
@@ -234,8 +240,21 @@ def _value(text: str) -> Any:
     """A value as TOML; what is not TOML is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
+
+
+def _too_large(values: Any) -> str | None:
+    """The key of an integer that neither a float nor a tensor can hold."""
+    waiting: list[tuple[str, Any]] = [("", values)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, Mapping | list | tuple):
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            waiting += [(f"{key[:40]}.{name}".lstrip("."), inner) for name, inner in items]
+        elif isinstance(value, int) and abs(value) > 2**53:
+            return key
+    return None
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -260,7 +279,7 @@ def _words(kind: type[Section], values: Mapping[str, Any], problem: Any) -> str:
     location = [part for part in problem["loc"] if part not in known_models or part == ""]  # a union adds its tag
     key = ".".join(map(str, [*location[:2], *(part for part in location[2:] if isinstance(part, int))]))
     if problem["type"] == "union_tag_invalid":
-        return f"`model.{_TAG}`: must be one of {', '.join(known_models)}: got {values['model'][_TAG]!r}"
+        return f"`model.{_TAG}`: must be one of {', '.join(known_models)}: got {received(values['model'][_TAG])}"
     if problem["type"] == "extra_forbidden":
         model = values.get("model")
         architecture = model.get(_TAG) if isinstance(model, dict) else None
@@ -271,13 +290,14 @@ def _words(kind: type[Section], values: Mapping[str, Any], problem: Any) -> str:
         if nested:
             known = [name for name, *_ in describe_settings(kind, architecture)]
             if key in {name for name, *_ in describe_settings(kind)}:
-                return f"`{key}` is no setting of model.{_TAG} = {architecture!r}"
+                return f"`{key}` is no setting of model.{_TAG} = {received(architecture)}"
+        key = shown(key)
         if nested and isinstance(problem["input"], dict):  # a section that is not there
             near = difflib.get_close_matches(key, sections, n=1, cutoff=0.5)
-            inner = next(iter(problem["input"]), "")
+            inner = shown(str(next(iter(problem["input"]), "")))
             hint = f", did you mean `{near[0]}`?" if near else meant(f"{key}.{inner}", known)
         else:
             hint = meant(key, known)
         return f"unknown setting `{key}`{hint or '; known: ' + ', '.join(sections if '.' not in key else known)}"
     rule = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"`{key}`: {rule}: got {problem['input']!r}"
+    return f"`{key}`: {rule}: got {received(problem['input'])}"

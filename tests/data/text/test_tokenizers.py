@@ -110,8 +110,19 @@ def test_no_room_or_no_texts():
         ("[1]", r"must be a saved tokenizer, a tokenizer.json or a 'heedful characters 1': got \[1\]"),
         ("{}", "got an object with nothing"),
         ('{"format": "heedful characters 2", "alphabet": "a"}', "got an object with 'format', 'alphabet'"),
-        ('{"format": "heedful characters 1", "alphabet": [1]}', "got an object with 'format', 'alphabet'"),
-        ('{"model": 1}', "`text` must be a tokenizer.json: got the error"),
+        (
+            '{"format": "heedful characters 1", "alphabet": [1]}',
+            r"`alphabet` must be characters in their order: got '\[1\]'",
+        ),
+        (
+            '{"format": "heedful characters 1", "alphabet": "ba"}',
+            "`alphabet` must be characters in their order: got 'ba'",
+        ),
+        (
+            '{"format": "heedful characters 1", "alphabet": "ab", "x": 1}',
+            "got an object with 'format', 'alphabet', 'x'",
+        ),
+        ('{"model": 1}', "`version` of a tokenizer.json must be as training makes it, 1.0: got None"),
     ],
 )
 def test_what_cannot_be_loaded(text, message):
@@ -119,10 +130,52 @@ def test_what_cannot_be_loaded(text, message):
         load_tokenizer(text)
 
 
-def test_the_tokenizer_of_another_model(subwords):
+OTHERS = {
+    "pre_tokenizer": {"type": "Whitespace"},
+    "normalizer": {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""},
+    "post_processor": {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}},
+    "padding": {
+        "strategy": {"Fixed": 10**12},
+        "direction": "Right",
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    },
+    "truncation": {"max_length": 1, "strategy": "LongestFirst", "stride": 5, "direction": "Right"},
+    "added_tokens": [],
+    "decoder": None,
+    "something": 1,
+    "model.dropout": 0.5,
+    "model.unk_token": "[MASK]",
+    "model.something": 1,
+    "model.type": "WordLevel",
+    "model.merges": [["t", "x"]],
+    "model.merges, a word": ["t"],
+    "model.merges, not a list": {"t": "h"},
+    "model.vocab": {"[PAD]": 0},
+    "model.vocab, not an object": [1],
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_tokenizer_is_as_training_makes_it(subwords, name):
     saved = json.loads(subwords.save())
-    saved["pre_tokenizer"] = {"type": "Whitespace"}
-    with pytest.raises(ValueError, match="must be a byte-level BPE .*: got BPE on Whitespace with"):
+    *path, last = name.partition(",")[0].split(".")
+    (saved[path[0]] if path else saved)[last] = OTHERS[name]
+    with pytest.raises(ValueError, match=rf"^`{'.'.join([*path, last])}` of a tokenizer.json must .*[^\n]$"):
         load_tokenizer(json.dumps(saved))
-    with pytest.raises(ValueError, match=r"whose first tokens are \[PAD\], .*: got BPE on ByteLevel with .*, <mask>, "):
-        load_tokenizer(subwords.save().replace("[MASK]", "<mask>"))
+
+
+@pytest.mark.parametrize("number", [-1, 280, 2**40, 1.0, "7", None, 5])
+def test_tokens_are_numbered_from_0(subwords, number):
+    saved = json.loads(subwords.save())
+    saved["model"]["vocab"]["the"] = number
+    with pytest.raises(ValueError, match="must number its tokens from 0, each once"):
+        load_tokenizer(json.dumps(saved))
+
+
+def test_a_setting_of_another_version_may_be_off(subwords):
+    saved = json.loads(subwords.save())
+    saved["model"]["new"], saved["model"]["dropout"] = False, None
+    del saved["model"]["ignore_merges"]
+    assert load_tokenizer(json.dumps(saved)).size == 280

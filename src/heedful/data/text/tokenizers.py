@@ -5,7 +5,7 @@ Both number their tokens from 0, the special ones first: 0 padding, 1 unknown, 2
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,7 +156,7 @@ class Subwords:
 
     @classmethod
     def from_json(cls, text: str) -> "Subwords":
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, and nothing else: texts would be cut, changed or padded by what a stranger may add.
 
         Raises:
             ValueError: the text is no such file.
@@ -164,9 +164,14 @@ class Subwords:
         with needing("text", "subwords"):
             from tokenizers import Tokenizer
 
+        _check_subwords(text, cls.fit([""], 256 + len(_SPECIAL)).to_json())
         try:
             tokenizer = Tokenizer.from_str(text)
-        except Exception as error:  # the library raises nothing more special
+        except (
+            BaseException
+        ) as error:  # the library raises nothing more special, and a panic of its Rust code is no Exception
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             raise ValueError(f"`text` must be a tokenizer.json: got the error '{error}'") from error
         return cls(tokenizer)
 
@@ -219,18 +224,65 @@ def load(text: str) -> Characters | Subwords:
     Raises:
         ValueError: the text is no tokenizer that was saved here.
     """
-    try:
-        saved = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"`text` must be a saved tokenizer: got no JSON, '{error}'") from error
-    if isinstance(saved, dict) and saved.get("format") == _FORMAT and isinstance(saved.get("alphabet"), str):
-        return Characters(saved["alphabet"])
+    saved = _json_of(text)
+    if isinstance(saved, dict) and set(saved) == {"format", "alphabet"} and saved["format"] == _FORMAT:
+        alphabet = saved["alphabet"]
+        if not isinstance(alphabet, str) or "".join(sorted(set(alphabet))) != alphabet:
+            raise ValueError(f"`alphabet` must be characters in their order: got {str(alphabet)[:40]!r}")
+        return Characters(alphabet)
     if isinstance(saved, dict) and "model" in saved:
         return Subwords.from_json(text)
     got = (
         f"an object with {', '.join(map(repr, list(saved)[:5])) or 'nothing'}" if isinstance(saved, dict) else text[:40]
     )
     raise ValueError(f"`text` must be a saved tokenizer, a tokenizer.json or a '{_FORMAT}': got {got}")
+
+
+def _json_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"`text` must be a saved tokenizer: got no JSON, '{error}'") from error
+
+
+def _check_subwords(text: str, fitted: str) -> None:
+    """Raises ValueError where a tokenizer.json differs from one of `fit` in more than its tokens and how they are merged."""
+    saved, ours = _json_of(text), json.loads(fitted)
+    for name, parts, expected in (("", saved, ours), ("model.", saved.get("model"), ours["model"])):
+        if not isinstance(parts, dict):
+            raise ValueError(f"`model` must be an object: got {str(parts)[:40]!r}")
+        for key, value in (dict.fromkeys(expected) | parts).items():  # another version may write settings that are off
+            wanted = expected.get(key)
+            if key not in ("model", "vocab", "merges") and value != wanted and (value or wanted):
+                raise ValueError(
+                    f"`{name}{key[:40]}` of a tokenizer.json must be as training makes it, {wanted}: got {str(value)[:80]}"
+                )
+    vocab, merges = saved["model"].get("vocab"), saved["model"].get("merges")
+    letters = set(_letters_of_bytes())
+    if (
+        not isinstance(vocab, dict)
+        or not {*_SPECIAL, *letters} <= set(vocab)
+        or any(type(number) is not int for number in vocab.values())
+        or sorted(vocab.values()) != list(range(len(vocab)))
+        or not all(set(token) <= letters for token in set(vocab) - set(_SPECIAL))
+    ):
+        raise ValueError(
+            "`model.vocab` of a tokenizer.json must number its tokens from 0, each once, those of all bytes among them"
+        )
+    made = set()
+    for pair in merges if isinstance(merges, list) else [None]:
+        halves = pair.split(" ") if isinstance(pair, str) else pair
+        if (
+            not isinstance(halves, list)
+            or len(halves) != 2
+            or not all(isinstance(half, str) and half in vocab for half in halves)
+        ):
+            raise ValueError(f"`model.merges` of a tokenizer.json must be pairs of its tokens: got {str(pair)[:80]}")
+        made.add("".join(halves))
+    if made - set(_SPECIAL) != set(vocab) - letters - set(_SPECIAL):
+        raise ValueError(
+            "`model.merges` of a tokenizer.json must make each of its tokens of more than a byte, and no others"
+        )
 
 
 def _codes(text: str) -> NDArray[np.uint32]:
