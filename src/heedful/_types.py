@@ -18,4 +18,10 @@ else:
 
     Bool = Float = Int = UInt8 = _Unchecked()
 
-__all__ = ["Bool", "Float", "Int", "Tensor", "UInt8"]
+__all__ = ["Bool", "ColumnIndex", "Float", "Int", "Keys", "Queries", "RowIndex", "Tensor", "UInt8", "Values"]
+
+Queries = Float[Tensor, "... N D"]
+Keys = Float[Tensor, "... M K"]
+Values = Float[Tensor, "... M E"]
+RowIndex = Int[Tensor, "*#tiles n 1"]  # places of rows of the matrix, of each tile
+ColumnIndex = Int[Tensor, "*#tiles 1 m"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from heedful._checks import Shape
-from heedful._types import Bool, Float, Int, Tensor
+from heedful._types import Bool, ColumnIndex, Float, Int, RowIndex, Tensor
 from heedful.ops import Causal, Documents, Global, Lengths, Local, Mask, Pattern
 from heedful.ops._tree import flatten
 
@@ -111,9 +111,7 @@ class CallablePattern(Pattern):
     rows: Rows
     over: Shape
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         """True where a row may see a column."""
         if rows.dim() == 2:
             return self.rows(rows.flatten()).index_select(-1, columns.flatten())

@@ -14,7 +14,7 @@ import torch
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from heedful._checks import Shape, autocasts
-from heedful._types import Float, Tensor
+from heedful._types import Float, Keys, Queries, Tensor, Values
 from heedful.ops import fast_path
 from heedful.ops.biases import Bias
 from heedful.ops.engines import kernel, reference
@@ -41,9 +41,9 @@ def _compute(query: Tensor, key: Tensor, value: Tensor, mechanism: Mechanism, sh
 
 
 def attention(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
-    value: Float[Tensor, "... M E"],
+    query: Queries,
+    key: Keys,
+    value: Values,
     *,
     score: Score = SCALED_DOT,
     normalize: Normalizer = softmax,
@@ -126,9 +126,9 @@ def attention(
 
 
 def plan(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
-    value: Float[Tensor, "... M E"],
+    query: Queries,
+    key: Keys,
+    value: Values,
     *,
     score: Score = SCALED_DOT,
     normalize: Normalizer = softmax,
@@ -178,9 +178,9 @@ class Sample(NamedTuple):
 
 
 def sample(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
-    value: Float[Tensor, "... M E"],
+    query: Queries,
+    key: Keys,
+    value: Values,
     *,
     score: Score = SCALED_DOT,
     normalize: Normalizer = softmax,
@@ -214,8 +214,8 @@ def sample(
 
 
 def attention_weights(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
+    query: Queries,
+    key: Keys,
     *,
     score: Score = SCALED_DOT,
     normalize: Normalizer = softmax,

@@ -11,7 +11,7 @@ from typing import Any, final
 
 import torch
 
-from heedful._types import Float, Tensor
+from heedful._types import Float, Keys, Queries, Tensor
 from heedful.ops import summaries
 from heedful.ops._concrete import transformed
 from heedful.ops._tree import tensors
@@ -66,8 +66,8 @@ class AttentionMatrix:
 
     def __init__(
         self,
-        query: Float[Tensor, "... N D"],
-        key: Float[Tensor, "... M K"],
+        query: Queries,
+        key: Keys,
         *,
         score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from heedful._checks import Shape
-from heedful._types import Bool, Float, Int, Tensor
+from heedful._types import Bool, ColumnIndex, Float, Keys, Queries, RowIndex, Tensor, Values
 from heedful.ops._concrete import under_vmap
 from heedful.ops.biases import Bias
 from heedful.ops.engines.base import EngineName
@@ -21,13 +21,7 @@ from heedful.ops.scores import Dot
 
 
 def mask_nonfinite(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
-    value: Float[Tensor, "... M E"],
-    mechanism: Mechanism,
-    shape: Shape,
-    *,
-    rows: bool = False,
+    query: Queries, key: Keys, value: Values, mechanism: Mechanism, shape: Shape, *, rows: bool = False
 ) -> tuple[Float[Tensor, "... N D"], Float[Tensor, "... M K"], Float[Tensor, "... M E"], Float[Tensor, "..."] | None]:
     """Takes NaN and infinities out of the operands, and gives what has to be added to the rows that may see them.
 
@@ -74,9 +68,7 @@ class _VisiblePairs(Pattern):
     pattern: Pattern
     bias: Bias
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return self.pattern.allowed(rows, columns, shape) & (self.bias.at(rows, columns, shape) != -math.inf)
 
     def check(self, shape: Shape) -> None:

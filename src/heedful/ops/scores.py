@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from heedful._checks import as_number
-from heedful._types import Float, Tensor
+from heedful._types import Float, Keys, Queries, Tensor
 from heedful.ops._concrete import concrete, concrete_on_cpu
 from heedful.ops._tree import Value
 
@@ -29,13 +29,13 @@ class Score(Value):
 
     inner: ClassVar[bool] = True  # whether it is an inner product of features
 
-    def __call__(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
+    def __call__(self, query: Queries, key: Keys) -> Float[Tensor, "... N M"]:
         """All the scores, stored: the definition."""
         scores, scale = self.pairs(query, key), self.scale(query.shape[-1])
         return scores if scale == 1 else scores * scale
 
     @abc.abstractmethod
-    def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
+    def pairs(self, query: Queries, key: Keys) -> Float[Tensor, "... N M"]:
         """All the scores before they are scaled; `key` has as many heads as `query`, or one."""
 
     @abc.abstractmethod
@@ -43,11 +43,11 @@ class Score(Value):
         """The factor of the score's own, for queries that are `width` numbers wide."""
 
     @abc.abstractmethod
-    def features(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Features | None:
+    def features(self, query: Queries, key: Keys) -> Features | None:
         """Features f, g with `pairs_ij = f_i . g_j`, each with the heads of what it was made of; None where there are none."""
 
     @abc.abstractmethod
-    def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
+    def check(self, query: Queries, key: Keys) -> None:
         """Raises ValueError where queries or keys are not what the score takes, TypeError where a dtype is not."""
 
 
@@ -62,16 +62,16 @@ class Dot(Score):
     Source: Luong et al. 2015, equation 8 ("dot").
     """
 
-    def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
+    def pairs(self, query: Queries, key: Keys) -> Float[Tensor, "... N M"]:
         return query @ key.mT
 
     def scale(self, width: int) -> float:
         return 1.0
 
-    def features(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Features:
+    def features(self, query: Queries, key: Keys) -> Features:
         return Features(query, key)
 
-    def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
+    def check(self, query: Queries, key: Keys) -> None:
         _check_same_width(self, query, key)
 
 
@@ -86,16 +86,16 @@ class ScaledDot(Score):
     Source: Vaswani et al. 2017, equation 1.
     """
 
-    def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
+    def pairs(self, query: Queries, key: Keys) -> Float[Tensor, "... N M"]:
         return query @ key.mT
 
     def scale(self, width: int) -> float:
         return float(max(width, 1) ** -0.5)
 
-    def features(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Features:
+    def features(self, query: Queries, key: Keys) -> Features:
         return Features(query, key)
 
-    def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
+    def check(self, query: Queries, key: Keys) -> None:
         _check_same_width(self, query, key)
 
 
@@ -123,16 +123,16 @@ class Bilinear(Score):
         if self.weight.dim() not in (2, 3):
             raise ValueError(f"`weight` of Bilinear must be [D, K] or [H, D, K]: got {list(self.weight.shape)}.")
 
-    def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
+    def pairs(self, query: Queries, key: Keys) -> Float[Tensor, "... N M"]:
         return query @ self.weight.to(query.dtype) @ key.mT
 
     def scale(self, width: int) -> float:
         return 1.0
 
-    def features(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Features:
+    def features(self, query: Queries, key: Keys) -> Features:
         return Features(query @ self.weight.to(query.dtype), key)
 
-    def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
+    def check(self, query: Queries, key: Keys) -> None:
         D, K = self.weight.shape[-2:]
         if (query.shape[-1], key.shape[-1]) != (D, K):
             raise ValueError(
@@ -171,7 +171,7 @@ class Additive(Score):
         if self.weight.dim() not in (1, 2):
             raise ValueError(f"`weight` of Additive must be [D] or [H, D]: got {list(self.weight.shape)}.")
 
-    def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
+    def pairs(self, query: Queries, key: Keys) -> Float[Tensor, "... N M"]:
         tanh = (query.unsqueeze(-2) + key.unsqueeze(-3)).tanh()  # [..., H, N, M, D]
         weight = self.weight.to(query.dtype)
         if weight.dim() == 1:
@@ -181,10 +181,10 @@ class Additive(Score):
     def scale(self, width: int) -> float:
         return 1.0
 
-    def features(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
+    def features(self, query: Queries, key: Keys) -> None:
         return None
 
-    def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
+    def check(self, query: Queries, key: Keys) -> None:
         _check_same_width(self, query, key)
         if self.weight.shape[-1] != query.shape[-1]:
             raise ValueError(
@@ -210,16 +210,16 @@ class Cosine(Score):
     Source: Graves et al. 2014, equation 6.
     """
 
-    def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
+    def pairs(self, query: Queries, key: Keys) -> Float[Tensor, "... N M"]:
         return _unit(query) @ _unit(key).mT
 
     def scale(self, width: int) -> float:
         return 1.0
 
-    def features(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Features:
+    def features(self, query: Queries, key: Keys) -> Features:
         return Features(_unit(query), _unit(key))
 
-    def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
+    def check(self, query: Queries, key: Keys) -> None:
         _check_same_width(self, query, key)
 
 
@@ -259,14 +259,14 @@ class Gaussian(Score):
         if concrete(bandwidth) and not (bandwidth > 0).all():
             raise ValueError(f"`bandwidth` must be positive: got {bandwidth.min().item():g}.")
 
-    def pairs(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Float[Tensor, "... N M"]:
+    def pairs(self, query: Queries, key: Keys) -> Float[Tensor, "... N M"]:
         f, g = self.features(query, key)
         return (f @ g.mT).to(query.dtype)
 
     def scale(self, width: int) -> float:
         return 1.0
 
-    def features(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> Features:
+    def features(self, query: Queries, key: Keys) -> Features:
         wide = torch.promote_types(query.dtype, torch.float32)
         query, key = query.to(wide), key.to(wide)
         origin = query[..., :1, :].detach().sum(-2, keepdim=True).nan_to_num(0.0, 0.0, 0.0)  # a sum, as N may be 0
@@ -281,7 +281,7 @@ class Gaussian(Score):
         key = torch.cat((key, half_key, torch.ones_like(half_key)), dim=-1)
         return Features(query * self._precision(unit, query), key)
 
-    def check(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M K"]) -> None:
+    def check(self, query: Queries, key: Keys) -> None:
         _check_same_width(self, query, key)
         if isinstance(self.bandwidth, Tensor):
             if self.bandwidth.dim() == 1:

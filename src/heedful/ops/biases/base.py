@@ -12,10 +12,12 @@ from typing import Union
 import torch
 
 from heedful._checks import Shape, check_bias, check_broadcasts
-from heedful._types import Float, Int, Tensor
+from heedful._types import ColumnIndex, Float, RowIndex, Tensor
 from heedful.ops._concrete import concrete
 from heedful.ops._pairs import PairRule, no_rule
 from heedful.ops._tree import Value
+
+Factors = tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]]
 
 
 class Bias(Value):
@@ -27,9 +29,7 @@ class Bias(Value):
     """
 
     @abc.abstractmethod
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         """The numbers where rows and columns meet, broadcastable to `(..., H, *tiles, n, m)`.
 
         Their dtype may be another than that of the scores. They may be a view of the bias itself, not to be written into.
@@ -43,9 +43,7 @@ class Bias(Value):
     def check(self, query: Float[Tensor, "..."], shape: Shape) -> None:
         """Raises ValueError or TypeError where the bias contradicts the query or the shape `(..., H, N, M)` of the matrix."""
 
-    def features(
-        self, shape: Shape, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
+    def features(self, shape: Shape, device: torch.device, dtype: torch.dtype) -> Factors | None:
         """Features u, v with `bias_ij = u_i . v_j`, where there are few that say it exactly; otherwise None."""
         return None
 
@@ -95,9 +93,7 @@ class Sum(Bias):
         if not self.terms or not all(isinstance(term, Bias) for term in self.terms):
             raise TypeError(f"`terms` must be biases, at least one: got {self.terms!r}.")
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         first, *others = (wide(term.at(rows, columns, shape)) for term in self.terms)
         for other in others:
             first = first + other
@@ -115,9 +111,7 @@ class Sum(Bias):
         rules = [term.pair_rule(shape, device) for term in self.terms]
         return lambda b, h, i, j: functools.reduce(torch.add, (rule(b, h, i, j) for rule in rules))
 
-    def features(
-        self, shape: Shape, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
+    def features(self, shape: Shape, device: torch.device, dtype: torch.dtype) -> Factors | None:
         us, vs = [], []
         for term in self.terms:
             pair = term.features(shape, device, dtype)
@@ -143,9 +137,7 @@ class TensorBias(Bias):
 
     tensor: Float[Tensor, "..."]
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         return _entries_at(self.tensor, rows, columns)
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
@@ -159,9 +151,7 @@ class TensorBias(Bias):
         numbers = self.tensor.expand(shape)
         return lambda b, h, i, j: numbers[b, h, i, j]
 
-    def features(
-        self, shape: Shape, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
+    def features(self, shape: Shape, device: torch.device, dtype: torch.dtype) -> Factors | None:
         by_row, by_column = self.depends(shape)
         if by_row and by_column:
             return None
@@ -193,9 +183,7 @@ class PerKey(Bias):
     def __post_init__(self) -> None:
         check_numbers("tensor", self.tensor, "[..., M]")
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         return _entries_at(self.tensor[..., None, :], rows, columns)
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
@@ -209,9 +197,7 @@ class PerKey(Bias):
         numbers = self.tensor.expand(*shape[:-2], shape[-1])
         return lambda b, h, i, j: numbers[b, h, j]
 
-    def features(
-        self, shape: Shape, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
+    def features(self, shape: Shape, device: torch.device, dtype: torch.dtype) -> Factors | None:
         return _one_column(self.tensor, shape[-1], shape[-2], device, dtype)
 
 
@@ -240,9 +226,7 @@ class PerQuery(Bias):
     def __post_init__(self) -> None:
         check_numbers("tensor", self.tensor, "[..., N]")
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         return _entries_at(self.tensor[..., None], rows, columns)
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
@@ -256,9 +240,7 @@ class PerQuery(Bias):
         numbers = self.tensor.expand(shape[:-1])
         return lambda b, h, i, j: numbers[b, h, i]
 
-    def features(
-        self, shape: Shape, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
+    def features(self, shape: Shape, device: torch.device, dtype: torch.dtype) -> Factors | None:
         pair = _one_column(self.tensor, shape[-2], shape[-1], device, dtype)
         return None if pair is None else (pair[1], pair[0])
 
@@ -295,9 +277,7 @@ class LowRank(Bias):
         if self.u.dtype != self.v.dtype:
             raise TypeError(f"`u` and `v` must have the same dtype: got {self.u.dtype} and {self.v.dtype}.")
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         return _vectors(wide(self.u), rows[..., 0]) @ _vectors(wide(self.v), columns[..., 0, :]).mT
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
@@ -309,9 +289,7 @@ class LowRank(Bias):
             axes = "[..., H, N, R]" if name == "u" else "[..., H, M, R]"
             check_broadcasts(f"`{name}`", tensor, (*shape[:-2], n, tensor.shape[-1]), axes)
 
-    def features(
-        self, shape: Shape, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Float[Tensor, "... N R"], Float[Tensor, "... M R"]] | None:
+    def features(self, shape: Shape, device: torch.device, dtype: torch.dtype) -> Factors | None:
         u, v = self.u.to(device, dtype), self.v.to(device, dtype)
         return (
             u.expand(*u.shape[:-2], shape[-2], u.shape[-1]),

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from heedful._checks import Shape, as_grid, as_integer, check_broadcasts, check_positive
-from heedful._types import Float, Int, Tensor
+from heedful._types import ColumnIndex, Float, Int, RowIndex, Tensor
 from heedful.ops._pairs import PairRule
 from heedful.ops.biases.base import Bias, check_device, check_numbers, wide
 
@@ -48,9 +48,7 @@ class ALiBi(Bias):
         object.__setattr__(self, "slopes", _as_slopes(self.slopes))
         _check_align(self.align)
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         return _linear_decay(self.slopes, (columns - rows - self.offset(shape)).abs())
 
     def pair_rule(self, shape: Shape, device: torch.device) -> PairRule:
@@ -98,9 +96,7 @@ class ALiBi2d(Bias):
         object.__setattr__(self, "slopes", _as_slopes(self.slopes))
         object.__setattr__(self, "grid", as_grid("grid", self.grid))
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         down, right = _steps(rows, columns, self.grid)
         dtype = torch.float32 if isinstance(self.slopes, int) else wide(self.slopes).dtype
         return _linear_decay(self.slopes, (down * down + right * right).to(dtype).sqrt())
@@ -161,9 +157,7 @@ class RelativeBias(Bias):
             rule = "an odd number of buckets, 2 reach + 1" if self.bidirectional else "at least one bucket"
             raise ValueError(f"`table` must have {rule}: got {self.table.shape[-1]}.")
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         distance, count = columns - rows - _offset(self.align, shape), self.table.shape[-1]
         if self.buckets == "log":
             index = log_buckets(distance, count, max_distance=self.max_distance, bidirectional=self.bidirectional)
@@ -220,9 +214,7 @@ class RelativeBias2d(Bias):
             got = list(self.table.shape[-2:])
             raise ValueError(f"`table` must end with the axes {wanted} for a grid of {self.grid}: got {got}.")
 
-    def at(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Float[Tensor, "..."]:
+    def at(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Float[Tensor, "..."]:
         (down, right), (height, width) = _steps(rows, columns, self.grid), self.grid
         return _entries(self.table.flatten(-2), (down + height - 1) * (2 * width - 1) + right + width - 1)
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from heedful._checks import Shape
-from heedful._types import Float, Tensor
+from heedful._types import Float, Queries, Tensor, Values
 from heedful.ops._tree import tensors
 from heedful.ops.biases import Bias
 from heedful.ops.engines import assemble, kernel, softmax, verify
@@ -116,9 +116,9 @@ class FastAttention(torch.autograd.Function):
 
 
 def attention(
-    query: Float[Tensor, "... N D"],
+    query: Queries,
     key: Float[Tensor, "... M D"],
-    value: Float[Tensor, "... M E"],
+    value: Values,
     scale: float,
     pattern: Pattern,
     bias: Bias | None,
@@ -139,9 +139,9 @@ def attention(
 
 
 def forward(
-    query: Float[Tensor, "... N D"],
+    query: Queries,
     key: Float[Tensor, "... M D"],
-    value: Float[Tensor, "... M E"],
+    value: Values,
     scale: float,
     pattern: Pattern,
     bias: Bias | None,
@@ -163,9 +163,9 @@ def forward(
 
 def backward(
     dout: Float[Tensor, "... N E"],
-    query: Float[Tensor, "... N D"],
+    query: Queries,
     key: Float[Tensor, "... M D"],
-    value: Float[Tensor, "... M E"],
+    value: Values,
     out: Float[Tensor, "... N E"],
     lse: Float[Tensor, "... N"],
     scale: float,
@@ -200,9 +200,9 @@ def backward(
 
 
 def product_and_lse(
-    query: Float[Tensor, "... N D"],
+    query: Queries,
     key: Float[Tensor, "... M D"],
-    value: Float[Tensor, "... M E"],
+    value: Values,
     scale: float,
     pattern: Pattern,
     bias: Bias | None,

@@ -5,7 +5,7 @@ import math
 import torch
 
 from heedful._checks import Shape
-from heedful._types import Bool, Float, Int, Tensor
+from heedful._types import Bool, Float, Int, Keys, Queries, Tensor, Values
 from heedful.ops import _random
 from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.mechanism import Mechanism
@@ -35,12 +35,7 @@ class Reference(Engine):
 
 
 def scores(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
-    mechanism: Mechanism,
-    shape: Shape,
-    rows: Int[Tensor, "N"],
-    columns: Int[Tensor, "M"],
+    query: Queries, key: Keys, mechanism: Mechanism, shape: Shape, rows: Int[Tensor, "N"], columns: Int[Tensor, "M"]
 ) -> Float[Tensor, "... N M"]:
     """What is normalized: `softcap(scale * score(Q, K)) + bias`, of the queries at `rows` and the keys at `columns`."""
     factor = mechanism.factor(query.shape[-1])
@@ -53,12 +48,7 @@ def scores(
 
 
 def weights(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
-    mechanism: Mechanism,
-    shape: Shape,
-    rows: Int[Tensor, "N"],
-    columns: Int[Tensor, "M"],
+    query: Queries, key: Keys, mechanism: Mechanism, shape: Shape, rows: Int[Tensor, "N"], columns: Int[Tensor, "M"]
 ) -> Float[Tensor, "... N M"]:
     """The weights before one of them is selected: `normalize(scores, where the pattern allows)`."""
     s = scores(query, key, mechanism, shape, rows, columns)
@@ -74,9 +64,9 @@ def weights(
 
 
 def rows_of(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
-    value: Float[Tensor, "... M E"],
+    query: Queries,
+    key: Keys,
+    value: Values,
     mechanism: Mechanism,
     shape: Shape,
     rows: Int[Tensor, "N"],
@@ -97,11 +87,7 @@ def rows_of(
 
 
 def attention(
-    query: Float[Tensor, "... N D"],
-    key: Float[Tensor, "... M K"],
-    value: Float[Tensor, "... M E"],
-    mechanism: Mechanism,
-    shape: Shape,
+    query: Queries, key: Keys, value: Values, mechanism: Mechanism, shape: Shape
 ) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "... N"] | None]:
     """`A V`, in at least float32, given back in the dtype of `query`."""
     if query.dim() > 3:
@@ -134,7 +120,7 @@ def at_least_float32(tensor: Float[Tensor, "*sizes"]) -> Float[Tensor, "*sizes"]
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def all_heads(tensor: Float[Tensor, "... M F"], query: Float[Tensor, "... N D"]) -> Float[Tensor, "... M F"]:
+def all_heads(tensor: Float[Tensor, "... M F"], query: Queries) -> Float[Tensor, "... M F"]:
     """Each of G key/value heads serves H / G heads of the query."""
     if tensor.dim() < 4 or tensor.shape[-3] == query.shape[-3]:
         return tensor

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from heedful._checks import Shape
-from heedful._types import Bool, Float, Tensor
+from heedful._types import Bool, Float, Queries, Tensor, Values
 from heedful.ops import _random
 from heedful.ops._concrete import nested_forward_mode
 from heedful.ops._tree import tensors
@@ -134,7 +134,7 @@ class TiledRows:
         self.buffer = max([several_heads, *(n * (m + 1) for n, m in sizes)])
 
     def weights_by_tile(
-        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], with_max_score: bool
+        self, query: Queries, key: Float[Tensor, "... M D"], with_max_score: bool
     ) -> Iterator[tuple[Tile, Iterator[tuple[slice, Tensor, Tensor | None]]]]:
         """Tile by tile, which heads, their weights `[x, n, m]`, and if asked for the largest score of each row `[x, n]`.
 
@@ -153,7 +153,7 @@ class TiledRows:
         return ((tile, of_heads(tile)) for tile in self.tiles)
 
     def forward(
-        self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], value: Float[Tensor, "... M E"]
+        self, query: Queries, key: Float[Tensor, "... M D"], value: Values
     ) -> tuple[Float[Tensor, "... N E"], Float[Tensor, "X N 1"] | None]:
         """`A V`, and the thresholds of rows that have one."""
         q, k, v = (_three_axes(t) for t in (query, key, value))
@@ -172,9 +172,9 @@ class TiledRows:
 
     def backward(
         self,
-        query: Float[Tensor, "... N D"],
+        query: Queries,
         key: Float[Tensor, "... M D"],
-        value: Float[Tensor, "... M E"],
+        value: Values,
         dout: Float[Tensor, "... N E"],
         thresholds: Float[Tensor, "X N 1"] | None,
     ) -> tuple[Tensor, Tensor, Tensor, dict[int, Tensor]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from heedful._checks import Shape, check_broadcasts
-from heedful._types import Bool, Int, Tensor
+from heedful._types import Bool, ColumnIndex, Int, RowIndex, Tensor
 from heedful.ops._pairs import PairRule, no_rule
 from heedful.ops._tree import Value
 from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Order, intersection, union
@@ -16,9 +16,7 @@ class Pattern(Value):
     """Which pairs (query i, key j) may attend, for a matrix of shape `(..., H, N, M)`."""
 
     @abc.abstractmethod
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         """True where a row may see a column; broadcasts to `(..., H, *tiles, n, m)`.
 
         Rows and columns are any places inside the matrix, in any order.
@@ -146,9 +144,7 @@ class And(_TwoPatterns):
     first: Pattern
     second: Pattern
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return self.first.allowed(rows, columns, shape) & self.second.allowed(rows, columns, shape)
 
     def masks_any(self, shape: Shape) -> bool:
@@ -196,9 +192,7 @@ class Or(_TwoPatterns):
     first: Pattern
     second: Pattern
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return self.first.allowed(rows, columns, shape) | self.second.allowed(rows, columns, shape)
 
     def masks_any(self, shape: Shape) -> bool:
@@ -244,9 +238,7 @@ class Not(Pattern):
 
     inner: Pattern
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return ~self.inner.allowed(rows, columns, shape)
 
     def check(self, shape: Shape) -> None:
@@ -278,9 +270,7 @@ class _TransposedPattern(Pattern):
 
     inner: Pattern
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         inner_shape = _transposed_shape(shape)
         return self.inner.allowed(inner_shape[-2] - 1 - columns.mT, inner_shape[-1] - 1 - rows.mT, inner_shape).mT
 

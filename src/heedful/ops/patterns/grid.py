@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from heedful._checks import Shape, as_grid, as_odd_sizes
-from heedful._types import Bool, Int, Tensor
+from heedful._types import Bool, ColumnIndex, Int, RowIndex, Tensor
 from heedful.ops._pairs import PairRule
 from heedful.ops.patterns.base import Pattern
 from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, LineOrder, Order, PatchOrder, as_slice
@@ -85,9 +85,7 @@ class Neighborhood2d(_OnGrid):
         height, width = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         return height // 2, width // 2
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         down, sideways = self.reach()
         width = self.grid[1]
         near = (columns // width - rows // width).abs() <= down
@@ -149,9 +147,7 @@ class Axial(_OnGrid):
     def __post_init__(self) -> None:
         object.__setattr__(self, "grid", as_grid("grid", self.grid))
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         width = self.grid[1]
         return (rows // width == columns // width) | (rows % width == columns % width)
 
@@ -172,9 +168,7 @@ class _SameRow(_OnGrid):
 
     grid: tuple[int, int]
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return rows // self.grid[1] == columns // self.grid[1]
 
     def masks_any(self, shape: Shape) -> bool:
@@ -198,9 +192,7 @@ class _SameColumn(_OnGrid):
 
     grid: tuple[int, int]
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return rows % self.grid[1] == columns % self.grid[1]
 
     def masks_any(self, shape: Shape) -> bool:

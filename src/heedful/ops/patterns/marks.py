@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from heedful._checks import Shape, as_integers, as_tensor, check_broadcasts
-from heedful._types import Bool, Int, Tensor
+from heedful._types import Bool, ColumnIndex, Int, RowIndex, Tensor
 from heedful.ops._concrete import concrete
 from heedful.ops._pairs import PairRule
 from heedful.ops.patterns.base import (
@@ -74,9 +74,7 @@ class Documents(Pattern):
         ends = cu_seqlens[1:].contiguous()
         return cls(torch.searchsorted(ends, torch.arange(int(cu_seqlens[-1]), device=ends.device), right=True))
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         ids, key_ids = self._query_and_key_ids()
         ids = align_leading_axes(ids.to(rows.device), 1, shape)[..., rows]
         return (ids == align_leading_axes(key_ids.to(rows.device), 1, shape)[..., columns]) & (ids >= 0)
@@ -187,9 +185,7 @@ class GlobalTokens(_IndexedPositions):
         if self.align not in (None, "keys"):
             raise ValueError(f"`align` must be None or 'keys': got {self.align!r}.")
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         is_chosen = self._chosen(columns, shape[-1])
         return is_chosen if self.align == "keys" else is_chosen | self._chosen(rows, shape[-2])
 
@@ -234,9 +230,7 @@ class _GlobalKeys(_IndexedPositions):
 
     index: Int[Tensor, " T"]
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return self._chosen(columns, shape[-1])
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
@@ -263,9 +257,7 @@ class _GlobalQueries(_IndexedPositions):
     index: Int[Tensor, " T"]
     axis = -2
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return self._chosen(rows, shape[-2])
 
     def depends(self, shape: Shape) -> tuple[bool, bool]:
@@ -299,9 +291,7 @@ class Mask(Pattern):
                 f"`mask` must be a bool tensor (True = may attend; numbers to add are a `bias`): got {kind}."
             )
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         mask = self._matrix().to(rows.device)
         by_row, by_column = self.depends(shape)
         if max(rows.dim(), columns.dim()) > 2:

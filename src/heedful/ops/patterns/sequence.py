@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from heedful._checks import Shape, as_integer, as_integers
-from heedful._types import Bool, Int, Tensor
+from heedful._types import Bool, ColumnIndex, Int, RowIndex, Tensor
 from heedful.ops._concrete import concrete
 from heedful.ops._pairs import PairRule, per_batch
 from heedful.ops.patterns.base import (
@@ -25,9 +25,7 @@ from heedful.ops.patterns.orders import SEQUENCE, ColumnRange, Grid, Index, Orde
 class Global(Pattern):
     """Everything sees everything."""
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return torch.ones(1, 1, dtype=torch.bool, device=rows.device)
 
     def check(self, shape: Shape) -> None:
@@ -102,9 +100,7 @@ class Causal(_Aligned):
     def __post_init__(self) -> None:
         _check_align(self.align)
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return columns <= rows + self.offset(shape)
 
     def pair_rule(self, shape: Shape) -> PairRule:
@@ -173,9 +169,7 @@ class Local(_Aligned):
         """How many keys before and after its own a query sees."""
         return self.before, self.before if self.after is None else self.after
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         before, after = self.reach()
         position = rows + self.offset(shape)
         return (columns >= position - before) & (columns <= position + after)
@@ -243,9 +237,7 @@ class Dilated(_Aligned):
         """How many keys before and after its own a query sees, in steps of the dilation."""
         return self.before, self.before if self.after is None else self.after
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         before, after = self.reach()
         distance = columns - rows - self.offset(shape)
         near = (distance >= -before * self.dilation) & (distance <= after * self.dilation)
@@ -316,9 +308,7 @@ class Prefix(_Aligned):
         object.__setattr__(self, "n", as_integers("n", self.n))
         _check_align(self.align)
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return (columns < _first_keys(self.n, columns, shape)) | (columns <= rows + self.offset(shape))
 
     def check(self, shape: Shape) -> None:
@@ -372,9 +362,7 @@ class Lengths(Pattern):
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths", as_integers("lengths", self.lengths))
 
-    def allowed(
-        self, rows: Int[Tensor, "*#tiles n 1"], columns: Int[Tensor, "*#tiles 1 m"], shape: Shape
-    ) -> Bool[Tensor, "..."]:
+    def allowed(self, rows: RowIndex, columns: ColumnIndex, shape: Shape) -> Bool[Tensor, "..."]:
         return columns < _first_keys(self.lengths, columns, shape)
 
     def pair_rule(self, shape: Shape) -> PairRule:
