@@ -7,8 +7,6 @@ import pytest
 
 from heedful.report import (
     AttentionSection,
-    Dense,
-    Layer,
     MatrixSection,
     Picture,
     Positions,
@@ -17,6 +15,7 @@ from heedful.report import (
     TableSection,
     Text,
 )
+from tests.report.layers import layer_of
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 RANDOM = np.random.default_rng(0)
@@ -25,20 +24,12 @@ RANDOM = np.random.default_rng(0)
 def layer(label, kind, rows, columns, axes, heads=3):
     queries, keys = axes[rows].count, axes[columns].count
     weights = RANDOM.dirichlet(np.ones(keys), size=(heads, queries))
-    return Layer(
-        name=label,
-        label=label,
-        kind=kind,
-        map=weights,
-        pairs=Dense(weights),
-        queries=queries,
-        keys=keys,
-        rows=rows,
-        columns=columns,
-        numbers={"entropy": [1.0, 2.0, 3.0][:heads], "previous": [0.1, 0.6, 0.3][:heads]},
-        kinds=["", "previous", "other"][:heads],
-        curves={"received": weights.sum(1), "entropy": -(weights * np.log(weights)).sum(-1)},
-    )
+    more = {
+        "numbers": {"entropy": [1.0, 2.0, 3.0][:heads], "previous": [0.1, 0.6, 0.3][:heads]},
+        "kinds": ["", "previous", "other"][:heads],
+        "curves": {"received": weights.sum(1), "entropy": -(weights * np.log(weights)).sum(-1)},
+    }
+    return layer_of(weights, label=label, kind=kind, rows=rows, columns=columns, **more)
 
 
 @cache

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from heedful.report import AttentionSection, Dense, Layer, Text
+from heedful.report import AttentionSection, Text
+from tests.report.layers import layer_of
 
 WORDS = [
     "constructor",
@@ -33,9 +34,8 @@ NAMES = [
 def hostile():
     weights = np.random.default_rng(0).dirichlet(np.ones(6), size=(4, 6))
     layers = [
-        Layer(
-            name=name, label=name, kind=kind, map=weights, pairs=Dense(weights), queries=6, keys=6, rows=0, columns=0,
-            numbers={"entropy": [1.0] * 4},
+        layer_of(
+            weights, name=name, label=name, kind=kind, numbers={"entropy": [1.0] * 4},
             kinds=["constructor", "__proto__", "previous", "toString"], curves={"received": weights.sum(1)},
         )
         for name, kind in (("constructor", "__proto__"), ("__proto__", "constructor"))

@@ -5,6 +5,7 @@ import pytest
 
 from heedful.report import AttentionSection, Dense, Layer, Positions, Text
 from tests.browser.random_attention import random_map, random_section
+from tests.report.layers import layer_of
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "because", "it", "was", "warm"]
 OTHERS = ["a", "dog", "lay", "by", "a", "door", "as", "he", "felt", "cold"]
@@ -16,8 +17,7 @@ def section_of(words, seed, *, layers=2, heads=3, title="A section", tokens=True
     parts = []
     for index in range(layers):
         grid = random_map(random, heads, len(words), len(words))
-        n = len(words)
-        parts.append(Layer(f"encoder.{index}", f"layer {index}", "self", grid, Dense(grid), n, n, 0, 0))
+        parts.append(layer_of(grid, label=f"layer {index}"))
     return AttentionSection(title, "", parts, [Text(words) if tokens else Positions(len(words))])
 
 

@@ -9,8 +9,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from heedful.report import AttentionSection, Dense, Layer, Text
+from heedful.report import AttentionSection, Text
 from tests.browser.random_attention import random_map, random_section
+from tests.report.layers import layer_of
 
 WORDS = [
     "=SUM(A1)",
@@ -35,11 +36,8 @@ def small_section(title="Ünder a title: a/b"):
         grid = random_map(random, 2, N, N)
         numbers = {"entropy": random.random(2).tolist(), "previous": [0.25, float("nan")]}
         curves = {"received": grid.sum(1), "entropy": random.random((2, N)).astype(np.float32)}
-        n, kinds = N, ["previous", "other"]
-        cells = Dense(grid)
-        layers.append(
-            Layer(f"encoder.{index}", f"layer {index}", "self", grid, cells, n, n, 0, 0, numbers, kinds, curves)
-        )
+        more = {"numbers": numbers, "kinds": ["previous", "other"], "curves": curves}
+        layers.append(layer_of(grid, name=f"encoder.{index}", label=f"layer {index}", **more))
     return AttentionSection(title, "", layers, [Text(WORDS)])
 
 

@@ -6,8 +6,6 @@ import pytest
 
 from heedful.report import (
     AttentionSection,
-    Dense,
-    Layer,
     Picture,
     Positions,
     QueryKey,
@@ -16,37 +14,19 @@ from heedful.report import (
     Text,
     TopWeights,
 )
+from tests.report.layers import layer_of, softmax
 
 VIEW = "#section-0&view=input"
 
 
-def softmax(scores):
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
+def make_layer(weights, rows, columns, *, pairs="cells", received=True, **more):
+    """A layer whose map has at most four cells along each axis."""
+    curves = {"received": weights.sum(1)} if received else {}
+    return layer_of(weights, pairs, rows=rows, columns=columns, most=4, curves=curves, **more)
 
 
 def weights_of(heads, queries, keys, seed=0, sharp=1.5):
     return softmax(np.random.default_rng(seed).normal(size=(heads, queries, keys)) * sharp)
-
-
-def make_layer(weights, rows, columns, *, label="layer 0", kind="self", pairs=None, cells=4, received=True):
-    """A layer whose map has at most `cells` cells along each axis."""
-    queries, keys = weights.shape[1:]
-    r, c = min(cells, queries), min(cells, keys)
-    of_rows, of_columns = (np.eye(n)[np.arange(count) * n // count] for n, count in ((r, queries), (c, keys)))
-    grid = np.einsum("nr,hnm,mc->hrc", of_rows, weights, of_columns) / of_rows.sum(0)[:, None]
-    return Layer(
-        name=label.replace(" ", "."),
-        label=label,
-        kind=kind,
-        map=grid,
-        pairs=Dense(weights) if pairs is None else None if pairs == "none" else pairs,
-        queries=queries,
-        keys=keys,
-        rows=rows,
-        columns=columns,
-        curves={"received": weights.sum(1)} if received else {},
-    )
 
 
 GRID, EXTRA = (3, 5), ("class token", "register 1")
@@ -241,7 +221,7 @@ def test_rows_from_queries_and_keys_and_their_sums_are_those_of_the_matrix(open_
 
 
 def test_where_only_a_map_is_known_the_readout_says_of_which_queries_a_row_is_the_mean(open_report):
-    section, weights = picture_section(extra=(), pairs="none", received=False)
+    section, weights = picture_section(extra=(), pairs=None, received=False)
     opened = open_report([section], fragment=VIEW + "&query=5")
     text = readout(opened)
     assert "known only as the mean of queries 4 to 7" in text

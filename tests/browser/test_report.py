@@ -6,13 +6,12 @@ import pytest
 
 from heedful.report import (
     AttentionSection,
-    Dense,
-    Layer,
     MatrixSection,
     Picture,
     TableSection,
     Text,
 )
+from tests.report.layers import layer_of
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
@@ -28,7 +27,8 @@ def layer(text, rows):
     weights = np.random.default_rng(0).dirichlet(np.ones(6), size=(2, 6))
     curves = {"received": weights.sum(1), "entropy": -(weights * np.log(weights)).sum(-1)}
     numbers = {"entropy": [1.5, 1.25], "previous": [0.5, 0.25]}
-    return Layer(text, text, "self", weights, Dense(weights), 6, 6, rows, rows, numbers, ["previous", ""], curves)
+    more = {"numbers": numbers, "kinds": ["previous", ""], "curves": curves}
+    return layer_of(weights, name=text, label=text, rows=rows, columns=rows, **more)
 
 
 def picture_section(title="A picture", text="a.png"):

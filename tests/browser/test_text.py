@@ -3,8 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from heedful.report.attention import AttentionSection, Dense, Layer, TopWeights
+from heedful.report.attention import AttentionSection, Layer, TopWeights
 from heedful.report.axes import Text
+from tests.report.layers import layer_of, softmax
 
 TOKENS = ["[CLS]", "The", "fox", "un", "##seen", "##ly", "left", "the", "barn", "[SEP]"]
 WORDS = [-1, 0, 1, 2, 2, 2, 3, 4, 5, -1]
@@ -16,24 +17,18 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def softmax(scores):
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
-
-
 def weights_of(queries, keys, *, sink=3.0, heads=HEADS, seed=0):
     scores = np.random.default_rng(seed).normal(size=(heads, queries, keys))
     scores[..., 0] += sink
     return softmax(scores).astype(np.float32)
 
 
-def layer_of(weights, *, kind="self", rows=0, columns=0, links=None, label="layer 0"):
-    _heads, queries, keys = weights.shape
-    pairs = Dense(weights)
+def token_layer(weights, *, links=None, **more):
+    pairs = "cells"
     if links is not None:
         indices = np.argsort(-weights, -1)[..., :links]
         pairs = TopWeights(indices, np.take_along_axis(weights, indices, -1))
-    return Layer(label, label, kind, weights.mean((1, 2), keepdims=True) * keys, pairs, queries, keys, rows, columns)
+    return layer_of(weights, pairs, most=1, **more)
 
 
 def section_of(*layers, axes=None):
@@ -42,7 +37,7 @@ def section_of(*layers, axes=None):
 
 WEIGHTS = weights_of(len(TOKENS), len(TOKENS))
 MEAN = WEIGHTS.mean(0)
-SECTION = section_of(layer_of(WEIGHTS))
+SECTION = section_of(token_layer(WEIGHTS))
 
 
 @pytest.fixture
@@ -116,7 +111,7 @@ def test_the_toggle_shows_who_looks_at_a_token(open_text):
 
 
 def test_of_links_it_says_how_much_is_shown(open_text):
-    opened = open_text(section_of(layer_of(WEIGHTS, links=3)), "&head=0")
+    opened = open_text(section_of(token_layer(WEIGHTS, links=3)), "&head=0")
     token(opened, 4).hover()
     wait_for(opened, lambda: "Mass shown" in readout(opened))
     mass = np.sort(WEIGHTS[0, 4])[-3:].sum()
@@ -126,7 +121,7 @@ def test_of_links_it_says_how_much_is_shown(open_text):
 def cross_section():
     weights = weights_of(4, 6, sink=0)
     axes = [Text(list("abcdef"), name="source"), Text(list("wxyz"), name="target")]
-    return weights, section_of(layer_of(weights, kind="cross", rows=1), axes=axes)
+    return weights, section_of(token_layer(weights, kind="cross", rows=1), axes=axes)
 
 
 @pytest.mark.parametrize(("layout", "keys", "queries"), [("flow", 0, 1), ("columns", 1, 0)])
@@ -189,7 +184,7 @@ def test_a_sink_stays_readable_but_takes_no_mass(open_text):
     weights = weights_of(6, 6, sink=0)
     weights[..., 3] += 2
     weights /= weights.sum(-1, keepdims=True)
-    opened = open_text(section_of(layer_of(weights), axes=[Text(list("abcdef"))]), "&hide=1")
+    opened = open_text(section_of(token_layer(weights), axes=[Text(list("abcdef"))]), "&hide=1")
     assert "text-left-out" in token(opened, 3).get_attribute("class")
     assert "of all mass" in opened.words(".text-hidden")
     assert "the first" in opened.words(".text-hidden")
@@ -269,7 +264,7 @@ def test_the_search_goes_from_match_to_match(open_text):
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_hostile_tokens_are_text(open_text, layout, width, scheme):
     n = len(HOSTILE)
-    section = section_of(layer_of(weights_of(n, n)), axes=[Text(HOSTILE, name="<i>x</i>")])
+    section = section_of(token_layer(weights_of(n, n)), axes=[Text(HOSTILE, name="<i>x</i>")])
     opened = open_text(section, f"&layout={layout}", width=width, scheme=scheme)
     texts = opened.page.locator(".text-list").first.locator(".text-word").all_inner_texts()
     assert texts[0] == HOSTILE[0]
@@ -297,7 +292,7 @@ def test_hostile_tokens_are_text(open_text, layout, width, scheme):
     ],
 )
 def test_marks_of_tokenizers_become_spaces(open_text, tokens, shown):
-    opened = open_text(section_of(layer_of(weights_of(4, 4)), axes=[Text(tokens)]))
+    opened = open_text(section_of(token_layer(weights_of(4, 4)), axes=[Text(tokens)]))
     assert opened.page.locator(".text-word").all_inner_texts() == shown
     spaced = ["text-spaced" in token(opened, i).get_attribute("class") for i in range(3)]
     assert spaced[1:] == [True, False]

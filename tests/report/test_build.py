@@ -13,6 +13,7 @@ from heedful.inspection import AttentionCall, Recording
 from heedful.report import Dense, Picture, Positions, QueryKey, Series, Text, TopWeights, attention_section
 from heedful.report.blocks import ArrayBlocks
 from heedful.report.build import block_means
+from tests.report.layers import pooled
 
 HUGE = 10**12  # bytes: enough for everything
 
@@ -45,15 +46,6 @@ def later(queries, keys, ahead=0):
 
 def section_of(*calls, budget=HUGE, **options):
     return attention_section(Recording(calls), title="A model", budget=budget, **options)
-
-
-def pooled(weights, rows, columns):
-    heads, queries, keys = weights.shape
-    row, column = np.arange(queries) * rows // queries, np.arange(keys) * columns // keys
-    cells = [
-        [[w[row == r][:, column == c].sum(1).mean() for c in range(columns)] for r in range(rows)] for w in weights
-    ]
-    return np.array(cells).reshape(heads, rows, columns)
 
 
 def of_query_key(pairs):

@@ -8,7 +8,6 @@ import pytest
 
 from heedful.report import (
     AttentionSection,
-    Dense,
     Layer,
     Picture,
     Positions,
@@ -19,6 +18,7 @@ from heedful.report import (
     TopWeights,
 )
 from heedful.report.figure import draw_figure
+from tests.report.layers import layer_of, pooled, random_weights
 
 figure_module = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
 
@@ -27,27 +27,6 @@ HOSTILE = [
     "$x^2$", "\\frac{", "\u05e9\u05dc\u05d5\u05dd", "\U0001f600", "a\nb\t\0", "</script><img src=x onerror=alert(1)>", "x" * 10_000,
     "   ", "", "\u202eabc", "\udc80", "\u4e2d\u6587", "%&_{}", "\u200b", "e\u0301",
 ]  # fmt: skip
-
-
-def random_weights(heads, queries, keys, seed=0):
-    weights = np.random.default_rng(seed).random((heads, queries, keys)).astype(np.float32) ** 4
-    return weights / weights.sum(-1, keepdims=True)
-
-
-def pooled(weights, most=64):
-    """The map of `[H, N, M]`, by the sentence that says what a cell is."""
-    heads, queries, keys = weights.shape
-    rows, columns = min(queries, most), min(keys, most)
-    grid = np.zeros((heads, rows, columns))
-    row, column = np.arange(queries) * rows // queries, np.arange(keys) * columns // keys
-    np.add.at(grid, (slice(None), row[:, None], column[None]), weights)
-    return (grid / np.bincount(row)[:, None]).astype(np.float32)
-
-
-def layer_of(weights, pairs="cells", *, name="encoder.0", label="layer 0", kind="self", rows=0, columns=0, **more):
-    _, queries, keys = weights.shape
-    pairs = Dense(weights) if pairs == "cells" else pairs
-    return Layer(name, label, kind, pooled(weights), pairs, queries, keys, rows, columns, **more)
 
 
 def section_of(*layers, axes=None):
@@ -172,7 +151,7 @@ def test_more_rows_than_can_be_computed_show_the_map(drawn):
 def test_a_large_matrix_is_pooled_as_maps_are(drawn):
     weights = random_weights(1, 600, 700)
     figure = drawn(section_of(layer_of(weights)), layer=0)
-    np.testing.assert_allclose(picture_of(figure), pooled(weights, 512)[0], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(picture_of(figure), pooled(weights, 512, 512)[0], rtol=1e-4, atol=1e-7)
     assert figure.axes[0].get_xlim() == (-0.5, 699.5)
 
 
@@ -265,7 +244,7 @@ def test_a_picture_without_class_token_shows_an_average_query(drawn, holds):
     weights = random_weights(2, 12, 12)
     layer = layer_of(weights, None if holds != "cells" else "cells", curves={"received": weights.sum(1)})
     if holds == "curve":
-        layer = Layer(**(vars(layer) | {"map": pooled(weights, 5)}))
+        layer = Layer(**(vars(layer) | {"map": pooled(weights, 5, 5)}))
     section = section_of(layer, axes=[Picture(PIXELS[..., 0], (3, 4))])
     figure = drawn(section, heads=[0])
     np.testing.assert_allclose(picture_of(figure, 1, 1), weights[0].mean(0).reshape(3, 4), rtol=1e-5)
@@ -283,7 +262,7 @@ def test_what_links_know_of_the_class_token_is_shown(drawn):
 
 def test_a_picture_of_which_only_a_coarse_map_is_known(drawn, tmp_path):
     weights = random_weights(1, 12, 12)
-    layer = Layer(**(vars(layer_of(weights, None)) | {"map": pooled(weights, 5)}))
+    layer = Layer(**(vars(layer_of(weights, None)) | {"map": pooled(weights, 5, 5)}))
     section = section_of(layer, axes=[Picture(PIXELS, (3, 4))])
     assert picture_of(drawn(section, layer=0)).shape == (5, 5)  # the map
     with pytest.raises(ValueError, match="`view` 'picture' needs the weights of single patches"):
@@ -454,7 +433,7 @@ def test_a_missing_folder(tmp_path):
 
 
 def test_a_section_that_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="`rows` of 'encoder.0' must stand for 3 positions: got an axis of 4"):
+    with pytest.raises(ValueError, match="`rows` of 'layer.0' must stand for 3 positions: got an axis of 4"):
         draw_figure(section_of(layer_of(random_weights(1, 3, 3)), axes=[Text(words(4))]), tmp_path / "x.png")
 
 
