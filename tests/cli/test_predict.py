@@ -102,7 +102,12 @@ def test_more_inputs_than_a_batch_one_by_one_or_together(heedful, trained, shade
 
 def test_paths_on_standard_input(heedful, trained, files, typed):
     typed("\n".join(["", *map(str, files), "", "  "]).encode())
-    assert heedful("predict", trained) == heedful("predict", trained, *files)
+    found = heedful("predict", trained)
+    assert found == heedful("predict", trained, *files)
+    typed("\n".join(map(str, files)).encode())
+    assert heedful("predict", trained, "-") == found
+    typed(b"")
+    assert heedful("predict", trained, "--", "-") == (0, "", "")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])

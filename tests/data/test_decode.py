@@ -37,6 +37,14 @@ def test_lossless_formats(kind):
     assert torch.equal(one(Image.fromarray(color), kind, **options), torch.from_numpy(color).permute(2, 0, 1))
 
 
+def test_a_damaged_tiff_prints_nothing(capfd):
+    content = bytearray(encode(Image.fromarray(noise(40, 40)), "TIFF", compression="tiff_lzw").getvalue())
+    content[20:200] = b"\xff" * 180
+    with pytest.raises(DataError, match="^x.tif: must be a whole picture"):
+        _decode.decode_picture(bytes(content), "x.tif")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_one_bit():
     assert one(Image.fromarray(np.array([[True, False, True]]))).tolist() == [[[255, 0, 255]]]
 

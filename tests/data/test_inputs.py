@@ -132,7 +132,9 @@ def test_kinds_are_their_names():
 def test_texts_of_words_and_lines(kind):
     assert taken(kind, b"", ("a b", "")) == ["a b", ""]
     assert taken(kind, b"\xef\xbb\xbfa b\r\n\n \xc3\xa9\nlast") == ["a b", "", " é", "last"]
-    with pytest.raises(DataError, match=r"^standard input:2: must be UTF-8: got byte 0xe9 at column 2\.$"):
+    with pytest.raises(
+        DataError, match=r"^standard input:2: must be UTF-8: got byte 0xe9 at column 2; convert it, e.g. "
+    ):
         taken(kind, b"fine\nb\xe9\n")
     with pytest.raises(DataError, match=r"^standard input:1: a line must have at most 1,000,000 bytes: got more\.$"):
         taken(kind, b"a" * 1_000_001)

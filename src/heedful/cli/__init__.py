@@ -25,6 +25,7 @@ def run(words: Sequence[str]) -> int:
         from heedful.cli.app import app
     except ModuleNotFoundError as error:
         return _fail(f"the command line needs `pip install 'heedful[tasks]'`: the package {error.name} is missing.")
+    words = ["/dev/stdin" if word == "-" else word for word in words]  # a hyphen alone would be taken for an option
     try:
         app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

@@ -42,7 +42,7 @@ def inspect(
         A run folder, as `heedful train --out` wrote it; or a model of Hugging Face: its folder, or its name, such as gpt2.
     inputs
         For a run folder: as `heedful predict` takes them. For a model: a text, or a file with a text, an image or a sound; two
-        texts for a pair, or source and target text. Without any, standard input.
+        texts for a pair, or source and target text. Without any, or for a `-`, standard input.
     out
         The file to write; report.html, unless the page is served.
     layers

@@ -55,10 +55,10 @@ def _command(name: str, section: Any) -> Any:
         run_folder
             As `heedful train --out` wrote it.
         inputs
-            As the task has them: texts; images as files, folders or archives. Without any, standard input: a text or a
-            path a line, or one image's bytes.
+            As the task has them: texts; images as files, folders or archives. Without any, or for a `-`, standard input: a
+            text or a path a line, or one image's bytes.
         data
-            A file of inputs in the task's data format, labeled or not.
+            A file of inputs in the task's data format, labeled or not; `-` is standard input.
         format
             text: one line to read; label: the answer alone, a line for each; jsonl: a JSON object a line; data: the task's data
             format.

@@ -3,12 +3,13 @@
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heedful._errors import DataError, needing
+from heedful._terminal import quiet_c
 from heedful.data._entries import ImageFile, Raster, reading
 from heedful.data._limits import Budget
 
@@ -95,7 +96,8 @@ def _open(raw: "bytes | Raster | Image.Image", location: str) -> "Image.Image":
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(raw, Image.Image):
-        return raw.copy()  # what is done to it here must not be done to the caller's
+        with _quietly(raw):
+            return raw.copy()  # what is done to it here must not be done to the caller's
     if isinstance(raw, np.ndarray):
         return Image.fromarray(raw)
     try:
@@ -109,8 +111,14 @@ def _upright(picture: "Image.Image", location: str) -> "Image.Image":
     """The way up that a camera noted, in mode L or RGB."""
     from PIL import ImageOps
 
-    ImageOps.exif_transpose(picture, in_place=True)
-    return _gray_or_color(picture, location)
+    with _quietly(picture):
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _gray_or_color(picture, location)
+
+
+def _quietly(picture: "Image.Image") -> AbstractContextManager[None]:
+    """For libtiff, which prints what it finds damaged."""
+    return quiet_c() if picture.format == "TIFF" else nullcontext()
 
 
 def _gray_or_color(picture: "Image.Image", location: str) -> "Image.Image":

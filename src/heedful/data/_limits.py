@@ -4,14 +4,20 @@ Two environment variables raise or lower the limits of a source: `HEEDFUL_MAX_BY
 of a file, files of a folder or of an archive, images of an IDX file.
 """
 
+import bz2
 import gzip
+import io
+import lzma
 import os
+import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from heedful._errors import DataError, SettingsError
 from heedful.data._entries import printable, reading
@@ -22,7 +28,16 @@ LONGEST_PATH = 4096  # characters
 LONGEST_HEADER = 1 << 27  # bytes that one header of an archive, or the list of all its files, may take
 PIECE = 1 << 20  # bytes that are asked for at once
 
-_GZIP = b"\x1f\x8b"
+STREAMS = ("-", "/dev/stdin")  # the sources that are standard input
+
+_PACKED = {  # how each begins: its name, the ends of files' names, what opens it
+    rb"\x1f\x8b": ("gzip", (".gz", ".tgz"), gzip.open),
+    rb"\xfd7zXZ\x00": ("xz", (".xz", ".txz"), lzma.open),
+    rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": ("bzip2", (".bz2", ".tbz2"), bz2.open),
+}
+_streams: WeakKeyDictionary[Any, bytes] = (
+    WeakKeyDictionary()
+)  # what was read of standard input: some readers read twice
 _DEFAULTS = {"BYTES": 1 << 32, "ITEMS": 10_000_000}
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -95,6 +110,8 @@ def open_file(path: str | Path, location: str) -> BufferedReader:
         DataError: it is none.
         OSError: it cannot be opened.
     """
+    if str(path) in STREAMS:
+        return BufferedReader(io.BytesIO(_standard_input()))  # type: ignore[arg-type]
     kind = file_kind(path)
     if kind is not None:
         raise DataError(f"{location}: must be a regular file: got {kind}")
@@ -103,20 +120,43 @@ def open_file(path: str | Path, location: str) -> BufferedReader:
 
 @contextmanager
 def open_unpacked(path: str | Path, location: str) -> Iterator[Any]:
-    """A regular file, opened, and unpacked if its first bytes say that it is gzipped.
+    """A regular file, opened, and unpacked if its first bytes say that it is packed by gzip, xz or bzip2.
 
     Raises:
-        DataError: it is no regular file, or its name ends in .gz or .tgz and it is not gzipped.
+        DataError: it is no regular file, or its name says that it is packed and it is not.
     """
     with open_file(path, location) as file:
-        first = file.peek(2)[:2]
-        if first == _GZIP:
-            with gzip.open(file) as unpacked:
-                yield unpacked
-        elif str(path).lower().endswith((".gz", ".tgz")) and first:
-            raise DataError(f"{location}: must be a gzip file, as its name says: got the first bytes {first.hex(' ')}")
-        else:
-            yield file
+        first = file.peek(10)[:10]
+        for begin, (name, suffixes, unpack) in _PACKED.items():
+            if re.match(begin, first):
+                with unpack(file) as unpacked:
+                    yield unpacked
+                return
+            if str(path).lower().endswith(suffixes) and first:
+                got = first[:2].hex(" ")
+                raise DataError(
+                    f"{location}: must be a file packed by {name}, as its name says: got the first bytes {got}"
+                )
+        yield file
+
+
+def unpacked_name(path: str | Path) -> str:
+    """The name of a text file in lower case, without the end that says that it is packed.
+
+    Examples:
+        >>> unpacked_name("Train.TSV.gz"), unpacked_name("dev.conllu.xz")
+        ('train.tsv', 'dev.conllu')
+    """
+    name = str(path).lower()
+    return next((name.removesuffix(end) for end in (".gz", ".xz", ".bz2") if name.endswith(end)), name)
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError("standard input: must hold data, since they were named `-`: got none")
+    if sys.stdin not in _streams:
+        _streams[sys.stdin] = Budget("standard input").read(sys.stdin.buffer)
+    return _streams[sys.stdin]
 
 
 def file_kind(path: str | Path) -> str | None:

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful._errors import DataError, MissingPackageError
+from heedful._files import convert
+from heedful._terminal import quiet_c
 from heedful.data._decode import decode_picture
-from heedful.data._limits import LARGEST_FILE, Budget
+from heedful.data._limits import LARGEST_FILE, STREAMS, Budget, open_file
 
 __all__ = [
     "SUFFIXES",
@@ -80,11 +82,13 @@ class ModelInput:
 
 
 def read_input(word: str) -> ModelInput:
-    """A file's text, picture or sound where there is such a file; otherwise the word itself, as text.
+    """A file's text, picture or sound where there is such a file, or that of standard input; otherwise the word itself, as text.
 
     Raises:
         DataError: it is empty, or a file that cannot be read as any of them.
     """
+    if word in STREAMS:
+        return from_bytes(read_stream(open_file(word, _STREAM), _STREAM), _STREAM)
     if os.path.isdir(word):
         raise DataError(f"{word}: must be a file of text, a picture or a sound: got a folder.")
     if os.path.exists(word):
@@ -125,7 +129,7 @@ def from_bytes(data: bytes, name: str) -> ModelInput:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{name}: must be text in UTF-8, a picture or a sound: got byte {data[error.start]:#04x} at {error.start:,}."
+            f"{name}: must be text in UTF-8, a picture or a sound: got byte {data[error.start]:#04x} at {error.start:,}; {convert(data)}."
         ) from None
     if "\0" in text:
         raise DataError(f"{name}: must be text in UTF-8, a picture or a sound: got a byte 0 at {data.index(0):,}.")
@@ -142,7 +146,7 @@ def inputs_of(kind: InputKind, words: Sequence[str], stream: BinaryIO | None) ->
 
     Args:
         kind: what the task takes.
-        words: those on the command line.
+        words: those on the command line; a single `-` is standard input.
         stream: standard input as bytes; None where there is none.
 
     Returns:
@@ -157,6 +161,7 @@ def inputs_of(kind: InputKind, words: Sequence[str], stream: BinaryIO | None) ->
         >>> list(inputs_of(InputKind.IMAGE, ("cat.png",), None))
         ['cat.png']
     """
+    words = () if len(words) == 1 and words[0] in STREAMS else words
     if kind is InputKind.NONE:
         if words:
             raise DataError(f"there must be no inputs, since this task takes none: got {words[0]!r}.")
@@ -211,7 +216,8 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(
-                f"standard input:{number}: must be UTF-8: got byte 0x{line[error.start]:02x} at column {error.start + 1}."
+                f"standard input:{number}: must be UTF-8: got byte {line[error.start]:#04x} at column {error.start + 1}; "
+                f"{convert(line)}."
             ) from None
 
 
@@ -250,7 +256,8 @@ def _sound(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
         soundfile = importlib.import_module("soundfile")
     try:
         if soundfile is not None:
-            samples, rate = _decoded(soundfile, data)
+            with quiet_c():
+                samples, rate = _decoded(soundfile, data)
         elif data.startswith(b"RIFF"):
             samples, rate = _wav(data)
         else:

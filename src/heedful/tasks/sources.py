@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from heedful._errors import DataError, RunFolderError
+from heedful.data._limits import STREAMS
 from heedful.data.splits import Split
+from heedful.data.text._lines import shown_path
 from heedful.tasks.contract import TRAINING, Embedded, Examples, Reading, Task
 from heedful.training.schema import checked
 
@@ -73,7 +75,7 @@ def located(kind: type[Task[Any]], source: Any) -> str:
     """How run.json names a source: with absolute paths, so that they are found from anywhere."""
     if isinstance(source, os.PathLike):
         source = os.fspath(source)
-    if not isinstance(source, str):
+    if not isinstance(source, str) or source in STREAMS:
         return IN_MEMORY
     if _embedded(kind, source) is not None:
         return source
@@ -98,7 +100,7 @@ def counted(task: Task[Any], examples: Examples, source: Any) -> str:
 
 def shown(source: Any) -> str:
     """Words for a source."""
-    return str(source) if isinstance(source, str | os.PathLike) else "the data"
+    return shown_path(source) if isinstance(source, str | os.PathLike) else "the data"
 
 
 def is_embedded(kind: type[Task[Any]], source: Any) -> bool:

@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import io
+import lzma
 import re
 import tracemalloc
 from functools import partial
@@ -26,10 +28,12 @@ GERMAN = "Käse\nBrötchen 🧀\n\nEi"
         pack(GERMAN[:6].encode()) + pack(GERMAN[6:].encode()),
     ],
 )
-@pytest.mark.parametrize("name", ["a.txt", "b.gz"])
-def test_lines(write, content, name):
-    if name == "b.gz" and content[:2] != b"\x1f\x8b":
-        content = pack(content)
+@pytest.mark.parametrize(
+    ("name", "pack"), [("a.txt", None), ("b.gz", pack), ("c.xz", lzma.compress), ("d.bz2", bz2.compress)]
+)
+def test_lines(write, content, name, pack):
+    if pack is not None:
+        content = pack(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
     source = write(content, name)
     assert list(lines(source)) == [(1, "Käse"), (2, "Brötchen 🧀"), (3, ""), (4, "Ei")]
     assert whole(source).rstrip("\n") == GERMAN
@@ -79,9 +83,35 @@ def test_what_is_no_text(write, read, content, message):
         read(source)
 
 
-def test_a_gz_that_is_none(write):
-    with pytest.raises(DataError, match="a.gz: must be a gzip file, as its name says: got the first bytes 61 62$"):
-        list(lines(write("abc", "a.gz")))
+@pytest.mark.parametrize(("name", "packer"), [("a.gz", "gzip"), ("a.xz", "xz"), ("a.bz2", "bzip2")])
+def test_a_packed_file_that_is_none(write, name, packer):
+    message = f"{name}: must be a file packed by {packer}, as its name says: got the first bytes 61 62$"
+    with pytest.raises(DataError, match=message):
+        list(lines(write("abc", name)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04rest", "a zip archive or a document such as .xlsx; unpack it, or save the sheet as .csv$"),
+        (b"PAR1\x15\x04", "a Parquet file; put it into a folder of its own and name that, as hf:FOLDER$"),
+        (b"\x28\xb5\x2f\xfd\0", "a file packed by Zstandard; unpack it, e.g. with zstd -d$"),
+        (gzip.compress(b"%PDF-1.4\n"), "a PDF; extract its text, e.g. with pdftotext$"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(write, content, message):
+    for read in (whole, lambda source: list(lines(source))):
+        with pytest.raises(DataError, match=f"data.txt: must be a text file: got {message}"):
+            read(write(content))
+
+
+def test_a_hyphen_is_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(pack(GERMAN.encode()))))
+    assert whole("-") == GERMAN
+    assert next(lines("-")) == (1, "Käse"), "as often as it is asked for"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n\xff")))
+    with pytest.raises(DataError, match="^standard input:2: must be UTF-8"):
+        whole("-")
 
 
 @pytest.mark.parametrize("content", [b"", pack(b"")])

@@ -1,27 +1,43 @@
 """Text files, line by line: unpacked, decoded, numbered; every reader of this package begins here."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from heedful._errors import DataError
 from heedful._files import convert
 from heedful.data._entries import printable, reading
-from heedful.data._limits import Budget, open_unpacked
+from heedful.data._limits import STREAMS, Budget, open_unpacked
 
 LONGEST = 1_000_000  # characters of a line: a file of another kind may be one line of many gigabytes
 
+_OTHERS = {  # how files begin that are no text, and what to do with them
+    b"PK\x03\x04": "a zip archive or a document such as .xlsx; unpack it, or save the sheet as .csv",
+    b"\xd0\xcf\x11\xe0": "an office document such as .xls; save the sheet as .csv",
+    b"PAR1\x15": "a Parquet file; put it into a folder of its own and name that, as hf:FOLDER",
+    b"ARROW1\0\0": "an Arrow file; put it into a folder of its own and name that, as hf:FOLDER",
+    b"\x28\xb5\x2f\xfd": "a file packed by Zstandard; unpack it, e.g. with zstd -d",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"%PDF-": "a PDF; extract its text, e.g. with pdftotext",
+    b"SQLite format 3": "an SQLite database; export its table as .csv",
+    b"\x93NUMPY": "an array of NumPy",
+    b"\x89HDF": "an HDF5 file",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+}
 _MARK = b"\xef\xbb\xbf"  # some editors begin a file of UTF-8 with it
 
 
 def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tuple[int, str]]:
-    r"""The numbered lines of a text file or of its .gz, read as they are asked for.
+    r"""The numbered lines of a text file read as they are asked for.
 
     The text must be UTF-8, with or without a byte order mark. Lines end with \n or \r\n, which is not part of them;
     no other character ends one.
 
     Args:
-        source: the file; a .gz is known by its name or by its first bytes.
+        source: the file, plain or packed by gzip, xz or bzip2, as its first bytes say; `-` is standard input.
         longest: how many characters a line may have; None for any number.
 
     Raises:
@@ -46,9 +62,9 @@ def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tupl
 
 
 def whole(source: str | Path, budget: Budget | None = None) -> str:
-    r"""The whole text of a file or of its .gz, with \n for \r\n; see `lines`. A `budget` may be one for several files."""
+    r"""The whole text of a file, plain or packed, with \n for \r\n; see `lines`. A `budget` may be one for several files."""
     location = shown_path(source)
-    with reading(location, "a readable file"), open_unpacked(source, location) as file:
+    with _opened(source, location) as file:
         raw = (budget or Budget(location)).read(file)
     raw = raw.removeprefix(_MARK)
     try:
@@ -64,7 +80,7 @@ def whole(source: str | Path, budget: Budget | None = None) -> str:
 
 def shown_path(source: str | Path) -> str:
     """The path as it stands in messages."""
-    return printable(str(source))
+    return "standard input" if str(source) in STREAMS else printable(str(source))
 
 
 def quoted(text: str) -> str:
@@ -88,9 +104,18 @@ def quoted_all(texts: Sequence[str]) -> str:
 
 
 def _raw_lines(source: str | Path, location: str, most: int) -> Iterator[bytes]:
-    with reading(location, "a readable file"), open_unpacked(source, location) as file:
+    with _opened(source, location) as file:
         while raw := file.readline(most):
             yield raw
+
+
+@contextmanager
+def _opened(source: str | Path, location: str) -> Iterator[Any]:
+    with reading(location, "a readable file"), open_unpacked(source, location) as file:
+        first = file.peek(16)[:16]
+        if (other := next((words for begin, words in _OTHERS.items() if first.startswith(begin)), None)) is not None:
+            raise DataError(f"{location}: must be a text file: got {other}")
+        yield file
 
 
 def _decoded(raw: bytes, location: str, number: int) -> str:

@@ -20,7 +20,7 @@ def read_columns(source: str | Path, columns: Sequence[int | None] = (None,)) ->
     with -DOCSTART- are no words; they are kept in `Sentence.raw_lines` of the next sentence.
 
     Args:
-        source: the file, or its .gz.
+        source: the file, plain or packed.
         columns: the columns to take as labels, 1 is the first; None is the last one. Their numbers, as text, are the
             keys of `Sentence.labels`.
 

@@ -25,7 +25,7 @@ def read_conllu(source: str | Path, columns: Sequence[str] = ()) -> Iterator[Sen
     checked and kept in `Sentence.raw_lines`. Comments that no sentence follows directly belong to the next one.
 
     Args:
-        source: the file, or its .gz.
+        source: the file, plain or packed.
         columns: the columns to take as labels: LEMMA, UPOS, XPOS, FEATS, DEPREL, or the name of one feature, `Number`
             or `FEATS.Number`, which is "_" where a word has none. They are the keys of `Sentence.labels`, as
             `canonical` writes them.

@@ -8,7 +8,7 @@ from typing import Any
 from heedful._errors import DataError
 from heedful.data._content import framed
 from heedful.data._entries import natural_key
-from heedful.data._limits import Budget, files_below
+from heedful.data._limits import Budget, files_below, unpacked_name
 from heedful.data.frames import from_frame, in_memory
 from heedful.data.text._lines import lines, shown_path, whole
 from heedful.data.text.hub import hub_rows, is_hub
@@ -81,8 +81,8 @@ def read_lines(source: str | Path) -> LabeledTexts:
 def read_plain(source: Any, text: str = "text") -> PlainText:
     r"""Reads the whole text of a source.
 
-    - A file, or its .gz: its text, with \n for \r\n.
-    - A folder: the .txt and .txt.gz files in it and below, links followed, in natural order of their paths, a blank line between them.
+    - A file, plain or packed: its text, with \n for \r\n.
+    - A folder: the .txt files, plain or packed, in it and below, links followed, in natural order, a blank line between them.
     - A data set of Hugging Face (`hf:NAMESPACE/NAME/CONFIG:SPLIT` or `hf:FOLDER`): its texts, a blank line between them.
     - Texts in memory, a blank line between them.
 
@@ -117,7 +117,7 @@ def _check_text(text: str, location: str) -> None:
 
 
 def _is_text(path: str) -> bool:
-    return path.lower().removesuffix(".gz").endswith(".txt") and not path.rpartition("/")[2].startswith(".")
+    return unpacked_name(path).endswith(".txt") and not path.rpartition("/")[2].startswith(".")
 
 
 def _joined(texts: list[str]) -> str:

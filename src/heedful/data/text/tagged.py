@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from heedful._errors import DataError
 from heedful.data._content import framed
+from heedful.data._limits import unpacked_name
 from heedful.data.frames import from_frame, in_memory
 from heedful.data.text import columns, conllu
 from heedful.data.text._lines import lines, quoted, shown_path
@@ -134,7 +135,7 @@ def read_tagged(
     - Data in memory, as `from_frame` takes them: a column `tokens`, and one of labels, `labels` unless told.
 
     Args:
-        source: the file, its .gz, the data set, or data in memory.
+        source: the file, plain or packed, the data set, or data in memory.
         column: the main column of labels.
         auxiliary_columns: more columns of labels; ("auto",): XPOS, FEATS and DEPREL of CoNLL-U, where the file has them.
         labels: False reads words alone: nothing needs to stand in `column`, to which `write_tagged` will write.
@@ -260,7 +261,7 @@ def _format_of(
     source: str | Path, numbered: Iterator[tuple[int, str]]
 ) -> tuple[TaggedFormat, Iterator[tuple[int, str]]]:
     """Which format a file has, and its lines: the first ones may have been needed to know."""
-    name = str(source).lower().removesuffix(".gz")
+    name = unpacked_name(source)
     if name.endswith((".conllu", ".conll-u")):
         return "conllu", numbered
     begin = []
