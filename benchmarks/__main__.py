@@ -8,7 +8,7 @@ from benchmarks import attention, classify_image, ideas, language_model, matrix,
 PARTS = {
     "attention": attention.main,
     "operator": operator.main,
-    "operator-memory": lambda: operator.main([operator.memory]),
+    "operator-memory": lambda: operator.main([operator.memory, operator.long_memory]),
     "matrix": matrix.main,
     "matrix-watching": lambda: matrix.main(["watching"]),
     "viewer": viewer.main,

@@ -11,6 +11,18 @@ from typing import Any, NamedTuple
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+MOST: int | None = None  # no length is larger: for the tests
+
+
+def size(length: int) -> int:
+    """A length, or the largest that is allowed."""
+    return length if MOST is None else min(length, MOST)
+
+
+def kept(name: str) -> dict[str, Any]:
+    """What results/NAME.json says; nothing if it is not there."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else {}  # type: ignore[no-any-return]
 
 
 class Pair(NamedTuple):

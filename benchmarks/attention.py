@@ -4,8 +4,11 @@ import torch
 import torch.nn.functional as F
 
 import heedful
-from benchmarks._measure import Pair, keep, paired
+from benchmarks import _measure
+from benchmarks._measure import Pair, keep, paired, size
 from heedful.ops import Causal, Lengths
+
+LENGTHS = (512, 1024, 2048, 4096, 8192)
 
 
 def operands(n: int, gradient: bool) -> list[torch.Tensor]:
@@ -35,7 +38,7 @@ def main() -> None:
     print("dense and causal attention, H = 8, D = 64, float32: time over PyTorch's own call")
     for name, (ours, theirs) in calls.items():
         for gradient in (False, True):
-            for n in (512, 1024, 2048, 4096, 8192):
+            for n in map(size, LENGTHS):
                 tensors = operands(n, gradient)
                 pair = paired(step(ours, tensors, gradient), step(theirs, tensors, gradient), seconds=6)
                 what = "forward + backward" if gradient else "forward"
@@ -60,8 +63,8 @@ def main() -> None:
 
 def summaries() -> list[dict[str, object]]:
     """Each summary of the matrix that is never stored, in forward passes of PyTorch's attention."""
-    print("summaries of the matrix that is never stored, N = 4,096: in forward passes of PyTorch's own call")
-    n, rows = 4096, []
+    n, rows = size(4096), []
+    print(f"summaries of the matrix that is never stored, N = {n:,}: in forward passes of PyTorch's own call")
     q, k, v = operands(n, False)
     questions = {
         "A @ X": lambda A: A @ v,
@@ -70,7 +73,7 @@ def summaries() -> list[dict[str, object]]:
         "received": lambda A: A.received(),
         "pool(64, 64)": lambda A: A.pool(64, 64),
     }
-    for pattern, causal in ((heedful.Global(), False), (Causal(), True), (Lengths(n - 100), False)):
+    for pattern, causal in ((heedful.Global(), False), (Causal(), True), (Lengths(n - n // 40), False)):
         theirs = lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # noqa: B023, E731
         known = heedful.AttentionMatrix(q, k, pattern=pattern)
         known.lse()
@@ -92,8 +95,6 @@ def plot(rows: list[dict[str, object]]) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    from benchmarks._measure import RESULTS
-
     figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
     for what in ("dense", "causal"):
         for part, style in (("forward", "o-"), ("forward + backward", "s--")):
@@ -108,10 +109,11 @@ def plot(rows: list[dict[str, object]]) -> None:
         ylim=(0.9, 1.1),
         title="heedful.attention, H = 8, D = 64, float32",
     )
-    axes.set_xticks([512, 1024, 2048, 4096, 8192], ["512", "1,024", "2,048", "4,096", "8,192"])
+    lengths = [size(n) for n in LENGTHS]
+    axes.set_xticks(lengths, [f"{n:,}" for n in lengths])
     axes.minorticks_off()
     axes.legend(fontsize=8)
-    figure.savefig(RESULTS / "attention.png", dpi=150)
+    figure.savefig(_measure.RESULTS / "attention.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import heedful
 from benchmarks import pictures
-from benchmarks._measure import RESULTS, keep, paired
+from benchmarks._measure import keep, kept, paired
 from heedful.nn import (
     LearnedPositions,
     LearnedRelativeBias,
@@ -277,9 +277,7 @@ def show() -> None:
 
 def read() -> dict[str, Any]:
     """What was kept: recall, lengths and time."""
-    return {
-        k: v for name in ("ideas", "ideas-time") for k, v in json.loads((RESULTS / f"{name}.json").read_text()).items()
-    }
+    return kept("ideas") | kept("ideas-time")
 
 
 def tables(found: dict[str, Any]) -> dict[str, str]:

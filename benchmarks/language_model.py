@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks._measure import keep
-from benchmarks._runs import Settings, rates, trained
+from benchmarks._runs import Settings, mean_and_std, rates, trained
 from heedful.models import generate, language_model
 
 LETTERS = 65
+SEEDS = (1, 2, 3)
 TURNS = 7  # of each way to train, beside one to warm up
 SHAPES = {
     "0.8 million": {"width": 128, "heads": 4, "layers": 4, "ffn_width": 512, "context_length": 64, "batch": 12},
@@ -195,12 +196,10 @@ def metrics_of(folder: Path, data: str, settings: Settings) -> dict[str, Any]:
 
 def shakespeare(data: str, out: Path) -> None:
     """The default settings with seeds 1 to 3, and the long run with seed 1; the last tenth is held out, and read as a whole."""
-    quick = [metrics_of(out / f"shakespeare-quick-{seed}", data, {"training.seed": seed}) for seed in (1, 2, 3)]
-    nats = [metrics["metrics"]["nats_per_character"] for metrics in quick]
+    quick = [metrics_of(out / f"shakespeare-quick-{seed}", data, {"training.seed": seed}) for seed in SEEDS]
+    nats = mean_and_std([metrics["metrics"]["nats_per_character"] for metrics in quick])
     minutes = max(metrics["seconds"] for metrics in quick) / 60
-    print(
-        f"quick: {statistics.mean(nats):.4f} nats per character, standard deviation {statistics.stdev(nats):.4f}, {minutes:.1f} min"
-    )
+    print(f"quick: {nats['mean']:.4f} nats per character, standard deviation {nats['std']:.4f}, {minutes:.1f} min")
     long = metrics_of(out / "shakespeare-long", data, LONG)
     result, minutes = long["metrics"]["nats_per_character"], long["seconds"] / 60
     print(f"long:  {result:.4f} nats per character, {long['parameters']:,} parameters, {minutes:.1f} min")
@@ -213,7 +212,7 @@ def masked(data: str, out: Path) -> None:
     """A masked model that sees its whole context beside one that sees 8 tokens on each side, as many epochs, seeds 1 to 3."""
     rows = []
     for tokenizer, settings in MASKED.items():
-        for seed in (1, 2, 3):
+        for seed in SEEDS:
             nats = {}
             for window in (0, 8):
                 own = {**settings, "model.window": window, "training.seed": seed}

@@ -1,6 +1,6 @@
 """Questions to the matrix, in forward passes of PyTorch's attention; and looking into a whole model, beside its own weights."""
 
-import json
+import resource
 import subprocess
 import sys
 import time
@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 
 import heedful
-from benchmarks._measure import RESULTS, keep, paired
+from benchmarks._measure import keep, kept, paired, size
 from benchmarks.operator import peak_of_this_process
 from heedful.ops import AttentionMatrix, Causal
 
 HEADS, WIDTH = 8, 64
+RUNS = 3  # of a whole model; their median counts
 # a question, and how many forward passes it may take
 QUESTIONS = {
     "entropy": (1.15, lambda A: A.entropy()),
@@ -31,11 +32,11 @@ def summaries() -> list[dict[str, object]]:
     print("the matrix that is never stored: in forward passes of PyTorch's attention, H = 8, D = 64, float32")
     rows: list[dict[str, object]] = []
     for pattern, causal in ((heedful.Global(), False), (Causal(), True)):
-        for n in (2048, 8192, 32768):
+        for n, long in ((size(2048), False), (size(8192), False), (size(32768), True)):
             q, k, v = (torch.randn(1, HEADS, n, WIDTH) for _ in range(3))
             known = AttentionMatrix(q, k, pattern=pattern)
             known.lse()
-            floor = once(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal)) if n == 32768 else 1.0  # noqa: B023
+            floor = once(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal)) if long else 1.0  # noqa: B023
             for name, (target, ask) in QUESTIONS.items():
 
                 def ours(name=name, ask=ask, q=q, k=k, known=known, pattern=pattern):
@@ -44,7 +45,7 @@ def summaries() -> list[dict[str, object]]:
                 def theirs(q=q, k=k, v=v, causal=causal):
                     return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
-                ratio = paired(ours, theirs, seconds=2).ratio if n < 32768 else once(ours) / floor
+                ratio = paired(ours, theirs, seconds=2).ratio if not long else once(ours) / floor
                 rows.append({"pattern": repr(pattern), "n": n, "what": name, "target": target, "result": ratio})
                 print(f"  {pattern!r:<9} N = {n:<6,} {name:<20} target {target:5.2f}  result {ratio:5.2f}", flush=True)
     return rows
@@ -95,10 +96,10 @@ print(time.perf_counter() - start, (peak_of_this_process() - before) / 1000)
 
 def model(n: int, way: str) -> tuple[float, float] | None:
     """Seconds and MB that a 6-layer model takes in a process of its own; None where it does not come to an end."""
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (20 * 10**9, 20 * 10**9))\n"
     done = subprocess.run(
-        [sys.executable, "-c", limit + MODEL.format(n=n, way=way)], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", MODEL.format(n=n, way=way)], capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (20 * 10**9, 20 * 10**9)),
+    )  # fmt: skip
     if done.returncode:
         return None
     seconds, megabytes = map(float, done.stdout.split())
@@ -111,8 +112,8 @@ def models() -> list[dict[str, object]]:
         "a BERT of 6 layers, 8 heads, width 512: statistics of all layers through its own kernel, and of stored weights"
     )
     rows: list[dict[str, object]] = []
-    for n in (2048, 4096, 8192):
-        found = {way: [model(n, way) for _ in range(3)] for way in ("plain", "watched", "summarized", "stored")}
+    for n in map(size, (2048, 4096, 8192)):
+        found = {way: [model(n, way) for _ in range(RUNS)] for way in ("plain", "watched", "summarized", "stored")}
         line: dict[str, object] = {"n": n}
         for way, runs in found.items():
             ended = sorted(run for run in runs if run is not None)
@@ -128,7 +129,7 @@ def watching() -> list[dict[str, object]]:
     import transformers
 
     rows: list[dict[str, object]] = []
-    for n in (512, 2048):
+    for n in map(size, (512, 2048)):
         config = transformers.BertConfig(
             vocab_size=100, hidden_size=512, num_hidden_layers=6, num_attention_heads=HEADS, intermediate_size=2048,
             max_position_embeddings=n,
@@ -150,7 +151,7 @@ LONG = """
 import torch
 from benchmarks.operator import peak_of_this_process
 from heedful.ops import AttentionMatrix
-q, k = (torch.randn(1, 8, 65536, 64) for _ in range(2))
+q, k = (torch.randn(1, 8, {n}, 64) for _ in range(2))
 before = peak_of_this_process()
 AttentionMatrix(q, k).summary()
 print((peak_of_this_process() - before) / 1000)
@@ -159,10 +160,10 @@ print((peak_of_this_process() - before) / 1000)
 
 def long() -> dict[str, object]:
     """The full summary of 65,536 positions, in a process of its own."""
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
+    n, start = size(65536), time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", LONG.format(n=n)], capture_output=True, text=True, check=True)
     seconds, megabytes = time.perf_counter() - start, float(done.stdout)
-    print(f"N = 65,536, 8 heads, the full summary: {seconds:.0f} s, {megabytes:.0f} MB")
+    print(f"N = {n:,}, 8 heads, the full summary: {seconds:.0f} s, {megabytes:.0f} MB")
     return {"seconds": seconds, "memory_mb": megabytes}
 
 
@@ -172,8 +173,7 @@ PARTS = {"summaries": summaries, "at_65536": long, "models": models, "watching":
 def main(names: Sequence[str] = tuple(PARTS)) -> None:
     """Prints the tables, keeps results/matrix.json; of other parts than these, what was measured before."""
     torch.manual_seed(0)
-    kept = RESULTS / "matrix.json"
-    found = json.loads(kept.read_text()) if kept.exists() else {}
+    found = kept("matrix")
     for name in names:
         keep("matrix", found := {**found, name: PARTS[name]()})
-    print(f"kept in {RESULTS.name}/matrix.json; peak of this process {peak_of_this_process() / 1000:.0f} MB")
+    print(f"kept in results/matrix.json; peak of this process {peak_of_this_process() / 1000:.0f} MB")

@@ -1,6 +1,6 @@
 """The operator beside its peers: windows, neighborhoods, documents, sparse normalizers, additive scores, memory."""
 
-import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 import heedful
-from benchmarks._measure import RESULTS, keep, paired
+from benchmarks import _measure
+from benchmarks._measure import keep, kept, paired, size
 from heedful.ops import Additive, Documents, Local, Neighborhood2d, Pattern
 
 HEADS, WIDTH = 8, 64
@@ -53,7 +54,7 @@ PASSES = ((False, "forward"), (True, "forward + backward"))
 
 
 def windows(table: Table) -> None:
-    n, w, pattern = 8192, 128, Local(128)
+    n, w, pattern = size(8192), 128, Local(128)
     index = torch.arange(n)
     mask = (index[:, None] - index).abs() <= w
     from local_attention import LocalAttention
@@ -68,16 +69,16 @@ def windows(table: Table) -> None:
         table.compare(f"window of {w}, N = {n:,}, {name}", "SDPA with the mask", fast, ours,
                       step(lambda q, k, v: SDPA(q, k, v, attn_mask=mask), tensors))  # fmt: skip
         table.compare(f"window of {w}, N = {n:,}, {name}", "local-attention", faster, ours, step(peer, tensors))
-        dense = operands(2048, gradient)
+        dense = operands(size(2048), gradient)
         pair = paired(ours, step(SDPA, dense), seconds=6)
         visible = int((torch.minimum(index + w, torch.tensor(n - 1)) - (index - w).clamp(min=0) + 1).sum())
         table.add(f"window of {w}, N = {n:,}, {name}", "floor: SDPA's dense rate", (0.6, 0.4)[gradient],
-                  visible / 2048**2 / pair.ratio, ours=pair.ours)  # fmt: skip
+                  visible / size(2048) ** 2 / pair.ratio, ours=pair.ours)  # fmt: skip
     for gradient, name in PASSES:
         small, large = (operands(m, gradient) for m in (n, 16 * n))
         run = lambda q, k, v: heedful.attention(q, k, v, pattern=pattern)  # noqa: E731
         pair = paired(step(run, large), step(run, small), seconds=20 if gradient else 8)
-        table.add(f"window of {w}, N = 8,192 to 131,072, {name}", "itself: time a position", 1.1, pair.ratio / 16)
+        table.add(f"window of {w}, N = {n:,} to {16 * n:,}, {name}", "itself: time a position", 1.1, pair.ratio / 16)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class OwnWindow(Pattern):
 
 
 def own_patterns(table: Table) -> None:
-    n, w = 8192, 128
+    n, w = size(8192), 128
     for gradient, name in PASSES:
         tensors = operands(n, gradient)
         own, built_in = (
@@ -111,19 +112,19 @@ def own_patterns(table: Table) -> None:
 
 
 def neighborhoods(table: Table) -> None:
-    size, grid = 7, 96
-    n, pattern = grid * grid, Neighborhood2d(7, (96, 96))
+    side, grid = 7, math.isqrt(size(96 * 96))
+    n, pattern = grid * grid, Neighborhood2d(side, (grid, grid))
     y, x = (t.flatten() for t in torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij"))
-    mask = ((y[:, None] - y).abs() <= size // 2) & ((x[:, None] - x).abs() <= size // 2)
+    mask = ((y[:, None] - y).abs() <= side // 2) & ((x[:, None] - x).abs() <= side // 2)
     for (gradient, name), target in zip(PASSES, (20, 18), strict=True):
         tensors = operands(n, gradient)
-        table.compare(f"7 x 7 neighborhood, 96 x 96 grid, {name}", "SDPA with the mask", target,
+        table.compare(f"7 x 7 neighborhood, {grid} x {grid} grid, {name}", "SDPA with the mask", target,
                       step(lambda q, k, v: heedful.attention(q, k, v, pattern=pattern), tensors),
                       step(lambda q, k, v: SDPA(q, k, v, attn_mask=mask), tensors))  # fmt: skip
 
 
 def documents(table: Table) -> None:
-    total, count = 16384, 64
+    total, count = size(16384), 64
     generator = torch.Generator().manual_seed(0)
     share = torch.rand(count, generator=generator) + 0.15
     lengths = (share / share.sum() * (total - count)).long() + 1
@@ -146,12 +147,13 @@ def normalizers(table: Table) -> None:
         (heedful.entmax15, entmax.entmax15, "entmax15"),
         (heedful.sparsemax, entmax.sparsemax, "sparsemax"),
     ):
-        tensors = operands(2048, True)
+        n = size(2048)
+        tensors = operands(n, True)
 
         def stored(q, k, v, theirs=theirs):
             return theirs(q @ k.mT * WIDTH**-0.5, dim=-1) @ v
 
-        table.compare(f"{name}, N = 2,048, forward + backward", "entmax on stored scores", 5,
+        table.compare(f"{name}, N = {n:,}, forward + backward", "entmax on stored scores", 5,
                       step(lambda q, k, v, ours=ours: heedful.attention(q, k, v, normalize=ours), tensors),
                       step(stored, tensors))  # fmt: skip
 
@@ -166,37 +168,40 @@ def additive(table: Table) -> None:
         return (torch.tanh(q[..., :, None, :] + k[..., None, :, :]) @ weight).softmax(-1) @ v
 
     for (gradient, name), target in zip(PASSES, (10, 6), strict=True):
-        tensors = operands(1024, gradient)
+        n = size(1024)
+        tensors = operands(n, gradient)
         weight.requires_grad_(gradient)
-        table.compare(f"additive scores, N = 1,024, {name}", "broadcast tanh", target,
+        table.compare(f"additive scores, N = {n:,}, {name}", "broadcast tanh", target,
                       step(ours, tensors), step(theirs, tensors))  # fmt: skip
 
 
-def peak(code: str) -> float:
-    """MB by which the peak of the resident set of a process of its own rises while `code` runs."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.operator", code], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
+def peak(who: str, what: str, n: int, heads: int = HEADS) -> float:
+    """MB by which the peak of the resident set of a process of its own rises in a training step."""
+    program = f"from benchmarks.operator import measured; measured({who!r}, {what!r}, {n}, {heads})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return max(float(done.stdout), 1e-3)  # the system counts in KB
 
 
-MEMORY = {
-    "bias with a gradient": "bias=bias", "dropout": "dropout=0.1", "E != D": "", "3-D input": "",
-}  # fmt: skip
+LONG = (
+    ("entmax15", 32768, 1),
+    ("sparsemax", 32768, 1),
+    ("additive", 16384, 1),
+    ("entmax15", 32768, 8),
+    ("sparsemax", 32768, 8),
+)
+MEMORY = ("bias with a gradient", "dropout", "E != D", "3-D input")
 
 
 def memory(table: Table) -> None:
+    n = size(8192)
     for what in MEMORY:
-        ours, theirs = peak(f"heedful {what}"), peak(f"sdpa {what}")
+        ours, theirs = peak("heedful", what, n), peak("sdpa", what, n)
         table.add(
-            f"{what}, N = 8,192, peak memory of a training step", "SDPA", 0.1, ours / theirs, ours=ours, theirs=theirs
+            f"{what}, N = {n:,}, peak memory of a training step", "SDPA", 0.1, ours / theirs, ours=ours, theirs=theirs
         )
-    for what, n in (("entmax15", 32768), ("sparsemax", 32768), ("additive", 16384)):
-        memory_mb = peak(f"heedful {what} {n}")
-        table.add(f"{what}, N = {n:,}, peak memory in GB", "2 GB", 2, memory_mb / 1000)
-    few, many = (peak(f"heedful window {n}") / n for n in (8192, 131072))
+    few, many = (peak("heedful", "window", length) / length for length in (n, 16 * n))
     table.add(
-        "window of 128, N = 8,192 to 131,072, peak memory",
+        f"window of 128, N = {n:,} to {16 * n:,}, peak memory",
         "itself: memory a position",
         1.1,
         many / few,
@@ -204,18 +209,21 @@ def memory(table: Table) -> None:
     )
 
 
-def measured(code: str) -> None:
+def long_memory(table: Table) -> None:
+    for what, length, heads in LONG:
+        memory_mb = peak("heedful", what, size(length), heads)
+        words = "1 head" if heads == 1 else f"{heads} heads"
+        table.add(f"{what}, N = {size(length):,}, {words}, peak memory in GB", "2 GB", 2, memory_mb / 1000)
+
+
+def measured(who: str, what: str, n: int, heads: int) -> None:
     """Prints the MB that one training step takes at its peak."""
-    who, what = code.split(" ", 1)
-    words = what.rsplit(" ", 1)
-    n = int(words[1]) if words[-1].isdigit() else 8192
-    what = words[0] if words[-1].isdigit() else what
     value = 2 * WIDTH if what == "E != D" else WIDTH
-    lead = (HEADS,) if what == "3-D input" else (1, HEADS)
+    lead = (heads,) if what == "3-D input" else (1, heads)
     q, k, v = (torch.randn(*lead, n, w, requires_grad=True) for w in (WIDTH, WIDTH, value))
     more, given = {}, [q, k, v]
     if what == "bias with a gradient":
-        slopes = torch.rand(HEADS, requires_grad=True)
+        slopes = torch.rand(heads, requires_grad=True)
         given.append(slopes)
     if what == "dropout":
         more = {"dropout": 0.1} if who == "heedful" else {"dropout_p": 0.1}
@@ -250,6 +258,7 @@ def plot(rows: list[dict[str, object]]) -> None:
 
     matplotlib.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     small = ["memory" in row["work"] or row["compared_with"].startswith("itself") for row in rows]  # type: ignore[attr-defined,operator]
     shares = [
@@ -258,37 +267,40 @@ def plot(rows: list[dict[str, object]]) -> None:
     ]
     names = [f"{row['work']}\ncompared with {row['compared_with']}" for row in rows]
     figure, axes = pyplot.subplots(figsize=(9, 0.42 * len(rows) + 1), layout="constrained")
-    bars = axes.barh(names, shares, color=["#0072b2" if share >= 1 else "#d55e00" for share in shares])
+    bars = axes.barh(
+        names,
+        [share - 1 for share in shares],
+        left=1,
+        color=["#0072b2" if share >= 1 else "#d55e00" for share in shares],
+    )
     axes.bar_label(bars, labels=[f"{row['result']:.3g}" for row in rows], padding=3, fontsize=7)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.invert_yaxis()
     axes.margins(y=0.01)
-    axes.set_xlim(right=2 * max(shares))  # room for the numbers
     axes.tick_params(axis="y", labelsize=6)
     axes.set(xscale="log", xlabel="result over target", title="the operator beside its peers")
-    figure.savefig(RESULTS / "operator.png", dpi=150)
+    axes.set_xlim(min(shares) / 1.6, 1.6 * max(shares))  # room for the numbers
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    figure.savefig(_measure.RESULTS / "operator.png", dpi=150)
 
 
-PARTS = (windows, own_patterns, neighborhoods, documents, normalizers, additive, memory)
+PARTS = (windows, own_patterns, neighborhoods, documents, normalizers, additive, memory, long_memory)
 
 
 def main(parts: Sequence[Callable] = PARTS) -> None:
     """Prints the table, keeps results/operator.json and a plot; of other parts than these, what was measured before."""
     torch.manual_seed(0)
-    table, kept = Table(), []
-    if tuple(parts) != PARTS:
-        kept = json.loads((RESULTS / "operator.json").read_text())["rows"]
+    table = Table()
+    before = kept("operator")["rows"] if tuple(parts) != PARTS else []
     print("the operator beside its peers, H = 8, D = 64, float32")
     for part in parts:
         part(table)
         new = {(row["work"], row["compared_with"]): row for row in table.rows}
-        rows = [new.pop((row["work"], row["compared_with"]), row) for row in kept] + list(new.values())
+        rows = [new.pop((row["work"], row["compared_with"]), row) for row in before] + list(new.values())
         keep("operator", {"rows": rows})
     plot(rows)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        measured(sys.argv[1])
-    else:
-        main()
+    main()

@@ -61,10 +61,10 @@ def _figure(name: str, rows: int, columns: int, width: float, height: float) -> 
 
 
 def weights(
-    name: str, maps: dict[str, Tensor], looks: Sequence[str], seen: Sequence[str], *, size: float = 0.62
+    name: str, maps: dict[str, Tensor], queries: Sequence[str], keys: Sequence[str], *, size: float = 0.62
 ) -> None:
-    """Maps of weights side by side, with their numbers; a row for each word that looks, a column for each that is seen."""
-    width, height = size * len(seen) + 1.1, size * len(looks) + 1.2
+    """Maps of weights side by side, with their numbers; a row for each query, a column for each key."""
+    width, height = size * len(keys) + 1.1, size * len(queries) + 1.2
     with _figure(name, 1, len(maps), width * len(maps), height) as (_, [axes]):
         for place, (ax, (title, map_)) in enumerate(zip(axes, maps.items(), strict=True)):
             ax.imshow(map_.numpy(), cmap="Blues", vmin=0, vmax=1)
@@ -73,10 +73,10 @@ def weights(
                     color = "white" if weight > 0.55 else INK if weight >= 0.005 else QUIET
                     ax.text(j, i, f"{weight:.2f}", ha="center", va="center", color=color, fontsize=9)
             ax.set_title(title)
-            ax.set_xticks(range(len(seen)), seen)
-            ax.set_yticks(range(len(looks)), looks)
-            ax.set_xlabel("is seen")
-            ax.set_ylabel("looks" if place == 0 else "")
+            ax.set_xticks(range(len(keys)), keys)
+            ax.set_yticks(range(len(queries)), queries)
+            ax.set_xlabel("key")
+            ax.set_ylabel("query" if place == 0 else "")
             _frameless(ax)
 
 

@@ -7,11 +7,13 @@ import time
 
 from benchmarks._measure import keep
 
+RUNS = 9
 
-def seconds(*command: str, runs: int = 9) -> float:
+
+def seconds(*command: str) -> float:
     """The median wall time of a whole process."""
     times = []
-    for _ in range(runs + 1):
+    for _ in range(RUNS + 1):
         start = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         times.append(time.perf_counter() - start)

@@ -26,6 +26,7 @@ import torch
 from benchmarks._measure import keep
 from benchmarks._runs import Settings, mean_and_std, measured, trained
 
+RUNS = 7  # of a command, beside one to warm up
 WINDOW = {"model.architecture": "window", "training.epochs": 4}
 MIXING: dict[str, Settings] = {
     "alone": {**WINDOW, "model.reach": 0}, "window": WINDOW, "attention": {"training.epochs": 4},
@@ -138,7 +139,7 @@ def predict(options: argparse.Namespace) -> None:
     run = trained("tag", train, options.out / "tag-1", {"training.seed": 1}, valid=valid).folder.path
     words = [sys.executable, "-c", "from heedful.cli import main; main()", "predict", str(run), "Sky is clear today"]
     seconds = []
-    for _ in range(8):
+    for _ in range(RUNS + 1):
         start = time.perf_counter()
         subprocess.run(words, check=True, capture_output=True)
         seconds.append(time.perf_counter() - start)

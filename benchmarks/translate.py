@@ -121,7 +121,8 @@ def training(options: argparse.Namespace, rounds: int = 3, pairs: int = 14_500) 
 def tokens_a_second(folder: Path, pairs: int) -> float:
     """Target tokens a second that a training says of the second of two epochs over the first pairs."""
     whole = read_pairs(folder / "train", ("en", "de"))
-    train, valid = whole.select(range(pairs)), whole.select(range(pairs, pairs + 100))
+    rows = range(len(whole))
+    train, valid = whole.select(rows[:pairs]), whole.select(rows[pairs : pairs + 100])
     quick = {"training.epochs": 2, "training.ema_decay": 0.0, "search.beams": 1}
     return rates("translate", train, {**SHAPE, **quick}, valid=valid)[-1]
 

@@ -13,16 +13,19 @@ import torch
 from torch import nn
 
 import heedful
-from benchmarks._measure import RESULTS, keep
+from benchmarks._measure import keep, size
 from heedful.inspection import AttentionCall, Recording
 from heedful.ops import AttentionMatrix
 from heedful.report import AttentionSection, Layer, LivePage, Positions, Text, write_report
 
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "viewer"
 # name, layers, heads, width, positions, megabytes that the file may have
 CASES = (
     ("1,024 positions, 12 layers of 12 heads", 12, 12, 768, 1024, 12),
     ("16,384 positions, 1 layer of 8 heads", 1, 8, 512, 16_384, 20),
 )
+SETTLED_MS = 3000  # until all is decoded and drawn
 LONGEST_FRAME_MS, FIRST_PAINT_MS, WINDOW_MS = 50, 1000, 300
 
 
@@ -87,7 +90,7 @@ def pointed(opened: Any, address: str) -> dict[str, Any]:
     found: dict[str, Any] = {"first_paint_ms": paint, "first_paint_target_ms": FIRST_PAINT_MS, "longest_frame_ms": {}}
     for view in ("overview", "map", "input", "input&layout=columns", "layers", "compare"):
         opened.goto(f"{address}#section-0&view={view}&head=0")
-        opened.wait_for_timeout(3000)  # until all is decoded and drawn
+        opened.wait_for_timeout(SETTLED_MS)
         found["longest_frame_ms"][view] = longest_task(opened)
     found["longest_frame_target_ms"] = LONGEST_FRAME_MS
     return found
@@ -116,8 +119,9 @@ def longest_task(opened: Any) -> float:
     return max(tasks, default=0.0)
 
 
-def live(n: int = 100_000, heads: int = 8, width: int = 64) -> dict[str, Any]:
+def live(heads: int = 8, width: int = 64) -> dict[str, Any]:
     """Zooms a live page from the whole matrix to single pairs, and notes how long each window takes to arrive in the page."""
+    n = size(100_000)
     query, key = torch.randn(2, 1, heads, n, width).unbind()
     seen = Recording([AttentionCall("layers.0.attention", "self", AttentionMatrix(query, key), "by hand")])
     # the map of the section is not what is measured: it stands there until the first window has come
@@ -128,18 +132,18 @@ def live(n: int = 100_000, heads: int = 8, width: int = 64) -> dict[str, Any]:
     random = torch.Generator().manual_seed(0)
     with LivePage(title="Live", sections=[section], recordings=[seen]) as served, page() as opened:
         threading.Thread(target=served.serve, daemon=True).start()
-        for size in (50_000, 20_000, 10_000, 5_000, 2_000, 1_000, 500, 100, 20, 1):
+        for side in (max(n // part, 1) for part in (2, 5, 10, 20, 50, 100, 200, 1000, 5000, n)):
             for head in ("3", "mean"):
-                top, left = (int(torch.randint(0, n - size, (1,), generator=random)) for _ in range(2))
-                rect = f"{top},{left},{top + size},{left + size}"
+                top, left = (int(torch.randint(0, n - side, (1,), generator=random)) for _ in range(2))
+                rect = f"{top},{left},{top + side},{left + side}"
                 opened.goto("about:blank")
                 opened.goto(f"{served.address}#section-0&view=map&head={head}&rect={rect}")
-                opened.wait_for_timeout(1500)
+                opened.wait_for_timeout(SETTLED_MS // 2)
                 times = opened.evaluate(
                     "() => performance.getEntriesByType('resource').filter((e) => e.name.includes('window?'))"
                     ".map((e) => e.duration)"
                 )
-                found["windows"].append({"size": size, "head": head, "ms": [round(ms, 1) for ms in times]})
+                found["windows"].append({"size": side, "head": head, "ms": [round(ms, 1) for ms in times]})
                 print(found["windows"][-1], flush=True)
     return found
 
@@ -163,10 +167,7 @@ def pictures() -> None:
     """The pictures of docs/viewer.md, from the page of examples/viewer.py."""
     import runpy
 
-    root = RESULTS.parent.parent
-    folder = root / "docs" / "viewer"
-    folder.mkdir(exist_ok=True)
-    sections = runpy.run_path(str(root / "examples" / "viewer.py"))["SECTIONS"]
+    sections = runpy.run_path(str(ROOT / "examples" / "viewer.py"))["SECTIONS"]
     with tempfile.TemporaryDirectory() as temporary:
         for name, section, address, dark in PICTURES:
             path = Path(temporary) / f"{section}.html"
@@ -174,8 +175,8 @@ def pictures() -> None:
                 write_report(path, title="Attention over everything", sections=[sections[section]()])
             with page(dark=dark) as opened:
                 opened.goto(f"{path.as_uri()}#section-0&{address}")
-                opened.wait_for_timeout(2500)
-                opened.locator("section").first.screenshot(path=folder / f"{name}.png")
+                opened.wait_for_timeout(SETTLED_MS)
+                opened.locator("section").first.screenshot(path=FOLDER / f"{name}.png")
 
 
 def main() -> None:
@@ -183,4 +184,4 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         keep("viewer", {"reports": reports(Path(folder)), "live": live()})
-    print(f"kept in {RESULTS.name}/viewer.json")
+    print("kept in results/viewer.json")

@@ -12,7 +12,7 @@ from heedful.data import LabeledImages, read_images
 from heedful.tasks.classification import Classification
 from heedful.tasks.classify_image import ClassifyImage
 from heedful.tasks.run import load
-from heedful.tasks.sources import checksum, prepare
+from heedful.tasks.sources import checksum, prepare, preset
 from heedful.training.settings import settings_of
 from tests.tiny import TINY, draw
 
@@ -166,6 +166,12 @@ def test_a_model_on_digits_reads_the_test_part_of_other_writers():
     read = [ClassifyImage.read("digits", ClassifyImage.Settings(), reading) for reading in _readings()]
     assert [len(images) for images in read] == [1437, 360, 360]
     assert [images.labels is None for images in read] == [False, False, True]
+
+
+def test_digits_have_settings_of_their_own(shades):
+    chosen = settings_of(ClassifyImage.Settings, preset=preset(ClassifyImage, {"data": "digits[:50]"}))
+    assert (chosen.data.size, chosen.model.pooling) == (16, "class-token")
+    assert preset(ClassifyImage, {"data": str(shades)}) == ()
 
 
 def _readings():

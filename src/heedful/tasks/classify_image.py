@@ -36,6 +36,7 @@ from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Classes, Schema
 from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
 
+_DIGITS = ("data.size=16", "model.pooling=class-token")  # settings that suit images of 8 x 8 pixels
 _TOGETHER = 256  # images that are computed together
 _MAX_PIXELS = 2**22  # of an image
 _MAX_TRIAL = 4096  # tokens of an image by which a new model is tried
@@ -123,7 +124,7 @@ class ClassifyImage(Task[LabeledImages]):
     example, unit, input, monitor = "image", "images", InputKind.IMAGE, "accuracy"
     Settings, Options, Vocabulary = ClassifyImageSettings, ClassificationOptions, ImageVocabulary
     split = EveryTenth(lambda images: images.labels.tolist(), stratify=True)
-    embedded = {"digits": Embedded(parts=("train", "test"))}
+    embedded = {"digits": Embedded(("train", "test"), _DIGITS)}
 
     def __init__(self, settings: ClassifyImageSettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
