@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ PICTURES = (
 
 
 def pictures() -> None:
-    """The pictures of docs/viewer.md, from the page of examples/viewer.py."""
+    """The pictures of docs/viewer.md, from the page of examples/viewer.py, and that of the README."""
     import runpy
 
     sections = runpy.run_path(str(ROOT / "examples" / "viewer.py"))["SECTIONS"]
@@ -177,6 +178,20 @@ def pictures() -> None:
                 opened.goto(f"{path.as_uri()}#section-0&{address}")
                 opened.wait_for_timeout(SETTLED_MS)
                 opened.locator("section").first.screenshot(path=FOLDER / f"{name}.png")
+    demo()
+
+
+def demo() -> None:
+    """The picture of the README: the first section of the demo, without what depends on the machine."""
+    from heedful.cli.demo import POSITIONS, first_act
+
+    section = first_act(size(POSITIONS))[1]
+    with tempfile.TemporaryDirectory() as temporary, page(dark=True) as opened:
+        path = Path(temporary) / "demo.html"
+        write_report(path, title="heedful demo", sections=[replace(section, facts=section.facts[:2])])
+        opened.goto(path.as_uri())
+        opened.wait_for_timeout(SETTLED_MS)
+        opened.locator("section").first.screenshot(path=FOLDER.parent / "report-matrix.png")
 
 
 def main() -> None:

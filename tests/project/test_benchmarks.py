@@ -208,10 +208,12 @@ def run_viewer(small: pytest.MonkeyPatch) -> None:
     small.setattr(viewer, "CASES", (("32 positions", 1, 2, 8, 32, 12),))
     small.setattr(viewer, "SETTLED_MS", 200)
     viewer.main()
-    small.setattr(viewer, "FOLDER", Path.cwd())
+    folder = Path("viewer").resolve()
+    small.setattr(viewer, "FOLDER", folder)
     small.setattr(viewer, "PICTURES", viewer.PICTURES[:1])
     viewer.pictures()
-    assert Path("overview.png").exists()
+    assert (folder / "overview.png").exists()
+    assert (folder.parent / "report-matrix.png").exists()
 
 
 def run_startup(small: pytest.MonkeyPatch) -> None:
