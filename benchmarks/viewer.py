@@ -26,6 +26,8 @@ CASES = (
     ("1,024 positions, 12 layers of 12 heads", 12, 12, 768, 1024, 12),
     ("16,384 positions, 1 layer of 8 heads", 1, 8, 512, 16_384, 20),
 )
+MOVES = 240  # of the pointer over a view
+WINDOWS = (2, 5, 10, 20, 50, 100, 200, 1000, 5000, 100_000)  # shares of the map
 SETTLED_MS = 3000  # until all is decoded and drawn
 LONGEST_FRAME_MS, FIRST_PAINT_MS, WINDOW_MS = 50, 1000, 300
 
@@ -107,8 +109,8 @@ def longest_task(opened: Any) -> float:
     session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": {"includedCategories": ["toplevel"]}})
     box = opened.locator(".attend-stage").bounding_box()
     top, height = max(box["y"], 0), min(box["height"], 880 - max(box["y"], 0))
-    for step in range(240):
-        across, down = (step * 37 % 240) / 240, step / 240
+    for step in range(MOVES):
+        across, down = (step * 37 % MOVES) / MOVES, step / MOVES
         opened.mouse.move(box["x"] + 10 + across * (box["width"] - 20), top + 10 + down * (height - 20))
     session.send("Tracing.end")
     while not done:
@@ -133,7 +135,7 @@ def live(heads: int = 8, width: int = 64) -> dict[str, Any]:
     random = torch.Generator().manual_seed(0)
     with LivePage(title="Live", sections=[section], recordings=[seen]) as served, page() as opened:
         threading.Thread(target=served.serve, daemon=True).start()
-        for side in (max(n // part, 1) for part in (2, 5, 10, 20, 50, 100, 200, 1000, 5000, n)):
+        for side in (max(n // part, 1) for part in WINDOWS):
             for head in ("3", "mean"):
                 top, left = (int(torch.randint(0, n - side, (1,), generator=random)) for _ in range(2))
                 rect = f"{top},{left},{top + side},{left + side}"

@@ -142,8 +142,8 @@ def run_texts(small: pytest.MonkeyPatch) -> None:
     for seed, part in enumerate(("train", "dev", "test")):
         made.conllu(Path(f"en-{part}.conllu"), 20, seed)
         made.reviews(Path(f"{part}.tsv"), 20, seed)
-    for part in ("tag", "mixing", "batches", "classify", "predict"):
-        texts.PARTS[part](options(Path()))
+    for part in texts.PARTS.values():
+        part(options(Path()))
 
 
 def run_translate(small: pytest.MonkeyPatch) -> None:
@@ -207,6 +207,8 @@ def run_viewer(small: pytest.MonkeyPatch) -> None:
         pytest.skip("no browser")
     small.setattr(viewer, "CASES", (("32 positions", 1, 2, 8, 32, 12),))
     small.setattr(viewer, "SETTLED_MS", 200)
+    small.setattr(viewer, "MOVES", 3)
+    small.setattr(viewer, "WINDOWS", (2,))
     viewer.main()
     folder = Path("viewer").resolve()
     small.setattr(viewer, "FOLDER", folder)

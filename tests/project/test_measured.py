@@ -94,7 +94,7 @@ def rows_of_measured() -> dict[str, tuple[list[str], list[str]]]:
     """By the beginning of a row: what it says that was measured, and its other numbers: sources, settings, names."""
     window, grid = "window of 128, N = 8,192", "7 x 7 neighborhood, 96 x 96 grid"
     tag, classify, dates, mixing = of("tag"), of("classify"), of("dates"), of("tag-mixing")
-    batches, generation = of("tag-batches"), of("language_model_generation")["rows"]
+    segment, batches, generation = of("tag-segment"), of("tag-batches"), of("language_model_generation")["rows"]
     nats = [run["metrics"]["nats_per_character"] for run in of("shakespeare")["quick"]]
     mean = sum(nats) / 3
     deviation = (sum((value - mean) ** 2 for value in nats) / 2) ** 0.5
@@ -127,7 +127,12 @@ def rows_of_measured() -> dict[str, tuple[list[str], list[str]]]:
             start: ([*image(name)[0], image(name)[1]], ["cifar10.toml"] if name == "cifar10" else [])
             for start, name in (("digits", "digits"), ("MNIST", "mnist"), ("CIFAR-10", "cifar10"))
         },
-        "`tag`": ([
+        "`tag`, raw": ([
+            f"token F1 {100 * segment['segmenter']['f1']:.2f} %, {100 * segment['segmenter']['exact']:.1f} % of {segment['sentences']:,}",
+            f"learned in {segment['seconds']:.0f} s",
+            f"rules alone {100 * segment['rules']['f1']:.2f} %, {100 * segment['rules']['exact']:.1f} %",
+        ], ["target 98"]),
+        "`tag`, UPOS": ([
             f"accuracy {100 * tag['accuracy']['mean']:.2f} %, s.d. {100 * tag['accuracy']['std']:.2f}, at most {tag['minutes']:.0f} min",
             f"not seen in training {100 * sum(run['test']['oov_accuracy'] for run in tag['runs']) / 3:.0f} %",
             f"most frequent tag {100 * baseline('tag', 'most frequent tag'):.1f}",
