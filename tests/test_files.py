@@ -1,9 +1,13 @@
 import errno
 import os
+import stat
+import threading
+from pathlib import Path
 
 import pytest
 
-from heedful._files import UNFINISHED, checked_target, write_atomic
+from heedful._errors import HeedfulError
+from heedful._files import UNFINISHED, checked_target, user_path, write_atomic
 from tests.tiny import full_disk
 
 
@@ -37,6 +41,41 @@ def test_a_folder_that_is_not_there(tmp_path):
             check()
         assert caught.value.filename == str(path)
     assert checked_target(str(tmp_path / "x")) == tmp_path / "x"
+
+
+def test_a_symbolic_link_stays_and_its_file_is_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/x")
+    for content in ("new", "newer"):  # at first there is no such file
+        write_atomic(tmp_path / "link", content)
+        assert (tmp_path / "folder" / "x").read_text() == content
+    assert (tmp_path / "link").is_symlink()
+    assert [entry.name for entry in (tmp_path / "folder").iterdir()] == ["x"]
+
+
+def test_devices_and_pipes_are_written_into_and_stay_what_they_are(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomic("/dev/full", [b"x" * 100_000])
+    assert caught.value.filename == "/dev/full"
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write_atomic(pipe, [b"two ", b"chunks"])
+    reader.join()
+    assert read == [b"two chunks"]
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+    with pytest.raises(IsADirectoryError, match="must be a file, not a folder"):
+        write_atomic(tmp_path, "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_what_a_person_types(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert [str(user_path(path)) for path in ("~/x", "x~", Path("a::b"))] == ["/home/ada/x", "x~", "a::b"]
+    with pytest.raises(HeedfulError, match="a path must not be empty"):
+        user_path("")
 
 
 def test_a_name_as_long_as_a_name_may_be(tmp_path):

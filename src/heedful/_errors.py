@@ -1,5 +1,7 @@
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class HeedfulError(ValueError):
@@ -7,7 +9,21 @@ class HeedfulError(ValueError):
 
 
 class DataError(HeedfulError):
-    """A data file does not hold what its format promises; the message begins with the file (and the line or row)."""
+    """A data file does not hold what its format promises; the message begins with the file (and the line or row).
+
+    Attributes:
+        before: what stands before it in the same source, where that could be read: an input of the same kind.
+    """
+
+    before: Any = None
+
+
+class Terminated(SystemExit):
+    """A signal asked this process to end; the exit status is 128 and the signal's number, as a shell has it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number).name
 
 
 class MissingPackageError(ModuleNotFoundError, HeedfulError):

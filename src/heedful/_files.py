@@ -12,6 +12,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from heedful._errors import HeedfulError
+
 UNFINISHED = ".unfinished"  # the suffix of what is being written; a kill leaves it behind
 _MODE = 0o644
 
@@ -39,24 +41,43 @@ def convert(raw: bytes) -> str:
     return f"convert it, e.g. with iconv -f {encoding} -t utf-8"
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """The path that a person typed: `~` is the home folder, also where the shell leaves it, as in `--out=~/runs`.
+
+    Raises:
+        HeedfulError: it is empty, as a variable that was not set.
+    """
+    if not os.fspath(path):
+        raise HeedfulError("a path must not be empty: got ''.")
+    return Path(os.path.expanduser(path))
+
+
 def checked_target(path: str | os.PathLike[str]) -> Path:
     """Returns the path of a file that may be written, to be asked before the work whose result it will hold.
 
     Raises:
         FileNotFoundError: its folder does not exist.
+        IsADirectoryError: it is a folder.
     """
     target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "must be a file, not a folder", str(target))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "must lie in a folder that exists", str(target))
     return target
 
 
-def write_atomic(path: str | os.PathLike[str], content: str | bytes | Iterable[bytes]) -> None:
+def write_atomic(
+    path: str | os.PathLike[str], content: str | bytes | Iterable[bytes], *, keep: Path | None = None
+) -> None:
     """Writes a file beside its place and moves it there: a reader sees the old file or the new one, never a half.
+
+    A symbolic link stays, and the file that it names is written. A device or a pipe is written into.
 
     Args:
         path: the file; its folder must exist.
         content: text, which is written in UTF-8; bytes; or chunks of bytes, made one after another while they are written.
+        keep: where the old file is moved to, just before.
 
     Raises:
         OSError: it cannot be written; the error carries the path, and what stood there stays.
@@ -73,6 +94,11 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes | Iterable[b
     chunks = (content,) if isinstance(content, bytes) else content
     try:
         target = checked_target(path)
+        if target.exists() and not target.is_file():
+            with target.open("wb") as device:
+                device.writelines(chunks)
+            return
+        target = Path(os.path.realpath(target))
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=UNFINISHED)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -81,6 +107,8 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes | Iterable[b
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, _MODE)
+            if keep is not None and target.exists():
+                os.replace(target, keep)
             os.replace(temporary, target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

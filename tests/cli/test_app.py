@@ -1,4 +1,5 @@
 import importlib.metadata
+import os
 import subprocess
 import sys
 
@@ -116,19 +117,31 @@ def test_a_reader_that_has_gone_is_no_error(trained, shades, heedful, monkeypatc
     def gone(*_, **__):
         raise BrokenPipeError
 
-    class Closed:
-        closed = False
-
-        def close(self):
-            self.closed = True
-
-    stream = Closed()
     monkeypatch.setattr("heedful.tasks.classify_image.ClassifyImage.predict", gone)
-    monkeypatch.setattr(sys, "stderr", stream)
-    from heedful.cli import run
+    assert heedful("predict", trained, "x.png") == (0, "", "")
 
-    assert run(["predict", str(trained), "x.png"]) == 0
-    assert stream.closed
+
+@pytest.mark.parametrize(("device", "status"), [("pipe", 0), ("/dev/full", 2)])
+def test_what_is_printed_cannot_be_written(device, status):
+    """In a process of its own, where standard output is written once more at the end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer if device == "pipe" else device, "wb") as out:
+        script = "import sys; from heedful.cli import main; main(['tasks'])"
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=out, stderr=subprocess.PIPE, text=True, check=False
+        )
+    said = "" if device == "pipe" else "heedful: a file: cannot be read or written: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_ctrl_c_while_packages_are_imported_is_one_line(heedful, monkeypatch):
+    class Interrupted:
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "heedful.cli.app", Interrupted())
+    assert heedful("tasks") == (130, "", "heedful: interrupted; a training goes on with --resume.\n")
 
 
 def test_too_little_memory_is_one_line(refused, trained, monkeypatch):

@@ -2,8 +2,11 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
+from zipfile import ZipFile
 
 import pytest
 
@@ -160,6 +163,44 @@ def test_a_bad_picture_among_good_ones(refused, trained, files, tmp_path):
     assert refused("predict", trained, files[0], tmp_path / "nowhere.png").startswith(
         f"{tmp_path / 'nowhere.png'}: must be "
     )
+
+
+@pytest.mark.parametrize("kind", ["words", "folder", "archive"])
+def test_a_bad_picture_among_good_ones_costs_none_of_the_answers_before_it(heedful, trained, files, tmp_path, kind):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.png").write_bytes(b"bad" if number == 3 else files[0].read_bytes())
+    given = sorted(folder.iterdir()) if kind == "words" else [folder]
+    if kind == "archive":
+        with ZipFile(tmp_path / "x.zip", "w") as archive:  # in another order
+            for file in sorted(folder.iterdir(), reverse=True):
+                archive.write(file, file.name)
+        given = [tmp_path / "x.zip"]
+    status, out, err = heedful("predict", trained, *given)
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in out.splitlines()] == ["0.png", "1.png", "2.png"]
+    assert (status, err.count("\n")) == (2, 1)
+    assert "3.png: must be a picture" in err
+
+
+def test_a_bad_end_while_standard_input_is_open(trained, files):
+    """In a process of its own: what reads standard input must not stand in the way of its end."""
+    script = "import sys; from heedful.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", script, "predict", str(trained)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        process.stdin.write(f"{files[0]}\n".encode())
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(f"{files[0]}: ".encode())  # at once
+        process.stdin.write(b"no.png\n")
+        process.stdin.flush()
+        assert process.stderr.readline().startswith(b"heedful: no.png: must be a picture")
+        assert process.wait() == 2
+
+
+def test_standard_input_that_is_closed(refused, trained, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdin", None)
+    for given in (("predict", trained), ("inspect", trained, "--out", tmp_path / "x.html")):
+        assert "give inputs by position, or on" in refused(*given)
 
 
 def test_classes_and_files_with_any_name(heedful, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import platform
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import heedful as package
+from heedful.cli import run
 from heedful.data.text import ParallelTexts
 from heedful.tasks.catalog import find
+from heedful.training.fit import _Learner
+from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder
 from tests import languages
 from tests.texts import options
@@ -126,11 +130,11 @@ def test_half_precision_without_a_gpu_is_refused_and_not_replaced(refused, shade
         ("heedful.training.fit._Learner.training_step", 3, 0),  # in the first epoch: nothing is kept yet
         ("heedful.training.fit._Learner.training_step", 13, 2),  # amid the third epoch
         (
-            "heedful.training.callbacks.AtomicCheckpoints.save_checkpoint",
+            "heedful.training.checkpoints.AtomicCheckpoints.save_checkpoint",
             2,
             0,
         ),  # between best.ckpt and the first last.ckpt
-        ("heedful.training.callbacks.AtomicCheckpoints.save_checkpoint", 4, 1),  # the same, an epoch later
+        ("heedful.training.checkpoints.AtomicCheckpoints.save_checkpoint", 4, 1),  # the same, an epoch later
         ("heedful.training.run_folder.RunFolder.finish", 1, 4),  # after the training, before anything of it is written
         ("heedful.training.run_folder.RunFolder._write_json", 3, 4),  # after vocabulary.json
     ],
@@ -330,16 +334,136 @@ def test_a_damaged_checkpoint_is_refused(refused, begun, damage):
     assert line.startswith(f"{last}: must be a checkpoint of this run: ")
 
 
-def test_a_missing_best_checkpoint_is_named(refused, heedful, monkeypatch, shades, tmp_path):
-    with monkeypatch.context() as patch:
-        killing(patch, "heedful.training.run_folder.RunFolder.finish", 1)
+@pytest.fixture(scope="module")
+def three_epochs(shades, tmp_path_factory):
+    """A run that was killed in its fourth epoch."""
+    from heedful.cli import run
+
+    folder = tmp_path_factory.mktemp("runs") / "killed"
+    with pytest.MonkeyPatch.context() as patch:
+        killing(patch, "heedful.training.fit._Learner.training_step", 19)
         with pytest.raises(Killed):
-            heedful(*words(shades, tmp_path / "run"))
-    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    best.unlink()
-    line = refused("train", "classify-image", "--out", tmp_path / "run", "--resume")
-    assert line.startswith(f"{best}: must be a checkpoint of this run: ")
-    assert "No such file" in line
+            run(words(shades, folder, *LIVELY))
+    return folder
+
+
+def flip(file):
+    """One bit of a weight's exponent, in the middle of the file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 64
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", ["last", "between", "best"])
+def test_the_checkpoint_before_a_damaged_one_is_taken_to_the_same_numbers(
+    heedful, three_epochs, tmp_path, uninterrupted, damage
+):
+    run = shutil.copytree(three_epochs, tmp_path / "run")
+    best, last, before = (run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "before"))
+    epochs = [torch.load(file, weights_only=True)["epoch"] for file in (best, last, before)]
+    assert epochs[1:] == [2, 1]
+    said = ""
+    if damage == "last":
+        flip(last)
+        said = f"note: {last}: must be a checkpoint of this run: the checksum of "
+    elif damage == "between":  # killed between the two names
+        last.unlink()
+    else:
+        assert epochs[0] in epochs[1:], "or it could not be made good"
+        flip(best)
+        said = f"note: {best}: must be a checkpoint of this run: the checksum of "
+    status, out, err = heedful("train", "classify-image", "--out", run, "--resume")
+    assert (status, err) == (0, "")
+    assert said in out
+    assert ("note: " in out) == bool(said)
+    assert ("The one before it, of epoch 2, is taken." in out) == (damage == "last")
+    assert out.count("epoch 3/4") == (damage != "best")
+    assert outcome(run) == uninterrupted
+    assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_where_no_checkpoint_is_whole_the_training_can_begin_again(
+    refused, heedful, three_epochs, tmp_path, uninterrupted
+):
+    run = shutil.copytree(three_epochs, tmp_path / "run")
+    last = run / "checkpoints" / "last.ckpt"
+    flip(last)
+    (run / "checkpoints" / "before.ckpt").unlink()
+    line = refused("train", "classify-image", "--out", run, "--resume")
+    assert line.startswith(f"{last}: must be a checkpoint of this run: the checksum of ")
+    assert line.endswith(f" Without the folder {run}/checkpoints, --resume begins again with the first epoch.")
+    shutil.rmtree(run / "checkpoints")
+    assert heedful("train", "classify-image", "--out", run, "--resume").status == 0
+    assert outcome(run) == uninterrupted
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
+def test_a_signal_to_end_says_how_to_go_on_and_no_cluster_is_asked(
+    heedful, monkeypatch, shades, tmp_path, uninterrupted, name
+):
+    number, step, steps = getattr(signal, name), _Learner.training_step, []
+
+    def slow(*given):
+        steps.append(1)
+        if len(steps) == 9:
+            os.kill(os.getpid(), number)
+        return step(*given)
+
+    folder, before = tmp_path / "run", signal.getsignal(number)
+    cluster = {"JOB_ID": "5", "JOB_NAME": "x", "NTASKS": "4", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    with monkeypatch.context() as patch:
+        patch.setattr(_Learner, "training_step", slow)
+        patch.setattr(subprocess, "call", None)
+        for key, value in cluster.items():
+            patch.setenv(f"SLURM_{key}", value)
+        status, _, err = heedful(*words(shades, folder, *LIVELY))
+    says = f"heedful: ended by {name}; complete epochs are saved, and --resume goes on with them.\n"
+    assert (status, err, len(steps)) == (128 + number, says, 9)
+    assert signal.getsignal(number) is before
+    assert {file.name for file in folder.iterdir()} == {"run.json", "config.toml", "log.csv", "checkpoints"}
+    assert {file.name for file in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    status, out, _ = heedful("train", "classify-image", "--out", folder, "--resume")
+    assert (status, out.count("epoch ")) == (0, 3)
+    assert outcome(folder) == uninterrupted
+
+
+def test_a_training_goes_on_when_nobody_reads_what_it_prints(heedful, monkeypatch, shades, tmp_path, trained):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        status = run(words(shades, tmp_path / "run"))
+    assert status == 0
+    assert outcome(tmp_path / "run") == outcome(trained)
+
+
+def test_two_trainings_in_one_folder(refused, begun, shades, tmp_path):
+    for folder, words_of_it in (
+        (begun, ["train", "classify-image", "--out", begun, "--resume"]),
+        (tmp_path / "new", words(shades, tmp_path / "new")),
+    ):
+        with locked(folder):
+            line = refused(*words_of_it)
+            me = f"process {os.getpid()} on {platform.node()}"
+            assert line == f"{folder}: a training is running in it: {me}; end it first."
+        assert not (folder / ".lock").exists()
+    assert run(["train", "classify-image", "--out", str(begun), "--resume"]) == 0
+
+
+def test_what_a_folder_may_be_called(heedful, refused, monkeypatch, shades, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name, folder in (
+        ("~/run", tmp_path / "home" / "run"),
+        ("a::b", tmp_path / "a::b"),
+        ("s3://x", tmp_path / "s3:" / "x"),
+    ):
+        given = words(shades, "", "training.epochs=1")
+        given[4:6] = [f"--out={name}"]
+        assert heedful(*given).status == 0
+        assert json.loads((folder / "run.json").read_text())["finished"]
+    assert "--out: a path must not be empty: got ''" in refused(*words(shades, ""))
+    assert {file.name for file in tmp_path.iterdir()} == {"home", "a::b", "s3:"}
 
 
 @pytest.mark.parametrize("weights", ["pickle", "another model"])

@@ -8,7 +8,7 @@ import heedful
 SOURCE = Path(heedful.__file__).parent
 MAY_IMPORT = {
     "_errors": set(),
-    "_files": set(),
+    "_files": {"_errors"},
     "_safetensors": {"_files"},
     "_types": set(),
     "_version": set(),
@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "report": {"_checks", "_errors", "_files", "_types", "ops", "inspection"},
     "hugging_face": {"_checks", "_errors", "_files", "_safetensors", "_types", "data", "inspection", "report"},
     "training": {"_errors", "_files", "_safetensors", "_version"},
-    "tasks": {"_errors", "_safetensors", "_types", "ops", "nn", "models", "inspection", "report", "data", "training"},
+    "tasks": {"_errors", "_files", "_safetensors", "_types", "ops", "nn", "models", "inspection", "report", "data", "training"},
     "cli": {
         *("_errors", "_files", "_version", "ops", "nn", "inspection", "report", "hugging_face", "data", "training"),
         "tasks",

@@ -208,6 +208,16 @@ def test_bad_rows_are_named_and_nothing_is_written(case, refused, tmp_path):
     assert str(missing) in refused("train", case.task, "--data", missing, "--out", tmp_path / "run", *case.words)
 
 
+def test_an_empty_text_such_as_a_variable_that_was_not_set_is_no_data(case, run, data, refused, trust, tmp_path):
+    words = ("train", case.task, *case.words, "--out", tmp_path / "run")
+    told = "the data must be a path or the name of embedded data: got ''."
+    for given in (("--data", ""), ("--train", "", "--valid", data), ("--train", data, "--valid", "")):
+        assert refused(*words, *given) == told
+    assert not (tmp_path / "run").exists()
+    for verb in ("evaluate", "predict"):
+        assert refused(verb, run, "--data", "", *trust) == told
+
+
 def test_too_few_to_hold_one_out(case, refused, tmp_path):
     if case.task == "language-model":
         file = tmp_path / "data.txt"

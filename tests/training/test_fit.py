@@ -61,7 +61,7 @@ def test_they_are_those_that_are_trained_and_not_their_moving_average(averaged, 
     ("target", "at"),
     [
         ("heedful.training.fit._Learner.training_step", 13),  # the first of three epochs is summed
-        ("heedful.training.callbacks.AtomicCheckpoints.save_checkpoint", 6),  # the second is, but not in last.ckpt
+        ("heedful.training.checkpoints.AtomicCheckpoints.save_checkpoint", 6),  # the second is, but not in last.ckpt
         ("heedful.training.run_folder.RunFolder.finish", 1),  # all are
     ],
 )

@@ -4,8 +4,10 @@ import io
 import sys
 from collections.abc import Sequence
 
-from heedful._errors import HeedfulError
+from heedful._errors import HeedfulError, Terminated
+from heedful._signals import TO_END, ending_on
 from heedful._terminal import quiet_libraries, visible
+from heedful.cli._output import discard
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -20,6 +22,17 @@ def main(words: Sequence[str] | None = None) -> None:
 def run(words: Sequence[str]) -> int:
     """Runs a command and gives its exit status."""
     try:
+        with ending_on(*TO_END):
+            return _run(words)
+    except KeyboardInterrupt:
+        return _fail("interrupted; a training goes on with --resume.", status=130)
+    except Terminated as ended:
+        goes_on = "; complete epochs are saved, and --resume goes on with them" if words[:1] == ["train"] else ""
+        return _fail(f"ended by {ended.signal}{goes_on}.", status=int(ended.code or 0))
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
         from cyclopts import CycloptsError
 
         from heedful.cli.app import app
@@ -28,6 +41,8 @@ def run(words: Sequence[str]) -> int:
     words = ["/dev/stdin" if word == "-" else word for word in words]  # a hyphen alone would be taken for an option
     try:
         app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except CycloptsError as error:
         return _fail(f"{' '.join(str(error).split())} (heedful --help)")
     except HeedfulError as error:  # also that a package is missing, where it is known which extra brings it
@@ -35,19 +50,21 @@ def run(words: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         return _fail(f"this needs `pip install 'heedful[all]'`: the package {error.name} is missing.")
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone
+        discard(sys.stdout)  # the reader of our output has gone
         return 0
     except OSError as error:
+        discard(sys.stdout)  # what could not be written is not tried again at the end
         return _fail(f"{error.filename or 'a file'}: cannot be read or written: {error.strerror or error}.")
     except MemoryError:
         return _fail(
             "the data does not fit in memory: a smaller input, data.size, or a slice such as DATA[:10000] may."
         )
-    except KeyboardInterrupt:
-        return _fail("interrupted; a training goes on with --resume.", status=130)
     return 0
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"heedful: {visible(message)}", file=sys.stderr)
+    try:
+        print(f"heedful: {visible(message)}", file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
     return status

@@ -9,6 +9,7 @@ from heedful._errors import RunFolderError
 from heedful._files import write_atomic
 from heedful._terminal import visible
 from heedful._version import __version__
+from heedful.cli._paths import UserPath
 
 if TYPE_CHECKING:
     from heedful.ops import AttentionMatrix
@@ -23,7 +24,7 @@ POSITIONS, CHECKED, CELLS, WIDTH = 65_536, 512, 64, 32
 
 def demo(
     *,
-    out: Path = Path("heedful-demo"),
+    out: UserPath = Path("heedful-demo"),
     seed: int = 1,
     quick: Annotated[bool, Parameter(negative="", show=False)] = False,
 ) -> None:
@@ -58,6 +59,7 @@ def demo(
 
 def prepare_folder(out: Path) -> None:
     """Makes an empty folder; in the folder of an earlier demo, removes what that demo wrote and nothing else."""
+    from heedful.training.lock import locked
     from heedful.training.run_folder import RunFolder
 
     marker, run = out / _MARKER, RunFolder(out / "run")
@@ -69,7 +71,8 @@ def prepare_folder(out: Path) -> None:
         if run.exists():
             if run.manifest()["command"][:2] != _COMMAND:
                 raise RunFolderError(f"{run.path}: is a run of your own: give the demo another folder by --out.")
-            run.remove()
+            with locked(run.path):
+                run.remove()
         run.check_new()
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(marker, "heedful demo made this folder, and replaces what it made.\n")

@@ -1,12 +1,11 @@
 """`heedful evaluate RUN`."""
 
-from pathlib import Path
-
 from heedful._terminal import json_line
+from heedful.cli._paths import UserPath
 
 
 def evaluate(
-    run_folder: Path, /, *, data: str, train: str | None = None, json: bool = False, task: str | None = None
+    run_folder: UserPath, /, *, data: str, train: str | None = None, json: bool = False, task: str | None = None
 ) -> None:
     """Evaluate a trained model on labeled data, beside baselines fitted on its training data.
 

@@ -12,6 +12,8 @@ from cyclopts import Parameter
 from heedful._errors import HeedfulError
 from heedful._terminal import visible
 from heedful._version import __version__
+from heedful.cli._input import standard_input
+from heedful.cli._paths import UserPath
 
 if TYPE_CHECKING:
     from heedful.data.inputs import ModelInput
@@ -25,11 +27,11 @@ def inspect(
     what: str,
     /,
     *inputs: str,
-    out: Path | None = None,
+    out: UserPath | None = None,
     layers: str | None = None,
     heads: str | None = None,
     compare: str | None = None,
-    png: Path | None = None,
+    png: UserPath | None = None,
     serve: Annotated[bool, Parameter(negative="")] = False,
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     task: str | None = None,
@@ -181,13 +183,13 @@ class _Inspection:
         trained = load(what, task=self.task)
         kind = trained.task.input
         if self._files is None:
-            self._files = all_inputs(kind, self.inputs, sys.stdin.buffer)
+            self._files = all_inputs(kind, self.inputs, standard_input())
         for stream in self._files:
             if not isinstance(stream, str):
                 stream.seek(0)
         if not self._files:
             raise HeedfulError("give inputs by position, or on standard input: got none.")
-        others = [] if also is None else all_inputs(kind, (also,), sys.stdin.buffer)
+        others = [] if also is None else all_inputs(kind, (also,), None)
         sections = list(trained.inspect([*self._files, *others]))
         self.seen += [None] * len(sections)
         if self.layers is None:
@@ -245,9 +247,10 @@ def _read(inputs: Sequence[str]) -> "list[ModelInput]":
 
     if inputs:
         return [read_input(word) for word in inputs]
-    if sys.stdin.isatty():
+    stream = standard_input()
+    if stream is None or stream.isatty():
         raise HeedfulError("give inputs by position, or one on standard input: got neither.")
-    return [from_bytes(read_stream(sys.stdin.buffer, "standard input"), "standard input")]
+    return [from_bytes(read_stream(stream, "standard input"), "standard input")]
 
 
 def _numbers(words: str | None) -> list[int] | None:

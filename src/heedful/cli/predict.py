@@ -1,19 +1,17 @@
 """`heedful predict RUN INPUT ...`."""
 
-import queue
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from heedful._errors import HeedfulError
+from heedful._files import user_path
 from heedful.cli._formats import Format, formatter
+from heedful.cli._input import chunks, standard_input
+from heedful.cli._paths import UserPath
 
 _VALUED = ("--data", "--format", "--task")
-_AT_ONCE = 64  # inputs that are predicted together, where so many are waiting
 
 
 def predict(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
@@ -29,7 +27,7 @@ def predict(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=Fal
         from heedful.tasks.run import task_of
         from heedful.training.run_folder import RunFolder
 
-        kind = task_of(RunFolder(Path(folder)), dict(pairs).get("--task"))
+        kind = task_of(RunFolder(user_path(folder)), dict(pairs).get("--task"))
     options = NoOptions if kind is None else kind.Options
     run_command("heedful predict", _command("the task" if kind is None else kind.name, options), options, words)
 
@@ -40,7 +38,7 @@ def _command(name: str, section: Any) -> Any:
     described = parameter_of(section, f"Options of {name}")
 
     def predict(
-        run_folder: Path,
+        run_folder: UserPath,
         /,
         *inputs: str,
         data: str | None = None,
@@ -69,47 +67,16 @@ def _command(name: str, section: Any) -> Any:
         from heedful.tasks.run import load
 
         trained = load(run_folder, task=task)
+        stream = standard_input() if data is None and not inputs else None
         if data is None:
-            items = inputs_of(trained.task.input, inputs, sys.stdin.buffer)
+            items = inputs_of(trained.task.input, inputs, stream)
         elif inputs:
             raise HeedfulError(f"give inputs by position or --data, not both: got {inputs[0]!r} and --data {data}.")
         else:
             items = iter(trained.read_inputs(data))
         shown = formatter(format)
         chosen = {key: getattr(options, key) for key in options.model_fields_set}
-        for prediction in trained.stream(chunks(items), **chosen):
+        for prediction in trained.stream(chunks(items, stream), **chosen):
             print(shown(prediction), flush=True)
 
     return predict
-
-
-def chunks(items: Iterator[Any], most: int = _AT_ONCE) -> Iterator[list[Any]]:
-    """The items in chunks of those that are waiting, at most `most`: a single line gets its answer at once.
-
-    A thread reads ahead, by two chunks at most.
-    """
-    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(2 * most)
-
-    def read() -> None:
-        try:
-            for item in items:
-                waiting.put((True, item))
-            waiting.put((False, None))
-        except BaseException as error:
-            waiting.put((False, error))
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        chunk: list[Any] = []
-        more, item = waiting.get()
-        while more:
-            chunk.append(item)
-            if len(chunk) == most or waiting.empty():
-                break
-            more, item = waiting.get()
-        if chunk:
-            yield chunk
-        if not more:
-            if item is not None:
-                raise item
-            return

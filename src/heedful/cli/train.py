@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, UnknownOptionError
 
 from heedful._errors import HeedfulError, SettingsError
 from heedful._terminal import visible
+from heedful.cli._output import LastingOutput
+from heedful.cli._paths import UserPath
 
 if TYPE_CHECKING:
     from heedful.tasks.contract import Task
@@ -53,11 +55,11 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
         task_name: str,
         /,
         *,
-        out: Path,
+        out: UserPath,
         data: str | None = None,
         train: str | None = None,
         valid: str | None = None,
-        config: Path | None = None,
+        config: UserPath | None = None,
         set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
         resume: bool = False,
         flags: Annotated[flags, described] = flags(),
@@ -95,12 +97,14 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
             raise HeedfulError(f"give either --data, or --train and --valid: got {' and '.join(named)}.")
         shortcuts = [kind.shortcuts[name].setting for name, chosen in flags if chosen]
         command = ["heedful", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else ["heedful", "train", *words]
-        trained = run.train(
-            kind, train if data is None else data, valid=valid, settings=[*(set_ or ()), *shortcuts], config=config, out=out,
-            resume=resume, command=command,
-        )  # fmt: skip
-        metrics = trained.metrics
-        print_metrics(metrics, f"on {metrics['validation']}")
-        print(visible(f"run folder: {out}"))
+        lasting: Any = LastingOutput(sys.stdout, "the training")
+        with redirect_stdout(lasting):
+            trained = run.train(
+                kind, train if data is None else data, valid=valid, settings=[*(set_ or ()), *shortcuts], config=config, out=out,
+                resume=resume, command=command,
+            )  # fmt: skip
+            metrics = trained.metrics
+            print_metrics(metrics, f"on {metrics['validation']}")
+            print(visible(f"run folder: {out}"), flush=True)
 
     return train

@@ -25,14 +25,25 @@ Progress = Callable[[list[int]], Iterable[int]]
 def decode(
     entries: Sequence[ImageFile], size: tuple[int, int] | None, channels: int | None, progress: Progress
 ) -> Raster:
-    """All pictures in one array, [count, channels, height, width]: 1 channel where all are gray, 3 otherwise."""
+    """All pictures in one array, [count, channels, height, width]: 1 channel where all are gray, 3 otherwise.
+
+    Raises:
+        DataError: of the first picture that is bad; its `before` is the array of those before it.
+    """
     order = sorted(range(len(entries)), key=lambda row: entries[row].position)
     first = entries[order[0]]
     images: Raster | None = None
+    count, bad = len(entries), None
     with _pillow_rules():
         for row in progress(order):
-            with reading(entries[row].location, "a whole picture"):
-                pixels = _pixels(entries[row], size, channels)
+            if row >= count:
+                continue  # behind one that is bad
+            try:
+                with reading(entries[row].location, "a whole picture"):
+                    pixels = _pixels(entries[row], size, channels)
+            except DataError as error:
+                count, bad = row, error
+                continue
             if images is None or len(pixels) > images.shape[1]:
                 Budget("the pictures").take(size=len(entries) * pixels.size)
             if images is None:
@@ -45,6 +56,9 @@ def decode(
             if len(pixels) > images.shape[1]:  # the first one in color: those before it were gray
                 images = np.repeat(images, len(pixels), axis=1)
             images[row] = pixels
+    if bad is not None:
+        bad.before = images[:count] if images is not None and count else None
+        raise bad
     assert images is not None
     return images
 

@@ -232,8 +232,15 @@ def read_unlabeled(
                 chosen.append(ImageFile(name, name, None, partial(_raster, source, name)))
         if not chosen:
             raise DataError("`sources` must name at least one picture: got none")
-        images = torch.from_numpy(decode(chosen, size, channels, progress))
-    return LabeledImages(images, None, (), tuple(entry.name for entry in chosen))
+        names = tuple(entry.name for entry in chosen)
+        try:
+            images = torch.from_numpy(decode(chosen, size, channels, progress))
+        except DataError as error:
+            if error.before is not None:
+                before = torch.from_numpy(error.before)
+                error.before = LabeledImages(before, None, (), names[: len(before)])
+            raise
+    return LabeledImages(images, None, (), names)
 
 
 def _raster(image: Any, location: str) -> "Raster | Image.Image":

@@ -5,20 +5,24 @@ import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 
 from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
+from heedful._files import user_path
 from heedful._safetensors import BoundedBuild, mismatch
+from heedful._signals import TO_END, TO_END_SOON, ending_on
 from heedful._terminal import visible, working
 from heedful.data.inputs import InputKind
 from heedful.tasks.catalog import find, reference
 from heedful.tasks.contract import Reading, Task
 from heedful.tasks.evaluation import Evaluation, evaluated, may_read, named, training_of
-from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read
+from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read, source_of
 from heedful.tasks.task_inputs import listed
+from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder, config_matches
 from heedful.training.settings import settings_of, validated, write_settings
 
@@ -81,6 +85,8 @@ class TrainedModel:
                     try:
                         yield from self.task.predict(self.model, [one], chosen, number)
                     except DataError as error:
+                        if error.before is not None:
+                            yield from self.task.predict(self.model, [error.before], chosen, number)
                         location = (
                             f"input {number + 1}: "
                             if self.task.input is InputKind.TEXT and isinstance(one, str)
@@ -98,7 +104,7 @@ class TrainedModel:
     def read_inputs(self, source: Any) -> Sequence[Any]:
         """The inputs that a file of the task's own format holds, labeled or not."""
         task = self.task
-        return task.inputs(read(type(task), source, task.settings, Reading("test", False, task.vocabulary)))
+        return task.inputs(read(type(task), source_of(source), task.settings, Reading("test", False, task.vocabulary)))
 
     def evaluate(self, data: Any, *, train: Any = None, progress: bool = False) -> Evaluation:
         """The metrics on labeled data, beside those of baselines fitted on the training data where they are available.
@@ -114,6 +120,7 @@ class TrainedModel:
         """
         from rich.console import Console
 
+        data, train = source_of(data), source_of(train)
         task, console = self.task, Console(stderr=True, quiet=not progress)
         examples = read(type(task), data, task.settings, Reading("test", vocabulary=task.vocabulary))
         task.check(examples)
@@ -135,7 +142,8 @@ class TrainedModel:
 
     def save(self, folder: str | Path) -> None:
         """Copies the run folder, without its checkpoints, to a new place."""
-        RunFolder(Path(folder)).check_new()
+        folder = user_path(folder)
+        RunFolder(folder).check_new()
         shutil.copytree(
             self.folder.path, folder, ignore=shutil.ignore_patterns("checkpoints", ".*"), dirs_exist_ok=True
         )
@@ -188,6 +196,7 @@ def train(
         DataError: the data are not what they should be.
         SettingsError: the settings do not fit each other, the data, or this machine.
         RunFolderError: a run cannot be begun or resumed in `out`.
+        Terminated: a signal (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2) asked this process to end; complete epochs are saved.
 
     Example:
         >>> import heedful
@@ -198,10 +207,13 @@ def train(
     """
     from rich.console import Console
 
-    folder = Path(tempfile.mkdtemp(prefix="heedful-") if out is None else out)
+    folder = Path(tempfile.mkdtemp(prefix="heedful-")) if out is None else user_path(out).absolute()
     console = Console(quiet=not progress)
+    data, valid = source_of(data), source_of(valid)
     try:
-        trained = _train(find(task), data, valid, settings, config, RunFolder(folder), resume, console, command)
+        with ending_on(*TO_END, *TO_END_SOON), ExitStack() as stack:
+            run = RunFolder(folder)
+            trained = _train(find(task), data, valid, settings, config, run, resume, console, command, stack)
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -221,6 +233,7 @@ def _train(
     resume: bool,
     console: "Console",
     command: Sequence[str],
+    stack: ExitStack,
 ) -> TrainedModel:
     from heedful.training.fit import check_training, fit, seed_everything
 
@@ -253,6 +266,7 @@ def _train(
         if not sources and not may_read(kind, run):
             raise RunFolderError(f"{run.path}: was begun elsewhere: name its data again, {named(manifest['data'])}.")
         sources = sources or manifest["data"]
+        stack.enter_context(locked(run.path))
     else:
         if run.exists():
             raise RunFolderError(
@@ -279,6 +293,7 @@ def _train(
         run.resumable(checksums)
         run.move_data(located_data)
     else:
+        stack.enter_context(locked(run.path))
         run.begin(
             task=reference(kind),
             command=list(command) or ["heedful.train", kind.name],
@@ -297,7 +312,7 @@ def _train(
     if batches is not None:
         weights = fit(
             ours, model, training=batches, validation=ours.batches(parts.validation, training=False),
-            settings=training_settings, folder=run, console=console, unit=kind.unit, resume=resume,
+            settings=training_settings, folder=run, console=console, unit=kind.unit, resume=resumed,
         )  # fmt: skip
         model.load_state_dict(weights)
     trained = TrainedModel(ours, model, run, parts.training)
@@ -328,7 +343,7 @@ def load(folder: str | Path, *, task: str | type[Task[Any]] | None = None) -> Tr
     Raises:
         RunFolderError: a file is missing, changed, or of another version.
     """
-    run = RunFolder(Path(folder))
+    run = RunFolder(user_path(folder))
     kind = task_of(run, task)
     run.require_finished()
     settings, vocabulary = settings_of(kind.Settings, config=run.config()), run.vocabulary(kind.Vocabulary)

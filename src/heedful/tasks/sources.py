@@ -15,6 +15,15 @@ from heedful.training.schema import checked
 IN_MEMORY = "data in memory"  # what run.json says of data that have no path
 
 
+def source_of(source: Any) -> Any:
+    """A source as it is read: in a path, `~` is the home folder; an empty text, such as a variable that was not set, is none."""
+    if not isinstance(source, str):
+        return source
+    if not source.strip():
+        raise DataError(f"the data must be a path or the name of embedded data: got {source!r}.")
+    return ",".join(map(os.path.expanduser, source.split(",")))
+
+
 def prepare(kind: type[Task[Any]], settings: Any, sources: Mapping[str, Any]) -> tuple[Split, Task[Any]]:
     """The parts of the data, read and checked, and the task with what it has learned of the training part."""
     split, valid = split_of(kind, settings, sources)

@@ -1,9 +1,8 @@
-"""Callbacks of a training: seeds by epoch, the log, printed progress, atomic checkpoints."""
+"""Callbacks of a training: seeds by epoch, the log, printed progress."""
 
 import csv
 import io
 import math
-import pickle  # nosec B403 # the name of its error; nothing but tensors is unpickled
 import random
 import time
 from collections.abc import Callable
@@ -14,11 +13,10 @@ import numpy
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from heedful._errors import HeedfulError, RunFolderError
+from heedful._errors import HeedfulError
 from heedful._files import write_atomic
 
 
@@ -189,43 +187,3 @@ class ProgressLines(Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
-
-
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints are written to a temporary file and renamed: a kill or a full disk leaves the previous one.
-
-    Only tensors and plain values are read back, whatever stands in the file.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_atomic(Path(path), buffer.getvalue())
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        checkpoint = read_checkpoint(Path(path))
-        for state in checkpoint["callbacks"].values():
-            if "best_model_path" in state:  # the run folder may have been moved
-                folder = Path(path).resolve().parent
-                state["dirpath"] = str(folder)
-                state["best_k_models"] = {str(folder / Path(k).name): v for k, v in state["best_k_models"].items()}
-                for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-                    state[key] = state[key] and str(folder / Path(state[key]).name)
-        return checkpoint
-
-
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """A checkpoint's tensors and plain values; nothing else is unpickled.
-
-    Raises:
-        RunFolderError: it cannot be read, or holds something else.
-    """
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        missing = {"state_dict", "callbacks", "epoch"} - set(checkpoint)
-        if missing:
-            raise KeyError(f"no {min(missing)} in it")
-    except (OSError, pickle.UnpicklingError, EOFError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or ["it is empty"])[0]
-        raise RunFolderError(f"{file}: must be a checkpoint of this run: {reason}.") from None
-    return checkpoint  # type: ignore[no-any-return]

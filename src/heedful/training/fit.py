@@ -5,18 +5,18 @@ import math
 import signal
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from torch import Tensor, nn
 
-from heedful._errors import SettingsError
+from heedful._errors import SettingsError, Terminated
 from heedful.training.callbacks import (
-    AtomicCheckpoints,
     CheckpointAverage,
     CsvLog,
     EpochSeed,
@@ -24,9 +24,9 @@ from heedful.training.callbacks import (
     ResumeEarlyStopping,
     TrainingError,
     not_finite,
-    read_checkpoint,
     seed_everything,
 )  # fmt: skip
+from heedful.training.checkpoints import AtomicCheckpoints, KeepCheckpoints, checkpoint_to_resume, read_checkpoint
 from heedful.training.objective import Batches, Mean, Objective
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import TrainingSettings
@@ -74,8 +74,9 @@ def fit(
     if average is not None:
         callbacks.append(average)
     progress = ProgressLines(console, unit, training.size)
-    callbacks += [CsvLog(folder.path / "log.csv"), progress, *_checkpoints(folder)]
-    last = folder.last_checkpoint
+    callbacks += [CsvLog(folder.path / "log.csv"), progress, KeepCheckpoints(folder, "_selection")]
+    checkpoint = checkpoint_to_resume(folder, console) if resume else None
+    folder.checkpoints.mkdir(exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -84,7 +85,7 @@ def fit(
             precision=settings.precision,
             gradient_clip_val=settings.gradient_clip or None if learner.automatic_optimization else None,
             callbacks=callbacks,
-            plugins=[AtomicCheckpoints()],
+            plugins=[AtomicCheckpoints(folder), LightningEnvironment()],  # no cluster is asked, and none is told
             devices=1,
             logger=False,
             enable_progress_bar=False,
@@ -96,9 +97,10 @@ def fit(
         # A CPU computes many times slower with the tiny numbers that training leaves behind.
         torch.set_flush_denormal(True)
         try:
-            checkpoint = last if resume and last.exists() else None
             loaders = training.loader(), validation.loader()
             trainer.fit(learner, *loaders, ckpt_path=checkpoint, weights_only=True)
+        except SIGTERMException:  # where the signal's handler is not ours
+            raise Terminated(signal.SIGTERM) from None
         except SystemExit as exit:
             if isinstance(exit.__context__, KeyboardInterrupt):
                 # Lightning makes an exit of it, and has become deaf to a second one.
@@ -238,17 +240,6 @@ def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
                 average.copy_(current)
 
     return update
-
-
-def _checkpoints(folder: RunFolder) -> list[Callback]:
-    """The best epoch, then the last, which also records the best for a resumed run."""
-    keep = partial(
-        ModelCheckpoint, dirpath=folder.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    return [
-        keep(filename=folder.best_checkpoint.stem, monitor="_selection", mode="max"),
-        keep(filename=folder.last_checkpoint.stem),
-    ]
 
 
 __all__ = ["TrainingError", "check_training", "fit", "seed_everything"]

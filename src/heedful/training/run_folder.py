@@ -7,7 +7,7 @@ tokenizer.json       how texts become tokens, where they do
 model.safetensors    the best weights
 metrics.json         metrics and baselines
 log.csv              a row an epoch
-checkpoints/         last.ckpt to resume from, best.ckpt
+checkpoints/         last.ckpt to resume from, best.ckpt; while it is trained, before.ckpt, the one before the last
 """
 
 import json
@@ -28,6 +28,7 @@ from heedful._errors import RunFolderError
 from heedful._files import UNFINISHED, checksum, read_json, read_limited, write_atomic
 from heedful._safetensors import Shapes, not_finite, weight_shapes
 from heedful._version import __version__
+from heedful.training.lock import LOCK
 from heedful.training.schema import Manifest, Metrics, Schema, checked, received, shown
 from heedful.training.signature import signature, signed_here
 
@@ -55,6 +56,11 @@ class RunFolder:
     def best_checkpoint(self) -> Path:
         return self.checkpoints / "best.ckpt"
 
+    @property
+    def checkpoint_before(self) -> Path:
+        """The one before the last, while a training runs."""
+        return self.checkpoints / "before.ckpt"
+
     def check_new(self) -> None:
         """Raises where no run can begin: the folder must be empty or not there. What a killed `begin` left does not count."""
         try:
@@ -63,7 +69,7 @@ class RunFolder:
             return
         except OSError as error:
             raise RunFolderError(f"{self.path}: the run folder cannot be written: {error.strerror}.") from None
-        if others := others - {"config.toml", "checkpoints"}:
+        if others := others - {"config.toml", "checkpoints"} | {f.name for f in self.checkpoints.glob("*.ckpt")}:
             raise RunFolderError(
                 f"{self.path}: a new run needs an empty folder: this one holds {min(others)!r}; --resume goes on with a run."
             )
@@ -108,8 +114,8 @@ class RunFolder:
 
     def remove(self) -> None:
         """Removes a run and its folder; raises, and removes nothing, where the folder holds anything else."""
-        made = {"run.json", *_KEPT, _TOKENIZER, self.checkpoints.name}
-        own = {self.last_checkpoint.name, self.best_checkpoint.name}
+        made = {"run.json", *_KEPT, _TOKENIZER, self.checkpoints.name, LOCK}
+        own = {file.name for file in (self.last_checkpoint, self.best_checkpoint, self.checkpoint_before)}
         for entry in (*self.path.iterdir(), *self.checkpoints.glob("*")):
             if entry.name not in (own if entry.parent == self.checkpoints else made) and UNFINISHED not in entry.name:
                 raise RunFolderError(
@@ -125,6 +131,7 @@ class RunFolder:
         manifest = self.manifest()
         for left in [*self.path.glob(f".*{UNFINISHED}"), *self.checkpoints.glob(f".*{UNFINISHED}")]:
             left.unlink()  # by a kill
+        self.checkpoint_before.unlink(missing_ok=True)
         tensors = {name: tensor.contiguous().cpu() for name, tensor in weights.items()}
         # One piece of metadata: safetensors writes several in an order that changes from time to time.
         write_atomic(self.path / "model.safetensors", save_tensors(tensors, metadata={"format": "pt"}))
