@@ -89,10 +89,11 @@ def test_what_is_printed_without_a_terminal(heedful, shades, tmp_path):
         assert "images/s  remaining 0:0" in line
         for name in ("loss ", "valid loss ", "valid accuracy ", "valid macro f1 "):
             assert f"  {name}" in line
-    assert [line.split("  ")[2].strip() for line in lines[5:10]] == [
+    assert [line.split("  ")[2].strip() for line in lines[6:11]] == [
         "accuracy", "macro f1", "baseline: majority", "baseline: nearest neighbors", "baseline: logistic regression",
     ]  # fmt: skip
-    assert lines[10:] == [f"run folder: {folder}"]
+    assert lines[4] == "evaluating on 4 images, and fitting the baselines"
+    assert lines[11:] == [f"run folder: {folder}"]
     assert "\x1b" not in out
 
 
