@@ -63,10 +63,12 @@ def _command(name: str, section: Any) -> Any:
         task
             The task of a run whose task is a class in a file: path/to/task.py:MyTask.
         """
+        from heedful.data._limits import STREAMS
         from heedful.data.inputs import inputs_of
         from heedful.tasks.run import load
 
         trained = load(run_folder, task=task)
+        inputs = () if len(inputs) == 1 and inputs[0] in STREAMS else inputs
         stream = standard_input() if data is None and not inputs else None
         if data is None:
             items = inputs_of(trained.task.input, inputs, stream)

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -30,7 +30,9 @@ PIECE = 1 << 20  # bytes that are asked for at once
 
 STREAMS = ("-", "/dev/stdin")  # the sources that are standard input
 
-_PACKED = {  # how each begins: its name, the ends of files' names, what opens it
+_PACKED: dict[
+    bytes, tuple[str, tuple[str, ...], Callable[[Any], Any]]
+] = {  # how each begins: its name, the ends of files' names, what opens it
     rb"\x1f\x8b": ("gzip", (".gz", ".tgz"), gzip.open),
     rb"\xfd7zXZ\x00": ("xz", (".xz", ".txz"), lzma.open),
     rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": ("bzip2", (".bz2", ".tbz2"), bz2.open),
@@ -111,7 +113,7 @@ def open_file(path: str | Path, location: str) -> BufferedReader:
         OSError: it cannot be opened.
     """
     if str(path) in STREAMS:
-        return BufferedReader(io.BytesIO(_standard_input()))  # type: ignore[arg-type]
+        return BufferedReader(io.BytesIO(_standard_input()))
     kind = file_kind(path)
     if kind is not None:
         raise DataError(f"{location}: must be a regular file: got {kind}")
