@@ -53,22 +53,28 @@ print([call.module for call in seen], seen[0].matrix.pool(2, 2)[0, 0])
 
 
 # %% [markdown]
-# ## What cannot be seen is said loudly
-# Here attention is computed by hand, so that its query and key pass through no function that can be recognised.
+# ## Attention that a model writes by hand, and what cannot be seen
+# A softmax whose result is multiplied by values is seen, with the weights that the model stores. One that goes another way is
+# named.
 
 
 # %%
 class AttentionByHand(nn.Module):
-    """softmax(x x^T) x, in four heads."""
+    """softmax(x x^T) x, in four heads; or the sum of softmax over the keys up to each."""
+
+    def __init__(self, summed: bool = False) -> None:
+        super().__init__()
+        self.summed = summed
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, N, 32]` to the same."""
         heads = x.unflatten(-1, (4, 8)).transpose(1, 2)
-        return ((heads @ heads.mT).softmax(-1) @ heads).transpose(1, 2).flatten(2)
+        weights = (heads @ heads.mT).softmax(-1)
+        return ((weights.cumsum(-1) if self.summed else weights) @ heads).transpose(1, 2).flatten(2)
 
 
-model = nn.Sequential(encoder, AttentionByHand())
-with torch.no_grad(), heedful.watch(model, keep=["1"]) as seen:
+model = nn.Sequential(encoder, AttentionByHand(), AttentionByHand(summed=True))
+with torch.no_grad(), heedful.watch(model, keep=["1", "2"]) as seen:
     model(tokens)
 print(seen)
 

@@ -356,7 +356,6 @@ def test_what_cannot_be_asked(ask, message):
     ("name", "ask", "message"),
     [
         ("linear", lambda A: A.distance(), "`distance` is of weights that are not negative: got `normalize` Linear"),
-        ("linear", lambda A: A.summary(), "`summary` is of weights that are not negative"),
         ("linear", lambda A: A.entropy(), "`entropy` is of weights that add up to 1: got `normalize` Linear"),
         ("relu", lambda A: A.entropy(), "`entropy` is of weights that add up to 1: got `normalize` Relu"),
         ("relu", lambda A: A.kl(A), "`kl` is of weights that add up to 1"),
@@ -367,6 +366,14 @@ def test_what_is_not_defined_is_refused(name, ask, message):
     q = torch.randn(3, 4)
     with pytest.raises(ValueError, match=message):
         ask(heedful.AttentionMatrix(q, q, normalize=getattr(ops, name)))
+
+
+def test_a_summary_of_signed_weights_has_what_is_defined():
+    A = heedful.AttentionMatrix(torch.randn(2, 5, 4), torch.randn(2, 5, 4), normalize=ops.linear)
+    summary = A.summary()
+    torch.testing.assert_close(summary.max, A.max())
+    torch.testing.assert_close(summary.received, A.received())
+    assert (summary.lse, summary.entropy, summary.effective_keys, summary.distance) == (None,) * 4
 
 
 @pytest.mark.parametrize("normalize", [ops.softmax, ops.sparsemax])

@@ -342,14 +342,27 @@ def test_a_layer_of_torch_and_cross_attention():
         assert_layer(layer, call.matrix.dense()[0].numpy())
 
 
-def test_a_long_rollout_is_pooled():
-    calls = [call_of(*qk(1, 2, queries=300, keys=300, width=2, seed=s), module=f"l.{s}") for s in range(2)]
-    rollout = section_of(*calls).layers[-1]
-    whole = np.eye(300)
-    for s in range(2):
-        whole = (0.5 * dense(*qk(1, 2, queries=300, keys=300, width=2, seed=s))[0].mean(0) + 0.5 * np.eye(300)) @ whole
-    assert rollout.pairs is None
-    np.testing.assert_allclose(rollout.map, pooled(whole[None], 128, 128), rtol=1e-4, atol=1e-7)
+@pytest.mark.parametrize("n", [197, 600])  # the patches of an image and a class token; more than are kept whole
+def test_a_rollout_is_whole_up_to_some_size(n):
+    parts = [qk(1, 2, queries=n, keys=n, width=2, seed=s) for s in range(2)]
+    rollout = section_of(*(call_of(*part, module=f"l.{s}") for s, part in enumerate(parts))).layers[-1]
+    whole = np.eye(n)
+    for part in parts:
+        whole = (0.5 * dense(*part)[0].mean(0) + 0.5 * np.eye(n)) @ whole
+    if n == 197:
+        np.testing.assert_allclose(rollout.pairs.weights[0], whole, rtol=1e-4)
+    else:
+        assert rollout.pairs is None
+        np.testing.assert_allclose(rollout.map, pooled(whole[None], 128, 128), rtol=1e-4, atol=1e-7)
+
+
+def test_each_stack_has_its_own_rollout():
+    modules = ["text.layers.0", "text.layers.1", "image.layers.0", "image.layers.1"]
+    layers = section_of(*(call_of(*qk(1, 2), module=module) for module in modules)).layers
+    assert [layer.label for layer in layers if layer.kind == "rollout"] == [
+        "rollout of text.layers",
+        "rollout of image.layers",
+    ]
 
 
 def test_no_rollout_where_shapes_differ_or_one_layer_is_alone():

@@ -59,6 +59,7 @@ def watch(
     modules = {} if model is None else dict(model.named_modules())
     recording = Recording()
     recorder = Recorder(recording, _selector(keep, modules), budget)
+    recorder.modules = modules
     with ExitStack() as stack:
         stack.callback(_finish, recorder, modules)
         for name, module in modules.items():

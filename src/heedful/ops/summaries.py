@@ -42,9 +42,9 @@ class Summary(NamedTuple):
         lse: the log-sum-exp of each row's scores `[..., H, N]`; None where the normalizer is not softmax.
         entropy: of each row, in nats; None where weights do not add up to 1.
         max: the largest weight of each row.
-        effective_keys: among how many keys a row is spread.
+        effective_keys: among how many keys a row is spread; None where weights may be negative.
         distance: the mean distance of a row to what it attends to, in positions; None where there are more queries than
-            keys or fewer.
+            keys or fewer, or weights may be negative.
         first: the weight of the first key in each row.
         received: what each key gets, summed over the rows `[..., H, M]`.
         map: the matrix on a coarse grid, as `AttentionMatrix.pool` gives it.
@@ -53,7 +53,7 @@ class Summary(NamedTuple):
     lse: Float[Tensor, "... N"] | None
     entropy: Float[Tensor, "... N"] | None
     max: Float[Tensor, "... N"]
-    effective_keys: Float[Tensor, "... N"]
+    effective_keys: Float[Tensor, "... N"] | None
     distance: Float[Tensor, "... N"] | None
     first: Float[Tensor, "... N"]
     received: Float[Tensor, "... M"]
@@ -359,18 +359,12 @@ def cosine(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
 
 
 def summary(self: Matrix, rows: int = 64, columns: int = 64) -> Summary:
-    """All that is worth knowing, from one pass; the map has at most so many cells.
-
-    Raises:
-        ValueError: the weights may be negative.
-    """
-    _check_not_negative(self, "summary")
-    shape = self.shape
+    """All that is worth knowing, from one pass; the map has at most so many cells."""
+    shape, signed = self.shape, self.mechanism.normalize.signed
     rows, columns = min(rows, shape[-2]), min(columns, shape[-1])
     row_cell, column_cell = _cells(self, rows, columns)
     requested = {
         "max": statistics.max(shape),
-        "effective_keys": statistics.effective_keys(shape),
         "first": statistics.column_weight(shape, 0),
         "received": statistics.received(shape, row_cell),
         "map": statistics.pool(shape, row_cell, column_cell, (rows, columns)),
@@ -379,7 +373,9 @@ def summary(self: Matrix, rows: int = 64, columns: int = 64) -> Summary:
         requested["lse"] = statistics.lse(shape)
     if self.mechanism.normalize.normalized:
         requested["entropy"] = statistics.entropy(shape)
-    if shape[-1] == shape[-2]:
+    if not signed:
+        requested["effective_keys"] = statistics.effective_keys(shape)
+    if shape[-1] == shape[-2] and not signed:
         positions = _positions_of(self, "keys", None, shape[-1])
         requested["distance"] = statistics.distance(shape, positions, positions)
     results = dict(zip(requested, self.reduce(*requested.values()), strict=True))
@@ -388,7 +384,7 @@ def summary(self: Matrix, rows: int = 64, columns: int = 64) -> Summary:
         lse=_visible_lse(results["lse"]) if "lse" in results else None,
         entropy=of_rows.get("entropy"),
         max=of_rows["max"],
-        effective_keys=of_rows["effective_keys"],
+        effective_keys=of_rows.get("effective_keys"),
         distance=of_rows.get("distance"),
         first=of_rows["first"],
         received=of_rows["received"],

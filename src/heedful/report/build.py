@@ -26,7 +26,8 @@ from heedful.report.read_axes import AxisInput, TokenAxis, read_axes, read_token
 DEFAULT_BUDGET = 8_000_000  # bytes of numbers in a file, before they are written as text
 EXACT_BUDGET = 15_000_000  # and where every pair fits into them
 _CURVE = 1024  # points of a curve
-_ROLLOUT = 128  # cells of the map of the rollout
+_WHOLE = 512  # positions up to which a rollout has a cell for each pair
+_ROLLOUT = 128  # cells of its map above
 
 
 def attention_section(
@@ -216,7 +217,7 @@ def _chain_label(chain: Sequence[AttentionCall], all_chains: Sequence[Sequence[A
 def _rollout(square: Sequence[AttentionCall], label: str, axes: list[Axis], sample: int) -> Layer:
     """Attention followed through the layers of a stack: as one more layer, of one head."""
     n = square[0].matrix.shape[-1]
-    cells = min(n, _ROLLOUT)
+    cells = n if n <= _WHOLE else _ROLLOUT
     cell = _cells(n, cells)
     R = rollout([call.matrix for call in square])
     columns = torch.nn.functional.one_hot(cell, cells).float()

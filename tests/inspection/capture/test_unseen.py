@@ -25,7 +25,7 @@ class Attention(nn.Module):
             x = F.scaled_dot_product_attention(q, k, v)
         else:
             scores = q * 0.5 @ k.transpose(-2, -1)
-            x = (self.softmax(scores) if self.softmax else scores.softmax(dim=-1)) @ v
+            x = (self.softmax(scores) if self.softmax else scores.softmax(dim=-1)).cumsum(-1) @ v  # not followed
         return x.transpose(1, 2).reshape(B, N, 8)
 
 
@@ -56,7 +56,7 @@ def test_fused_and_not_fused():
     assert [call.module for call in seen] == ["0.attn"]
     [missed] = seen.unseen
     assert missed.module == "1.attn"
-    assert missed.why == "Attention computes softmax of [2, 2, 5, 5] by hand: the query and key cannot be seen"
+    assert missed.why == "Attention computes softmax of [2, 2, 5, 5] by hand: it was not seen to multiply values"
     table = str(seen)
     assert "NOT SEEN, though expected: 1" in table
     assert f"1.attn: {missed.why}" in table

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +81,9 @@ class Recorder:
         self.thread = threading.get_ident()
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
-        self.softmaxes: dict[str, tuple[int, ...]] = {}
+        self.modules: Mapping[str, torch.nn.Module] = {}
+        self.softmaxes: list[tuple[str, tuple[int, ...]]] = []  # in which module, and the shape of the scores
+        self.used: set[int] = set()  # which of them are the weights of a call
         self.left: dict[str, str] = {}
         self.steps = 0  # forward passes that began
         self._running = _RunningModules()
@@ -168,18 +170,23 @@ class Recorder:
     def _add(self, captured: CapturedCall) -> None:
         if not concrete(captured.query, captured.key):
             raise Refused(_UNREADABLE)
-        options = {name: _copied(value) for name, value in captured.options.items()}
+        options = {name: self._copied(value) for name, value in captured.options.items()}
         query, key = (self.store.put(t) for t in (captured.query, captured.key))
         matrix = AttentionMatrix(query, key, **options)
         self._check(matrix, captured)
         causal, window = _reach(matrix.pattern, matrix.shape)
-        kind = captured.kind or _kind(self.module, matrix.shape, causal)
         causal = causal if captured.causal is None else captured.causal
+        kind = captured.kind or _kind(self.module, matrix.shape, causal)
         call = AttentionCall(
             self.module, kind, matrix, captured.engine, tuple(dict.fromkeys(captured.notes)), causal, window,
             max(self.steps - 1, 0),
         )  # fmt: skip
         self.recording.append(call)
+
+    def _copied(self, value: Any) -> Any:
+        """The same value, its tensors copied to the CPU."""
+        tensors, build = flatten(value)
+        return build(self.store.put(compact(tensor.detach())) for tensor in tensors) if tensors else value
 
     def _check(self, matrix: AttentionMatrix, captured: CapturedCall) -> None:
         """Refuses a matrix that does not give the output of the call."""
@@ -257,13 +264,6 @@ def autocasted(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t if t.dtype == torch.float64 else t.to(dtype) for t in tensors)
 
 
-def _copied(value: Any) -> Any:
-    """The same value, its tensors copied to the CPU."""
-    tensors, build = flatten(value)
-    copies = [torch.empty(t.shape, dtype=t.dtype).copy_(t) for t in (compact(t.detach()) for t in tensors)]
-    return build(iter(copies)) if tensors else value
-
-
 def _error(matrix: AttentionMatrix, value: Tensor, output: Tensor) -> tuple[float, float]:
     """How far three rows of the output are from the matrix times the values, and the largest number in those rows."""
     last = matrix.shape[-2] - 1
@@ -280,7 +280,7 @@ def _error(matrix: AttentionMatrix, value: Tensor, output: Tensor) -> tuple[floa
 
 
 def _rounding(output: Tensor) -> float:
-    rounding = float(torch.finfo(output.dtype).eps)
+    rounding = float(max(torch.finfo(output.dtype).eps, torch.finfo(torch.float32).eps))  # in which softmax often runs
     return max(rounding, _TF32) if output.device.type != "cpu" and output.dtype == torch.float32 else rounding
 
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from heedful.inspection.capture import heedful_, multihead, sdpa, unseen
+from heedful.inspection.capture import heedful_, multihead, sdpa
+from heedful.inspection.capture.by_hand import SOFTMAX, HandWritten, note_softmax
 from heedful.inspection.capture.recorder import Recorder
 from heedful.ops import attention
 
@@ -16,7 +17,6 @@ _ATTENTION: dict[Any, Callable[..., Any]] = {
     F.scaled_dot_product_attention: sdpa.captured,
     F.multi_head_attention_forward: lambda recorder, args, kwargs, output: multihead.captured(recorder, args, kwargs),
 }
-_SOFTMAX = frozenset({torch.softmax, F.softmax, torch.Tensor.softmax, torch.special.softmax})
 
 
 class TorchFunctionCapture(TorchFunctionMode):
@@ -24,14 +24,16 @@ class TorchFunctionCapture(TorchFunctionMode):
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
-        self.recorder = recorder
+        self.recorder, self.by_hand = recorder, HandWritten(recorder)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         if func in _ATTENTION:
             _attention(self.recorder, func, args, kwargs, output)
-        elif func in _SOFTMAX:
+        elif not torch.compiler.is_compiling():
+            self.by_hand.see(func, args, kwargs, output)
+        elif func in SOFTMAX:
             _softmax(self.recorder, args, kwargs)
         return output
 
@@ -43,4 +45,4 @@ def _attention(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: Map
 
 @torch.compiler.disable
 def _softmax(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    unseen.note_softmax(recorder, args, kwargs)
+    note_softmax(recorder, args, kwargs)

@@ -1,51 +1,51 @@
 """What was expected but not seen, said loudly."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
 
 from heedful.inspection.calls import Unseen
+from heedful.inspection.capture.by_hand import ENGINE
 from heedful.inspection.capture.recorder import Recorder
 
 _WORDS = ("attention", "attn")
-
-
-def note_softmax(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Remembers a softmax over the last axis of what may be a matrix of scores."""
-    scores = args[0] if args else kwargs.get("input")
-    axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    if not isinstance(scores, torch.Tensor) or axis not in (-1, scores.dim() - 1):
-        return
-    if scores.dim() >= 3 and scores.shape[-1] > 1 and recorder.listens():
-        recorder.softmaxes.setdefault(recorder.module, tuple(scores.shape))
+_NO_PRODUCT = "it was not seen to multiply values"
 
 
 def find_unseen(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[Unseen]:
     """Rows for modules whose name says attention, for softmax by hand, for compiled modules and for other threads."""
     unseen = list(recorder.recording.unseen)
-    known = {call.module for call in recorder.recording} | {one.module for one in unseen}
+    seen = {call.module for call in recorder.recording}
+    by_hand = {call.module for call in recorder.recording if call.engine == ENGINE}
+    known = seen | {one.module for one in unseen}
     unseen += [one for one in _scripted(recorder, modules) if one.module not in known]
     known |= {one.module for one in unseen}
     for name in _expected(recorder, modules):
-        if recorder.keep(name) and not any(_inside(other, name) for other in known):
+        covered = any(_inside(other, name) or (other in seen and _inside(name, other or name)) for other in known)
+        if recorder.keep(name) and not covered:
             unseen.append(Unseen(name, _why(recorder, name, modules[name])))
             known.add(name)
-    for name, shape in recorder.softmaxes.items():
-        covered = name in known or any(_inside(name, other) for other in known if other)
+    for name, shape in _unused(recorder).items():
+        covered = name in known - by_hand or any(_inside(name, other) for other in known - by_hand if other)
         if len(shape) > 3 and not covered:
-            unseen.append(Unseen(name, f"softmax of {list(shape)}, computed by hand: the query and key cannot be seen"))
+            unseen.append(Unseen(name, f"softmax of {list(shape)} by hand: {_NO_PRODUCT}"))
     return unseen
+
+
+def _unused(recorder: Recorder) -> dict[str, tuple[int, ...]]:
+    """A softmax of each module that has one over several keys which became no call."""
+    left = (softmax for i, softmax in enumerate(recorder.softmaxes) if i not in recorder.used)
+    return {name: shape for name, shape in left if shape[-1] > 1}
 
 
 def _why(recorder: Recorder, name: str, module: nn.Module) -> str:
     kind = type(module).__name__
     if name not in recorder.ran:
         return f"{kind} ran in another thread, where calls of PyTorch cannot be seen"
-    shapes = [shape for inside, shape in recorder.softmaxes.items() if _inside(inside, name)]
+    shapes = [shape for inside, shape in _unused(recorder).items() if _inside(inside, name)]
     if shapes:
-        return f"{kind} computes softmax of {list(shapes[0])} by hand: the query and key cannot be seen"
+        return f"{kind} computes softmax of {list(shapes[0])} by hand: {_NO_PRODUCT}"
     return f"{kind} ran without a call that can be seen"
 
 
