@@ -9,13 +9,10 @@ view         heedful/tasks/views/language.py: what each token attends to
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -29,6 +26,7 @@ from heedful.data.text.plain import PlainText, read_lines, read_plain
 from heedful.models import LanguageModel, fill_masks, generate, language_model
 from heedful.tasks.contract import TRAINING, Metric, Reading, Scores, Shortcut, Task
 from heedful.tasks.encoder_settings import EncoderSettings
+from heedful.tasks.language_predictions import Continuation, FilledText, TextLikelihood
 from heedful.tasks.lm_batches import (
     IGNORED,
     SPECIAL,
@@ -92,71 +90,6 @@ class LanguageVocabulary(Schema):
     """What the weights know by number."""
 
     tokenizer: str
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """The continuation of a prompt by a causal model.
-
-    Attributes:
-        input: the prompt.
-        output: what was generated after it.
-        sample: which of several continuations of the prompt, from 0.
-        unknown: the characters of the prompt that the model does not know, each once; all of them have the same token.
-    """
-
-    input: str
-    output: str
-    sample: int = 0
-    unknown: str = ""
-
-    def to_format(self) -> str:
-        """The whole text."""
-        return self.input + self.output
-
-    def __str__(self) -> str:
-        return self.to_format()
-
-
-@dataclass(frozen=True)
-class FilledText:
-    """The predictions of a masked model for the gaps of a text.
-
-    Attributes:
-        input: the text with its gaps.
-        output: the whole text.
-        fills: the prediction for each gap.
-        probabilities: of each.
-        unknown: as of a `Continuation`.
-    """
-
-    input: str
-    output: str
-    fills: list[str]
-    probabilities: list[float]
-    unknown: str = ""
-
-    def to_format(self) -> str:
-        """The whole text."""
-        return self.output
-
-    def __str__(self) -> str:
-        return self.output
-
-
-@dataclass(frozen=True)
-class TextLikelihood:
-    """The surprisal of each token of a text, nat; of a masked model, of its masked tokens, and its accuracy on them."""
-
-    input: str
-    nats: NDArray[np.floating] = field(repr=False)
-    accuracy: float | None = None
-
-    def to_format(self) -> str:
-        return f"{self.nats.sum():.4f}"
-
-    def __str__(self) -> str:
-        return self.to_format()
 
 
 class ModelLanguage(Task[Any]):
