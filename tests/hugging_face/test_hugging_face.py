@@ -112,7 +112,8 @@ def test_encoder_and_decoder_each_have_their_text(made, name):
     folder = made(name)
     section, _ = looked(folder, folders.TEXT, folders.OTHER)
     crossing = [("self", "target", "target"), ("cross", "target", "source")]
-    assert along(section) == [("self", "source", "source")] * 2 + crossing * 2
+    rollouts = [("rollout", "source", "source"), ("rollout", "target", "target")]
+    assert along(section) == [("self", "source", "source")] * 2 + crossing * 2 + rollouts
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(folders.OTHER)["input_ids"]
     ids = [0, *(i for i in ids if i != tokenizer.eos_token_id)]
@@ -120,7 +121,7 @@ def test_encoder_and_decoder_each_have_their_text(made, name):
     output = own_weights(
         folder, kind, **tokenizer(folders.TEXT, return_tensors="pt"), decoder_input_ids=torch.tensor([ids])
     )
-    np.testing.assert_allclose(weights(section.layers[-1]), output.cross_attentions[1][0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(weights(section.layers[5]), output.cross_attentions[1][0].numpy(), atol=1e-5)
     assert section.output is None
 
 
@@ -151,7 +152,8 @@ def test_a_sound_covers_the_padding_too(made):
     assert sound.spectrogram.shape == (8, 100)
     assert sound.spectrogram[:, :50].max() > sound.spectrogram[:, 60:].max()
     crossing = [("self", "target", "target"), ("cross", "target", "recording")]
-    assert along(section) == [("self", "recording", "recording")] * 2 + crossing * 2
+    rollouts = [("rollout", "recording", "recording"), ("rollout", "target", "target")]
+    assert along(section) == [("self", "recording", "recording")] * 2 + crossing * 2 + rollouts
     assert list(section.axes[1].tokens) == ["<start>", "a", "\u0120dog", "\u0120sees", "\u0120the", "\u0120cat"]
 
 
@@ -199,7 +201,9 @@ def test_a_picture_and_a_text_each_have_their_tower_in_any_order(made):
     file = folders.picture(folder / "noise.png")
     for words in ((file, folders.TEXT), (folders.TEXT, file)):
         section, _ = looked(folder, *words)
-        assert along(section) == [("self", "picture", "picture")] * 2 + [("self", "text", "text")] * 2
+        towers = ("picture", "text")
+        expected = [("self", tower, tower) for tower in towers for _ in range(2)]
+        assert along(section) == expected + [("rollout", tower, tower) for tower in towers]
 
 
 def test_some_layers_alone_leave_out_the_rollout(made):
