@@ -55,6 +55,7 @@ def test_raw_texts_are_cut_as_the_treebank_was(segmenter):
     others = treebank(100, seed=2)
     found = segmenter.split([text.text for text in raw_texts(others)])
     assert sum(words == one.words for words, one in zip(found, others, strict=True)) >= 97
+    assert segmenter.split(["I don’t हिन्दी नमस्ते"]) == [("I", "do", "n’t", "हिन्दी", "नमस्ते")]
     assert segmenter.split(["", "  ", "a"]) == [(), (), ("a",)]
 
 
@@ -85,8 +86,8 @@ def test_the_text_stands_in_a_comment_or_in_what_has_no_space_after_it():
 
 
 def test_a_contraction_becomes_its_words():
-    text = "le chat du roi, du soir."
-    tokens = ["le", "chat", ("du", ["de", "le"]), "roi", ",", ("du", ["de", "le"]), "soir", "."]
+    text = "Le chat du roi, du soir."
+    tokens = ["Le", "chat", ("du", ["de", "le"]), "roi", ",", ("du", ["de", "le"]), "soir", "."]
     segmenter = Segmenter.fit([sentence(text, tokens)] * 20)
     assert segmenter.split(["Du roi, le chat."]) == [("De", "le", "roi", ",", "le", "chat", ".")]
 

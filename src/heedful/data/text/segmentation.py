@@ -1,6 +1,7 @@
 """Word segmentation: where a raw text is cut into words, learned from a treebank that has the text as people wrote it."""
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ _Bits = NDArray[np.uint64]
 _BUCKETS = 2**18  # of features, by their hash
 _REACH = 6  # characters on each side
 _NGRAMS = [(a, b) for a in range(5) for b in range(5) if a + b <= 6]  # characters before, and behind
-_CLASSES = [(2, 2), (3, 3), (6, 1), (1, 6), (6, 6)]  # likewise, of letters, digits and signs
+_CLASSES = [(2, 2), (3, 3), (6, 1), (1, 6), (6, 6)]  # likewise, of letters, digits and signs, each its own
+_SIGNS = [(1, 1), (2, 2), (3, 3)]  # likewise, where all signs are alike
+_QUOTES = dict(zip("‘’“”", "''\"\"", strict=True))
 _SCALE = 100  # weights are whole numbers of hundredths
 _CHARACTERS = 2_000_000  # that are learned from
 _EPOCHS, _BLOCK = 3, 20_000
@@ -253,21 +256,22 @@ class _Page:
         page = gap + "".join(text + gap for text in texts)
         lengths = np.array([len(text) + _REACH for text in texts], dtype=np.int64)
         self.starts = _REACH + np.cumsum(lengths) - lengths
-        lower, classes = ({sign: number(sign) for sign in set(page)} for number in (_lower, _class))
-        self.codes = np.array([lower[sign] for sign in page], dtype=np.uint64)
-        self.classes = np.array([classes[sign] for sign in page], dtype=np.uint64)
+        numbers = {sign: _numbers(sign) for sign in set(page)}
+        kinds = np.array([numbers[sign] for sign in page], dtype=np.uint64).T
+        self.codes = kinds[0]
         index = np.arange(len(page))
         self.blank = (self.codes == ord(" ")) | (self.codes == ord("\n"))
         self.begins = np.maximum.accumulate(np.where(self.blank, index + 1, 0))
         self.finishes = np.minimum.accumulate(np.where(self.blank, index, len(page))[::-1])[::-1]
         powers = np.cumprod(np.full(len(page) + 1, _FACTOR, dtype=np.uint64))
         self._inverse = np.cumprod(np.full(len(page) + 1, pow(_FACTOR, -1, 2**64), dtype=np.uint64))
-        self._sums = [_sums(codes * powers[:-1]) for codes in (self.codes, self.classes)]
+        self._sums = [_sums(codes * powers[:-1]) for codes in kinds[:3]]
+        self._marks = kinds[3] > 0
         self._signs = [_sums(self.codes == ord(sign)) for sign in "@/.-"]
 
     def places(self, joins: bool) -> NDArray[np.int64]:
-        """Where a word may end: between two characters, and before a blank where words may have blanks in them."""
-        behind = ~self.blank[1:] | (joins & (self.codes[1:] == ord(" ")))
+        """Where a word may end: between two characters with their marks, and before a blank where words may have blanks in them."""
+        behind = ~(self.blank | self._marks)[1:] | (joins & (self.codes[1:] == ord(" ")))
         return 1 + np.flatnonzero(~self.blank[:-1] & behind)
 
     def features(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -275,6 +279,7 @@ class _Page:
         begin, end = self.begins[places - 1], self.finishes[places]
         columns = [self._ngram(0, places - a, places + b) for a, b in _NGRAMS]
         columns += [self._ngram(1, places - a, places + b) for a, b in _CLASSES]
+        columns += [self._ngram(2, places - a, places + b) for a, b in _SIGNS]
         before, behind = self._ngram(0, begin, places), self._ngram(0, places, end)
         shape = np.zeros(len(places), dtype=np.uint64)
         for sums in self._signs:
@@ -288,7 +293,7 @@ class _Page:
         return buckets
 
     def _ngram(self, kind: int, start: NDArray[np.int64], end: NDArray[np.int64]) -> _Bits:
-        """The hash of characters, or of their classes, wherever they stand."""
+        """The hash of characters, or of their classes of one kind or the other, wherever they stand."""
         sums = self._sums[kind]
         hashes: _Bits = np.multiply(sums[end] - sums[start], self._inverse[start], dtype=np.uint64)
         return hashes
@@ -300,9 +305,9 @@ def _sums(values: NDArray[Any]) -> _Bits:
     return sums
 
 
-def _lower(sign: str) -> int:
-    return ord(sign.lower()[:1] or sign)
-
-
-def _class(sign: str) -> int:
-    return 1 if sign.isupper() else 2 if sign.isalpha() else 3 if sign.isdigit() else ord(sign)
+def _numbers(sign: str) -> tuple[int, int, int, int]:
+    """A character in lower case, its class, that of all signs, and whether it is a mark or a joiner."""
+    sign = _QUOTES.get(sign, sign)
+    mark = unicodedata.category(sign)[0] == "M" or sign in "\u200c\u200d"
+    letter = 1 if sign.isupper() else 2 if sign.isalpha() or mark else 3 if sign.isdigit() else 0
+    return ord(sign.lower()[:1]), letter or ord(sign), letter or (4 if sign.isspace() else 5), mark
