@@ -1,5 +1,6 @@
 """Text files, line by line: unpacked, decoded, numbered; every reader of this package begins here."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -78,7 +79,7 @@ def whole(source: str | Path, budget: Budget | None = None) -> str:
     return text.replace("\r\n", "\n")
 
 
-def shown_path(source: str | Path) -> str:
+def shown_path(source: str | os.PathLike[str]) -> str:
     """The path as it stands in messages."""
     return "standard input" if str(source) in STREAMS else printable(str(source))
 
