@@ -107,7 +107,7 @@ def train_reader(
                 names, colors, answer = notes(64, distance, reader.count, generator)
                 found.append(reader(names, colors).argmax(-1) == answer)
             right[str(distance)] = torch.cat(found).float().mean().item()
-    return {"kind": kind, "seed": seed, "seconds": seconds, "loss": loss.item(), "right": right}
+    return {"kind": kind, "seed": seed, "seconds": seconds, "loss": loss.item(), "accuracy": right}
 
 
 # --- lengths that were not trained ------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def main() -> None:
             recall.append(run)
             print(
                 f"  {kind:<14} seed {seed}  {run['seconds']:5.0f} s ",
-                *(f"{v:.3f}" for v in run["right"].values()),
+                *(f"{v:.3f}" for v in run["accuracy"].values()),
                 flush=True,
             )
     print(f"lengths: the share of right answers at positions up to {TRAINED}, and from there to {TESTED}")
@@ -285,7 +285,7 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
     percent = lambda shares: f"{100 * statistics.mean(shares):.1f} %"  # noqa: E731
     recall = [["one layer, width 32", *(f"{d:,}" for d in DISTANCES)]]
     for kind in READERS:
-        runs = [run["right"] for run in found["recall"] if run["kind"] == kind]
+        runs = [run["accuracy"] for run in found["recall"] if run["kind"] == kind]
         recall.append([kind, *(percent([run[str(d)] for run in runs]) for d in DISTANCES)])
     lengths = [["positions", *(f"{task}, {part}" for task in TASKS for part in ("up to 128", "129 to 512"))]]
     for kind in KINDS:

@@ -136,7 +136,7 @@ def recall(runs: list[dict[str, Any]], distances: Sequence[int]) -> None:
         ax.axhline(12.5, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
         ax.text(distances[0], 10.5, "guessing among 8", color=QUIET, va="top", fontsize=9)
         for place, kind in enumerate(dict.fromkeys(run["kind"] for run in runs)):
-            lines = [[100 * run["right"][str(d)] for d in distances] for run in runs if run["kind"] == kind]
+            lines = [[100 * run["accuracy"][str(d)] for d in distances] for run in runs if run["kind"] == kind]
             for line in lines:
                 ax.plot(distances, line, color=COLORS[place], linewidth=0.8, alpha=0.5)
             mean = [statistics.mean(column) for column in zip(*lines, strict=True)]

@@ -59,8 +59,8 @@ def test_the_tasks_ask_what_the_page_says():
 @pytest.mark.parametrize("kind", ideas.READERS)
 def test_readers_train(kind):
     run = ideas.train_reader(kind, 1, steps=2, longest=20, distances=(30,))
-    assert set(run["right"]) == {"30"}
-    assert 0 <= run["right"]["30"] <= 1
+    assert set(run["accuracy"]) == {"30"}
+    assert 0 <= run["accuracy"]["30"] <= 1
 
 
 @pytest.mark.parametrize("kind", ideas.KINDS)
