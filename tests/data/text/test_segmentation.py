@@ -123,7 +123,8 @@ def test_what_is_tokenized_is_not_cut_again(segmenter):
     [("features", [2**18]), ("features", [-1]), ("features", [True]), ("features", ["1"]), ("features", {}), ("features", [3, 3]),
      ("weights", [1]),
      ("weights", [10**9]), ("weights", [0.5]), ("joins", 1), ("contractions", []), ("contractions", {"a": "b"}),
-     ("contractions", {"a": []}), ("contractions", {"a": [""]}), ("contractions", {"a": [1]}), ("more", 1)],
+     ("contractions", {"a": []}), ("contractions", {"a": [""]}), ("contractions", {"a": [1]}), ("contractions", {"a": ["b\tc"]}),
+     ("contractions", {"a": ["\ud800"]}), ("more", 1)],
 )  # fmt: skip
 def test_a_saved_segmenter_is_checked(segmenter, key, value):
     saved = copy.deepcopy(segmenter.save())

@@ -245,7 +245,14 @@ def _all_whole(values: Any, least: int, below: int) -> bool:
 
 
 def _all_words(values: Any) -> bool:
-    return isinstance(values, list) and bool(values) and all(isinstance(value, str) and value for value in values)
+    return (
+        isinstance(values, list) and bool(values) and all(isinstance(word, str) and _is_word(word) for word in values)
+    )
+
+
+def _is_word(text: str) -> bool:
+    """Whether it can stand in a file: not empty, no other white space than single blanks within it, and no half of a character."""
+    return text != "" and " ".join(text.split()) == text == text.encode("utf-8", "ignore").decode()
 
 
 class _Page:
