@@ -13,6 +13,7 @@ import pytest
 
 from heedful._errors import DataError, SettingsError
 from heedful.data import _limits, inputs, read_images, read_unlabeled
+from heedful.data._entries import reading
 from heedful.data.inputs import InputKind, all_inputs, from_bytes, inputs_of, read_input, resampled
 from heedful.data.text.documents import read_documents
 from heedful.data.text.labeled import read_texts
@@ -305,6 +306,11 @@ def test_sounds(monkeypatch):
     monkeypatch.setattr(inputs, "_MAX_SAMPLES", 50_000)
     with pytest.raises(DataError, match=r"^long.wav: must hold at most 50,000 samples: got more\.$"):
         from_bytes(sound(8000, 200_000), "long.wav")
+
+
+def test_too_little_memory_is_no_fault_of_the_file():
+    with pytest.raises(MemoryError), reading("a.png", "a picture"):
+        raise MemoryError
 
 
 @pytest.mark.parametrize("value", ["", "0", "-1", "many", "1" * 30])

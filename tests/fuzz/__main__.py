@@ -1,8 +1,10 @@
-"""`python -m tests.fuzz`."""
+"""`python -m tests.fuzz`: attentions; `python -m tests.fuzz files`: files and requests from strangers."""
 
 import sys
 
-from tests.fuzz.run import main
-
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["files"]:
+        from tests.fuzz.files import main
+    else:
+        from tests.fuzz.run import main
     sys.exit(main())

@@ -163,7 +163,7 @@ class _Check:
             known = torch.ones_like(known)  # exact zeros
         self.known, self.smooth = known[..., None], smooth[..., None]
         if self.case.bad:
-            self.poison()
+            self.mark_bad()
         generator = torch.Generator().manual_seed(self.case.seed)
         out = self.right.output
         self.pull = torch.randn(out.shape, generator=generator, dtype=torch.float64) * self.smooth
@@ -285,7 +285,7 @@ class _Check:
             height = max(height, (q + k) * b**2 * scale)
         return height
 
-    def poison(self) -> None:
+    def mark_bad(self) -> None:
         """Where a NaN has to be and where it must not be."""
         bad_query, bad_key, bad_value = (
             laid_out(t.double(), layout) > 0 for t, layout in zip(self.dropped, self.case.layouts, strict=True)

@@ -9,6 +9,8 @@ from heedful._signals import TO_END, ending_on
 from heedful._terminal import quiet_libraries, visible
 from heedful.cli._output import discard
 
+_LONGEST = 2000  # characters of a message
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Runs `heedful ...`; an error of the user is one line and exit status 2."""
@@ -63,8 +65,9 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
+    shown = visible(message[:_LONGEST]) + (" ..." if len(message) > _LONGEST else "")  # it may quote a file
     try:
-        print(f"heedful: {visible(message)}", file=sys.stderr, flush=True)
+        print(f"heedful: {shown}", file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
     return status

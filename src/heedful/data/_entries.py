@@ -36,7 +36,7 @@ def reading(location: str, expected: str) -> Iterator[None]:
     """
     try:
         yield
-    except DataError:
+    except (DataError, MemoryError):  # too little memory is no fault of the file
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:

@@ -262,7 +262,7 @@ def _sound(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
             samples, rate = _wav(data)
         else:
             raise MissingPackageError(f"{name}: needs `pip install 'heedful[hub]'`: the package soundfile is missing.")
-    except MissingPackageError:
+    except (MissingPackageError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged file makes of the reader
         raise DataError(f"{name}: must be a whole sound: got {one_line(error)}.") from None
