@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import os
 import struct
 import tarfile
@@ -137,6 +138,12 @@ def skipped_members(path):
     return tar(path / "x.tgz", ("a/1.png", 8 * MEGABYTE, {}), ("a/2.png", 0, {})), BYTES
 
 
+def skipped_members_of_xz(path):
+    plain = tar(path / "x.tar", ("a/1.png", 8 * MEGABYTE, {}), ("a/2.png", 0, {}))
+    plain.write_bytes(lzma.compress(plain.read_bytes()))
+    return plain, BYTES
+
+
 def large_members(path):
     return tar(path / "x.tar", ("a/1.png", 2 * MEGABYTE, {}), ("b/2.png", 0, {})), ONE
 
@@ -228,7 +235,7 @@ def deep_folders(path):
 @pytest.mark.parametrize(
     "make",
     [
-        many_names, long_names, deep_names, large_headers, skipped_members, large_members, a_member_that_lies,
+        many_names, long_names, deep_names, large_headers, skipped_members, skipped_members_of_xz, large_members, a_member_that_lies,
         a_member_of_zeros, many_zipped, a_chain_of_links, a_promise, zeros_behind_a_header, many_images, many_rows,
         many_pixels, many_files, deep_folders,
     ],

@@ -1,6 +1,5 @@
 """Folders and archives: both are a tree of files, listed first and read one by one, never unpacked to disk."""
 
-import gzip
 import posixpath
 import tarfile
 import zipfile
@@ -8,6 +7,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ class _Counted:
     """A file as the readers of archives ask for it: what they read, and what they unpack to get further, is counted."""
 
     def __init__(self, file: Any, budget: Budget) -> None:
-        self._file, self._budget, self._unpacks = file, budget, isinstance(file, gzip.GzipFile)
+        self._file, self._budget, self._unpacks = file, budget, not isinstance(file, BufferedReader)
         self.listing = True  # what is read later are the members, each of which has a budget of its own
 
     def read(self, size: int = -1) -> bytes:
