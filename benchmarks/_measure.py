@@ -19,6 +19,11 @@ def size(length: int) -> int:
     return length if MOST is None else min(length, MOST)
 
 
+def sizes(*lengths: int) -> list[int]:
+    """Lengths, each once."""
+    return list(dict.fromkeys(map(size, lengths)))
+
+
 def kept(name: str) -> dict[str, Any]:
     """What results/NAME.json says; nothing if it is not there."""
     file = RESULTS / f"{name}.json"

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 import heedful
 from benchmarks import _measure
-from benchmarks._measure import Pair, keep, paired, size
+from benchmarks._measure import Pair, keep, paired, size, sizes
 from heedful.ops import Causal, Lengths
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
@@ -38,7 +38,7 @@ def main() -> None:
     print("dense and causal attention, H = 8, D = 64, float32: time over PyTorch's own call")
     for name, (ours, theirs) in calls.items():
         for gradient in (False, True):
-            for n in map(size, LENGTHS):
+            for n in sizes(*LENGTHS):
                 tensors = operands(n, gradient)
                 pair = paired(step(ours, tensors, gradient), step(theirs, tensors, gradient), seconds=6)
                 what = "forward + backward" if gradient else "forward"
@@ -109,7 +109,7 @@ def plot(rows: list[dict[str, object]]) -> None:
         ylim=(0.9, 1.1),
         title="heedful.attention, H = 8, D = 64, float32",
     )
-    lengths = [size(n) for n in LENGTHS]
+    lengths = sizes(*LENGTHS)
     axes.set_xticks(lengths, [f"{n:,}" for n in lengths])
     axes.minorticks_off()
     axes.legend(fontsize=8)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import heedful
-from benchmarks._measure import keep, kept, paired, size
+from benchmarks._measure import keep, kept, paired, size, sizes
 from benchmarks.operator import peak_of_this_process
 from heedful.ops import AttentionMatrix, Causal
 
@@ -112,7 +112,7 @@ def models() -> list[dict[str, object]]:
         "a BERT of 6 layers, 8 heads, width 512: statistics of all layers through its own kernel, and of stored weights"
     )
     rows: list[dict[str, object]] = []
-    for n in map(size, (2048, 4096, 8192)):
+    for n in sizes(2048, 4096, 8192):
         found = {way: [model(n, way) for _ in range(RUNS)] for way in ("plain", "watched", "summarized", "stored")}
         line: dict[str, object] = {"n": n}
         for way, runs in found.items():
@@ -129,7 +129,7 @@ def watching() -> list[dict[str, object]]:
     import transformers
 
     rows: list[dict[str, object]] = []
-    for n in map(size, (512, 2048)):
+    for n in sizes(512, 2048):
         config = transformers.BertConfig(
             vocab_size=100, hidden_size=512, num_hidden_layers=6, num_attention_heads=HEADS, intermediate_size=2048,
             max_position_embeddings=n,
