@@ -7,7 +7,14 @@ from heedful._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from heedful import inspection, nn, ops
-    from heedful._errors import DataError, HeedfulError, MissingPackageError, RunFolderError, SettingsError
+    from heedful._errors import (
+        DataError,
+        HeedfulError,
+        MissingPackageError,
+        OutOfMemoryError,
+        RunFolderError,
+        SettingsError,
+    )
     from heedful.inspection.recording import load_watch
     from heedful.inspection.rollout import rollout
     from heedful.inspection.watch import watch
@@ -84,6 +91,7 @@ __all__ = [
     "Mask",
     "MissingPackageError",
     "Neighborhood2d",
+    "OutOfMemoryError",
     "PerKey",
     "PerQuery",
     "Prefix",
@@ -124,6 +132,7 @@ __all__ = [
 _PACKAGES = {"inspection", "nn", "ops"}
 _ELSEWHERE = {
     "MissingPackageError": "heedful._errors",
+    "OutOfMemoryError": "heedful._errors",
     "SettingsError": "heedful._errors",
     "RunFolderError": "heedful._errors",
     "HeedfulError": "heedful._errors",

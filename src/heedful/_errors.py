@@ -30,12 +30,44 @@ class MissingPackageError(ModuleNotFoundError, HeedfulError):
     """A package that only some work needs is not installed; the message says which extra brings it."""
 
 
+class OutOfMemoryError(MemoryError, HeedfulError):
+    """There is less memory than is asked for; the message says what would need less."""
+
+
 class SettingsError(HeedfulError):
     """A setting is unknown or has a value that it cannot have."""
 
 
 class RunFolderError(HeedfulError):
     """A run folder is incomplete, changed, of a newer version, or cannot be written."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left: Python's own, or one of PyTorch's."""
+    words = ("can't allocate memory", "out of memory", "not enough memory")  # of a CPU, of a GPU, on Windows
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
+
+
+@contextmanager
+def enough_memory(advice: str) -> Iterator[None]:
+    """Where there is not enough memory within it, an OutOfMemoryError says what would need less."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, OutOfMemoryError) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(f"there is not enough memory: {advice}.") from None
+
+
+@contextmanager
+def caught_panics() -> Iterator[None]:
+    """A panic of a library's Rust code, which is no Exception, is a RuntimeError within it."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ != "PanicException":
+            raise
+        raise RuntimeError(str(error).splitlines()[0] if str(error) else "the library panicked") from None
 
 
 @contextmanager

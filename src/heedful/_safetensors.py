@@ -76,7 +76,8 @@ def _makes_tensors(func: Any) -> bool:
 def _elements(func: Any, args: Any, kwargs: Any) -> int:
     """How many elements the result will have; nothing is computed."""
     try:
-        result = func(*args, **{**kwargs, "device": torch.device("meta"), "pin_memory": None})
+        others = {name: None if name in ("pin_memory", "generator") else value for name, value in kwargs.items()}
+        result = func(*args, **{**others, "device": torch.device("meta")})
     except (RuntimeError, NotImplementedError, TypeError):
         return 0  # then the call itself fails, or makes no tensor of a size that is asked for
     return result.numel() if isinstance(result, Tensor) else 0

@@ -227,3 +227,43 @@ def test_a_name_that_standard_output_cannot_encode_is_escaped(trained, files, tm
         main(["predict", str(trained), str(odd)])
     stream.seek(0)
     assert "\\u65b0.png: " in stream.read()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_out_of_memory_says_what_to_set_for_the_task(refused, trained, files, tmp_path, monkeypatch, error):
+    from heedful.tasks.classify_image import ClassifyImage
+    from heedful.tasks.memory import less_memory
+    from heedful.tasks.translate import Translate
+
+    def fail(*args, **kwargs):
+        raise error
+
+    for name in ("predict", "inspect", "loss"):
+        monkeypatch.setattr(ClassifyImage, name, fail)
+    line = "there is not enough memory: "
+    assert refused("predict", trained, *files) == line + "fewer or shorter inputs may do."
+    assert refused("inspect", trained, *files, "--out", tmp_path / "r.html") == line + "a shorter input needs less."
+    assert refused(*words(files[0].parents[1], tmp_path / "run")).startswith(
+        line + "a smaller training.batch_size, data.size, "
+    )
+    assert issubclass(package.OutOfMemoryError, MemoryError)
+    with pytest.raises(package.OutOfMemoryError, match=line):
+        package.load(trained).predict(files)
+    assert less_memory(Translate, predicting=True) == (
+        "a smaller --num-samples, --beams, --n-best, --max-new-tokens, or fewer or shorter inputs, may do"
+    )
+
+
+def test_options_have_bounds():
+    from heedful._errors import SettingsError
+    from heedful.tasks.text_generation import GenerationOptions
+    from heedful.training.settings import validated
+
+    for name, most in (("beams", 1000), ("n_best", 1000), ("num_samples", 10_000), ("max_new_tokens", 1_000_000)):
+        validated(GenerationOptions, {name: most})
+        with pytest.raises(
+            SettingsError, match=f"`{name}`: input should be less than or equal to {most}: got {most + 1}"
+        ):
+            validated(GenerationOptions, {name: most + 1})

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
@@ -274,6 +275,10 @@ def kept(tmp_path):
     return folder
 
 
+def nested(depth):
+    return {"tuple": [nested(depth - 1)]} if depth else 1
+
+
 def change(folder, *path_and_value):
     """Puts a value at a place of watch.json; `...` takes the item away."""
     *path, last, value = path_and_value
@@ -297,7 +302,7 @@ CHANGES = {
     "unseen": (("unseen", [["m"]]), "watch.json: unseen: must hold 2 words: got "),
     "call": (("calls", 1, 7), "watch.json: call 1: must be an object that holds `module`: got 7"),
     "module": (("calls", 1, "module", 7), "call 1: must hold 3 words"),
-    "notes": (("calls", 0, "notes", "no"), "call 0: must hold words: got no"),
+    "notes": (("calls", 0, "notes", "no"), "call 0: must hold words: got 'no'"),
     "causal": (("calls", 0, "causal", 1), "`causal` must be a truth value, .*: got 1, 7 and 0"),
     "window": (("calls", 0, "window", 1.5), "`window` a whole number or none, .*: got True, 1.5 and 0"),
     "no query": (("calls", 0, "query", ...), "call 0: must be an object that holds `query`"),
@@ -316,6 +321,12 @@ CHANGES = {
     "no kind of value": (("calls", 0, "scale", {"eval": "1"}), "must be a number, a word, a tensor or a class .*: got {'eval'"),
     "float": (("calls", 0, "scale", {"float": "1e5"}), "call 0: must be a number"),
     "foreign tensor": (("calls", 0, "query", {"tensor": "../x"}), "a tensor must be one of those listed in `tensors`: got '../x'"),
+    "nested": (("calls", 0, "scale", nested(300)), "call 0: a mechanism must have at most 150 values in each other"),
+    "large number": (("calls", 0, "scale", 2**60), "call 0: a number must be from "),
+    "many fields": (("calls", 0, "pattern", "fields", dict.fromkeys(map(str, range(9999)))), "got 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\\.$"),
+    "long value": (("calls", 0, "scale", {"eval": ["x" * 999] * 999}), r"must be a number, .*: got .{,400}$"),
+    "far file": (("tensors", {}), "a tensor must be one of those listed in `tensors`"),
+    "large shape": (("calls", 0, "query", "expanded", [2**60] * 4), "cannot be expanded to"),
     "expanded": (("calls", 0, "query", "expanded", [2, 3]), r"a tensor \[2, 3, 12, 5\] cannot be expanded to \[2, 3\]"),
 }  # fmt: skip
 
@@ -356,6 +367,22 @@ def test_a_damaged_file_is_named(kept, tmp_path):
     (whole / "watch.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(WatchFolderError, match="watch.json: must be readable JSON"):
         load(whole)
+
+
+def test_pipes_large_files_and_numbers(kept, monkeypatch):
+    text = (kept / "watch.json").read_text()
+    (kept / "watch.json").write_text('{"kind": ' + "1" * 5000 + "}")
+    with pytest.raises(WatchFolderError, match=r"watch.json: must be readable JSON: Exceeds the limit [^\n]*digits"):
+        load(kept)
+    monkeypatch.setattr(storage, "_MAX_BYTES", len(text) - 1)
+    (kept / "watch.json").write_text(text)
+    with pytest.raises(WatchFolderError, match=r"watch.json: must be readable JSON: must have at most [\d,]+ bytes"):
+        load(kept)
+    monkeypatch.undo()
+    (kept / "tensors-00001.safetensors").unlink()
+    os.mkfifo(kept / "tensors-00001.safetensors")
+    with pytest.raises(WatchFolderError, match="must be readable safetensors: must be a regular file"):
+        load(kept)
 
 
 def test_no_such_folder(tmp_path):

@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from heedful._errors import HeedfulError, Terminated
+from heedful._errors import HeedfulError, Terminated, is_out_of_memory
 from heedful._signals import TO_END, ending_on
 from heedful._terminal import quiet_libraries, visible
 from heedful.cli._output import discard
@@ -57,10 +57,10 @@ def _run(words: Sequence[str]) -> int:
     except OSError as error:
         discard(sys.stdout)  # what could not be written is not tried again at the end
         return _fail(f"{error.filename or 'a file'}: cannot be read or written: {error.strerror or error}.")
-    except MemoryError:
-        return _fail(
-            "the data does not fit in memory: a smaller input, data.size, or a slice such as DATA[:10000] may."
-        )
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail("there is not enough memory: a smaller or a shorter input needs less.")
     return 0
 
 

@@ -1,20 +1,22 @@
 """A model of Hugging Face's library from a folder or a name, with its tokenizer and processors; nothing of it is executed."""
 
-import json
 import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from heedful._errors import HeedfulError, needing
+from heedful._errors import HeedfulError, OutOfMemoryError, caught_panics, is_out_of_memory, needing
+from heedful._files import read_json
+from heedful._safetensors import BoundedBuild, weight_shapes
 from heedful.data.inputs import one_line
 
 MODALITY = {"pixel_values": "image", "input_features": "audio", "input_values": "audio"}
+_MAX_CONFIG = 2**24  # bytes of config.json
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -83,9 +85,10 @@ class HuggingFaceModel:
 
         with quiet():
             try:
-                part = getattr(transformers, kind).from_pretrained(
-                    self.where, local_files_only=self.local, trust_remote_code=False, **options
-                )
+                with caught_panics():
+                    part = getattr(transformers, kind).from_pretrained(
+                        self.where, local_files_only=self.local, trust_remote_code=False, **options
+                    )
             except Exception as error:  # whatever files that are missing or damaged make of it
                 kind_of = _NoFile if isinstance(error, OSError) else HeedfulError
                 raise kind_of(f"{self.where}: has no {words} that can be loaded: {one_line(error)}.") from None
@@ -121,6 +124,12 @@ def load_model(where: str) -> HuggingFaceModel:
     folder = os.path.isdir(where)
     if folder:
         _check_folder(Path(where))
+        try:
+            bounded: AbstractContextManager[Any] = BoundedBuild(weight_shapes(Path(where).glob("*.safetensors")))
+        except (OSError, ValueError) as error:
+            raise HeedfulError(f"{where}: cannot be loaded: {one_line(error)}.") from None
+    else:
+        bounded = nullcontext()
     local = folder or not _reachable(where)
     options = {"local_files_only": local, "trust_remote_code": False}
     with quiet():
@@ -128,12 +137,15 @@ def load_model(where: str) -> HuggingFaceModel:
             # The user names the model; its code is never run, and its weights are safetensors.
             config = transformers.AutoConfig.from_pretrained(where, **options)  # nosec B615
             kind = _class(config, where)
-            model, info = kind.from_pretrained(
-                where, config=config, use_safetensors=True, output_loading_info=True, **options
-            )
+            with bounded:
+                model, info = kind.from_pretrained(
+                    where, config=config, use_safetensors=True, output_loading_info=True, **options
+                )
         except (HeedfulError, MemoryError):
             raise
         except Exception as error:  # whatever a damaged folder makes of the library
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(f"{where}: there is not enough memory: take a smaller model.") from None
             if not folder and local and isinstance(error, OSError):
                 raise HeedfulError(
                     f"{where}: is no folder, has not been downloaded yet, and huggingface.co cannot be reached."
@@ -146,13 +158,16 @@ def _check_folder(folder: Path) -> None:
     """Says what is wrong with a folder where the library's own words would not."""
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_bytes())
+        config = read_json(file, _MAX_CONFIG)
     except FileNotFoundError:
         raise HeedfulError(
             f"{folder}: must be a run folder or a model's folder: got one without config.json."
         ) from None
     except (ValueError, OSError) as error:
         raise HeedfulError(f"{file}: must be JSON: {one_line(error)}.") from None
+    for other in folder.iterdir():
+        if not (other.is_file() or other.is_dir()):
+            raise HeedfulError(f"{other}: must be a regular file.")
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise HeedfulError(f"{file}: must be the configuration of a model of Hugging Face's: got no `model_type`.")
     if not list(folder.glob("*.safetensors*")):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from heedful._errors import HeedfulError
+from heedful._errors import HeedfulError, OutOfMemoryError, caught_panics, is_out_of_memory
 from heedful._types import Tensor
 from heedful.data.inputs import ModelInput, one_line, shortened
 from heedful.hugging_face.inputs import PreparedInput, prepare, separators_of, writes_on
@@ -46,7 +46,11 @@ def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str |
     """
     model = loaded.model
     with quiet(), torch.no_grad():
-        prepared = prepare(loaded, inputs)
+        try:
+            with caught_panics():
+                prepared = prepare(loaded, inputs)
+        except RuntimeError as error:
+            raise HeedfulError(f"{loaded.where}: cannot take these inputs: {one_line(error)}.") from None
         options = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
         try:
             with watch(model) as recording:
@@ -54,6 +58,10 @@ def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str |
         except MemoryError:
             raise
         except Exception as error:  # whatever inputs that do not fit make of a model
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    f"{loaded.where}: there is not enough memory: a shorter input needs less."
+                ) from None
             raise HeedfulError(f"{loaded.where}: cannot run on these inputs: {one_line(error)}.") from None
         unseen = _unseen_sentence(recording)
         if not len(recording):
@@ -61,7 +69,8 @@ def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str |
         indices = chosen([call.module for call in recording], layers)
         wanted = Recording([recording[i] for i in indices], recording.unseen)
         predictions, meaning = _predictions(loaded, prepared, output)
-        notes = [*loaded.notes, *prepared.notes, *([unseen] if unseen else [])]
+        nan = nan_origin(model, lambda: model(**prepared.arguments, **options)) if _holds_nan(output) else ""
+        notes = [note for note in (*loaded.notes, *prepared.notes, unseen, nan) if note]
         axes = [axis for axis in (make(recording) for make in prepared.axes) if axis is not None]
         tokens = prepared.tokens
         if tokens is not None and not any(call.matrix.shape[-1] == len(tokens) for call in wanted):
@@ -79,6 +88,46 @@ def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str |
         calls = [layer for layer in calls if layer.kind != "rollout"]  # it would go through some layers only
     section = dataclasses.replace(section, layers=calls, predictions=predictions, output=prepared.output)
     return ModelRun(section, notes, wanted)
+
+
+def nan_origin(model: torch.nn.Module, again: Callable[[], Any]) -> str:
+    """Where the first NaN of a run comes from, in a sentence.
+
+    Args:
+        model: a module is named by its path in it.
+        again: runs the model.
+    """
+    first: list[tuple[str, torch.nn.Module, bool]] = []
+
+    def look(name: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if not first and _holds_nan(output):
+                first.append((name, module, _holds_nan((args, kwargs))))
+
+        return hook
+
+    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    handles = [module.register_forward_hook(look(name), with_kwargs=True) for name, module in leaves]
+    try:
+        again()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not first:
+        return "The outputs hold NaN, but those of no single layer do."
+    name, module, before = first[0]
+    if before:
+        return f"NaN begins before `{name}`: it is in its inputs, and in the outputs of no layer before it."
+    weights = [f"`{name}.{key}`" for key, value in module.state_dict().items() if not value.isfinite().all()]
+    reason = f", whose weights are not finite: {', '.join(weights)}" if weights else ""
+    return f"NaN begins in the outputs of `{name}`{reason}."
+
+
+def _holds_nan(value: Any) -> bool:
+    if torch.is_tensor(value):
+        return value.is_floating_point() and bool(value.isnan().any())
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(map(_holds_nan, items))
 
 
 def chosen(names: Sequence[str], words: str | None) -> list[int]:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import reprlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 
 import heedful.ops as ops
 from heedful._errors import HeedfulError
-from heedful._files import UNFINISHED, write_atomic
+from heedful._files import UNFINISHED, open_regular, read_json, write_atomic
 from heedful._types import Tensor
 from heedful._version import __version__
 from heedful.inspection.calls import AttentionCall, Unseen
@@ -33,6 +34,8 @@ from heedful.ops.normalizers.alpha import Entmax
 
 FORMAT = 1
 _KIND = "heedful watch"
+_MAX_BYTES = 2**27  # of watch.json
+_MAX_DEPTH = 150  # of values in each other
 _MECHANISM = ("score", "normalize", "pattern", "bias", "scale", "softcap", "sinks")
 
 
@@ -192,6 +195,7 @@ class _WatchReader:
     def __init__(self, file: Path, where: Mapping[str, Any]) -> None:
         self.file, self.where, self.location = file, where, ""
         self.read: dict[str, Tensor] = {}
+        self.depth = 0
 
     def call(self, call: Any) -> AttentionCall:
         """A call, with its matrix."""
@@ -200,7 +204,7 @@ class _WatchReader:
         if not isinstance(causal, bool) or not (window is None or _is_integer(window)) or not _is_integer(step):
             self.fail(
                 "`causal` must be a truth value, `window` a whole number or none, `step` a whole number: "
-                f"got {causal!r}, {window!r} and {step!r}"
+                f"got {reprlib.repr(causal)}, {reprlib.repr(window)} and {reprlib.repr(step)}"
             )
         query, key, *parts = (self.value(self.item(call, name)) for name in ("query", "key", *_MECHANISM))
         try:
@@ -211,6 +215,17 @@ class _WatchReader:
 
     def value(self, json_value: Any) -> Any:
         """A value of a mechanism."""
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            self.fail(f"a mechanism must have at most {_MAX_DEPTH} values in each other: got more")
+        try:
+            return self._value(json_value)
+        finally:
+            self.depth -= 1
+
+    def _value(self, json_value: Any) -> Any:
+        if isinstance(json_value, int) and abs(json_value) > 2**53:
+            self.fail("a number must be from -2**53 to 2**53: got another")
         if json_value is None or isinstance(json_value, (bool, int, float, str)):
             return json_value
         if isinstance(json_value, dict) and set(json_value) == {"tuple"} and isinstance(json_value["tuple"], list):
@@ -223,16 +238,16 @@ class _WatchReader:
             and isinstance(json_value["fields"], dict)
         ):
             return self.built(json_value["class"], json_value["fields"])
-        self.fail(f"must be a number, a word, a tensor or a class of heedful.ops: got {str(json_value)[:60]}")
+        self.fail(f"must be a number, a word, a tensor or a class of heedful.ops: got {reprlib.repr(json_value)}")
 
     def built(self, name: Any, fields: Mapping[str, Any]) -> Value:
         """What a class makes of its fields."""
         known = _classes()
         if not isinstance(name, str) or name not in known:
-            self.fail(f"a class must be one of heedful.ops: got {name!r}")
+            self.fail(f"a class must be one of heedful.ops: got {reprlib.repr(name)}")
         expected = {field.name for field in dataclasses.fields(known[name])}  # type: ignore[arg-type]
         if set(fields) != expected:
-            self.fail(f"{name} must have the fields {_listed(expected)}: got {_listed(fields)}")
+            self.fail(f"{name} must have the fields {_listed(expected)}: got {_listed(list(fields)[:10])}")
         values = {field: self.value(value) for field, value in fields.items()}
         try:
             return known[name](**values)
@@ -241,8 +256,8 @@ class _WatchReader:
 
     def tensor(self, name: Any, expanded: Any) -> Tensor:
         """A tensor; one that occurs twice is one."""
-        if not isinstance(name, str) or not _is_integer(self.where.get(name)):
-            self.fail(f"a tensor must be one of those listed in `tensors`: got {name!r}")
+        if not isinstance(name, str) or not _is_integer(self.where.get(name)) or not 0 <= self.where[name] < 10**9:
+            self.fail(f"a tensor must be one of those listed in `tensors`: got {reprlib.repr(name)}")
         if name not in self.read:
             self.read[name] = self._stored(name, self.file.with_name(_name(self.where[name])))
         tensor = self.read[name]
@@ -250,17 +265,19 @@ class _WatchReader:
             return tensor
         try:
             return tensor.expand(expanded)
-        except (RuntimeError, TypeError):
-            self.fail(f"a tensor {list(tensor.shape)} cannot be expanded to {expanded}")
+        except (OverflowError, RuntimeError, TypeError):
+            self.fail(f"a tensor {list(tensor.shape)} cannot be expanded to {reprlib.repr(expanded)}")
 
     def _stored(self, name: str, file: Path) -> Tensor:
         try:
+            open_regular(file).close()
             with safe_open(file, framework="pt") as tensors:
                 tensor: Tensor = tensors.get_tensor(name)
         except FileNotFoundError:
             raise WatchFolderError(f"{file}: belongs to the watch, but is missing.") from None
         except (OSError, SafetensorError) as error:
-            raise WatchFolderError(f"{file}: must be readable safetensors: {error}.") from None
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise WatchFolderError(f"{file}: must be readable safetensors: {reason}.") from None
         if _digest(tensor) != name:
             raise WatchFolderError(f"{file}: has changed: the checksum of tensor {name[:12]} differs from its name.")
         return tensor
@@ -268,7 +285,7 @@ class _WatchReader:
     def item(self, of: Any, name: str) -> Any:
         """An item of a JSON object."""
         if not isinstance(of, dict) or name not in of:
-            self.fail(f"must be an object that holds `{name}`: got {str(of)[:60]}")
+            self.fail(f"must be an object that holds `{name}`: got {reprlib.repr(of)}")
         return of[name]
 
     def words(self, json_value: Any, count: int | None) -> tuple[str, ...]:
@@ -278,7 +295,7 @@ class _WatchReader:
             or not all(isinstance(w, str) for w in json_value)
             or count not in (None, len(json_value))
         ):
-            self.fail(f"must hold {'words' if count is None else f'{count} words'}: got {str(json_value)[:60]}")
+            self.fail(f"must hold {'words' if count is None else f'{count} words'}: got {reprlib.repr(json_value)}")
         return tuple(json_value)
 
     def fail(self, what: str) -> NoReturn:
@@ -298,16 +315,17 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise WatchFolderError(f"{file.parent}: must be a folder in which a watch was saved: it holds no watch.json.")
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WatchFolderError(f"{file}: must be readable JSON: {error}.") from None
+        about = read_json(file, _MAX_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WatchFolderError(f"{file}: must be readable JSON: {reason}.") from None
     if not isinstance(about, dict) or about.get("kind") != _KIND:
         raise WatchFolderError(f"{file}: must be of the kind {_KIND!r}: it is something else.")
     version = about.get("format")
     if not isinstance(version, int) or not 1 <= version <= FORMAT:
         raise WatchFolderError(
-            f"{file}: the format must be from 1 to {FORMAT}: got {version!r}, written by heedful "
-            f"{about.get('heedful', 'of an unknown version')}; this is heedful {__version__}."
+            f"{file}: the format must be from 1 to {FORMAT}: got {reprlib.repr(version)}, written by heedful "
+            f"{str(about.get('heedful', 'of an unknown version'))[:40]}; this is heedful {__version__}."
         )
     return about
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
-from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError
+from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError, enough_memory
 from heedful._files import user_path
 from heedful._safetensors import BoundedBuild, mismatch
 from heedful._signals import TO_END, TO_END_SOON, ending_on
@@ -20,6 +20,7 @@ from heedful.data.inputs import InputKind
 from heedful.tasks.catalog import find, reference
 from heedful.tasks.contract import Reading, Task
 from heedful.tasks.evaluation import Evaluation, evaluated, may_read, named, training_of
+from heedful.tasks.memory import less_memory
 from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read, source_of
 from heedful.tasks.task_inputs import listed
 from heedful.training.lock import locked
@@ -68,15 +69,21 @@ class TrainedModel:
         Raises:
             DataError: an input that the model cannot take.
             SettingsError: an option that the task lacks, or an impossible value.
+            OutOfMemoryError: the message names what needs less.
         """
-        return self.task.predict(self.model, listed(inputs, self.task), self.options(options))
+        with enough_memory(less_memory(self.task, predicting=True)):
+            return self.task.predict(self.model, listed(inputs, self.task), self.options(options))
 
     def stream(self, chunks: Iterable[Sequence[Any]], **options: Any) -> Iterator[Any]:
         """Predictions for inputs that arrive in chunks; samples do not depend on how inputs are cut into chunks.
 
         Where an input cannot be taken, the predictions for those before it come first.
         """
-        chosen, first = self.options(options), 0
+        with enough_memory(less_memory(self.task, predicting=True)):
+            yield from self._stream(chunks, self.options(options))
+
+    def _stream(self, chunks: Iterable[Sequence[Any]], chosen: Any) -> Iterator[Any]:
+        first = 0
         for chunk in chunks:
             try:
                 yield from self.task.predict(self.model, chunk, chosen, first)
@@ -138,7 +145,9 @@ class TrainedModel:
         for text in inputs:
             if isinstance(text, str) and not text.strip():
                 raise DataError(f"an input to inspect must hold at least one character that is no blank: got {text!r}.")
-        return Report(self.task.inspect(self.model, inputs), f"{self.task.name}: what the model attends to")
+        with enough_memory("a shorter input needs less"):
+            sections = self.task.inspect(self.model, inputs)
+        return Report(sections, f"{self.task.name}: what the model attends to")
 
     def save(self, folder: str | Path) -> None:
         """Copies the run folder, without its checkpoints, to a new place."""
@@ -196,6 +205,7 @@ def train(
         DataError: the data are not what they should be.
         SettingsError: the settings do not fit each other, the data, or this machine.
         RunFolderError: a run cannot be begun or resumed in `out`.
+        OutOfMemoryError: the message names the settings that take less.
         Terminated: a signal (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2) asked this process to end; complete epochs are saved.
 
     Example:
@@ -207,13 +217,14 @@ def train(
     """
     from rich.console import Console
 
+    kind = find(task)
     folder = Path(tempfile.mkdtemp(prefix="heedful-")) if out is None else user_path(out).absolute()
     console = Console(quiet=not progress)
     data, valid = source_of(data), source_of(valid)
     try:
-        with ending_on(*TO_END, *TO_END_SOON), ExitStack() as stack:
+        with enough_memory(less_memory(kind)), ending_on(*TO_END, *TO_END_SOON), ExitStack() as stack:
             run = RunFolder(folder)
-            trained = _train(find(task), data, valid, settings, config, run, resume, console, command, stack)
+            trained = _train(kind, data, valid, settings, config, run, resume, console, command, stack)
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from heedful._errors import needing
+from heedful._errors import caught_panics, needing
 
 if TYPE_CHECKING:
     import tokenizers
@@ -166,12 +166,9 @@ class Subwords:
 
         _check_subwords(text, cls.fit([""], 256 + len(_SPECIAL)).to_json())
         try:
-            tokenizer = Tokenizer.from_str(text)
-        except (
-            BaseException
-        ) as error:  # the library raises nothing more special, and a panic of its Rust code is no Exception
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
+            with caught_panics():
+                tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing more special
             raise ValueError(f"`text` must be a tokenizer.json: got the error '{error}'") from error
         return cls(tokenizer)
 
