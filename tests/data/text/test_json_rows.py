@@ -1,0 +1,37 @@
+import json
+import re
+
+import pytest
+
+from heedful._errors import DataError
+from heedful.data.text.json_rows import json_rows
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "[ ]\n", "\n", '[{"a": 1}, {"b": [1, {}]}]', '[\n{\n"a": "],"\n},\n\n{"b": 2}\n]\n\n']
+)
+def test_an_array_is_read_as_json_reads_it(write, content):
+    rows = list(json_rows(write(content, "rows.json")))
+    assert [json.loads(text) for _, text in rows] == json.loads(content if content.strip() else "[]")
+    for number, text in rows:
+        assert text in content.split("\n", number - 1)[-1]
+
+
+def test_lines_in_a_json_file_are_read_as_lines(write):
+    assert list(json_rows(write('{"a": 1}\n\n{"b": 2}\n', "rows.json"))) == [(1, '{"a": 1}'), (3, '{"b": 2}')]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"a": 1}\n{"b": 2}]', ":2: must be an array of JSON, [{...}, {...}]: got '{\"b\": 2}]'"),
+        ('[{"a": 1},\n', ":2: must be an array of JSON: got the error 'Expecting value'"),
+        ('[{"a": 1}\n', ":2: must be an array of JSON, [{...}, {...}]: got the end of the file"),
+        ('[{"a": 1}]\nmore', ":2: must be an array of JSON, [{...}, {...}]: got 'more'"),
+        ("[" * 100_000, ":1: must be an array of JSON: got the error 'too many brackets in each other'"),
+    ],
+)
+def test_what_is_no_array(write, content, message):
+    source = write(content, "rows.json")
+    with pytest.raises(DataError, match="^" + re.escape(source + message)):
+        list(json_rows(source))
