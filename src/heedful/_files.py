@@ -28,7 +28,7 @@ def convert(raw: bytes) -> str:
     zeros, odd = raw.count(0), raw[1::2].count(0)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
-    elif 3 * zeros > len(raw):
+    elif 3 * zeros > len(raw) > 3:
         encoding = "utf-16le" if 2 * odd > zeros else "utf-16be"
     elif not raw.decode("utf-8", "ignore").isascii():
         return "all else in it is, so that it may be damaged there"

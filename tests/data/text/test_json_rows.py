@@ -1,9 +1,12 @@
+import io
 import json
+import lzma
 import re
 
 import pytest
 
 from heedful._errors import DataError
+from heedful.data.text import read_texts
 from heedful.data.text.json_rows import json_rows
 
 
@@ -35,3 +38,18 @@ def test_what_is_no_array(write, content, message):
     source = write(content, "rows.json")
     with pytest.raises(DataError, match="^" + re.escape(source + message)):
         list(json_rows(source))
+
+
+def test_texts_of_any_kind_of_file(write, monkeypatch):
+    texts, labels = ["a b", "c"], ["x", "y"]
+    rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+    tabs = "text\tlabel\na b\tx\nc\ty\n"
+    array, objects = json.dumps(rows, indent=1), "".join(json.dumps(row) + "\n" for row in rows)
+    for source in (write(array, "a.json"), write(lzma.compress(tabs.encode()), "b.tsv.xz"), write(objects, "c.json")):
+        assert (read_texts(source).texts, read_texts(source).labels) == (texts, labels)
+    for content in (array, objects, tabs):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+        assert (read_texts("-").texts, read_texts("-").labels) == (texts, labels)
+    for name, content in (("a.xlsx", b"PK\x03\x04"), ("a.parquet", b"PAR1\x15")):
+        with pytest.raises(DataError, match=f"{name}: must be a text file: got a "):
+            read_texts(write(content, name))

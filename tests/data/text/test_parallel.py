@@ -78,7 +78,7 @@ def test_no_pair_where_both_sides_are_empty(write):
         ("\n", "\n", "{one},{other}: must hold at least one pair of texts: got none"),
         ("a\n", "", "{other}: must hold at least one line: got an empty file"),
         ("a\n", b"x\xff\n", "{other}:1: must be UTF-8: got byte 0xff at column 2; convert it"),
-        ("a\n\0\n", "x\ny\n", "{one}:2: must be a text file: got a NUL byte"),
+        ("a\n\0\n", "x\ny\n", "{one}:2: must be a text file in UTF-8: got a NUL byte"),
     ],
 )
 def test_aligned_files_that_do_not_fit(write, one, other, message):

@@ -12,7 +12,8 @@ from heedful._errors import DataError, needing
 from heedful.data._content import framed
 from heedful.data.batch_types import SentenceBatch
 from heedful.data.frames import from_frame, in_memory
-from heedful.data.text._lines import lines, quoted, quoted_all, shown_path
+from heedful.data.text._lines import quoted, quoted_all, shown_path
+from heedful.data.text.json_rows import json_rows
 from heedful.data.text.parallel import read_pairs, read_sources
 from heedful.data.text.tables import PAIR_DEFAULTS, json_object, table_format
 from heedful.data.text.tokenization import Tokenization
@@ -230,7 +231,7 @@ def _objects(
     names = [name for name in (text, summary, labels) if name is not None]
     if not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: the columns of JSON lines must be wanted by name: got {names}")
-    numbered = ((line, f"{path}:{number}") for number, line in lines(source) if line.strip())
+    numbered = ((line, f"{path}:{number}") for number, line in json_rows(source))
     rows = ((json_object(line, location), location) for line, location in numbered)
     examples = _examples(rows, str(text), None if summary is None else str(summary), labels, language)
     if not len(examples):

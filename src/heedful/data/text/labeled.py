@@ -10,7 +10,7 @@ from heedful.data._content import framed
 from heedful.data.frames import from_frame, in_memory
 from heedful.data.text._lines import lines, quoted, quoted_all, shown_path
 from heedful.data.text.hub import hub_rows, is_hub
-from heedful.data.text.tables import DEFAULTS, TableRow, read_table, table_format
+from heedful.data.text.tables import DEFAULTS, TableRow, another_name, read_table, table_format
 
 __all__ = ["LabeledTexts", "read_texts"]
 
@@ -160,9 +160,7 @@ def _rows(source: Any, columns: Sequence[str | int], path: str) -> Iterator[Tabl
     elif table_format(source) is not None or Path(source).is_dir():
         yield from read_table(source, columns)
     elif len(columns) > 1:
-        raise DataError(
-            f"{path}: texts with labels must be a .csv, .tsv or .jsonl, or one of them as .gz: got another name"
-        )
+        raise another_name(source, "texts with labels must be a .csv, .tsv or .jsonl")
     else:
         for number, line in lines(source):
             yield TableRow((line,), f"{path}:{number}")

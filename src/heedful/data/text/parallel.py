@@ -196,11 +196,11 @@ def _aligned(source: str | Path, names: Sequence[str | int]) -> tuple[Path, Path
 
 def _tried(source: str | Path, names: Sequence[str | int]) -> list[list[Path]]:
     """The files that a common beginning may mean: for each of the two a plain and a packed one."""
-    return [[Path(f"{source}.{name}{packed}") for packed in ("", ".gz")] for name in names]
+    return [[Path(f"{source}.{name}{packed}") for packed in ("", ".gz", ".xz", ".bz2")] for name in names]
 
 
 def _either(files: Sequence[Path]) -> str:
-    return " or ".join(map(shown_path, files))
+    return " or ".join(map(shown_path, files[:2]))
 
 
 def _halves(text: str) -> tuple[Path, Path]:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heedful._errors import DataError
+from heedful.data._limits import STREAMS, unpacked_name
 from heedful.data.text._lines import LONGEST, lines, quoted, quoted_all, shown_path
+from heedful.data.text.json_rows import json_rows
 
 __all__ = ["TableRow", "read_table"]
 
 DEFAULTS = ("text", "label")
 PAIR_DEFAULTS = ("source", "target")
 
-_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 
 _Cells = Iterator[tuple[int, list[str]]]  # the line where each row begins, and its cells; none on a blank line
 
@@ -60,7 +62,7 @@ def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> I
     path = shown_path(source)
     format = table_format(source)
     if format is None:
-        raise DataError(f"{path}: must be a table, {', '.join(_SUFFIXES)} or one of them as .gz: got another name")
+        raise another_name(source, f"must be a table, {', '.join(_SUFFIXES)}")
     if format == "jsonl":
         yield from _objects(source, path, columns)
         return
@@ -91,13 +93,23 @@ def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> I
 
 
 def table_format(source: str | Path) -> str | None:
-    """The format that the name tells: csv, tsv, jsonl, or None for none of them.
+    """The format that the name tells, or the first line of standard input: csv, tsv, jsonl, or None for none of them.
 
     Examples:
         >>> table_format("train.TSV.gz"), table_format("train.txt")
         ('tsv', None)
     """
-    return _SUFFIXES.get(Path(str(source).lower().removesuffix(".gz")).suffix)
+    if str(source) in STREAMS:
+        first = next((line for _, line in lines(source) if line.strip()), "")
+        return "jsonl" if first.lstrip().startswith(("{", "[")) else "tsv" if "\t" in first else None
+    return _SUFFIXES.get(Path(unpacked_name(source)).suffix)
+
+
+def another_name(source: str | Path, expected: str) -> DataError:
+    """The error that a name tells no format; of a file that is no text, what it is."""
+    if Path(source).is_file():
+        next(lines(source), None)
+    return DataError(f"{shown_path(source)}: {expected}, or one of them as .gz: got another name")
 
 
 def _wanted(column: str | int, path: str) -> str | int:
@@ -151,7 +163,7 @@ def _objects(source: str | Path, path: str, wanted: Sequence[str | int]) -> Iter
     names = [column for column in wanted if isinstance(column, str)]
     if len(names) != len(wanted):
         raise DataError(f"{path}: the columns of JSON lines must be wanted by name: got {list(wanted)}")
-    for number, line in lines(source):
+    for number, line in json_rows(source):
         location = f"{path}:{number}"
         if line.strip():
             yield TableRow(tuple(_value(json_object(line, location), name, location) for name in names), location)
@@ -163,7 +175,9 @@ def json_object(line: str, location: str) -> dict[str, Any]:
         # Numbers are kept as they are written: 1.0 stays 1.0, and there is no limit to their digits.
         value = json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
     except (ValueError, RecursionError) as error:
-        reason = f"'{error}'" if isinstance(error, ValueError) else "brackets in brackets without end"
+        reason = (
+            f"'{getattr(error, 'msg', error)}'" if isinstance(error, ValueError) else "brackets in brackets without end"
+        )
         raise DataError(f"{location}: must be an object of JSON: got {quoted(line)}, {reason}") from error
     if not isinstance(value, dict):
         raise DataError(f"{location}: must be an object of JSON, {{...}}: got {quoted(line)}")
