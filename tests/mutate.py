@@ -113,7 +113,7 @@ MUTATIONS = [
     Mutation("a band of the first of five axes only", "ops/engines/bands.py", "(heads.stop - heads.start) // shape[0]", "math.prod(shape[1:-2][-1:])", FAULTS + "five_axes"),
     Mutation("one flag for both alignments", "ops/engines/bands.py", "[p for p in self.conjuncts if not p.is_diagonal(shape)]", "[p for p in self.conjuncts if type(p).__name__ != 'Causal' or not any(o.is_diagonal(shape) for o in self.conjuncts)]", FAULTS + "causal_twice"),
     Mutation("scales and biases in half precision", "ops/attention.py", "return query.float(), key.float(), value.float()", "return query, key, value", FAULTS + "in_float32"),
-    Mutation("masks in half precision", "ops/engines/fused.py", "return torch.promote_types(query.dtype, torch.float32) if query.device.type", "return query.dtype if query.device.type", FAULTS + "in_float32"),
+    Mutation("masks in half precision", "ops/engines/fused.py", "torch.promote_types(query.dtype, torch.float32) if on_cpu", "query.dtype if on_cpu", FAULTS + "in_float32"),
     Mutation("a NaN query over few keys", "ops/engines/kernel.py", "if mask is None and (min(q.shape[-2], k.shape[-2]) if causal else k.shape[-2]) < NAN_SAFE_KEYS:", "if False:", FAULTS + "query_that_is_nan"),
     Mutation("a NaN query over few keys, plainly", "ops/engines/kernel.py", "mask = zero_mask(q.dtype) if self.needs_mask else None", "mask = None", FAULTS + "query_that_is_nan"),
     Mutation("a NaN query over few keys, plainly without a gradient", "ops/fast_path.py", "if not differentiable and not path.unchecked.needs_mask:", "if not differentiable:", FAULTS + "without_a_gradient"),

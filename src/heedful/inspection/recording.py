@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from heedful._types import Float, Tensor
 from heedful.inspection import storage
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
 _NOTEBOOK_BUDGET = 2_000_000  # bytes of numbers in the page of a notebook, which is saved with it
 By = Literal["entropy", "max", "effective_keys", "received", "distance", "first"]
-_FIELDS = {
-    "entropy": "entropy",
-    "max": "max",
-    "effective_keys": "effective_keys",
-    "received": "received",
-    "distance": "distance",
-    "first": "first",
-}
 
 
 class Recording(Sequence[AttentionCall]):
@@ -110,8 +102,8 @@ class Recording(Sequence[AttentionCall]):
         Raises:
             ValueError: `by` is none of these.
         """
-        if by not in _FIELDS:
-            raise ValueError(f"`by` must be one of {', '.join(_FIELDS)}: got {by!r}.")
+        if by not in get_args(By):
+            raise ValueError(f"`by` must be one of {', '.join(get_args(By))}: got {by!r}.")
         ranked = [
             RankedHead(call.module, head, value)
             for call, summary in zip(self._calls, self.summaries(), strict=True)
@@ -338,7 +330,7 @@ def load_watch(folder: str | os.PathLike[str]) -> Recording:
 
 def _of_heads(matrix: AttentionMatrix, summary: Summary, by: By) -> list[float]:
     """A number for each head; none where it is not defined."""
-    rows = getattr(summary, _FIELDS[by])
+    rows = getattr(summary, by)
     if rows is None or not rows.numel():
         return []
     means: Tensor = rows.reshape(-1, num_heads(matrix), rows.shape[-1]).double().mean(0)

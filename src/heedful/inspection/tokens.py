@@ -124,11 +124,10 @@ def _is_list(value: object) -> bool:
 
 
 def _checked_array(location: str, value: "Tensor | NDArray[Any]") -> NDArray[Any]:
-    readable = (
-        not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
-        if isinstance(value, Tensor)
-        else value.dtype.kind in "iuU"  # U: strings
-    )
+    if isinstance(value, Tensor):
+        readable = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+    else:
+        readable = value.dtype.kind in "iuU"  # U: strings
     if not readable:
         raise TypeError(f"`{location}` {_RULE}: got {value.dtype}.")
     if value.ndim == 0 or 0 in value.shape:

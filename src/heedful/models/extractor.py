@@ -22,9 +22,8 @@ from heedful.models.text_classifier import TokenEmbedding
 from heedful.models.words import FastTextEmbedding
 from heedful.nn import AttentionPooling, LearnedPositions, SinusoidalPositions, TransformerEncoder
 from heedful.nn.dropout import Dropout
-from heedful.ops import Global, Pattern
-
-_GLOBAL = Global()
+from heedful.ops import Pattern
+from heedful.ops.mechanism import GLOBAL
 
 
 class SentenceExtractor(nn.Module):
@@ -51,7 +50,7 @@ class SentenceExtractor(nn.Module):
         tokens: FastTextEmbedding | TokenEmbedding,
         positions: LearnedPositions | SinusoidalPositions | None = None,
         encoder: TransformerEncoder,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         pooling_heads: int = 1,
         document: TransformerEncoder,
         max_positions: int = 16,

@@ -22,11 +22,10 @@ from heedful.models.encoders import (
 from heedful.nn import LearnedPositions, SinusoidalPositions, TransformerEncoder
 from heedful.nn.cache import Cache
 from heedful.nn.dropout import Dropout
-from heedful.ops import Global, Pattern
+from heedful.ops import Pattern
+from heedful.ops.mechanism import GLOBAL
 
 Objective = Literal["causal", "masked"]
-
-_GLOBAL = Global()
 
 
 class LanguageModel(nn.Module):
@@ -100,7 +99,7 @@ class LanguageModel(nn.Module):
         if caches and self.objective == "masked":
             raise ValueError("`caches` must be None for a model that sees both sides: got some.")
         # One position that sees the whole past needs no pattern, and so takes the fastest way through the operator.
-        pattern = _GLOBAL if caches and length == 1 and not self.window else self.pattern
+        pattern = GLOBAL if caches and length == 1 and not self.window else self.pattern
         x = self.embedding(tokens)  # [B, N, D]
         x = self.dropout(add_positions(x, self.positions, start))
         return self.encoder(x, pattern=pattern, caches=caches)  # type: ignore[no-any-return]

@@ -12,9 +12,7 @@ from heedful.models.encoders import add_positions, attention_pattern, padding
 from heedful.models.seq2seq_base import DecoderState, EncodedSource, SequenceToSequence
 from heedful.nn import LearnedPositions, SinusoidalPositions, TransformerDecoder, TransformerEncoder
 from heedful.nn.decoder import DecoderCache
-from heedful.ops import Global
-
-_GLOBAL = Global()
+from heedful.ops.mechanism import GLOBAL
 
 
 class TransformerState(DecoderState):
@@ -88,7 +86,7 @@ class Transformer(SequenceToSequence):
         start = caches[0].length if caches else 0
         x = self.dropout(add_positions(self._embed(prefix), self.target_positions, start))
         # One position that sees the whole past needs no pattern, and so takes the fastest way through the operator.
-        past = _GLOBAL if caches and prefix.shape[1] == 1 and not self.window else self.past
+        past = GLOBAL if caches and prefix.shape[1] == 1 and not self.window else self.past
         return self.decoder(  # type: ignore[no-any-return]
             x, source.features if not start else None, pattern=past, source_pattern=source.pattern(), caches=caches
         )

@@ -18,9 +18,8 @@ from heedful.models.encoders import add_positions, padding
 from heedful.models.words import WordEmbedding
 from heedful.nn import LearnedPositions, SinusoidalPositions, TransformerEncoder
 from heedful.nn.dropout import Dropout
-from heedful.ops import Global, Pattern
-
-_GLOBAL = Global()
+from heedful.ops import Pattern
+from heedful.ops.mechanism import GLOBAL
 
 
 class NeighborEncoder(nn.Module):
@@ -80,7 +79,7 @@ class Tagger(nn.Module):
         words: WordEmbedding,
         positions: LearnedPositions | SinusoidalPositions | None = None,
         encoder: TransformerEncoder | NeighborEncoder,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         labels: Sequence[int],
         dropout: float = 0.0,
     ) -> None:

@@ -18,9 +18,8 @@ from heedful.models.encoders import add_positions, padding
 from heedful.models.words import FastTextEmbedding
 from heedful.nn import AttentionPooling, LearnedPositions, SinusoidalPositions, TransformerEncoder
 from heedful.nn.dropout import Dropout
-from heedful.ops import Global, Pattern
-
-_GLOBAL = Global()
+from heedful.ops import Pattern
+from heedful.ops.mechanism import GLOBAL
 
 
 class TokenEmbedding(nn.Module):
@@ -64,7 +63,7 @@ class TextClassificationModel(nn.Module):
         tokens: FastTextEmbedding | TokenEmbedding,
         positions: LearnedPositions | SinusoidalPositions | None = None,
         encoder: TransformerEncoder,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         pooling_heads: int = 1,
         classes: int,
         token_dropout: float = 0.0,

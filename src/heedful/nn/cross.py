@@ -5,9 +5,8 @@ from torch import nn
 from heedful._checks import check_features, check_fraction, check_positive, size_or_default
 from heedful._types import Float, Tensor
 from heedful.nn._values import register_values, values_of
-from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
-
-_GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
+from heedful.ops import Bias, Normalizer, Pattern, Score, Selection, attention, softmax
+from heedful.ops.mechanism import GLOBAL, SCALED_DOT, SOFT
 
 
 class CrossAttention(nn.Module):
@@ -41,9 +40,9 @@ class CrossAttention(nn.Module):
         key_width: int | None = None,
         value_width: int | None = None,
         bias: bool = True,
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
-        select: Selection = _SOFT,
+        select: Selection = SOFT,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -51,10 +50,8 @@ class CrossAttention(nn.Module):
         self.source_width = size_or_default("source_width", source_width, width)
         self.width, self.dropout = width, check_fraction("dropout", dropout)
         register_values(self, score=score, normalize=normalize, select=select)
-        key_width, value_width = (
-            size_or_default("key_width", key_width, width),
-            size_or_default("value_width", value_width, width),
-        )
+        key_width = size_or_default("key_width", key_width, width)
+        value_width = size_or_default("value_width", value_width, width)
         self.query_projection = nn.Linear(width, key_width, bias=bias)
         self.key_projection = nn.Linear(self.source_width, key_width, bias=bias)
         self.value_projection = nn.Linear(self.source_width, value_width, bias=bias)
@@ -64,7 +61,7 @@ class CrossAttention(nn.Module):
         x: Float[Tensor, "B N D"],
         source: Float[Tensor, "B M F"],
         *,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         bias: Bias | Float[Tensor, "..."] | None = None,
         scale: Float[Tensor, "..."] | float | None = None,
         softcap: float | None = None,

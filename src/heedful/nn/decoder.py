@@ -20,9 +20,10 @@ from heedful.nn.transformer import (
     split_positions,
     with_positions,
 )
-from heedful.ops import Bias, Causal, Global, Normalizer, Pattern, ScaledDot, Score, softmax
+from heedful.ops import Bias, Causal, Normalizer, Pattern, Score, softmax
+from heedful.ops.mechanism import GLOBAL, SCALED_DOT
 
-_GLOBAL, _PAST, _SCALED_DOT = Global(), Causal("end"), ScaledDot()
+_PAST = Causal("end")
 
 
 class DecoderCache:
@@ -92,7 +93,7 @@ class TransformerDecoderLayer(nn.Module):
         source_width: int | None = None,
         dropout: float = 0.0,
         norm: Norm = "pre",
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
         rotary: RotaryPositions | None = None,
     ) -> None:
@@ -122,7 +123,7 @@ class TransformerDecoderLayer(nn.Module):
         source: Float[Tensor, "S M F"] | None,
         *,
         pattern: Pattern = _PAST,
-        source_pattern: Pattern = _GLOBAL,
+        source_pattern: Pattern = GLOBAL,
         bias: Bias | Float[Tensor, "..."] | None = None,
         cache: DecoderCache | None = None,
     ) -> Float[Tensor, "B N D"]:
@@ -206,16 +207,13 @@ class TransformerDecoder(nn.Module):
         source_width: int | None = None,
         dropout: float = 0.0,
         norm: Norm = "pre",
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
         positions: Positions | None = None,
     ) -> None:
         super().__init__()
-        width, heads, layers = (
-            check_positive("width", width),
-            check_positive("heads", heads),
-            check_positive("layers", layers),
-        )
+        width, heads = check_positive("width", width), check_positive("heads", heads)
+        layers = check_positive("layers", layers)
         rotary, self.positions = split_positions(positions, width, heads)
         self.width = width
         self.layers = nn.ModuleList(
@@ -239,7 +237,7 @@ class TransformerDecoder(nn.Module):
         source: Float[Tensor, "S M F"] | None,
         *,
         pattern: Pattern = _PAST,
-        source_pattern: Pattern = _GLOBAL,
+        source_pattern: Pattern = GLOBAL,
         bias: Bias | Float[Tensor, "..."] | None = None,
         caches: Sequence[DecoderCache] | None = None,
     ) -> Float[Tensor, "B N D"]:

@@ -8,9 +8,8 @@ from heedful._checks import as_integer, check_divides, check_features, check_fra
 from heedful._types import Float, Tensor
 from heedful.nn._values import register_values, values_of
 from heedful.nn.cache import Cache
-from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
-
-_GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
+from heedful.ops import Bias, Normalizer, Pattern, Score, Selection, attention, softmax
+from heedful.ops.mechanism import GLOBAL, SCALED_DOT, SOFT
 
 
 class SelfAttention(nn.Module):
@@ -42,19 +41,17 @@ class SelfAttention(nn.Module):
         key_width: int | None = None,
         value_width: int | None = None,
         bias: bool = True,
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
-        select: Selection = _SOFT,
+        select: Selection = SOFT,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         width = check_positive("width", width)
         self.width, self.dropout = width, check_fraction("dropout", dropout)
         register_values(self, score=score, normalize=normalize, select=select)
-        key_width, value_width = (
-            size_or_default("key_width", key_width, width),
-            size_or_default("value_width", value_width, width),
-        )
+        key_width = size_or_default("key_width", key_width, width)
+        value_width = size_or_default("value_width", value_width, width)
         self.query_projection = nn.Linear(width, key_width, bias=bias)
         self.key_projection = nn.Linear(width, key_width, bias=bias)
         self.value_projection = nn.Linear(width, value_width, bias=bias)
@@ -63,7 +60,7 @@ class SelfAttention(nn.Module):
         self,
         x: Float[Tensor, "B N D"],
         *,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         bias: Bias | Float[Tensor, "..."] | None = None,
         scale: Float[Tensor, "..."] | float | None = None,
         softcap: float | None = None,
@@ -122,9 +119,9 @@ class MultiHeadAttention(nn.Module):
         key_width: int | None = None,
         value_width: int | None = None,
         bias: bool = True,
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
-        select: Selection = _SOFT,
+        select: Selection = SOFT,
         dropout: float = 0.0,
         rotary: nn.Module | None = None,
     ) -> None:
@@ -167,7 +164,7 @@ class MultiHeadAttention(nn.Module):
         key: Float[Tensor, "B M F"] | None = None,
         value: Float[Tensor, "B M E"] | None = None,
         *,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         bias: Bias | Float[Tensor, "..."] | None = None,
         scale: Float[Tensor, "..."] | float | None = None,
         softcap: float | None = None,

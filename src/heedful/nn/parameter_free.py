@@ -5,9 +5,8 @@ from torch import nn
 from heedful._checks import check_fraction
 from heedful._types import Float, Tensor
 from heedful.nn._values import register_values, values_of
-from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, Selection, Soft, attention, softmax
-
-_GLOBAL, _SCALED_DOT, _SOFT = Global(), ScaledDot(), Soft()
+from heedful.ops import Bias, Normalizer, Pattern, Score, Selection, attention, softmax
+from heedful.ops.mechanism import GLOBAL, SCALED_DOT, SOFT
 
 
 class ParameterFreeAttention(nn.Module):
@@ -33,9 +32,9 @@ class ParameterFreeAttention(nn.Module):
     def __init__(
         self,
         *,
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
-        select: Selection = _SOFT,
+        select: Selection = SOFT,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -46,7 +45,7 @@ class ParameterFreeAttention(nn.Module):
         self,
         x: Float[Tensor, "... N D"],
         *,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         bias: Bias | Float[Tensor, "..."] | None = None,
         scale: Float[Tensor, "..."] | float | None = None,
         softcap: float | None = None,

@@ -5,9 +5,8 @@ from torch import nn
 
 from heedful._checks import as_integer, check_divides, check_features
 from heedful._types import Float, Tensor
-from heedful.ops import Global, Pattern, attention
-
-_GLOBAL = Global()
+from heedful.ops import Pattern, attention
+from heedful.ops.mechanism import GLOBAL
 
 
 class AttentionPooling(nn.Module):
@@ -35,7 +34,7 @@ class AttentionPooling(nn.Module):
         self.width, self.heads = width, heads
         self.query = nn.Parameter(torch.zeros(heads, 1, width // heads))
 
-    def forward(self, x: Float[Tensor, "B N D"], *, pattern: Pattern = _GLOBAL) -> Float[Tensor, "B D"]:
+    def forward(self, x: Float[Tensor, "B N D"], *, pattern: Pattern = GLOBAL) -> Float[Tensor, "B D"]:
         """Pools `[batch, positions, width]` to `[batch, width]`; a sequence that is all padding gives 0."""
         check_features("x", x, self.width, "[batch, positions, width]")
         split = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, N, d]

@@ -48,10 +48,8 @@ def sinusoidal(
     Source: Vaswani et al. 2017, section 3.5.
     """
     check_real("positions", positions)
-    width, max_wavelength = (
-        check_multiple("width", width, of=2),
-        check_positive_finite("max_wavelength", max_wavelength),
-    )
+    width = check_multiple("width", width, of=2)
+    max_wavelength = check_positive_finite("max_wavelength", max_wavelength)
     frequency = max_wavelength ** (-torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / width)
     angle = positions.double()[..., None] * frequency
     dtype = positions.dtype if positions.is_floating_point() else torch.get_default_dtype()
@@ -77,10 +75,8 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, width: int, *, max_wavelength: float = 10_000.0) -> None:
         super().__init__()
-        self.width, self.max_wavelength = (
-            check_multiple("width", width, of=2),
-            check_positive_finite("max_wavelength", max_wavelength),
-        )
+        self.width = check_multiple("width", width, of=2)
+        self.max_wavelength = check_positive_finite("max_wavelength", max_wavelength)
 
     def forward(self, x: Float[Tensor, "B *axes D"], *, start: int = 0) -> Float[Tensor, "B *axes D"]:
         """Adds the positions to a sequence `[batch, positions, width]` from `start` on, or a grid `[batch, rows, columns, width]`."""

@@ -14,10 +14,10 @@ from heedful.nn.cache import Cache, KeyValueCache
 from heedful.nn.dropout import Dropout
 from heedful.nn.multihead import MultiHeadAttention
 from heedful.nn.positions import LearnedALiBi, LearnedRelativeBias, RotaryPositions
-from heedful.ops import Bias, Global, Normalizer, Pattern, ScaledDot, Score, softmax
+from heedful.ops import Bias, Normalizer, Pattern, Score, softmax
 from heedful.ops._tree import tensors
+from heedful.ops.mechanism import GLOBAL, SCALED_DOT
 
-_GLOBAL, _SCALED_DOT = Global(), ScaledDot()
 Norm = Literal["pre", "post"]
 Positions = RotaryPositions | LearnedRelativeBias | LearnedALiBi | Bias
 
@@ -54,7 +54,7 @@ class TransformerEncoderLayer(nn.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         norm: Norm = "pre",
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
         rotary: RotaryPositions | None = None,
     ) -> None:
@@ -74,7 +74,7 @@ class TransformerEncoderLayer(nn.Module):
         self,
         x: Float[Tensor, "B N D"],
         *,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         bias: Bias | Float[Tensor, "..."] | None = None,
         cache: Cache | None = None,
     ) -> Float[Tensor, "B N D"]:
@@ -133,16 +133,13 @@ class TransformerEncoder(nn.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         norm: Norm = "pre",
-        score: Score = _SCALED_DOT,
+        score: Score = SCALED_DOT,
         normalize: Normalizer = softmax,
         positions: Positions | None = None,
     ) -> None:
         super().__init__()
-        width, heads, layers = (
-            check_positive("width", width),
-            check_positive("heads", heads),
-            check_positive("layers", layers),
-        )
+        width, heads = check_positive("width", width), check_positive("heads", heads)
+        layers = check_positive("layers", layers)
         drop_path = check_fraction("drop_path", drop_path)
         rotary, self.positions = split_positions(positions, width, heads)
         self.width = width
@@ -169,7 +166,7 @@ class TransformerEncoder(nn.Module):
         self,
         x: Float[Tensor, "B N D"],
         *,
-        pattern: Pattern = _GLOBAL,
+        pattern: Pattern = GLOBAL,
         bias: Bias | Float[Tensor, "..."] | None = None,
         caches: Sequence[Cache] | None = None,
     ) -> Float[Tensor, "B N D"]:

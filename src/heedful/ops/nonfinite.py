@@ -85,11 +85,11 @@ class _VisiblePairs(Pattern):
 def total_of(*tensors: Tensor) -> float:
     """A number that is finite only if all of theirs are: their inner product where two fit (half the time), or their sums."""
     flat = [t.detach() if t.requires_grad else t for t in tensors]
-    if len(flat) == 2 and flat[0].shape == flat[1].shape and all(_plain_numbers(t) for t in flat):
+    if (
+        len(flat) == 2
+        and flat[0].shape == flat[1].shape
+        and all(t.dtype == torch.float32 and t.is_contiguous() for t in flat)
+    ):
         return torch.dot(flat[0].view(-1), flat[1].view(-1)).item()
     halves = (torch.float16, torch.bfloat16)
     return sum((t.sum(dtype=torch.float32) if t.dtype in halves else t.sum()).item() for t in flat)
-
-
-def _plain_numbers(tensor: Tensor) -> bool:
-    return tensor.dtype == torch.float32 and tensor.is_contiguous()

@@ -263,15 +263,11 @@ def distance(shape: Shape, queries: Float[Tensor, "N d"], keys: Float[Tensor, "M
 
     def compute(tile: WeightTile) -> Tensor:
         if not cached or cached[0] is not tile.rows:
-            x, y = (
-                queries[tile.rows].to(tile.relative_weights.dtype),
-                keys[tile.columns].to(tile.relative_weights.dtype),
-            )
+            dtype = tile.relative_weights.dtype
+            x, y = queries[tile.rows].to(dtype), keys[tile.columns].to(dtype)
             one_axis = x.shape[-1] == 1
-            cached[:] = (
-                tile.rows,
-                (x - y.mT).abs_() if one_axis else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist"),
-            )
+            apart = (x - y.mT).abs_() if one_axis else torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+            cached[:] = tile.rows, apart
         return dot(tile.relative_weights, cached[1].expand_as(tile.relative_weights)) / _positive(tile.relative_sum)
 
     return Statistic("row", (shape[-2], 1), compute)

@@ -196,7 +196,8 @@ def backward(
         dk, dv = dk.add_(tile_dk), dv.add_(tile_dv)
     if heads != groups:
         dk, dv = (t.unflatten(1, (groups, -1)).sum(2) for t in (dk, dv))
-    return tuple(_narrow(d, t) for d, t in ((dq, query), (dk, key), (dv, value)))  # type: ignore[return-value]
+    pairs = ((dq, query), (dk, key), (dv, value))
+    return tuple(d[..., : t.shape[-1]].reshape(t.shape) for d, t in pairs)  # type: ignore[return-value]
 
 
 def product_and_lse(
@@ -333,7 +334,8 @@ def _mask(pattern: Pattern, bias: Bias | None, shape: Shape, query: Tensor, rows
         mask = pattern.allowed(*_positions(pattern.depends(shape), rows, shape, query), shape)
     if bias is not None:
         numbers = bias.at(*_positions(bias.depends(shape), rows, shape, query), shape)
-        numbers = numbers.to(_mask_dtype(query))
+        on_cpu = query.device.type == "cpu"  # there the kernel takes a mask in float32 beside queries in half precision
+        numbers = numbers.to(torch.promote_types(query.dtype, torch.float32) if on_cpu else query.dtype)
         numbers = numbers if requires_grad(bias) else numbers.detach()  # the kernel takes no mask that could learn
         mask = numbers if mask is None else torch.where(mask, numbers, -math.inf)
     return None if mask is None else _four_axes(mask.reshape((1,) * (2 - mask.dim()) + mask.shape), shape)
@@ -342,18 +344,9 @@ def _mask(pattern: Pattern, bias: Bias | None, shape: Shape, query: Tensor, rows
 def _positions(depends: tuple[bool, bool], rows: slice, shape: Shape, like: Tensor) -> tuple[Tensor, Tensor]:
     """Rows `[n, 1]` and columns `[1, M]`, one of each where it does not matter which."""
     by_row, by_column = depends
-    row = (
-        torch.arange(shape[-2], device=like.device)[rows]
-        if by_row
-        else torch.zeros(1, dtype=torch.long, device=like.device)
-    )
     column = torch.arange(shape[-1] if by_column else 1, device=like.device)
+    row = torch.arange(shape[-2], device=like.device)[rows] if by_row else column.new_zeros(1)
     return row[:, None], column[None]
-
-
-def _mask_dtype(query: Tensor) -> torch.dtype:
-    """In at least float32 where the kernel takes it beside queries in half precision."""
-    return torch.promote_types(query.dtype, torch.float32) if query.device.type == "cpu" else query.dtype
 
 
 def _additive(mask: Tensor | None, like: Tensor) -> Tensor | None:
@@ -388,10 +381,6 @@ def _operands(query: Tensor, key: Tensor, value: Tensor, shape: Shape) -> tuple[
 def _rows_in_memory(tensor: Tensor) -> Tensor:
     """The private kernel takes it for granted that the numbers of a row lie side by side."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-
-
-def _narrow(gradient: Tensor, operand: Tensor) -> Tensor:
-    return gradient[..., : operand.shape[-1]].reshape(operand.shape)
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

@@ -108,11 +108,9 @@ def visible(
 ) -> Bool[Tensor, "..."]:
     """What neither the pattern nor a bias of -inf masks, as a tensor that broadcasts to `shape`."""
     allowed = mechanism.pattern.allowed(rows[:, None], columns[None], shape)
-    return (
-        allowed
-        if mechanism.bias is None
-        else allowed & (mechanism.bias.at(rows[:, None], columns[None], shape) != -math.inf)
-    )
+    if mechanism.bias is None:
+        return allowed
+    return allowed & (mechanism.bias.at(rows[:, None], columns[None], shape) != -math.inf)
 
 
 def at_least_float32(tensor: Float[Tensor, "*sizes"]) -> Float[Tensor, "*sizes"]:

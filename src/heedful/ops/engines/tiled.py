@@ -180,11 +180,8 @@ class TiledRows:
     ) -> tuple[Tensor, Tensor, Tensor, dict[int, Tensor]]:
         """The gradients of query, key and value, and of the tensors of the mechanism that learn, by their `id`."""
         q, k, v, g = (_three_axes(t) for t in (query, key, value, dout))
-        scores, buffer, gradient_buffer = (
-            scores_of(self.mechanism, q, k),
-            q.new_empty(self.buffer),
-            q.new_empty(self.buffer),
-        )
+        scores = scores_of(self.mechanism, q, k)
+        buffer, gradient_buffer = q.new_empty(self.buffer), q.new_empty(self.buffer)
         scores.begin_gradient()
         dv = torch.zeros_like(v)
         bias_gradients = {id(t): torch.zeros_like(t) for t in tensors(self.mechanism.bias) if t.requires_grad}
