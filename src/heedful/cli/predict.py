@@ -24,7 +24,7 @@ def predict(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=Fal
     folder = next((word for word in folders if (Path(word) / "run.json").exists()), folders[0] if folders else None)
     kind = None
     if folder is not None:
-        from heedful.tasks.run import task_of
+        from heedful.tasks.loading import task_of
         from heedful.training.run_folder import RunFolder
 
         kind = task_of(RunFolder(user_path(folder)), dict(pairs).get("--task"))

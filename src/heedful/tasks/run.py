@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
-from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError, enough_memory
+from heedful._errors import DataError, HeedfulError, RunFolderError, enough_memory
 from heedful._files import user_path
-from heedful._safetensors import BoundedBuild, mismatch
 from heedful._signals import TO_END, TO_END_SOON, ending_on
 from heedful._terminal import visible, working
 from heedful.data.inputs import InputKind
 from heedful.tasks.catalog import find, reference
 from heedful.tasks.contract import Reading, Task
 from heedful.tasks.evaluation import Evaluation, evaluated, may_read, named, training_of
+from heedful.tasks.loading import built, task_and_model
 from heedful.tasks.memory import less_memory
 from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read, source_of
 from heedful.tasks.task_inputs import listed
@@ -297,7 +297,7 @@ def _train(
     checksums = {name: checksum(part) for name, part in examples.items()}
     seed = 0 if training_settings is None else training_settings.seed
     seed_everything(seed)
-    model = _built(ours)
+    model = built(ours)
     batches = ours.batches(parts.training, training=True) if parameters_of(model) else None
     located_data = {name: located(kind, source) for name, source in sources.items()}
     if resumed:
@@ -355,39 +355,7 @@ def load(folder: str | Path, *, task: str | type[Task[Any]] | None = None) -> Tr
         RunFolderError: a file is missing, changed, or of another version.
     """
     run = RunFolder(user_path(folder))
-    kind = task_of(run, task)
-    run.require_finished()
-    settings, vocabulary = settings_of(kind.Settings, config=run.config()), run.vocabulary(kind.Vocabulary)
-    try:
-        with BoundedBuild(run.weight_shapes()):
-            ours = kind(settings, vocabulary)
-            model = _built(ours)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunFolderError(
-            f"{run.path}: the weights, the settings and the vocabulary must fit each other: {reason}"
-        ) from None
-    weights = run.weights()
-    if reason := mismatch(model.state_dict(), weights):
-        raise RunFolderError(f"{run.path / 'model.safetensors'}: {reason}, by the settings and the vocabulary.")
-    model.load_state_dict(weights)
-    return TrainedModel(ours, model, run)
-
-
-def task_of(run: RunFolder, task: str | type[Task[Any]] | None = None) -> type[Task[Any]]:
-    """The task of a run folder."""
-    name = run.manifest()["task"]
-    if task is None:
-        if ".py:" in name:
-            raise RunFolderError(f"{run.path}: its task is a class in a file; if you trust it, name it: --task {name}")
-        try:
-            return find(name)
-        except HeedfulError as error:
-            raise RunFolderError(f"{run.path / 'run.json'}: {error}") from None
-    kind = find(task)
-    if reference(kind) != name and kind.__name__ != name.rpartition(":")[2]:
-        raise RunFolderError(f"{run.path}: is a run of {name}: got {reference(kind)}.")
-    return kind
+    return TrainedModel(*task_and_model(run, task), run)
 
 
 def _say(console: "Console", *lines: str) -> None:
@@ -397,12 +365,3 @@ def _say(console: "Console", *lines: str) -> None:
 def parameters_of(model: torch.nn.Module) -> int:
     """How many numbers are learned."""
     return sum(p.numel() for p in model.parameters())
-
-
-def _built(task: Task[Any]) -> torch.nn.Module:
-    try:
-        return task.build()
-    except SettingsError:
-        raise
-    except ValueError as error:
-        raise SettingsError(f"[model]: {error}") from None
