@@ -85,7 +85,7 @@ QUOTED = 'path,label\n"pets/dogs/3.png","a\nb\nc"\n'  # the next row begins on l
 )
 def test_a_bad_row_is_named_by_its_line(table, text, line, message):
     source = table(text)
-    with pytest.raises(DataError, match=f"^{source}, line {line}: {message}"):
+    with pytest.raises(DataError, match=f"^{source}:{line}: {message}"):
         read_images(source)
 
 
@@ -98,5 +98,5 @@ def test_a_table_of_no_rows(table):
 def test_a_file_that_is_no_picture_is_named_with_its_line(table, folder):
     (folder / "no.png").write_bytes(b"")
     source = table("path,label\npets/cats/2.png,a\npets/no.png,b\n")
-    with pytest.raises(DataError, match=f"^{source}, line 3: pets/no.png: must be a picture .*: got an empty file$"):
+    with pytest.raises(DataError, match=f"^{source}:3: pets/no.png: must be a picture .*: got an empty file$"):
         read_images(source)

@@ -78,3 +78,15 @@ def listed(names: list[str] | tuple[str, ...]) -> str:
     """
     more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
     return ", ".join(f"'{printable(name)}'" for name in names[:10]) + more
+
+
+def separated(cells: list[str]) -> str:
+    """A hint where the only column of a row seems to be several, separated by something else; otherwise nothing.
+
+    Examples:
+        >>> separated(["text;label"])
+        '; its columns seem to be separated by semicolons: save it with commas (.csv) or tabs (.tsv)'
+    """
+    signs = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+    found = next((name for sign, name in signs.items() if len(cells) == 1 and sign in cells[0]), None)
+    return f"; its columns seem to be separated by {found}: save it with commas (.csv) or tabs (.tsv)" if found else ""

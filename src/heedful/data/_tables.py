@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from heedful._errors import DataError
+from heedful._files import convert
 from heedful.data._entries import ImageFile, listed, printable, reading
 from heedful.data._limits import Budget, open_file, read_file
 
@@ -27,13 +28,13 @@ def table_entries(path: Path, *, labeled: bool) -> list[ImageFile]:
         if len(first) != 2 or not _exists(path.parent / first[0]):
             expected = " and ".join(f"'{name}'" for name in wanted)
             raise DataError(
-                f"{path}, line {first_line}: must name the columns {expected} once: got {listed(first) or 'nothing'}"
+                f"{path}:{first_line}: must name the columns {expected} once: got {listed(first) or 'nothing'}"
             )
         columns, rows = ["path", "label"], _rows(path)
 
     entries = []
     for line, fields in rows:
-        location = f"{path}, line {line}"
+        location = f"{path}:{line}"
         if len(fields) != len(columns):
             raise DataError(f"{location}: must have {len(columns)} fields: got {len(fields)}")
         name = fields[columns.index("path")]
@@ -55,7 +56,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: must be UTF-8: got the byte {content[error.start]:#04x}") from error
+        raise DataError(
+            f"{path}:{line}: must be UTF-8: got the byte {content[error.start]:#04x}; {convert(content)}"
+        ) from error
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True
     )
@@ -67,7 +70,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}, line {line}: must be a row of fields: {error}") from error
+        raise DataError(f"{path}:{line}: must be a row of fields: {error}") from error
 
 
 def _file(folder: Path, name: str, location: str) -> Path:

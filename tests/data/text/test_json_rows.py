@@ -53,3 +53,15 @@ def test_texts_of_any_kind_of_file(write, monkeypatch):
     for name, content in (("a.xlsx", b"PK\x03\x04"), ("a.parquet", b"PAR1\x15")):
         with pytest.raises(DataError, match=f"{name}: must be a text file: got a "):
             read_texts(write(content, name))
+
+
+@pytest.mark.parametrize("columns", [("text", "label"), (1, 2)])
+def test_other_separators_are_named(write, columns):
+    for name, content, sign in (
+        ("a.csv", "text;label\nfine;x\n", "semicolons"),
+        ("b.csv", "text\tlabel\nfine\tx\n", "tabs"),
+    ):
+        with pytest.raises(
+            DataError, match=f":1: must have a column .*; its columns seem to be separated by {sign}: save it"
+        ):
+            read_texts(write(content, name), *columns)

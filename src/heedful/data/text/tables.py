@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heedful._errors import DataError
+from heedful.data._entries import separated
 from heedful.data._limits import STREAMS, unpacked_name
 from heedful.data.text._lines import LONGEST, lines, quoted, quoted_all, shown_path
 from heedful.data.text.json_rows import json_rows
@@ -130,13 +131,16 @@ def _column_indices(wanted: Sequence[str | int], first: list[str], location: str
     if missing:
         near = difflib.get_close_matches(missing[0], there, n=1)
         hint = f"; did you mean {quoted(near[0])}?" if near else "; name the columns, or number them from 1"
+        hint = separated(first) or hint
         raise DataError(f"{location}: must have a column {quoted(missing[0])}: got {quoted_all(first)}{hint}")
     twice = next((name for name in names if there.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{location}: must have one column {quoted(twice)}: got {quoted_all(first)}")
     for column in wanted:
         if isinstance(column, int) and column > len(first):
-            raise DataError(f"{location}: must have a column {column}: got {len(first)}, {quoted_all(first)}")
+            raise DataError(
+                f"{location}: must have a column {column}: got {len(first)}, {quoted_all(first)}{separated(first)}"
+            )
     return [column - 1 if isinstance(column, int) else there.index(column.strip().lower()) for column in wanted], bool(
         names
     )
