@@ -152,6 +152,7 @@ def test_a_run_that_was_killed_comes_out_as_if_it_had_not_been(
     assert last.exists() == (epochs > 0)
     if epochs:
         assert torch.load(last, weights_only=True)["epoch"] == epochs - 1
+    (folder / "log.csv").write_text("torn")
     status, out, err = heedful("train", "classify-image", "--out", folder, "--resume")
     assert (status, err) == (0, "")
     assert out.count("epoch ") == 4 - epochs

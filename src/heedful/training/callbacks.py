@@ -55,6 +55,9 @@ class CsvLog(Callback):
             if not math.isfinite(value):
                 raise TrainingError(not_finite(name, value, trainer, self.file.parent))
         self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
+        self._write()
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self.rows[-1]))
         writer.writeheader()
@@ -66,6 +69,7 @@ class CsvLog(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+        self._write()  # a kill may have come between it and the checkpoint
 
 
 def logged(trainer: Trainer) -> dict[str, float]:
