@@ -3,9 +3,9 @@
     python -m tests.fuzz.kills [--cases 100] [--seed 1] [--tasks tag classify]
 
 A case is determined by its number and the seed, but for where in the program its moments fall. Each training is a process of
-its own, killed by SIGKILL up to three times. After some kills a file of the checkpoints, or the log, is cut, emptied, or has bytes changed. Then the
-training must go on to what a training that was left alone came to; where it refuses to go on, it must name the checkpoint, and do so
-without the checkpoints. The exit status is 1 where anything else happened.
+its own, killed by SIGKILL up to three times. After some kills a file of the checkpoints, or the log, is cut, emptied, or has
+bytes changed. Then the training must go on to what a training that was left alone came to; where it refuses to go on, it must
+name the checkpoint, and do so without the checkpoints. The exit status is 1 where anything else happened.
 """
 
 import argparse
