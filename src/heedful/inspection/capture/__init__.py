@@ -9,6 +9,7 @@ multihead.py        `multi_head_attention_forward`, and PyTorch's fast path
 transformers_.py    what Hugging Face's attention interface hands out
 implementation.py   heedful as an attention implementation of Hugging Face's models
 flash.py            `flash_attn` (experimental)
+by_hand.py          a softmax whose result is multiplied by values
 unseen.py           what was expected but not seen
 """
 
