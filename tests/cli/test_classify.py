@@ -108,10 +108,14 @@ def test_other_tokens_are_kept_in_the_run_folder(heedful, tmp_path, tokens, name
     assert heedful("predict", folder, "la bona kato").err.count("tokenizer.json: has changed") == 1
 
 
-def test_a_class_that_was_never_seen(refused, run, data, tmp_path):
+def test_a_class_that_was_never_seen(heedful, run, data, tmp_path):
     file = tmp_path / "made.tsv"
     file.write_text(data.read_text() + "la kato\tmeh\n")
-    assert refused("evaluate", run, "--data", file).startswith(f"{file}:81: label must be a known class")
+    out = heedful("evaluate", run, "--data", file).out
+    assert (
+        f"note: {file}: column 1 is the text, column 2 is the label; there is no header. 1 of 81 labels occur" in out
+        or ("1 of 81 labels occur nowhere in the training data and count as wrong: meh." in out)
+    )
 
 
 def test_the_columns_of_a_run_are_those_of_its_inputs(heedful, tmp_path):

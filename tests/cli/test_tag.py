@@ -170,13 +170,20 @@ def test_words_that_have_no_part_in_common(heedful, tmp_path):
     assert heedful("train", "tag", "--data", file, "--out", tmp_path / "run", *settings).status == 0
 
 
-def test_a_label_that_was_never_seen(refused, run, data, tmp_path):
+def test_a_label_that_was_never_seen_counts_as_wrong(heedful, refused, run, data, tmp_path):
     file = tmp_path / "made.conllu"
     file.write_text(data.read_text().replace("\tNOUN\t", "\tNOMO\t", 1))
-    row = file.read_text().split("\tNOMO\t")[0].count("\n") + 1
+    words = len(re.findall(r"^\d+\t", file.read_text(), re.MULTILINE))
+    out = heedful("evaluate", run, "--data", file).out
+    assert f"note: 1 of {words} labels occur nowhere in the training data and count as wrong: NOMO." in out
+    before, after = (json.loads(heedful("evaluate", run, "--data", one, "--json").out) for one in (data, file))
+    assert after["metrics"]["accuracy"] < before["metrics"]["accuracy"] == 1
+    assert (after["details"]["unseen_labels"], before["note"]) == (1, "")
+    file.write_text(re.sub(r"\t[A-Z]+\t[a-z]+\t", "\tX\tx\t", data.read_text()))
     line = refused("evaluate", run, "--data", file)
-    assert line.startswith(
-        f"{file}:{row}: must have one of the labels of the training data (ADJ, ADV, DET, NOUN, PUNCT, VERB): got 'NOMO'"
+    assert (
+        "label must be a known class, 'ADJ', 'ADV', 'DET', 'NOUN', 'PUNCT', 'VERB': got 'X', and no other one is"
+        in line
     )
 
 
@@ -203,16 +210,17 @@ def test_the_held_out_part_may_have_another_form(heedful, data, tmp_path):
     assert heedful("evaluate", tmp_path / "run", "--data", other).status == 0
 
 
-def test_sentences_with_rare_labels_are_not_held_out(heedful, data, tmp_path):
+def test_held_out_sentences_may_have_labels_that_training_never_saw(heedful, data, tmp_path):
     file = tmp_path / "rare.conllu"
     blocks = data.read_text().split("\n\n")
     blocks[9] = blocks[9].replace("\tDET\t", "\tINTJ\t")
     file.write_text("\n\n".join(blocks))
     settings = texts.options(texts.TAG, "training.epochs=1")
-    assert heedful("train", "tag", "--data", file, "--out", tmp_path / "run", *settings).status == 0
+    answer = heedful("train", "tag", "--data", file, "--out", tmp_path / "run", *settings)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    assert metrics["examples"]["validation"] == 5
-    assert "INTJ" in json.loads((tmp_path / "run/vocabulary.json").read_text())["labels"]["UPOS"]
+    assert metrics["examples"]["validation"] == 6
+    assert "labels occur nowhere in the training data and count as wrong: INTJ." in answer.out
+    assert "INTJ" not in json.loads((tmp_path / "run/vocabulary.json").read_text())["labels"]["UPOS"]
 
 
 def test_a_text_of_too_many_words_comes_after_those_before_it(heedful, run, typed):  # noqa: F811

@@ -41,7 +41,7 @@ def test_parts_that_do_not_fit():
 
 
 def test_every_tenth_of_each_class_is_held_out():
-    split = EveryTenth(lambda images: images.labels.tolist(), stratify=True)(numbered(29), "image")
+    split = EveryTenth(lambda images: images.labels.tolist())(numbered(29), "image")
     # The tenth even number, and the twentieth of evens, then odds.
     assert split.validation.images[:, 0, 0, 0].tolist() == [9, 18]
     assert split.validation.names == ("9.png", "18.png")
@@ -55,11 +55,30 @@ def test_known_classes_give_the_numbers(folder):
 
 
 def test_a_label_that_is_not_known(folder):
-    message = rf"^{folder}/dogs/1.png: label must be a known class, 'cats', 'birds': got 'dogs'$"
+    assert read_images(str(folder), classes=["cats", "birds"]).classes == ("cats", "birds", "dogs")
+    message = (
+        r"cats/2.png: label must be a known class, 'c0', .*, 'c9' and 13 more: got 'cats', and no other one is known$"
+    )
     with pytest.raises(DataError, match=message):
-        read_images(str(folder), classes=["cats", "birds"])
-    with pytest.raises(DataError, match=r"known class, 'c0', .*, 'c9' and 13 more: got 'cats'$"):
         read_images(str(folder), classes=[f"c{number}" for number in range(23)])
+
+
+def test_bad_pictures_are_skipped_up_to_a_share(folder):
+    (folder / "cats" / "0.png").write_bytes(b"no picture")
+    (folder / "dogs" / "2.png").write_bytes((folder / "dogs" / "1.png").read_bytes()[:40])
+    with pytest.raises(DataError, match=rf"^{folder}/cats/0.png: must be a picture"):
+        read_images(str(folder))
+    pictures = read_images(str(folder), skip=0.3)
+    assert pictures.images[:, 0, 4, 6].tolist() == [2, 10, 11, 101, 103]
+    assert pictures.names[2:4] == ("cats/old/1.png", "dogs/1.png")
+    assert pictures.notes[0].startswith(
+        f"2 of 7 rows are bad and were skipped; the first: {folder}/cats/0.png: must be"
+    )
+    with pytest.raises(DataError, match=r"cats/0.png: .*; 2 of 7 rows are bad, and at most 20 % may be skipped"):
+        read_images(str(folder), skip=0.2)
+    table = folder / "table.csv"
+    table.write_text("file,class\ncats/2.png,a\ncats/3.png,a\ndogs/1.png,b\ncats/0.png,b\n")
+    assert read_images(str(table), skip=0.5).labels.tolist() == [0, 1]
 
 
 def test_progress_sees_every_picture_that_is_decoded(folder):

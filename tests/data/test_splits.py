@@ -41,7 +41,7 @@ def test_of_many_fewer_than_a_tenth_are_held_out(count, at_most, held_out, words
 
 def test_a_tenth_of_each_class_in_whatever_order_they_stand():
     rows = Rows([("b", 0)] * 5 + [("a", row) for row in range(20)] + [("b", row) for row in range(1, 16)])
-    split = EveryTenth(lambda rows: [label for label, _ in rows], stratify=True)(rows, "text")
+    split = EveryTenth(lambda rows: [label for label, _ in rows])(rows, "text")
     assert split.validation == [("a", 9), ("a", 19), ("b", 5), ("b", 15)]
     assert split.held_out == "every tenth text of each class"
     assert len(split.training) == 36
@@ -49,26 +49,26 @@ def test_a_tenth_of_each_class_in_whatever_order_they_stand():
 
 def test_a_label_that_occurs_once_stays_in_the_training():
     once = Rows("a" * 9 + "b" + "a" * 9 + "c" + "a" * 10)
-    assert EveryTenth(own)(once, "text").validation == ["a"]
-    assert EveryTenth(own, stratify=True)(once, "text").validation == ["a", "a"]
-    both = Rows("a" * 9 + "b" + "a" * 9 + "b" + "a" * 10)  # where both of its examples would be held out
-    assert EveryTenth(own)(both, "text").validation == ["a"]
-    sentences = Rows([["x", "y"]] * 9 + [["x", "once"]] + [["x"]] * 9 + [["y", "x"]])
-    assert EveryTenth(own)(sentences, "sentence").validation == [["y", "x"]]
+    assert EveryTenth(own)(once, "text").validation == ["a", "a"]
+    split = EveryTenth(own)(Rows("a" * 19 + "b"), "text")
+    assert (split.validation, split.held_out) == (
+        ["a"],
+        "every tenth text of each class but 1 without others of theirs",
+    )
 
 
 def test_labels_of_which_each_occurs_once():
     with pytest.raises(
         DataError, match="^its labels must occur more often than once, to hold texts out: got new ones in each tenth$"
     ):
-        EveryTenth(own, stratify=True)(Rows("abcdefghijklmno"), "text")
+        EveryTenth(own)(Rows("abcdefghijklmno"), "text")
 
 
 @pytest.mark.parametrize(
     ("split", "message"),
     [
         (EveryTenth(), r"^must hold at least 10 pairs, to hold one out \(or give --train and --valid\): got 9$"),
-        (EveryTenth(own, stratify=True), "^must hold at least 10 pairs, .*: got 9$"),
+        (EveryTenth(own), "^must hold at least 10 pairs, .*: got 9$"),
         (LastTenth(), r"^must have at least 10 pairs, to hold a tenth out \(or give --train and --valid\): got 9$"),
     ],
 )

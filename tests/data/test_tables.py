@@ -22,6 +22,8 @@ def table(folder):
         ("labels.CSV", 'Note, LABEL ,id,Path\n"a\nb",loud,1,pets/dogs/3.png\nx,quiet,2,pets/cats/2.png\n'),
         ("labels.tsv", "label\tpath\nloud\tpets/dogs/3.png\nquiet\tpets/cats/2.png\n"),
         ("labels.csv", "pets/dogs/3.png,loud\npets/cats/2.png,quiet\n"),
+        ("labels.csv", "loud,pets/dogs/3.png\nquiet,pets/cats/2.png\n"),
+        ("labels.csv", "Class,File Name\nloud,pets/dogs/3.png\nquiet,pets/cats/2.png\n"),
     ],
 )
 def test_table(table, name, text):
@@ -55,8 +57,9 @@ QUOTED = 'path,label\n"pets/dogs/3.png","a\nb\nc"\n'  # the next row begins on l
     ("text", "line", "message"),
     [
         ("", 1, "must name the columns 'path' and 'label' once: got nothing"),
-        ("file,class\nx.png,1\n", 1, "must name the columns 'path' and 'label' once: got 'file', 'class'"),
-        ("path,label,Label\n", 1, "must name the columns 'path' and 'label' once: got 'path', 'label', 'Label'"),
+        ("a,b\nx.png,1\n", 1, "must name the columns 'path' and 'label' once: got 'a', 'b'"),
+        ("path,label,Label\n", 1, "must have one column 'label': got 'path', 'label', 'Label'"),
+        ("path,class,target\n", 1, "one column must be the label: got 'class', 'target'$"),
         (
             QUOTED + "pets/dogs/4.png,a\n",
             5,

@@ -61,6 +61,35 @@ def test_a_folder_inside_an_archive_is_named_behind_it(tmp_path, pets, kind):
         read_images(f"{archive}/valid")
 
 
+@pytest.mark.parametrize(
+    ("tops", "same"),
+    [
+        (("Training", "Testing"), False),
+        (("TRAIN", "Val"), False),
+        (("seg_train", "seg_test"), False),
+        (("train2017", "val2017", "extra"), False),
+        (("part one", "part two"), True),
+    ],
+)
+def test_split_folders_of_other_names(tmp_path, pets, tops, same):
+    """Known by their names, whatever lies in them, or since all hold the same folders."""
+    layout = {
+        f"data/{top}/{name}": pets[name] for top in tops for name in pets if same or top == tops[0] or "cats" in name
+    }
+    archive = pack(tmp_path / "pets.zip", layout)
+    with pytest.raises(DataError, match=rf"must be one split: got several, name one: .*/{tops[0]}' or .*/{tops[1]}'$"):
+        read_images(str(archive))
+    assert_pets(read_images(f"{archive}/data/{tops[0]}"))
+
+
+def test_classes_that_only_look_like_splits(tmp_path, pets):
+    for one, other in (("train", "tram"), ("train_station", "test_tube"), ("train", "trainer")):
+        archive = pack(
+            tmp_path / f"{one}.zip", {f"{one}/1.png": pets["cats/2.png"], f"{other}/1.png": pets["dogs/1.png"]}
+        )
+        assert read_images(str(archive)).classes == tuple(sorted((one, other)))
+
+
 @pytest.mark.parametrize("around", ["flowers/", "a/b/", "./", "/", "../", "../../x/"])
 @pytest.mark.parametrize("kind", [".zip", ".tar"])
 def test_a_lone_folder_around_the_class_folders_is_stepped_over(tmp_path, pets, kind, around):

@@ -12,7 +12,7 @@ from heedful.tasks.baselines import image_baselines, text_baselines, translation
 
 
 def test_they_are_what_scikit_learn_makes_of_the_pixels():
-    split = EveryTenth(lambda images: images.labels.tolist(), stratify=True)(read_images("digits[:200]"), "image")
+    split = EveryTenth(lambda images: images.labels.tolist())(read_images("digits[:200]"), "image")
     X, y, x, truth = (
         split.training.images.flatten(1).numpy() / 255, split.training.labels.numpy(),
         split.validation.images.flatten(1).numpy() / 255, split.validation.labels.numpy(),

@@ -180,7 +180,7 @@ def test_evaluating_is_scoring_what_is_predicted(case, run, test_data, model, he
     scores = model.task.score(model.predict(list(model.task.inputs(examples))), examples)
     assert found.metrics == {name: float(metric.value) for name, metric in scores.metrics.items()}
     assert found.baselines
-    assert found.note in ("", scores.note)
+    assert found.note == " ".join(filter(None, [scores.note, *(f"{note}." for note in getattr(examples, "notes", ()))]))
     answer = heedful("evaluate", run, "--data", test_data, "--json", *trust)
     assert answer.status == 0, answer.err
     assert set(json.loads(answer.out)) == EVALUATED

@@ -1,6 +1,7 @@
 """Python's way in: what data and inputs may be, and what is said of those that may not."""
 
 import copy
+import csv
 import gc
 import io
 import os
@@ -118,8 +119,26 @@ def test_validation_data_of_their_own(texts):
     model = fitted((TEXTS, LABELS), valid=(TEXTS[:6], LABELS[:6]))
     assert model.metrics["examples"] == {"train": 40, "validation": 6}
     assert model.metrics["validation"] == "the data, 6 texts"
-    with pytest.raises(DataError, match="row 1: label must be a known class, 'bad', 'good': got 'so so'"):
-        fitted((TEXTS, LABELS), valid=(TEXTS[:2], ["good", "so so"]))
+    with pytest.raises(DataError, match="row 0: label must be a known class, 'bad', 'good': got 'so so', and no other"):
+        fitted((TEXTS, LABELS), valid=(TEXTS[:2], ["so so", "so so"]))
+
+
+def test_classes_that_training_never_saw_count_as_wrong(texts, shades):
+    """In the metrics of an epoch, in those of the run, in the evaluation; and it is said how many there are."""
+    images = read_images(str(shades))
+    odd = LabeledImages(images.images[:4], torch.tensor([0, 1, 2, 2]), ("other", "light", "new"), images.names[:4])
+    for task, data, valid, tiny in (
+        ("classify", (TEXTS, LABELS), (TEXTS[:4], [*LABELS[:2], "so so", "else"]), FAST),
+        ("classify-image", images, odd, TINY),
+    ):
+        model = heedful.train(task, data, valid=valid, settings=tiny, progress=False)
+        unseen = 2 if task == "classify" else 3
+        assert model.metrics["details"]["unseen_labels"] == unseen
+        assert f"{unseen} of 4 labels occur nowhere in the training data and count as wrong: " in model.metrics["note"]
+        assert model.metrics["metrics"]["accuracy"] <= (4 - unseen) / 4
+        with open(model.folder.path / "log.csv") as file:
+            assert [float(row["valid_accuracy"]) for row in csv.DictReader(file)][-1] <= (4 - unseen) / 4
+        assert model.evaluate(valid).note == model.metrics["note"]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +151,8 @@ def test_validation_data_of_their_own(texts):
         (([*TEXTS[:39], " "], LABELS), "row 39: must have a text: got an empty one"),
         (({"a": 1}, LABELS), "column 'text' must be a list: got a value of type dict"),
         (
-            pd.DataFrame({"texts": TEXTS, "label": LABELS}),
-            "data must have a column 'text': got .* did you mean 'texts'",
+            pd.DataFrame({"txt": TEXTS, "label": LABELS}),
+            "the data: must have a column 'text': got 'txt', 'label'; ",
         ),
         ((TEXTS, ["good"] * 40), "the data: must hold at least two classes: got 1, 'good'"),
         ((TEXTS[:4], LABELS[:4]), "the data: must hold at least 10 texts, to hold one out .*: got 4"),
@@ -197,7 +216,7 @@ def test_nothing_is_printed_without_progress(capfd, recwarn):
     assert lines[0].startswith(
         "36 texts to train on, 2 classes (bad, good); validation: every tenth text of each class of the data"
     )
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_without_a_folder_there_is_a_temporary_one_that_goes_with_the_model():

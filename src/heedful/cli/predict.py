@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from heedful._errors import HeedfulError
 from heedful._files import user_path
+from heedful._terminal import visible
 from heedful.cli._formats import Format, formatter
 from heedful.cli._input import chunks, standard_input
 from heedful.cli._paths import UserPath
@@ -75,7 +76,7 @@ def _command(name: str, section: Any) -> Any:
         elif inputs:
             raise HeedfulError(f"give inputs by position or --data, not both: got {inputs[0]!r} and --data {data}.")
         else:
-            items = iter(trained.read_inputs(data))
+            items = iter(trained.read_inputs(data, lambda note: print(f"note: {visible(note)}", file=sys.stderr)))
         shown = formatter(format)
         chosen = {key: getattr(options, key) for key in options.model_fields_set}
         for prediction in trained.stream(chunks(items, stream), **chosen):

@@ -12,6 +12,7 @@ from heedful._errors import DataError, needing
 from heedful._terminal import quiet_c
 from heedful.data._entries import ImageFile, Raster, reading
 from heedful.data._limits import Budget
+from heedful.data._rows import RowLog
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,44 +24,58 @@ Progress = Callable[[list[int]], Iterable[int]]
 
 
 def decode(
-    entries: Sequence[ImageFile], size: tuple[int, int] | None, channels: int | None, progress: Progress
-) -> Raster:
-    """All pictures in one array, [count, channels, height, width]: 1 channel where all are gray, 3 otherwise.
+    entries: Sequence[ImageFile],
+    size: tuple[int, int] | None,
+    channels: int | None,
+    progress: Progress,
+    log: RowLog | None = None,
+) -> tuple[Raster, list[int]]:
+    """All pictures in one array, [count, channels, height, width], and their rows: 1 channel where all are gray, 3 otherwise.
+
+    Pictures that `log` lets skip are left out.
 
     Raises:
-        DataError: of the first picture that is bad; its `before` is the array of those before it.
+        DataError: of the first picture that is bad and not to be skipped; its `before` is the array of those before it.
     """
+    log = log or RowLog()
     order = sorted(range(len(entries)), key=lambda row: entries[row].position)
-    first = entries[order[0]]
     images: Raster | None = None
-    count, bad = len(entries), None
+    first, count, failed = "", len(entries), None
+    skipped = set()
     with _pillow_rules():
         for row in progress(order):
             if row >= count:
                 continue  # behind one that is bad
+            location = entries[row].location
             try:
-                with reading(entries[row].location, "a whole picture"):
+                with reading(location, "a whole picture"):
                     pixels = _pixels(entries[row], size, channels)
+                if images is not None and pixels.shape[1:] != images.shape[2:]:
+                    raise DataError(
+                        f"{location}: all pictures must have one size, height x width: got {_by(pixels)} here "
+                        f"and {_by(images)} in {first}; resize them with --set data.size=32"
+                    )
             except DataError as error:
-                count, bad = row, error
+                if log.skip is None:
+                    count, failed = row, error
+                else:
+                    log.bad(error)
+                    skipped.add(row)
                 continue
             if images is None or len(pixels) > images.shape[1]:
                 Budget("the pictures").take(size=len(entries) * pixels.size)
             if images is None:
-                images = np.zeros((len(entries), *pixels.shape), np.uint8)
-            if pixels.shape[1:] != images.shape[2:]:
-                raise DataError(
-                    f"{entries[row].location}: all pictures must have one size, height x width: got {_by(pixels)} here "
-                    f"and {_by(images)} in {first.location}; resize them with --set data.size=32"
-                )
+                first, images = location, np.zeros((len(entries), *pixels.shape), np.uint8)
             if len(pixels) > images.shape[1]:  # the first one in color: those before it were gray
                 images = np.repeat(images, len(pixels), axis=1)
             images[row] = pixels
-    if bad is not None:
-        bad.before = images[:count] if images is not None and count else None
-        raise bad
-    assert images is not None
-    return images
+    if failed is not None:
+        failed.before = images[:count] if images is not None and count else None
+        raise failed
+    kept = [row for row in range(len(entries)) if row not in skipped]
+    log.finish(len(kept))
+    assert images is not None  # where all are bad, that was an error
+    return images[kept] if skipped else images, kept
 
 
 def decode_picture(raw: bytes, location: str) -> "Image.Image":

@@ -15,6 +15,7 @@ from heedful.data._embedded import EMBEDDED, EmbeddedSplit, embedded_entries
 from heedful.data._entries import ImageFile, printable, reading
 from heedful.data._idx import idx_entries, is_idx
 from heedful.data._limits import LARGEST_FILE, Budget, file_kind, read_file
+from heedful.data._rows import RowLog
 from heedful.data._tables import is_table, table_entries
 from heedful.data._trees import Tree, all_entries, archive_tree, class_entries, folder_tree, is_archive
 
@@ -44,7 +45,9 @@ def split_slice(source: str) -> tuple[str, slice]:
     return base, slice(start, stop, step)
 
 
-def labeled_entries(source: str, split: EmbeddedSplit, known: Collection[str], stack: ExitStack) -> list[ImageFile]:
+def labeled_entries(
+    source: str, split: EmbeddedSplit, known: Collection[str], stack: ExitStack, log: RowLog
+) -> list[ImageFile]:
     """Every picture of a labeled source, in the source's order; nothing is decoded."""
     if source in EMBEDDED:
         return embedded_entries(source, split)
@@ -54,11 +57,11 @@ def labeled_entries(source: str, split: EmbeddedSplit, known: Collection[str], s
     if is_idx(path):
         return idx_entries(path, labeled=True)
     if is_table(path):
-        return table_entries(path, labeled=True)
+        return table_entries(path, log, labeled=True)
     raise DataError(f"{path}: must be {_LABELED}: got a file named '{path.name}'")
 
 
-def unlabeled_entries(source: str, split: EmbeddedSplit, stack: ExitStack) -> list[ImageFile]:
+def unlabeled_entries(source: str, split: EmbeddedSplit, stack: ExitStack, log: RowLog) -> list[ImageFile]:
     """Every picture of a source, labels not looked for; a file of no other kind is one picture.
 
     Several sources may follow each other, so that a picture in a folder or an archive is named by its whole path.
@@ -71,7 +74,7 @@ def unlabeled_entries(source: str, split: EmbeddedSplit, stack: ExitStack) -> li
     if is_idx(path):
         return idx_entries(path, labeled=False)
     if is_table(path):
-        return table_entries(path, labeled=False)
+        return table_entries(path, log, labeled=False)
     return [_picture_entry(path)]
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from heedful._errors import DataError
 from heedful._files import convert
 from heedful.data._entries import ImageFile, listed, printable, reading
+from heedful.data._header import by_names, taken
 from heedful.data._limits import Budget, open_file, read_file
+from heedful.data._rows import RowLog
 
 
 def is_table(path: Path) -> bool:
@@ -18,33 +20,42 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv")
 
 
-def table_entries(path: Path, *, labeled: bool) -> list[ImageFile]:
+def table_entries(path: Path, log: RowLog, *, labeled: bool) -> list[ImageFile]:
     """The pictures that a table names; their paths are relative to the table's folder."""
     rows = _rows(path)
     first_line, first = next(rows, (1, []))
     wanted = ("path", "label") if labeled else ("path",)
-    columns = [name.strip().lower() for name in first]
-    if any(columns.count(name) != 1 for name in wanted):
-        if len(first) != 2 or not _exists(path.parent / first[0]):
+    location = f"{path}:{first_line}"
+    indices = by_names(first, wanted, location)
+    header = None not in indices
+    if not header:
+        files = [column for column, name in enumerate(first) if _exists(path.parent / name)]
+        if len(first) != 2 or not files:
             expected = " and ".join(f"'{name}'" for name in wanted)
-            raise DataError(
-                f"{path}:{first_line}: must name the columns {expected} once: got {listed(first) or 'nothing'}"
-            )
-        columns, rows = ["path", "label"], _rows(path)
+            raise DataError(f"{location}: must name the columns {expected} once: got {listed(first) or 'nothing'}")
+        indices, rows = [files[0], 1 - files[0]], _rows(path)
+    chosen = [index for index in indices if index is not None]
+    log.notes += filter(None, [taken(str(path), first, wanted, chosen[: len(wanted)], header)])
 
     entries = []
     for line, fields in rows:
-        location = f"{path}:{line}"
-        if len(fields) != len(columns):
-            raise DataError(f"{location}: must have {len(columns)} fields: got {len(fields)}")
-        name = fields[columns.index("path")]
-        label = printable(fields[columns.index("label")].strip()) if labeled else None
-        if label == "":
-            raise DataError(f"{location}: must have a label: got an empty field")
-        file = _file(path.parent, name, location)
-        name = printable(name)
-        entries.append(ImageFile(name, f"{location}: {name}", label, partial(read_file, file, f"{location}: {name}")))
+        try:
+            entries.append(_entry(path, fields, len(first), chosen, f"{path}:{line}", labeled=labeled))
+        except DataError as error:
+            log.bad(error)
     return entries
+
+
+def _entry(path: Path, fields: list[str], width: int, chosen: list[int], location: str, *, labeled: bool) -> ImageFile:
+    if len(fields) != width:
+        raise DataError(f"{location}: must have {width} fields: got {len(fields)}")
+    name = fields[chosen[0]]
+    label = printable(fields[chosen[1]].strip()) if labeled else None
+    if label == "":
+        raise DataError(f"{location}: must have a label: got an empty field")
+    file = _file(path.parent, name, location)
+    name = printable(name)
+    return ImageFile(name, f"{location}: {name}", label, partial(read_file, file, f"{location}: {name}"))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:

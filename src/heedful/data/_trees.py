@@ -1,6 +1,7 @@
 """Folders and archives: both are a tree of files, listed first and read one by one, never unpacked to disk."""
 
 import posixpath
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Collection
@@ -27,7 +28,8 @@ from heedful.data._limits import (
 # Files that lie among pictures; hidden ones are left out too.
 _IGNORED_NAMES = ("thumbs.db", "desktop.ini", "license", "readme")
 _IGNORED_ENDINGS = (".txt", ".md", ".html", ".json", ".csv", ".tsv", ".xml", ".yaml", ".yml")
-_SPLITS = {"test", "val", "valid", "validation"}
+_TRAINING = {"train", "training"}
+_SPLITS = _TRAINING | {"test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation", "holdout"}
 _TAR_BLOCK = 512
 _LINKS = 40  # to links
 
@@ -97,8 +99,8 @@ def class_entries(tree: Tree, known: Collection[str]) -> list[ImageFile]:
             break
         tree = inside
     classes = tree.tops()
-    if "train" in classes and (others := sorted(_SPLITS.intersection(classes))):
-        choices = " or ".join(f"'{tree.location}/{name}'" for name in ("train", *others))
+    if splits := _splits(tree, known):
+        choices = " or ".join(f"'{tree.location}/{name}'" for name in splits)
         raise DataError(f"{tree.location}: must be one split: got several, name one: {choices}")
     if loose := tree.loose():
         raise DataError(
@@ -110,6 +112,24 @@ def class_entries(tree: Tree, known: Collection[str]) -> list[ImageFile]:
     if empty := [name for name in classes if name not in filled]:
         raise DataError(f"{tree.location}/{empty[0]}: a class folder must hold at least one picture: got none")
     return [_entry(tree, path, path.split("/", 1)[0]) for path in _ordered(tree)]
+
+
+def _splits(tree: Tree, known: Collection[str]) -> list[str]:
+    """The top folders that are parts of the data and no classes, training first: by their names, or since all hold the same folders."""
+    tops = tree.tops()
+    words = {top: set(re.split(r"[\W\d_]+", top.lower())) for top in tops}
+    tops.sort(key=lambda top: not words[top] & _TRAINING)
+    around = words[tops[0]] - _TRAINING if tops else set()  # "seg" of "seg_train" and "seg_test"
+    named = [top for top in tops if words[top] & _SPLITS and words[top] - _SPLITS == around]
+    inside: dict[str, set[str]] = {top: set() for top in tops}
+    for path in tree.files:
+        top, _, rest = path.partition("/")
+        if rest:
+            inside[top].add(rest.rpartition("/")[0].split("/")[0])  # "" of a picture in the top folder itself
+    first = inside[tops[0]] if tops else set()
+    same = len(tops) > 1 and len(first) > 1 and "" not in first and all(folders == first for folders in inside.values())
+    splits = tops if same else named if len(named) > 1 and words[named[0]] & _TRAINING else []
+    return [] if set(splits) <= set(known) else splits
 
 
 def all_entries(tree: Tree) -> list[ImageFile]:

@@ -12,8 +12,10 @@ import numpy as np
 
 from heedful._errors import DataError
 from heedful.data._entries import listed, printable
+from heedful.data._header import all_named, taken
+from heedful.data._rows import RowLog
 
-__all__ = ["ColumnKind", "FrameColumns", "from_frame", "in_memory"]
+__all__ = ["ColumnKind", "FrameColumns", "from_frame", "in_memory", "meant"]
 
 ColumnKind = Literal["text", "texts", "any"]
 
@@ -79,6 +81,18 @@ def in_memory(source: Any) -> bool:
     return not isinstance(source, str | os.PathLike)
 
 
+def meant(data: Any, names: Sequence[str], log: RowLog | None = None) -> list[str]:
+    """The columns of data in memory that names mean: of names that nobody chose, usual others are known, too."""
+    there = _names_of(data)
+    if there is None or all(name in there for name in names):
+        return list(names)
+    shown = [str(name) for name in there]
+    indices = all_named(shown, names, "the data")
+    if log is not None:
+        log.notes += filter(None, [taken("the data", shown, names, indices, True)])
+    return [there[index] for index in indices]
+
+
 def as_text(value: Any, name: str, location: str) -> str:
     """A value as text, as the readers of files write it: numbers as they stand, true and false.
 
@@ -112,15 +126,24 @@ def as_texts(value: Any, name: str, location: str) -> list[str]:
     return [as_text(item, name, location) for item in value]
 
 
-def _columns(data: Any, names: list[str]) -> dict[str, list[Any]]:
-    """Each named column as a list."""
+def _names_of(data: Any) -> list[Any] | None:
+    """The names of the columns, where there are some."""
     if isinstance(data, Mapping):
-        return {name: _list(data[_known(name, list(data), data)], name) for name in names}
+        return list(data)
     there = getattr(data, "columns", None)
     if there is None:
         there = getattr(data, "column_names", None)
     if there is not None and hasattr(data, "__getitem__"):
-        there = [*there]
+        return [*there]
+    if isinstance(data, list | tuple) and data and all(isinstance(item, Mapping) for item in data):
+        return list(data[0])
+    return None
+
+
+def _columns(data: Any, names: list[str]) -> dict[str, list[Any]]:
+    """Each named column as a list."""
+    there = _names_of(data)
+    if there is not None and not isinstance(data, list | tuple):
         return {name: _list(data[_known(name, there, data)], name) for name in names}
     if isinstance(data, str | bytes) or not hasattr(data, "__iter__"):
         raise DataError(

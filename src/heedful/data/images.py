@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -16,9 +16,10 @@ from heedful._types import Tensor
 from heedful.data._content import framed
 from heedful.data._decode import Progress, decode
 from heedful.data._embedded import EmbeddedSplit
-from heedful.data._entries import ImageFile, Raster, listed, natural_key
+from heedful.data._entries import ImageFile, Raster, natural_key
+from heedful.data._rows import RowLog, check_label, check_some_known
 from heedful.data._sources import labeled_entries, split_slice, stream_entry, unlabeled_entries
-from heedful.data.frames import ColumnKind, from_frame, in_memory
+from heedful.data.frames import ColumnKind, from_frame, in_memory, meant
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,6 +36,7 @@ class LabeledImages:
         labels: int64 [count], positions in `classes`; None where unlabeled.
         classes: the names of the classes; empty where unlabeled.
         names: where each picture came from: `cats/3.jpg`, `t10k-images-idx3-ubyte.gz[17]`, `digits[3]`.
+        notes: what was taken for what, and what was skipped.
 
     Raises:
         ValueError: the parts do not fit each other.
@@ -50,6 +52,7 @@ class LabeledImages:
     labels: Tensor | None
     classes: tuple[str, ...]
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -71,6 +74,7 @@ class LabeledImages:
         channels: Literal[1, 3] | None = None,
         classes: Sequence[str] | None = None,
         names: Sequence[str] | None = None,
+        log: RowLog | None = None,
     ) -> "LabeledImages":
         """Images from Python, decoded as those of files are.
 
@@ -83,6 +87,7 @@ class LabeledImages:
             channels: 1 for gray, 3 for color; None takes 1 where every image is gray.
             classes: the known classes; None takes those of the labels, in natural order.
             names: of each image, "row 0" and so on unless given.
+            log: takes the images that are to be skipped; None: the first bad one is an error.
 
         Raises:
             DataError: they are not as many as each other, or one is missing or no image.
@@ -99,15 +104,14 @@ class LabeledImages:
         if not frame.locations:
             raise DataError("`images` must hold at least one image: got none")
         values = frame.values[1] if labels is not None else [None] * len(frame.locations)
+        for label, location in zip(values, frame.locations, strict=True):
+            check_label(label or "", location)
         entries = [
             ImageFile(name, name, label, partial(_raster, image, name))
             for name, label, image in zip(names or frame.locations, values, frame.values[0], strict=True)
         ]
-        pixels = torch.from_numpy(decode(entries, size, channels, iter))
-        if labels is None:
-            return cls(pixels, None, (), tuple(entry.name for entry in entries))
-        known = sorted(set(values), key=natural_key) if classes is None else list(classes)
-        return cls(pixels, torch.tensor(_numbers(entries, known)), tuple(known), tuple(entry.name for entry in entries))
+        log = log or RowLog()
+        return _labeled(entries, entries, None if labels is None else classes or (), size, channels, iter, log)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -131,7 +135,7 @@ class LabeledImages:
         """
         rows = [int(index) for index in indices]
         labels = None if self.labels is None else self.labels[rows]
-        return LabeledImages(self.images[rows], labels, self.classes, tuple(self.names[row] for row in rows))
+        return replace(self, images=self.images[rows], labels=labels, names=tuple(self.names[row] for row in rows))
 
 
 def read_images(
@@ -142,6 +146,7 @@ def read_images(
     channels: Literal[1, 3] | None = None,
     classes: Sequence[str] | None = None,
     progress: Progress = iter,
+    skip: float | None = None,
 ) -> LabeledImages:
     """Reads labeled pictures from what a person types for them.
 
@@ -162,8 +167,9 @@ def read_images(
         split: which part of an embedded set; nothing else is parted. "train" without `classes` needs two classes.
         size: (height, width) to which each picture is resized; None where all have one size already.
         channels: 1 for gray, 3 for color; None takes 1 where every picture is gray.
-        classes: the known classes, to which the labels are mapped; None takes those of the source.
+        classes: the known classes, behind which others of the source stand; None takes those of the source.
         progress: wraps the list of pictures while they are decoded, as a progress bar does.
+        skip: the largest share of bad pictures and rows that may be skipped; None: the first one is an error.
 
     Raises:
         DataError: the source is not there or does not hold what its format promises; the message begins with the file.
@@ -174,20 +180,43 @@ def read_images(
         >>> digits.images.shape, digits.names[0], digits.classes[int(digits.labels[0])]
         (torch.Size([360, 1, 8, 8]), 'digits[1437]', '2')
     """
+    log = RowLog(skip)
     if in_memory(source):
-        frame = from_frame(source, {"image": "any", "label": "text"})
-        return LabeledImages.of(*frame.values, size=size, channels=channels, classes=classes, names=frame.locations)
+        image, label = meant(source, ["image", "label"], log)
+        frame = from_frame(source, {image: "any", label: "text"})
+        return LabeledImages.of(
+            *frame.values, size=size, channels=channels, classes=classes, names=frame.locations, log=log
+        )
     _check(size, channels)
     base, part = split_slice(source)
     with ExitStack() as stack:
-        entries = labeled_entries(base, split, classes or (), stack)
+        entries = labeled_entries(base, split, classes or (), stack, log)
         chosen = _chosen(source, entries, part)
-        known = sorted({str(entry.label) for entry in entries}, key=natural_key) if classes is None else list(classes)
-        labels = _numbers(chosen, known)
-        if split == "train" and classes is None and len(set(labels)) < 2:
-            raise DataError(f"{source}: must hold at least two classes: got 1, '{known[labels[0]]}'")
-        images = torch.from_numpy(decode(chosen, size, channels, progress))
-    return LabeledImages(images, torch.tensor(labels), tuple(known), tuple(entry.name for entry in chosen))
+        if split == "train" and classes is None and len({entry.label for entry in chosen}) < 2:
+            raise DataError(f"{source}: must hold at least two classes: got 1, '{chosen[0].label}'")
+        return _labeled(entries, chosen, classes or (), size, channels, progress, log)
+
+
+def _labeled(
+    entries: list[ImageFile],
+    chosen: list[ImageFile],
+    classes: Sequence[str] | None,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    progress: Progress,
+    log: RowLog,
+) -> LabeledImages:
+    """The chosen pictures; their classes are the known ones, then the others of all entries; None for no labels."""
+    if classes:
+        check_some_known([(str(entry.label), entry.location) for entry in chosen], classes)
+    pixels, kept = decode(chosen, size, channels, progress, log)
+    images, names = torch.from_numpy(pixels), tuple(chosen[row].name for row in kept)
+    if classes is None:
+        return LabeledImages(images, None, (), names, tuple(log.notes))
+    others = {str(entry.label) for entry in entries} - set(classes)
+    numbers = {name: number for number, name in enumerate((*classes, *sorted(others, key=natural_key)))}
+    labels = torch.tensor([numbers[str(chosen[row].label)] for row in kept])
+    return LabeledImages(images, labels, tuple(numbers), names, tuple(log.notes))
 
 
 def read_unlabeled(
@@ -219,12 +248,13 @@ def read_unlabeled(
         (torch.Size([2, 3, 16, 16]), None, ('digits[1437]', 'digits[1438]'))
     """
     _check(size, channels)
+    log = RowLog()
     chosen: list[ImageFile] = []
     with ExitStack() as stack:
         for row, source in enumerate([sources] if isinstance(sources, str | Path) else sources):
             if isinstance(source, str | Path):
                 base, part = split_slice(str(source))
-                chosen += _chosen(str(source), unlabeled_entries(base, "test", stack), part)
+                chosen += _chosen(str(source), unlabeled_entries(base, "test", stack, log), part)
             elif hasattr(source, "read"):
                 chosen.append(stream_entry(source))
             else:
@@ -232,15 +262,14 @@ def read_unlabeled(
                 chosen.append(ImageFile(name, name, None, partial(_raster, source, name)))
         if not chosen:
             raise DataError("`sources` must name at least one picture: got none")
-        names = tuple(entry.name for entry in chosen)
         try:
-            images = torch.from_numpy(decode(chosen, size, channels, progress))
+            return _labeled(chosen, chosen, None, size, channels, progress, log)
         except DataError as error:
             if error.before is not None:
                 before = torch.from_numpy(error.before)
-                error.before = LabeledImages(before, None, (), names[: len(before)])
+                names = tuple(entry.name for entry in chosen[: len(before)])
+                error.before = LabeledImages(before, None, (), names)
             raise
-    return LabeledImages(images, None, (), names)
 
 
 def _raster(image: Any, location: str) -> "Raster | Image.Image":
@@ -283,11 +312,3 @@ def _chosen(source: str, entries: list[ImageFile], part: slice) -> list[ImageFil
     if not chosen:
         raise DataError(f"{source}: the slice must leave at least one of {len(entries):,} pictures: got none")
     return chosen
-
-
-def _numbers(entries: list[ImageFile], known: list[str]) -> list[int]:
-    numbers = {name: number for number, name in enumerate(known)}
-    for entry in entries:
-        if entry.label not in numbers:
-            raise DataError(f"{entry.location}: label must be a known class, {listed(known)}: got '{entry.label}'")
-    return [numbers[str(entry.label)] for entry in entries]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from heedful._errors import DataError
@@ -40,8 +39,8 @@ class EveryTenth:
     """Holds every tenth example out.
 
     Args:
-        labels: the label of each example, or its labels. An example whose label occurs in no other stays in the training part.
-        stratify: whether to count class by class, so that a tenth of each class is held out; needs one label an example.
+        labels: the class of each example, where a tenth of each class is to be held out. An example whose class has no other
+            stays in the training part.
         at_most: the most examples that are held out; of many, fewer than a tenth.
 
     Example:
@@ -53,7 +52,6 @@ class EveryTenth:
     """
 
     labels: Callable[[Any], Sequence[Any]] | None = None
-    stratify: bool = False
     at_most: int | None = None
 
     def __call__(self, examples: Any, noun: str) -> Split:
@@ -65,17 +63,18 @@ class EveryTenth:
             )
         step = 10 if self.at_most is None else max(10, -(-count // self.at_most))
         labels = [] if self.labels is None else list(self.labels(examples))
-        rows = sorted(range(count), key=labels.__getitem__) if self.stratify else list(range(count))
+        rows = sorted(range(count), key=labels.__getitem__) if labels else list(range(count))
         held_out = set(rows[step - 1 :: step])
+        words = f"every {ordinal(step)} {noun}"
         if labels:
-            sets = [{label} if self.stratify else set(label) for label in labels]
-            elsewhere = set(chain.from_iterable(own for row, own in enumerate(sets) if row not in held_out))
-            held_out = {row for row in held_out if sets[row] <= elsewhere}
+            elsewhere = {label for row, label in enumerate(labels) if row not in held_out}
+            alone = {row for row in held_out if labels[row] not in elsewhere}
+            held_out -= alone
+            words += " of each class" + (f" but {len(alone):,} without others of theirs" if alone else "")
         if not held_out:
             raise DataError(
                 f"its labels must occur more often than once, to hold {noun}s out: got new ones in each {ordinal(step)}"
             )
-        words = f"every {ordinal(step)} {noun}" + (" of each class" if self.stratify else "")
         training = examples.select(row for row in range(count) if row not in held_out)
         return Split(training, examples.select(sorted(held_out)), words)
 

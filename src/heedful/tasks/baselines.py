@@ -15,6 +15,7 @@ Labels = Sequence[Sequence[str]]
 
 _NEAREST = 100_000  # pairs that are searched for the nearest one
 _WORDS = 300_000  # words that a logistic regression is fitted on, within half a minute
+_LABELS = 500  # with more of them, a regression takes hours
 _PIXELS = 4_000_000  # numbers that a logistic regression is fitted on within a few seconds
 
 
@@ -73,12 +74,13 @@ def word_baselines(words: Labels, labels: Labels, others: Labels) -> dict[str, L
     """Labels for the words of other sentences: the most frequent one of each word, and the prediction of a logistic regression.
 
     A word that was never seen gets the most frequent label of words with its last three characters. The regression sees the
-    word, both neighbors, and their beginnings and ends.
+    word, both neighbors, and their beginnings and ends; with more than 500 labels, such as lemmas, there is none.
     """
-    return {
-        "most frequent tag": _most_frequent(words, labels, others),
-        "logistic regression": _regression(words, labels, others),
-    }
+    baselines = {"most frequent tag": _most_frequent(words, labels, others)}
+    count = len({label for given in labels for label in given})
+    if count <= _LABELS:
+        baselines["logistic regression"] = _regression(words, labels, others, count)
+    return baselines
 
 
 def _most_frequent(words: Labels, labels: Labels, others: Labels) -> Labels:
@@ -91,7 +93,7 @@ def _most_frequent(words: Labels, labels: Labels, others: Labels) -> Labels:
     return [[best.get(word) or best.get("-" + word[-3:]) or best[""] for word in sentence] for sentence in others]
 
 
-def _regression(words: Labels, labels: Labels, others: Labels) -> Labels:
+def _regression(words: Labels, labels: Labels, others: Labels, classes: int) -> Labels:
     from sklearn.feature_extraction import FeatureHasher
     from sklearn.linear_model import SGDClassifier
 
@@ -101,7 +103,8 @@ def _regression(words: Labels, labels: Labels, others: Labels) -> Labels:
         if fitted > _WORDS:
             words, labels = words[:count], labels[:count]
             break
-    hasher = FeatureHasher(n_features=2**20, input_type="string", alternate_sign=False)
+    features = 2 ** (20 - max(classes.bit_length() - 7, 0))  # at most 2**27 weights: a gigabyte
+    hasher = FeatureHasher(n_features=features, input_type="string", alternate_sign=False)
     seen = hasher.transform(features for sentence in words for features in _around(sentence))
     model = SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=5, tol=None, random_state=0)
     model.fit(seen, [label for given in labels for label in given])

@@ -1,7 +1,7 @@
 """What all classifiers share: a prediction, its scores, and what an epoch shows."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -12,11 +12,13 @@ from pydantic import Field
 from torch import Tensor
 
 from heedful._terminal import visible
+from heedful.data._entries import printable
 from heedful.tasks.contract import Metric, Scores
 from heedful.training.objective import Mean
 from heedful.training.settings import Section
 
 Labels = Sequence[Sequence[str]]
+UNSEEN = -1  # the target of a label that training never saw
 
 
 @dataclass(frozen=True)
@@ -97,19 +99,41 @@ def classification_scores(
 
     predicted = [prediction.label for prediction in predictions]
     number = {name: i for i, name in enumerate(classes)}
-    guesses, targets = (torch.tensor([number[name] for name in names]) for names in (predicted, truth))
-    f1 = float(multiclass_f1_score(guesses, targets, num_classes=len(classes), average="macro"))
+    other = len(classes)  # one more class for all that training never saw
+    guesses, targets = (torch.tensor([number.get(name, other) for name in names]) for names in (predicted, truth))
+    f1 = float(multiclass_f1_score(guesses, targets, num_classes=other + 1, average="macro"))
     metrics = {"accuracy": Metric(accuracy([truth], [predicted])), "macro_f1": Metric(f1)}
-    return Scores(metrics, {"confusions": confusions([truth], [predicted])})
+    details, note = unseen_labels([truth], number)
+    return Scores(metrics, details | {"confusions": confusions([truth], [predicted])}, note)
+
+
+def unseen_labels(truth: Labels, known: Collection[str]) -> tuple[dict[str, Any], str]:
+    """How many labels training never saw, as a detail and in words: they count as wrong."""
+    unseen = Counter(label for labels in truth for label in labels if label not in known)
+    if not unseen:
+        return {}, ""
+    some = ", ".join(printable(label) for label in list(unseen)[:5]) + (", ..." if len(unseen) > 5 else "")
+    count = unseen.total()
+    note = (
+        f"{count:,} of {sum(map(len, truth)):,} labels occur nowhere in the training data and count as wrong: {some}."
+    )
+    return {"unseen_labels": count}, note
+
+
+def described_classes(classes: Sequence[str]) -> str:
+    """How many classes there are, and the first ones."""
+    return f"{len(classes)} classes ({', '.join(map(printable, classes[:10]))}{' ...' if len(classes) > 10 else ''})"
 
 
 def class_means(outputs: Tensor, labels: Tensor, loss: Tensor) -> dict[str, Mean]:
-    """What an epoch shows of logits or probabilities `[B, classes]`: the sum of the losses, accuracy, macro F1."""
+    """What an epoch shows of logits or probabilities `[B, classes]`: the sum of the losses of known labels, accuracy, macro F1."""
     classes = outputs.shape[-1]
-    right, guessed = F.one_hot(labels, classes), F.one_hot(outputs.argmax(-1), classes)
+    known = labels != UNSEEN
+    right = F.one_hot(torch.where(known, labels, classes), classes + 1)  # one more for all that training never saw
+    guessed = F.one_hot(outputs.argmax(-1), classes + 1)
     hits = (right * guessed).sum(0)
     return {
-        "loss": Mean(loss, len(labels)),
+        "loss": Mean(loss, known.sum()),
         "accuracy": Mean(hits.sum(), len(labels)),
         "macro_f1": Mean(2 * hits, right.sum(0) + guessed.sum(0)),
     }

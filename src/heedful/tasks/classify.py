@@ -16,10 +16,11 @@ from pydantic import Field
 from torch import Tensor
 
 from heedful._errors import DataError
+from heedful.data._rows import check_some_known
 from heedful.data.batches import BucketBatches, LengthBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
-from heedful.data.text.labeled import LabeledTexts, check_labels, read_texts
+from heedful.data.text.labeled import LabeledTexts, read_texts
 from heedful.data.text.tokenization import Tokenization
 from heedful.data.text.tokenizers import Characters, Subwords
 from heedful.data.text.tokenizers import load as load_tokenizer
@@ -30,23 +31,25 @@ from heedful.models.text_classifier import TextClassificationModel, TokenEmbeddi
 from heedful.models.words import FastTextEmbedding
 from heedful.tasks.baselines import text_baselines
 from heedful.tasks.classification import (
+    UNSEEN,
     Classification,
     ClassificationOptions,
     class_means,
     classification_scores,
     classifications,
+    described_classes,
 )
 from heedful.tasks.contract import TRAINING, Reading, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Classes, Counts, Schema, Words
-from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import LossSettings, RowSettings, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 8000  # tokens that are computed together
 _PASSES = 256  # in which tokens are masked in turn
 
 
-class ClassifyData(Section):
+class ClassifyData(RowSettings):
     """Which texts, and how they are cut into tokens."""
 
     text: str | int = Field("text", description="the column of the texts: a name, or a number from 1")
@@ -110,7 +113,7 @@ class Classify(Task[LabeledTexts]):
     name = "classify"
     example, unit, input = "text", "tokens", InputKind.TEXT  # few validation texts tell epochs apart by their loss
     Settings, Options, Vocabulary = ClassifySettings, ClassificationOptions, ClassifyVocabulary
-    split = EveryTenth(lambda texts: texts.labels, stratify=True)
+    split = EveryTenth(lambda texts: texts.labels)
 
     def __init__(self, settings: ClassifySettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
@@ -125,7 +128,7 @@ class Classify(Task[LabeledTexts]):
     @classmethod
     def read(cls, source: Any, settings: ClassifySettings, reading: Reading = TRAINING) -> LabeledTexts:
         data, classes = settings.data, None if reading.vocabulary is None else reading.vocabulary["classes"]
-        return read_texts(source, data.text, data.label, classes=classes, labeled=reading.labeled)
+        return read_texts(source, data.text, data.label, classes=classes, labeled=reading.labeled, skip=data.skip)
 
     @classmethod
     def learn(cls, training: LabeledTexts, settings: ClassifySettings) -> dict[str, Any]:
@@ -140,11 +143,11 @@ class Classify(Task[LabeledTexts]):
         return classes | {"tokenizer": Subwords.fit(training.texts, data.vocabulary_size).save()}
 
     def describe(self) -> str:
-        return f"{len(self.classes)} classes ({', '.join(self.classes[:10])}{' ...' if len(self.classes) > 10 else ''})"
+        return described_classes(self.classes)
 
     def check(self, examples: LabeledTexts) -> None:
         self.tokenization.encode(examples.texts, examples.locations)
-        check_labels(examples, self.classes)
+        check_some_known(zip(examples.labels or (), examples.locations, strict=True), self.classes)
 
     def build(self) -> Ensemble:
         s, by = self.settings.model, self.tokenization.by
@@ -168,7 +171,7 @@ class Classify(Task[LabeledTexts]):
     def batches(self, examples: LabeledTexts, *, training: bool) -> Batches:
         texts, s = self.tokenization.encode(examples.texts, examples.locations), self.settings.training
         numbers = {name: number for number, name in enumerate(self.classes)}
-        labels = torch.tensor([numbers[label] for label in examples.labels or ()])
+        labels = torch.tensor([numbers.get(label, UNSEEN) for label in examples.labels or ()])
         order = (
             BucketBatches(texts.lengths, s.batch_size, s.seed)
             if training
@@ -195,7 +198,9 @@ class Classify(Task[LabeledTexts]):
     def validate(self, model: Ensemble, batch: Any) -> Mapping[str, Mean]:
         tokens, labels = batch
         probabilities = model.probabilities(tokens)
-        return class_means(probabilities, labels, F.nll_loss(probabilities.log(), labels, reduction="sum"))
+        return class_means(
+            probabilities, labels, F.nll_loss(probabilities.log(), labels, reduction="sum", ignore_index=UNSEEN)
+        )
 
     def predict(self, model: Ensemble, inputs: Sequence[str], options: Any, first: int = 0) -> list[Classification]:
         predictions = [Classification(text) for text in inputs]

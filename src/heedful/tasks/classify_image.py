@@ -18,6 +18,7 @@ from torch import Tensor
 
 from heedful._errors import SettingsError
 from heedful.data import LabeledImages, read_images, read_unlabeled
+from heedful.data._rows import check_some_known
 from heedful.data.batches import SequentialBatches, ShuffledBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
@@ -25,16 +26,18 @@ from heedful.models import VisionTransformer, vision_transformer
 from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
 from heedful.tasks.baselines import image_baselines
 from heedful.tasks.classification import (
+    UNSEEN,
     Classification,
     ClassificationOptions,
     class_means,
     classification_scores,
     classifications,
+    described_classes,
 )
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Scores, Task
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Classes, Schema
-from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import LossSettings, RowSettings, Section, TaskSettings, TrainingSettings, defaults
 
 _DIGITS = ("data.size=16", "model.pooling=class-token")  # settings that suit images of 8 x 8 pixels
 _TOGETHER = 256  # images that are computed together
@@ -42,7 +45,7 @@ _MAX_PIXELS = 2**22  # of an image
 _MAX_TRIAL = 4096  # tokens of an image by which a new model is tried
 
 
-class ImageData(Section):
+class ImageData(RowSettings):
     """What images become before the model sees them."""
 
     size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
@@ -123,7 +126,7 @@ class ClassifyImage(Task[LabeledImages]):
     name = "classify-image"
     example, unit, input, monitor = "image", "images", InputKind.IMAGE, "accuracy"
     Settings, Options, Vocabulary = ClassifyImageSettings, ClassificationOptions, ImageVocabulary
-    split = EveryTenth(lambda images: images.labels.tolist(), stratify=True)
+    split = EveryTenth(lambda images: images.labels.tolist())
     embedded = {"digits": Embedded(("train", "test"), _DIGITS)}
 
     def __init__(self, settings: ClassifyImageSettings, vocabulary: Mapping[str, Any]) -> None:
@@ -148,8 +151,9 @@ class ClassifyImage(Task[LabeledImages]):
         if not reading.labeled:
             return read_unlabeled(source, **shape)
         return read_images(
-            source, split="train" if reading.part == "train" else "test", classes=known["classes"], **shape
-        )
+            source, split="train" if reading.part == "train" else "test", classes=known["classes"],
+            skip=settings.data.skip, **shape,
+        )  # fmt: skip
 
     @classmethod
     def learn(cls, training: LabeledImages, settings: ClassifyImageSettings) -> dict[str, Any]:
@@ -165,10 +169,12 @@ class ClassifyImage(Task[LabeledImages]):
         }
 
     def describe(self) -> str:
-        return f"{len(self.classes)} classes"
+        return described_classes(self.classes)
 
     def check(self, examples: LabeledImages) -> None:
-        """Nothing: images are read as the model takes them."""
+        """Images are read as the model takes them."""
+        assert examples.labels is not None
+        check_some_known([(examples.classes[i], "the data") for i in examples.labels.unique().tolist()], self.classes)
 
     def build(self) -> VisionTransformer:
         height, width = self.size
@@ -192,7 +198,9 @@ class ClassifyImage(Task[LabeledImages]):
             else SequentialBatches(count, 4 * settings.batch_size)
         )  # fmt: skip
         assert examples.labels is not None
-        images, labels = examples.images, examples.labels
+        number = {name: i for i, name in enumerate(self.classes)}
+        numbers = torch.tensor([number.get(name, UNSEEN) for name in examples.classes])
+        images, labels = examples.images, numbers[examples.labels]
         return Batches(lambda rows: (images[rows], labels[rows]), order)
 
     def loss(self, model: VisionTransformer, batch: Any, optimizer: str) -> Tensor:
@@ -208,7 +216,8 @@ class ClassifyImage(Task[LabeledImages]):
     def validate(self, model: VisionTransformer, batch: Any) -> Mapping[str, Mean]:
         images, labels = batch
         logits, smoothing = model(images), self.settings.loss.label_smoothing
-        return class_means(logits, labels, F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum"))
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum", ignore_index=UNSEEN)
+        return class_means(logits, labels, loss)
 
     def predict(
         self, model: VisionTransformer, inputs: Sequence[Any], options: Any, first: int = 0

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -21,7 +21,7 @@ from heedful.tasks.contract import Reading, Task
 from heedful.tasks.evaluation import Evaluation, evaluated, may_read, named, training_of
 from heedful.tasks.loading import built, task_and_model
 from heedful.tasks.memory import less_memory
-from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, prepare, preset, read, source_of
+from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, notes_of, prepare, preset, read, source_of
 from heedful.tasks.task_inputs import listed
 from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder, config_matches
@@ -108,10 +108,14 @@ class TrainedModel:
         """The options of the task; those that are None are not set."""
         return validated(type(self.task).Options, {name: value for name, value in values.items() if value is not None})
 
-    def read_inputs(self, source: Any) -> Sequence[Any]:
-        """The inputs that a file of the task's own format holds, labeled or not."""
+    def read_inputs(self, source: Any, say: Callable[[str], None] | None = None) -> Sequence[Any]:
+        """The inputs that a file of the task's own format holds, labeled or not; `say` is told what was taken for what."""
         task = self.task
-        return task.inputs(read(type(task), source_of(source), task.settings, Reading("test", False, task.vocabulary)))
+        examples = read(type(task), source_of(source), task.settings, Reading("test", False, task.vocabulary))
+        if say is not None:
+            for note in notes_of(examples):
+                say(note)
+        return task.inputs(examples)
 
     def evaluate(self, data: Any, *, train: Any = None, progress: bool = False) -> Evaluation:
         """The metrics on labeled data, beside those of baselines fitted on the training data where they are available.
@@ -135,6 +139,7 @@ class TrainedModel:
         if training is None or train is not None:
             with working(console, "reading the training data for the baselines"):
                 training, note = training_of(task, self.folder, train)
+        note = " ".join([*(f"{one}." for one in notes_of(examples)), note]).strip()
         return evaluated(task, self.model, training, examples, counted(task, examples, data), note, console)
 
     def inspect(self, inputs: Any = ()) -> "Report":
@@ -313,11 +318,12 @@ def _train(
             data_checksums=checksums,
             config=write_settings(chosen, title),
         )
+    notes = [*notes_of(*examples.values()), *([batches.note] if batches and batches.note else ())]
     _say(
         console,
         f"{len(parts.training):,} {kind.example}s to train on, {ours.describe()}; validation: {parts.held_out}",
         f"{type(model).__name__}, {parameters_of(model):,} parameters",
-        *([f"note: {batches.note}"] if batches and batches.note else ()),
+        *(f"note: {note}" for note in notes),
     )
     weights = dict(model.state_dict())
     if batches is not None:

@@ -117,5 +117,10 @@ def is_embedded(kind: type[Task[Any]], source: Any) -> bool:
     return _embedded(kind, source) is not None
 
 
+def notes_of(*examples: Any) -> list[str]:
+    """What the readers of examples said, each sentence once."""
+    return list(dict.fromkeys(note for one in examples for note in getattr(one, "notes", ())))
+
+
 def _embedded(kind: type[Task[Any]], source: Any) -> Embedded | None:
     return kind.embedded.get(source.partition("[")[0]) if isinstance(source, str) else None

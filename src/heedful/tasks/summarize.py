@@ -91,7 +91,8 @@ class Summarize(Task[SummaryExamples]):
     @classmethod
     def read(cls, source: Any, settings: SummarizeSettings, reading: Reading = TRAINING) -> SummaryExamples:
         text, summary = check_columns(settings.data)
-        return read_documents(source, text, summary, language=settings.data.language, labeled=reading.labeled)
+        data = settings.data
+        return read_documents(source, text, summary, language=data.language, labeled=reading.labeled, skip=data.skip)
 
     @classmethod
     def learn(cls, training: SummaryExamples, settings: SummarizeSettings) -> dict[str, Any]:
@@ -152,7 +153,8 @@ def _pairs(documents: SummaryExamples) -> ParallelTexts:
         )
         for reference in references
     ]
-    return ParallelTexts(*(list(column) for column in zip(*rows, strict=True)))
+    sources, targets, locations = (list(column) for column in zip(*rows, strict=True))
+    return ParallelTexts(sources, targets, locations)
 
 
 def _joined(text: str | Sequence[str]) -> str:

@@ -34,12 +34,12 @@ from heedful.tasks.rouge import sentence_gains, summary_baselines, summary_score
 from heedful.tasks.text_generation import one_line, shortened
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Counts, Schema, Words
-from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import RowSettings, Section, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 20_000  # tokens of sentences that are computed together
 
 
-class ExtractiveData(Section):
+class ExtractiveData(RowSettings):
     """Which texts and summaries."""
 
     source: str | int = Field(
@@ -145,7 +145,9 @@ class SummarizeExtractive(Task[SummaryExamples]):
         if not reading.labeled:
             return read_documents(source, data.source, data.target or None, language=data.language, labeled=False)
         labels = data.labels if data.target == "" or reading.part != "test" else ""
-        documents = read_documents(source, data.source, data.target or None, labels or None, language=data.language)
+        documents = read_documents(
+            source, data.source, data.target or None, labels or None, language=data.language, skip=data.skip
+        )
         return _with_references(documents)
 
     @classmethod

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from heedful._errors import DataError
 from heedful._terminal import visible
+from heedful.data._rows import check_label, check_some_known
 from heedful.data.batch_types import WordBatch
 from heedful.data.batches import LengthBatches
 from heedful.data.inputs import InputKind
@@ -33,7 +34,7 @@ from heedful.models.encoders import attention_pattern
 from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEmbedding
 from heedful.tasks.baselines import word_baselines
-from heedful.tasks.classification import accuracy, candidates, confusions
+from heedful.tasks.classification import UNSEEN, accuracy, candidates, confusions, unseen_labels
 from heedful.tasks.contract import TRAINING, Metric, Reading, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.tag_settings import TagOptions, TagSettings, TagVocabulary, WindowTagger
@@ -78,7 +79,7 @@ class Tag(Task[Tagged]):
     name = "tag"
     example, unit, input, lists, monitor = "sentence", "words", InputKind.TEXT, True, "accuracy"
     Settings, Options, Vocabulary = TagSettings, TagOptions, TagVocabulary
-    split = EveryTenth(lambda tagged: [s.labels[tagged.column] for s in tagged.sentences])
+    split = EveryTenth()
 
     def __init__(self, settings: TagSettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
@@ -91,9 +92,16 @@ class Tag(Task[Tagged]):
     def read(cls, source: Any, settings: TagSettings, reading: Reading = TRAINING) -> Tagged:
         data, vocabulary = settings.data, reading.vocabulary
         auxiliary = data.auxiliary_columns if vocabulary is None else ()
-        tagged = read_tagged(source, data.column or None, auxiliary, labels=reading.labeled)
-        known = reading.labeled and vocabulary is not None
-        return tagged.with_column(next(iter(vocabulary["labels"]))) if known else tagged  # type: ignore[index]
+        main, labels = next(iter((vocabulary or {"labels": {"": ()}})["labels"].items()))
+        tagged = read_tagged(
+            source,
+            data.column or None,
+            auxiliary,
+            labels=reading.labeled,
+            word_column=data.word_column or None,
+            known=labels,
+        )
+        return tagged.with_column(main) if main and reading.labeled else tagged
 
     @classmethod
     def learn(cls, training: Tagged, settings: TagSettings) -> dict[str, Any]:
@@ -103,6 +111,8 @@ class Tag(Task[Tagged]):
         }
         if len(labels[str(training.column)]) < 2:
             raise DataError(f"must hold at least two different labels: got {labels[str(training.column)][0]!r} alone")
+        for label in labels[str(training.column)]:
+            check_label(label, str(training.column))
         words = WordVocabulary.fit([s.words for s in training.sentences], min_form_count=2)
         if len(words.words) < 2:
             raise DataError(f"must hold at least two different words: got {next(iter(words.words))!r} alone")
@@ -116,16 +126,10 @@ class Tag(Task[Tagged]):
         return f"{len(self.labels[self.column])} labels in {column}{also}"
 
     def check(self, examples: Tagged) -> None:
-        names = self.labels[self.column]
-        known = set(names)
         for sentence in examples.sentences:
             self._check_length(sentence)
-            for location, label in zip(sentence.locations, sentence.labels[self.column], strict=True):
-                if label not in known:
-                    some = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-                    raise DataError(
-                        f"{location}: must have one of the labels of the training data ({some}): got {label!r}"
-                    )
+        labels = ((label, s.location) for s in examples.sentences for label in s.labels[self.column])
+        check_some_known(labels, self.labels[self.column])
 
     def build(self) -> Tagger:
         s, words = self.settings.model, self.words
@@ -152,7 +156,7 @@ class Tag(Task[Tagged]):
         for column, names in columns.items():
             numbers = {name: number for number, name in enumerate(names)}
             labels = chain.from_iterable(sentence.labels[column] for sentence in examples.sentences)
-            targets.append(torch.tensor([numbers[label] for label in labels]))
+            targets.append(torch.tensor([numbers.get(label, UNSEEN) for label in labels]))
 
         def make(rows: list[int]) -> tuple[WordBatch, list[Tensor]]:
             return words.batch(rows), [words.padded(target, rows, _IGNORED) for target in targets]
@@ -177,8 +181,11 @@ class Tag(Task[Tagged]):
         words, (target,) = batch
         words_only = target != _IGNORED
         logits, target = model.logits(model(words)[words_only]), target[words_only]
-        loss, count = F.cross_entropy(logits, target, reduction="sum"), len(target)
-        return {"loss": Mean(loss, count), "accuracy": Mean((logits.argmax(-1) == target).sum(), count)}
+        loss = F.cross_entropy(logits, target, reduction="sum", ignore_index=UNSEEN)
+        return {
+            "loss": Mean(loss, (target != UNSEEN).sum()),
+            "accuracy": Mean((logits.argmax(-1) == target).sum(), len(target)),
+        }
 
     @torch.inference_mode()
     def predict(self, model: Tagger, inputs: Sequence[Any], options: Any, first: int = 0) -> list[TaggedSentence]:
@@ -209,13 +216,14 @@ class Tag(Task[Tagged]):
         metrics = {"accuracy": Metric(accuracy(truth, predicted))}
         if any(chain.from_iterable(unseen)):
             metrics["oov_accuracy"] = Metric(accuracy(truth, predicted, unseen))
-        details = {"oov_words": sum(map(sum, unseen)), "confusions": confusions(truth, predicted)}
+        details, note = unseen_labels(truth, set(self.labels[self.column]))
+        details |= {"oov_words": sum(map(sum, unseen)), "confusions": confusions(truth, predicted)}
         if is_bio(chain.from_iterable(truth)):
             spans = score_spans(truth, predicted)
             names = {"span_f1": "f1", "span_precision": "precision", "span_recall": "recall"}
             metrics = {name: Metric(getattr(spans.overall, key)) for name, key in names.items()} | metrics
             details["spans"] = {kind: score._asdict() for kind, score in spans.by_label.items()}
-        return Scores(metrics, details)
+        return Scores(metrics, details, note)
 
     def baselines(self, training: Tagged, examples: Tagged) -> Mapping[str, list[TaggedSentence]]:
         truth = [sentence.labels[self.column] for sentence in training.sentences]

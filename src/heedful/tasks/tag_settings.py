@@ -22,6 +22,9 @@ class TagData(Section):
         ("auto",),
         description="auxiliary columns, which the encoder learns too; auto: XPOS, FEATS and DEPREL of CoNLL-U, where they are",
     )
+    word_column: int = Field(
+        0, ge=0, description="the words: a column's number; 0: the first, or the second after one that counts them"
+    )
     max_length: int = Field(2000, ge=1, description="the most words of a sentence")
 
 

@@ -22,7 +22,7 @@ from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.sampling_options import SamplingOptions
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Schema
-from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import LossSettings, RowSettings, Section, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 8192  # source tokens, once for each beam, that are computed together
 _MAX_LENGTH = 100_000  # tokens of a text that may be learned from
@@ -30,7 +30,7 @@ _CUT_OFF, _END = " [cut off]", "[END]"
 _SEARCHING, _DRAWING = {"beams", "n_best", "length_penalty"}, {"temperature", "top_k", "top_p", "seed"}
 
 
-class ParallelData(Section):
+class ParallelData(RowSettings):
     """Which texts, and how they are cut into tokens."""
 
     source: str | int = Field(

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor
 
+from heedful.data._rows import RowLog
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.data.text import ParallelTexts, read_pairs
@@ -77,7 +78,11 @@ class Translate(Task[ParallelTexts]):
         columns = check_columns(settings.data)
         if source == "dates":
             return dates(reading.part)
-        return read_pairs(source, columns) if reading.labeled else ParallelTexts(read_sources(source, columns), [], [])
+        if reading.labeled:
+            return read_pairs(source, columns, skip=settings.data.skip)
+        log = RowLog()
+        texts = read_sources(source, columns, log)
+        return ParallelTexts(texts, [], [], tuple(log.notes))
 
     @classmethod
     def learn(cls, training: ParallelTexts, settings: TranslateSettings) -> dict[str, Any]:

@@ -85,6 +85,20 @@ class TrainingSettings(Section):
     )
 
 
+class RowSettings(Section):
+    """What is done with rows, or files, that are not what they should be."""
+
+    bad_rows: Literal["stop", "skip"] = Field(
+        "stop", description="a bad row or file: stop with its error; or skip it, and say how many there were"
+    )
+    max_bad_rows: float = Field(0.05, ge=0, lt=1, description="the largest share of rows that may be skipped")
+
+    @property
+    def skip(self) -> float | None:
+        """The largest share of bad rows that may be skipped; None: the first one is an error."""
+        return None if self.bad_rows == "stop" else self.max_bad_rows
+
+
 class LossSettings(Section):
     """What is minimized: a cross entropy."""
 

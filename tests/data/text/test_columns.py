@@ -90,11 +90,16 @@ def test_writing_changes_one_column_only(write):
     assert write_columns(Sentence(("a b",), raw_lines=("a b\tX\tY",)), ["Z Z"], 2) == "a b\tZ Z\tY\n\n"
 
 
+def test_labels_with_blanks_need_tabs():
+    sentence = Sentence(("a", "b"), raw_lines=("a  X Y", "b X Y"))
+    assert write_columns(sentence, ["P Q", "R"], 2) == "a\tP Q\tY\nb\tR\tY\n\n"
+
+
 @pytest.mark.parametrize(
     ("labels", "column", "message"),
     [
         (["A"], 2, "must have one label for each of 2 words: got 1"),
-        (["A", "a b"], 2, "must be words that the format can hold: got 'a b'"),
+        (["A", "a\tb"], 2, r"must be words that the format can hold: got 'a\\tb'"),
         (["A", ""], 2, "must be words that the format can hold: got ''"),
         (["A", "B"], 4, "`column` must be a column of labels, 2 to 3: got 4"),
         (["A", "B"], 1, "`column` must be a column of labels, 2 to 3: got 1"),

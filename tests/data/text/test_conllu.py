@@ -70,11 +70,11 @@ def test_empty_nodes_are_counted_after_each_word(write):
     assert [s.words for s in read_conllu(write("\n".join(rows), "a.conllu"))] == [("a", "a")]
 
 
-def test_comments_by_themselves_belong_to_the_next_sentence(write):
+def test_comments_by_themselves_belong_to_the_next_sentence_or_the_last(write):
     source = write("# one file\n\n# text = a\n" + row() + "\n\n# end\n")
     [sentence] = read_conllu(source)
-    assert sentence.raw_lines == ("# one file", "", "# text = a", row())
-    assert write_conllu(sentence, {}) == "# one file\n\n# text = a\n" + row() + "\n\n"
+    assert sentence.raw_lines == ("# one file", "", "# text = a", row(), "", "# end")
+    assert write_conllu(sentence, {}) == "# one file\n\n# text = a\n" + row() + "\n\n# end\n\n"
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@ import re
 import pytest
 
 from heedful._errors import DataError
+from heedful.data._rows import check_some_known
 from heedful.data.splits import EveryTenth
 from heedful.data.text import LabeledTexts, read_texts
-from heedful.data.text.labeled import check_labels
 
 
 def test_texts(write):
@@ -50,8 +50,22 @@ def test_what_cannot_be_learned(write, content, message):
 def test_known_classes(write):
     source = write("text,label\na,x\nb,x\n", "a.csv")
     assert read_texts(source, classes=["x", "y"]).labels == ["x", "x"]
-    with pytest.raises(DataError, match="a.csv:2: label must be a known class, 'y', 'z': got 'x'"):
+    assert read_texts(write("text,label\na,x\nb,z\n", "b.csv"), classes=["x", "y"]).labels == ["x", "z"]
+    with pytest.raises(DataError, match="a.csv:2: label must be a known class, 'y', 'z': got 'x', and no other one is"):
         read_texts(source, classes=["y", "z"])
+
+
+def test_bad_rows_are_skipped_up_to_a_share(write):
+    source = write("text,label\na,x\n ,y\n" + "b,y\n" * 20, "a.csv")
+    with pytest.raises(DataError, match="a.csv:3: must have a text"):
+        read_texts(source)
+    read = read_texts(source, skip=0.05)
+    assert (len(read), read.select([0]).notes) == (21, read.notes)
+    assert read.notes == (
+        f"1 of 22 rows are bad and were skipped; the first: {source}:3: must have a text: got an empty one, with the label 'y'",
+    )
+    with pytest.raises(DataError, match="a.csv:3: .*; 1 of 22 rows are bad, and at most 4 % may be skipped"):
+        read_texts(source, skip=0.04)
 
 
 def test_no_rows_to_predict(write):
@@ -68,5 +82,5 @@ def test_a_folder(tmp_path):
 def test_many_labels_take_no_longer_than_few(write):
     rows = [f"text {row}\tlabel {row % 50_000}\n" for row in range(100_000)]
     texts = read_texts(write("".join(rows), "many.tsv"), classes=[f"label {row}" for row in range(50_000)])
-    assert len(EveryTenth(lambda texts: texts.labels, stratify=True)(texts, "text").training) > 50_000
-    check_labels(texts, sorted(set(texts.labels)))
+    assert len(EveryTenth(lambda texts: texts.labels)(texts, "text").training) > 50_000
+    check_some_known(((label, "") for label in ["none"] * 10_000 + texts.labels), sorted(set(texts.labels)))

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heedful._errors import DataError
-from heedful.data.text import ParallelTexts, read_pairs, read_sources
+from heedful.data.text import ParallelTexts, read_pairs, read_sources, read_texts
 
 
 def test_select():
@@ -166,7 +166,11 @@ def test_sources_of_tables(write, content, name):
     [
         ("source\ttarget\n", "a.tsv", ": must hold at least one text: got none"),
         ("a\tb\tc\n", "a.tsv", ":1: must have a column 'source': got 'a', 'b', 'c'"),
-        ('{"target": "x"}\n', "a.jsonl", ":1: must have 'source': got 'target'"),
+        (
+            '{"target": "x"}\n',
+            "a.jsonl",
+            ":1: must have a column 'source': got 'target'; name the columns: data.source=...",
+        ),
         ("", "a.txt", ": must hold at least one line: got an empty file"),
         (b"\xfc\n", "a.txt", ":1: must be UTF-8: got byte 0xfc"),
     ],
@@ -198,8 +202,9 @@ def test_a_data_set_of_hugging_face(datasets, tmp_path):
     source = f"hf:{tmp_path}/set"
     assert read_pairs(source, ("en", "de")) == ParallelTexts(["a"], ["x"], [f"{source}[0]"])
     assert read_sources(source, ("en", "fr")) == ["a", ""]
-    with pytest.raises(DataError, match="set: must have a column 'source': got 'en', 'de'"):
-        read_pairs(source)
+    assert read_pairs(source).notes == (f"{source}: 'en' is the source, 'de' is the target",)
+    with pytest.raises(DataError, match="set: must have a column 'text': got 'en', 'de'"):
+        read_texts(source)
 
 
 def test_languages_in_a_column_of_translations(datasets, tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heedful._errors import DataError
+from heedful.data._rows import RowLog
 from heedful.data.text import TableRow, read_table
 
 CSV = 'id,Text,label\n1,"one, ""two""\nand three",x\r\n2,plain,y\n'
@@ -16,6 +17,106 @@ CSV = 'id,Text,label\n1,"one, ""two""\nand three",x\r\n2,plain,y\n'
 
 def values(source, *columns):
     return [row.values for row in (read_table(source, columns) if columns else read_table(source))]
+
+
+REVIEWS = [(f"a film, number {i}, that is fine", ("neg", "pos")[i % 2]) for i in range(30)]
+PAIRS = [(f"good morning {i}", f"guten Morgen {i}") for i in range(30)]
+
+
+def table(*rows):
+    content = io.StringIO(newline="")
+    csv.writer(content).writerows(rows)
+    return content.getvalue()
+
+
+def swapped(rows):
+    return [row[::-1] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("header", "swap"),
+    [
+        ("review,sentiment", 0),
+        ("v1,v2", 0),
+        ("v1,v2", 1),
+        ("class,Tweets", 1),
+        ("Full Review,stars", 0),
+        ("", 0),
+        ("", 1),
+        ("text,v", 0),
+    ],
+)
+def test_headers_and_the_text_are_known_by_names_or_contents(write, header, swap):
+    rows = swapped(REVIEWS) if swap else REVIEWS
+    log = RowLog()
+    source = write(table(*filter(any, [header.split(",")]), *rows), "a.csv")
+    assert [row.values for row in read_table(source, log=log)] == REVIEWS
+    [note] = log.notes
+    one, other = (f"'{name}'" for name in header.split(",")) if header else ("column 1", "column 2")
+    one, other = (other, one) if swap else (one, other)
+    assert note == f"{source}: {one} is the text, {other} is the label" + ("" if header else "; there is no header")
+
+
+@pytest.mark.parametrize("header", ["en,de", "SRC,tgt", "article,summary", "v1,v2", ""])
+def test_headers_of_pairs(write, header):
+    source = write(table(*filter(any, [header.split(",")]), *PAIRS), "a.csv")
+    assert values(source, "source", "target") == PAIRS
+    if header == "en,de":
+        assert values(source, "target", "source") == values(source, 2, 1)[1:] == swapped(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [
+        ([("Dave", "x"), *((f"name{i}", "fm"[i % 2]) for i in range(9))], ("text", "label"),
+         "the first row must be .* got 'Dave', 'x'; .*data.text=1"),
+        ([("ab"[i % 2], "xy"[i % 2]) for i in range(9)], ("text", "label"),
+         "the contents must tell texts from labels: .*data.text=1"),
+        ([("hello", "hallo"), *PAIRS[:5]], ("source", "target"), "the first row must be .*data.source=1"),
+    ],
+)  # fmt: skip
+def test_contents_that_do_not_tell(write, rows, columns, message):
+    source = write(table(*rows), "a.csv")
+    with pytest.raises(DataError, match=f"^{re.escape(source)}:1: {message}"):
+        values(source, *columns)
+    assert values(source, 1, 2) == rows
+
+
+def test_known_classes_tell_the_labels(write):
+    for rows in ([("aa", "x"), ("b", "y")], [("h", "j"), ("aa", "x"), ("b", "y")]):
+        for some in (rows, swapped(rows)):
+            read = read_table(write(table(*some), "a.csv"), classes=["x", "y"])
+            assert [row.values for row in read] == rows[-2:]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('text\tlabel\n"say ""a"""\tx\nc\ty\n', [('say "a"', "x"), ("c", "y")]),
+        ('text\tlabel\n"a\nb\tc"\tx\nc\ty\n', [("a\nb\tc", "x"), ("c", "y")]),
+        ('"text"\t"label"\n"a"\t"x"\n', [("a", "x")]),
+        ('text\tlabel\n"a"\tx\nc\ty\n', [('"a"', "x"), ("c", "y")]),
+        ('text\tlabel\n"a ""b"" c"\tx\n"c"\ty\n', [('"a ""b"" c"', "x"), ('"c"', "y")]),
+        ('text\tlabel\na "b" c\tx\n', [('a "b" c', "x")]),
+    ],
+)
+def test_quotes_of_pandas_in_tsv(write, content, expected):
+    assert values(write(content, "a.tsv")) == expected
+
+
+def test_rows_that_are_skipped(write):
+    source = write("text,label\na,x\nb\nc,y,z\n" + "d,x\n" * 30, "a.csv")
+    log = RowLog(0.1)
+    assert len(list(read_table(source, log=log))) == 31
+    assert log.finish(31) == (
+        f"2 of 33 rows are bad and were skipped; the first: {source}:3: must have 2 columns, as line 1 has: got 1, 'b'",
+    )
+    log = RowLog(0.05)
+    list(read_table(source, log=log))
+    with pytest.raises(
+        DataError, match=r":3: must have 2 columns.*; 2 of 33 rows are bad, and at most 5 % may be skipped"
+    ):
+        log.finish(31)
 
 
 def test_csv_quotes_and_line_numbers(write):
@@ -72,7 +173,13 @@ def test_header_or_not(write, content, columns, expected):
         ("a,b\n", ("text",), ":1: must have a column 'text': got 'a', 'b'"),
         ("a\n", ("text", "label"), ":1: must have a column 'text': got 'a'"),
         ("a,b\n", ("text", "target"), ":1: must have a column 'text': got 'a', 'b'"),
-        ("text,stars\n", ("text", "label"), ":1: must have a column 'label': got 'text', 'stars'"),
+        ("text,by\n", ("text", "label"), ":1: must have a column 'label': got 'text', 'by'"),
+        ("text,by,y\n", ("text", "z"), ":1: must have a column 'z': got 'text', 'by', 'y'"),
+        (
+            "review,tweet,y\n",
+            ("text", "label"),
+            ":1: one column must be the text: got 'review', 'tweet'; choose one: data.text=NAME",
+        ),
         (
             "texts,stars\n",
             ("texts", "star"),

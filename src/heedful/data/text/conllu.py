@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from heedful._errors import DataError
@@ -22,7 +23,7 @@ def read_conllu(source: str | Path, columns: Sequence[str] = ()) -> Iterator[Sen
     """The sentences of a CoNLL-U file, read as they are asked for.
 
     Words are the rows whose id is a whole number. Multiword tokens (`3-4`), empty nodes (`8.1`) and comments are
-    checked and kept in `Sentence.raw_lines`. Comments that no sentence follows directly belong to the next one.
+    checked and kept in `Sentence.raw_lines`. Comments that no sentence follows directly belong to the next one, or to the last.
 
     Args:
         source: the file, plain or packed.
@@ -41,11 +42,14 @@ def sentences(numbered: Iterable[tuple[int, str]], path: str, columns: Sequence[
     names = [canonical(column, path) for column in columns]
     raw_lines: list[str] = []
     rows: list[list[str]] = []
+    last: Sentence | None = None  # waits for comments behind the last sentence
     first = reach = empties = number = 0  # first row; end of the last multiword token; empty nodes since the last word
     for number, line in numbered:
         if not line.strip(" \t"):
             if first:
-                yield _sentence(raw_lines, rows, names, path, first, reach)
+                if last is not None:
+                    yield last
+                last = _sentence(raw_lines, rows, names, path, first, reach)
                 raw_lines, rows, first, reach, empties = [], [], 0, 0, 0
             elif raw_lines:
                 raw_lines.append(line)
@@ -65,7 +69,13 @@ def sentences(numbered: Iterable[tuple[int, str]], path: str, columns: Sequence[
         else:
             reach, empties = _other(cells[0], len(rows), reach, empties, f"{path}:{number}")
     if first:
+        if last is not None:
+            yield last
         yield _sentence(raw_lines, rows, names, path, first, reach)
+    elif last is not None:
+        while raw_lines and not raw_lines[-1].strip(" \t"):
+            raw_lines.pop()
+        yield replace(last, raw_lines=(*last.raw_lines, "", *raw_lines)) if raw_lines else last
 
 
 def canonical(column: str, path: str) -> str:

@@ -1,7 +1,7 @@
 """Documents as lists of sentences, with their summaries or with labels that say which sentences belong into one."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ import torch
 
 from heedful._errors import DataError, needing
 from heedful.data._content import framed
+from heedful.data._rows import RowLog
 from heedful.data.batch_types import SentenceBatch
-from heedful.data.frames import from_frame, in_memory
+from heedful.data.frames import from_frame, in_memory, meant
 from heedful.data.text._lines import quoted, quoted_all, shown_path
 from heedful.data.text.json_rows import json_rows
 from heedful.data.text.parallel import read_pairs, read_sources
-from heedful.data.text.tables import PAIR_DEFAULTS, json_object, table_format
+from heedful.data.text.tables import PAIR_DEFAULTS, json_object, keys_of, table_format
 from heedful.data.text.tokenization import Tokenization
 
 __all__ = ["EncodedDocuments", "SummaryExamples", "read_documents", "split_sentences"]
@@ -32,12 +33,14 @@ class SummaryExamples:
         references: one or more summaries of each; None where none were read.
         labels: whether each sentence belongs into the summary; None where none were read.
         locations: `file:line`.
+        notes: what was taken for what, and what was skipped.
     """
 
     sources: list[list[str]]
     references: list[list[str]] | None
     labels: list[list[bool]] | None
     locations: list[str]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(
@@ -48,6 +51,7 @@ class SummaryExamples:
         *,
         language: str = "en",
         locations: Sequence[str] | None = None,
+        log: RowLog | None = None,
     ) -> "SummaryExamples":
         """Documents from Python, by the rules of `read_documents` for JSON lines.
 
@@ -57,6 +61,7 @@ class SummaryExamples:
             labels: of each a list of 0 and 1, or of false and true, one for each sentence.
             language: of texts that are to be cut into sentences, as its ISO code.
             locations: where each stood; "row 0" and so on unless given.
+            log: takes the documents that are to be skipped; None: the first one is an error.
 
         Raises:
             DataError: they are not as many as each other, or something is missing or of another type.
@@ -79,6 +84,7 @@ class SummaryExamples:
             None if references is None else "references",
             None if labels is None else "labels",
             language,
+            log or RowLog(),
         )
 
     def __len__(self) -> int:
@@ -89,9 +95,8 @@ class SummaryExamples:
         rows = list(rows)
         references = None if self.references is None else [self.references[row] for row in rows]
         labels = None if self.labels is None else [self.labels[row] for row in rows]
-        return SummaryExamples(
-            [self.sources[row] for row in rows], references, labels, [self.locations[row] for row in rows]
-        )
+        sources, locations = [self.sources[row] for row in rows], [self.locations[row] for row in rows]
+        return SummaryExamples(sources, references, labels, locations, self.notes)
 
     def content(self) -> Iterator[bytes]:
         """Bytes that change whenever a sentence, a summary or a label does."""
@@ -111,6 +116,7 @@ def read_documents(
     *,
     language: str = "en",
     labeled: bool = True,
+    skip: float | None = None,
 ) -> SummaryExamples:
     r"""Reads documents, with their summaries, with labels of their sentences, with both or with neither.
 
@@ -129,6 +135,7 @@ def read_documents(
         labels: the name of the labels; None reads none.
         language: of the texts that are to be cut, as its ISO code.
         labeled: False reads texts alone; summaries and labels may stand beside them.
+        skip: the largest share of bad rows that may be skipped; None: the first one is an error.
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
@@ -143,30 +150,33 @@ def read_documents(
         >>> papers.sources, papers.references, papers.labels
         ([['We sort.', 'It works.']], [['Sorting']], [[True, False]])
     """
+    log = RowLog(skip if labeled else None)
     if in_memory(source):
         names = {"sources": text, "references": summary, "labels": labels}
         chosen = {key: str(name) for key, name in names.items() if name is not None}
-        frame = from_frame(source, dict.fromkeys(chosen.values(), "any"))
+        frame = from_frame(source, dict.fromkeys(meant(source, list(chosen.values()), log), "any"))
         return SummaryExamples.of(
-            **dict(zip(chosen, frame.values, strict=True)), language=language, locations=frame.locations
+            **dict(zip(chosen, frame.values, strict=True)), language=language, locations=frame.locations, log=log
         )
     path = shown_path(source)
     beside = PAIR_DEFAULTS[text == PAIR_DEFAULTS[0]] if summary is None else summary
     summary, labels = (summary, labels) if labeled else (None, None)
     if table_format(source) == "jsonl":
-        return _objects(source, path, text, summary, labels, language)
+        return _objects(source, path, text, summary, labels, language, log)
     if labels is not None:
         raise DataError(f"{path}: labels of sentences must be lists in a .jsonl or .jsonl.gz: got another name")
     if summary is None:
-        texts = read_sources(source, (text, beside))
+        texts = read_sources(source, (text, beside), log)
         locations = [f"{path}, text {number}" for number in range(1, len(texts) + 1)]
-        return SummaryExamples([split_sentences(document, language) for document in texts], None, None, locations)
-    pairs = read_pairs(source, (text, summary))
+        documents = [split_sentences(document, language) for document in texts]
+        return SummaryExamples(documents, None, None, locations, log.finish(len(texts)))
+    pairs = read_pairs(source, (text, summary), skip=skip)
     return SummaryExamples(
         [split_sentences(document, language) for document in pairs.sources],
         [[reference] for reference in pairs.targets],
         None,
         pairs.locations,
+        pairs.notes,
     )
 
 
@@ -226,14 +236,27 @@ class EncodedDocuments:
 
 
 def _objects(
-    source: str | Path, path: str, text: str | int, summary: str | int | None, labels: str | None, language: str
+    source: str | Path,
+    path: str,
+    text: str | int,
+    summary: str | int | None,
+    labels: str | None,
+    language: str,
+    log: RowLog,
 ) -> SummaryExamples:
     names = [name for name in (text, summary, labels) if name is not None]
     if not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: the columns of JSON lines must be wanted by name: got {names}")
-    numbered = ((line, f"{path}:{number}") for number, line in json_rows(source))
-    rows = ((json_object(line, location), location) for line, location in numbered)
-    examples = _examples(rows, str(text), None if summary is None else str(summary), labels, language)
+    rows = []
+    for number, line in json_rows(source):
+        location = f"{path}:{number}"
+        try:
+            rows.append((json_object(line, location), location))
+        except DataError as error:
+            log.bad(error)
+    keys = iter(keys_of(rows[0][0], list(map(str, names)), path, rows[0][1], log) if rows else map(str, names))
+    text_key, summary_key, labels_key = (None if name is None else next(keys) for name in (text, summary, labels))
+    examples = _examples(rows, str(text_key), summary_key, labels_key, language, log)
     if not len(examples):
         raise DataError(f"{path}: must hold at least one document: got none")
     if examples.labels is not None and not any(map(any, examples.labels)):
@@ -244,30 +267,46 @@ def _objects(
 
 
 def _examples(
-    rows: Iterable[tuple[dict[str, Any], str]], text: str, summary: str | None, labels: str | None, language: str
+    rows: Iterable[tuple[dict[str, Any], str]],
+    text: str,
+    summary: str | None,
+    labels: str | None,
+    language: str,
+    log: RowLog,
 ) -> SummaryExamples:
     """Documents from rows, and where each stood; `text`, `summary` and `labels` are names of their values."""
-    names = [name for name in (text, summary, labels) if name is not None]
     examples = SummaryExamples([], None if summary is None else [], None if labels is None else [], [])
     for row, location in rows:
-        for name in names:
-            if name not in row:
-                raise DataError(
-                    f"{location}: must have {quoted(str(name))}: got {quoted_all(list(row)) or 'an empty object'}"
-                )
-        value = _texts(row, text, location)
-        sentences = split_sentences(value, language) if isinstance(value, str) else [part.strip() for part in value]
-        filled = [index for index, sentence in enumerate(sentences) if sentence]
-        if not filled and len(names) > 1:
-            raise DataError(f"{location}: {quoted(text)} must have a sentence: got an empty text")
-        if examples.references is not None:
-            examples.references.append(_references(row, str(summary), location))
-        if examples.labels is not None:
-            marks = _marks(row, str(labels), len(sentences), location)
-            examples.labels.append([marks[index] for index in filled])
-        examples.sources.append([sentences[index] for index in filled])
+        try:
+            sentences, references, marks = _example(row, location, text, summary, labels, language)
+        except DataError as error:
+            log.bad(error)
+            continue
+        examples.sources.append(sentences)
         examples.locations.append(location)
-    return examples
+        if examples.references is not None:
+            examples.references.append(references)
+        if examples.labels is not None:
+            examples.labels.append(marks)
+    return replace(examples, notes=log.finish(len(examples)))
+
+
+def _example(
+    row: dict[str, Any], location: str, text: str, summary: str | None, labels: str | None, language: str
+) -> tuple[list[str], list[str], list[bool]]:
+    """The sentences of a document, its summaries and its labels."""
+    names = [name for name in (text, summary, labels) if name is not None]
+    for name in names:
+        if name not in row:
+            raise DataError(f"{location}: must have {quoted(name)}: got {quoted_all(list(row)) or 'an empty object'}")
+    value = _texts(row, text, location)
+    sentences = split_sentences(value, language) if isinstance(value, str) else [part.strip() for part in value]
+    filled = [index for index, sentence in enumerate(sentences) if sentence]
+    if not filled and len(names) > 1:
+        raise DataError(f"{location}: {quoted(text)} must have a sentence: got an empty text")
+    references = [] if summary is None else _references(row, summary, location)
+    marks = [] if labels is None else _marks(row, labels, len(sentences), location)
+    return [sentences[index] for index in filled], references, [marks[index] for index in filled if marks]
 
 
 def _texts(row: dict[str, Any], name: str, location: str) -> str | list[str]:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from heedful._errors import DataError, needing
 from heedful.data._entries import printable, reading
+from heedful.data._header import all_named, taken
+from heedful.data._rows import RowLog
 from heedful.data.text._lines import quoted, quoted_all
 
 __all__ = ["Address", "address", "is_hub"]
@@ -58,7 +60,7 @@ def address(source: str) -> Address:
     return Address(name, config, split or "train")
 
 
-def hub_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def hub_rows(source: str, columns: Sequence[str], log: RowLog | None = None) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The place of each row, and its value in each of these columns.
 
     What is no column is looked for in the column `translation`, where data sets of translation have their languages.
@@ -67,6 +69,12 @@ def hub_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, tuple[s
     if _TRANSLATION in data.features and not any(column in data.features for column in columns):
         data = data.select_columns([_TRANSLATION]).flatten()
         columns = [f"{_TRANSLATION}.{column}" for column in columns]
+    elif not all(column in data.features for column in columns):
+        there, path = list(data.features), printable(source)
+        indices = all_named(there, columns, path)
+        if log is not None:
+            log.notes += filter(None, [taken(path, there, columns, indices, True)])
+        columns = [there[index] for index in indices]
     _check_columns(data, source, columns)
     data = data.select_columns(list(dict.fromkeys(columns)))
     features = [data.features[column] for column in columns]

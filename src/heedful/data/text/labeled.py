@@ -1,14 +1,15 @@
 """Texts, each with the name of its class where there is one."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from heedful._errors import DataError
 from heedful.data._content import framed
-from heedful.data.frames import from_frame, in_memory
-from heedful.data.text._lines import lines, quoted, quoted_all, shown_path
+from heedful.data._rows import RowLog, check_label, check_some_known
+from heedful.data.frames import from_frame, in_memory, meant
+from heedful.data.text._lines import lines, quoted, shown_path
 from heedful.data.text.hub import hub_rows, is_hub
 from heedful.data.text.tables import DEFAULTS, TableRow, another_name, read_table, table_format
 
@@ -23,11 +24,13 @@ class LabeledTexts:
         texts: the texts.
         labels: the class of each; None where unlabeled.
         locations: where each stood, for errors: `file:line`.
+        notes: what was taken for what, and what was skipped.
     """
 
     texts: list[str]
     labels: list[str] | None
     locations: list[str]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(
@@ -63,7 +66,8 @@ class LabeledTexts:
         """Those with these numbers."""
         rows = list(rows)
         labels = None if self.labels is None else [self.labels[row] for row in rows]
-        return LabeledTexts([self.texts[row] for row in rows], labels, [self.locations[row] for row in rows])
+        texts, locations = ([column[row] for row in rows] for column in (self.texts, self.locations))
+        return replace(self, texts=texts, labels=labels, locations=locations)
 
     def content(self) -> Iterator[bytes]:
         """Bytes that change whenever a text or a label does."""
@@ -78,6 +82,7 @@ def read_texts(
     *,
     classes: Sequence[str] | None = None,
     labeled: bool = True,
+    skip: float | None = None,
 ) -> LabeledTexts:
     r"""Reads texts and their labels.
 
@@ -92,7 +97,8 @@ def read_texts(
         text: the column of texts, by name or by number from 1.
         label: the column of labels; None reads texts alone.
         labeled: False reads texts alone; labels may stand beside them.
-        classes: the known classes, of which each label must be one; None takes those of the source, at least two.
+        classes: the known classes, of which some label must be one; None takes those of the source, at least two.
+        skip: the largest share of bad rows that may be skipped; None: the first one is an error.
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
@@ -108,57 +114,57 @@ def read_texts(
         (['a fine film', 'awful'], ['good', 'bad'])
     """
     if not labeled and label is not None:
-        return _without_labels(source, text, label)
+        return _without_labels(source, text, label, classes)
     path = "the data" if in_memory(source) else shown_path(source)
     columns = (text,) if label is None else (text, label)
-    texts, labels, locations = [], [], []
-    for values, location in _rows(source, columns, path):
+    texts, labels, locations, log = [], [], [], RowLog(skip)
+    for values, location in _rows(source, columns, path, classes, log):
         if label is not None:
-            _check(values, location)
+            try:
+                _check(values, location)
+            except DataError as error:
+                log.bad(error)
+                continue
             labels.append(values[1].strip())
         texts.append(values[0])
         locations.append(location)
+    notes = log.finish(len(texts))
     if not texts:
         raise DataError(f"{path}: must hold at least one text: got none")
     if label is None:
-        return LabeledTexts(texts, None, locations)
-    examples = LabeledTexts(texts, labels, locations)
-    if classes is not None:
-        check_labels(examples, classes)
-    elif len(set(labels)) < 2:
+        return LabeledTexts(texts, None, locations, notes)
+    if classes is None and len(set(labels)) < 2:
         raise DataError(f"{path}: must hold at least two classes: got 1, {quoted(labels[0])}")
-    return examples
+    if classes is not None:
+        check_some_known(zip(labels, locations, strict=True), classes)
+    return LabeledTexts(texts, labels, locations, notes)
 
 
-def check_labels(examples: LabeledTexts, classes: Sequence[str]) -> None:
-    """Raises for a label that is none of the known classes."""
-    known = set(classes)
-    for label, location in zip(examples.labels or (), examples.locations, strict=True):
-        if label not in known:
-            raise DataError(f"{location}: label must be a known class, {quoted_all(classes)}: got {quoted(label)}")
-
-
-def _without_labels(source: Any, text: str | int, label: str | int) -> LabeledTexts:
+def _without_labels(source: Any, text: str | int, label: str | int, classes: Sequence[str] | None) -> LabeledTexts:
     """Texts alone; of a table without a header both columns tell which one has the texts."""
     try:
         return read_texts(source, text, None)
     except DataError as error:
+        log = RowLog()
         try:
-            rows = list(_rows(source, (text, label), shown_path(source)))
+            rows = list(_rows(source, (text, label), shown_path(source), classes, log))
         except DataError:
             raise error from None  # it is no table with labels either
-    return LabeledTexts([values[0] for values, _ in rows], None, [location for _, location in rows])
+    return LabeledTexts([values[0] for values, _ in rows], None, [location for _, location in rows], tuple(log.notes))
 
 
-def _rows(source: Any, columns: Sequence[str | int], path: str) -> Iterator[TableRow]:
+def _rows(
+    source: Any, columns: Sequence[str | int], path: str, classes: Sequence[str] | None, log: RowLog
+) -> Iterator[TableRow]:
+    names = [str(column) for column in columns]
     if in_memory(source):
-        frame = from_frame(source, [str(column) for column in columns])
+        frame = from_frame(source, meant(source, names, log))
         yield from map(TableRow, zip(*frame.values, strict=True), frame.locations)
     elif is_hub(source):
-        for location, values in hub_rows(str(source), [str(column) for column in columns]):
+        for location, values in hub_rows(str(source), names, log):
             yield TableRow(values, location)
     elif table_format(source) is not None or Path(source).is_dir():
-        yield from read_table(source, columns)
+        yield from read_table(source, columns, classes=classes, log=log)
     elif len(columns) > 1:
         raise another_name(source, "texts with labels must be a .csv, .tsv or .jsonl")
     else:
@@ -166,9 +172,10 @@ def _rows(source: Any, columns: Sequence[str | int], path: str) -> Iterator[Tabl
             yield TableRow((line,), f"{path}:{number}")
 
 
-def _check(values: tuple[str, ...], location: str) -> None:
+def _check(values: Sequence[str], location: str) -> None:
     text, label = values[0], values[1].strip()
     if not text or text.isspace():
         raise DataError(f"{location}: must have a text: got an empty one, with the label {quoted(label)}")
     if not label:
         raise DataError(f"{location}: must have a label: got an empty one, for the text {quoted(text)}")
+    check_label(label, location)

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from heedful._errors import DataError
 from heedful.data._content import framed
-from heedful.data.frames import from_frame, in_memory
+from heedful.data._rows import RowLog
+from heedful.data.frames import from_frame, in_memory, meant
 from heedful.data.text._lines import lines, quoted, shown_path
 from heedful.data.text.hub import hub_rows, is_hub
 from heedful.data.text.tables import PAIR_DEFAULTS, TableRow, read_table, table_format
@@ -26,15 +27,22 @@ class ParallelTexts:
         sources: what is read.
         targets: what each is to become.
         locations: where each stood, for errors: `file:line`, of two files the first.
+        notes: what was taken for what, and what was skipped.
     """
 
     sources: list[str]
     targets: list[str]
     locations: list[str]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(
-        cls, sources: Sequence[str], targets: Sequence[str], *, locations: Sequence[str] | None = None
+        cls,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        locations: Sequence[str] | None = None,
+        log: RowLog | None = None,
     ) -> "ParallelTexts":
         """Sources and targets from Python, without the blanks around them; neither may be empty.
 
@@ -42,6 +50,7 @@ class ParallelTexts:
             sources: a list, an array or a series.
             targets: likewise.
             locations: where each stood; "row 0" and so on unless given.
+            log: takes the pairs that are to be skipped; None: the first one is an error.
 
         Raises:
             DataError: they are not as many as each other, or one is missing, empty, or no text.
@@ -51,14 +60,8 @@ class ParallelTexts:
             ['guten Morgen']
         """
         frame = from_frame({"sources": sources, "targets": targets}, ["sources", "targets"])
-        pairs = cls([], [], [])
-        for *texts, location in zip(*frame.values, locations or frame.locations, strict=True):
-            source, target = (text.strip() for text in texts)
-            _check_pair(source, target, location, location)
-            pairs.sources.append(source)
-            pairs.targets.append(target)
-            pairs.locations.append(location)
-        return pairs
+        rows = map(TableRow, zip(*frame.values, strict=True), locations or frame.locations)
+        return _pairs([(row, row.location) for row in rows], log or RowLog(), blank=False)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -66,9 +69,10 @@ class ParallelTexts:
     def select(self, rows: Iterable[int]) -> "ParallelTexts":
         """Those with these numbers."""
         rows = list(rows)
-        return ParallelTexts(
-            *([column[row] for row in rows] for column in (self.sources, self.targets, self.locations))
+        sources, targets, locations = (
+            [column[row] for row in rows] for column in (self.sources, self.targets, self.locations)
         )
+        return ParallelTexts(sources, targets, locations, self.notes)
 
     def content(self) -> Iterator[bytes]:
         """Bytes that change whenever a text does."""
@@ -76,7 +80,9 @@ class ParallelTexts:
             yield framed(source, target)
 
 
-def read_pairs(source: Any, names: tuple[str | int, str | int] = PAIR_DEFAULTS) -> ParallelTexts:
+def read_pairs(
+    source: Any, names: tuple[str | int, str | int] = PAIR_DEFAULTS, *, skip: float | None = None
+) -> ParallelTexts:
     r"""Reads texts and what each is to become, without the blanks around them.
 
     - Two files with a text a line, aligned line by line and joined by a comma: `train.en.gz,train.de.gz`.
@@ -92,6 +98,7 @@ def read_pairs(source: Any, names: tuple[str | int, str | int] = PAIR_DEFAULTS) 
     Args:
         source: the file, files or data set.
         names: the columns or ends of the file names: of the texts, and of what they become.
+        skip: the largest share of bad pairs that may be skipped; None: the first one is an error.
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
@@ -107,26 +114,38 @@ def read_pairs(source: Any, names: tuple[str | int, str | int] = PAIR_DEFAULTS) 
         (['good morning', 'thank you'], ['guten Morgen', 'danke'])
     """
     _check_names(names)
+    log = RowLog(skip)
     if in_memory(source):
-        frame = from_frame(source, [str(name) for name in names])
-        return ParallelTexts.of(*frame.values, locations=frame.locations)
-    path = shown_path(source)
+        frame = from_frame(source, meant(source, [str(name) for name in names], log))
+        return ParallelTexts.of(*frame.values, locations=frame.locations, log=log)
     files = _aligned(source, names)
-    pairs = ParallelTexts([], [], [])
-    for row, other in _rows(source, names) if files is None else _side_by_side(*files):
-        text, target = (value.strip() for value in row.values)
-        if not text and not target:
-            continue
-        _check_pair(text, target, row.location, other)
-        pairs.sources.append(text)
-        pairs.targets.append(target)
-        pairs.locations.append(row.location)
+    pairs = _pairs(_rows(source, names, log) if files is None else _side_by_side(*files), log)
     if not pairs.sources:
-        raise DataError(f"{path}: must hold at least one pair of texts: got none")
+        raise DataError(f"{shown_path(source)}: must hold at least one pair of texts: got none")
     return pairs
 
 
-def read_sources(source: str | Path, names: tuple[str | int, str | int] = PAIR_DEFAULTS) -> list[str]:
+def _pairs(rows: Iterable[tuple[TableRow, str]], log: RowLog, *, blank: bool = True) -> ParallelTexts:
+    """The pairs of rows, each with the location of its target; where both sides are empty there is none, if that is allowed."""
+    pairs = ParallelTexts([], [], [])
+    for row, other in rows:
+        text, target = (value.strip() for value in row.values)
+        if blank and not text and not target:
+            continue
+        try:
+            _check_pair(text, target, row.location, other)
+        except DataError as error:
+            log.bad(error)
+            continue
+        pairs.sources.append(text)
+        pairs.targets.append(target)
+        pairs.locations.append(row.location)
+    return replace(pairs, notes=log.finish(len(pairs)))
+
+
+def read_sources(
+    source: str | Path, names: tuple[str | int, str | int] = PAIR_DEFAULTS, log: RowLog | None = None
+) -> list[str]:
     r"""Reads texts that are to become something, without the blanks around them; an empty text keeps its place.
 
     From the first of two columns of a table or of a data set of Hugging Face, where the second need not be, from the
@@ -135,6 +154,7 @@ def read_sources(source: str | Path, names: tuple[str | int, str | int] = PAIR_D
     Args:
         source: the file, files or data set.
         names: as of `read_pairs`.
+        log: takes what was taken for what.
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
@@ -150,11 +170,11 @@ def read_sources(source: str | Path, names: tuple[str | int, str | int] = PAIR_D
     """
     _check_names(names)
     if is_hub(source):
-        texts = [values[0] for _, values in hub_rows(str(source), [str(names[0])])]
+        texts = [values[0] for _, values in hub_rows(str(source), [str(names[0])], log)]
     elif (files := _aligned(source, names)) is not None:
         texts = [line for _, line in lines(files[0])]
     elif table_format(source) is not None:
-        texts = [row.values[0] for row in read_table(source, _first_of_two(source, names))]
+        texts = [row.values[0] for row in read_table(source, _first_of_two(source, names), log=log)]
     else:
         texts = [line for _, line in lines(source)]
     if not texts:
@@ -230,12 +250,12 @@ def _side_by_side(first: Path, second: Path) -> Iterator[tuple[TableRow, str]]:
         yield TableRow(values, f"{shown_path(first)}:{number}"), f"{shown_path(second)}:{number}"
 
 
-def _rows(source: str | Path, names: Sequence[str | int]) -> Iterator[tuple[TableRow, str]]:
+def _rows(source: str | Path, names: Sequence[str | int], log: RowLog) -> Iterator[tuple[TableRow, str]]:
     if is_hub(source):
-        for location, values in hub_rows(str(source), [str(name) for name in names]):
+        for location, values in hub_rows(str(source), [str(name) for name in names], log):
             yield TableRow(values, location), location
     elif table_format(source) is not None:
-        for row in read_table(source, names):
+        for row in read_table(source, names, log=log):
             yield row, row.location
     else:
         got = "one file of another name"

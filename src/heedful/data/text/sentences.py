@@ -22,6 +22,7 @@ class Sentence:
         raw_lines: the lines of the file that belong to the sentence, without line ends and without the blank line after it.
         format: of the file: "conllu", "columns", or "" where it stands in none.
         text: of which the words were cut, where they were.
+        rows: which of the lines are the words; empty where their form tells it.
     """
 
     words: tuple[str, ...]
@@ -30,6 +31,7 @@ class Sentence:
     raw_lines: tuple[str, ...] = ()
     format: str = ""
     text: str = ""
+    rows: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, sentence: "str | Sequence[str] | Sentence") -> "Sentence":
@@ -43,7 +45,7 @@ class Sentence:
     def locations(self) -> list[str]:
         """`file:line` of each word."""
         file, colon, first = self.location.rpartition(":")
-        rows = [row for row, line in enumerate(self.raw_lines) if _WORD.match(line)]
+        rows = list(self.rows) or [row for row, line in enumerate(self.raw_lines) if _WORD.match(line)]
         if len(rows) != len(self.words):  # no CoNLL-U: every line is a word
             rows = list(range(len(self.words)))
         return [f"{file}:{int(first) + row - rows[0]}" if colon else self.location for row in rows]

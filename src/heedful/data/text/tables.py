@@ -1,15 +1,16 @@
 """Tables of text: comma- or tab-separated values, or an object of JSON in each line, plain or as .gz."""
 
 import csv
-import difflib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from heedful._errors import DataError
-from heedful.data._entries import separated
+from heedful.data._header import all_named, by_contents, by_names, missing, taken, wanted_number
 from heedful.data._limits import STREAMS, unpacked_name
+from heedful.data._rows import RowLog
 from heedful.data.text._lines import LONGEST, lines, quoted, quoted_all, shown_path
 from heedful.data.text.json_rows import json_rows
 
@@ -19,6 +20,9 @@ DEFAULTS = ("text", "label")
 PAIR_DEFAULTS = ("source", "target")
 
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+
+_CELL = re.compile(r'("[^"]*(?:""[^"]*)*"|[^"\t\n]*)[\t\n]')
+_VALUES = {",": "comma-separated values", "\t": "tab-separated values"}
 
 _Cells = Iterator[tuple[int, list[str]]]  # the line where each row begins, and its cells; none on a blank line
 
@@ -30,24 +34,32 @@ class TableRow(NamedTuple):
     location: str
 
 
-def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> Iterator[TableRow]:
+def read_table(
+    source: str | Path,
+    columns: Sequence[str | int] = DEFAULTS,
+    *,
+    classes: Collection[str] | None = None,
+    log: RowLog | None = None,
+) -> Iterator[TableRow]:
     r"""The rows of a table, read as they are asked for.
 
-    The format goes by the name: .csv (quotes as spreadsheets write them), .tsv or .tab (no quotes: a line is a row),
-    .jsonl or .ndjson (an object in each line, whose strings, numbers and truth values become text as they stand), and
-    each of them as .gz. A column is wanted by its name, for which case does not matter in .csv and .tsv, or by its
-    number, 1 is the first.
+    The format goes by the name: .csv (quotes as spreadsheets write them), .tsv or .tab (a line is a row, unless every quote
+    is one that pandas writes around a cell), .jsonl or .ndjson (an object in each line, whose strings, numbers and truth
+    values become text as they stand), and each of them as .gz. A column is wanted by its name, for which case does not
+    matter in .csv and .tsv, or by its number, 1 is the first.
 
     Whether the first row of a .csv or .tsv is a header:
-    - It is one where it holds all the wanted names.
+    - It is one where it holds all the wanted names. For the names that nobody chose, "text" and "label" or "source" and
+      "target", usual others are known too: review, sentence, sentiment, class, src, tgt, two codes of languages, ...
     - It is none, and all rows are data, where the columns are wanted by number alone.
-    - It is none where the names are those that nobody chose, "text" and "label" or "source" and "target", neither
-      stands in it, and there are exactly as many columns as wanted: these are taken in order, text and source first.
-    - Anything else is an error that lists the columns that there are.
+    - Of a table of two columns, the contents tell it, and which of the two holds the labels, as long as nobody chose a name.
+    - Anything else, and contents that do not tell, is an error that lists the columns that there are.
 
     Args:
         source: the file.
         columns: the wanted columns.
+        classes: the known classes, of which the column "label" holds some.
+        log: takes what was taken for what, and the rows that do not fit, where they may be skipped.
 
     Raises:
         DataError: the file cannot be read, a wanted column is not there, or a row does not have as many as the first.
@@ -60,21 +72,32 @@ def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> I
         ...     [row.values for row in read_table(path, ["review", 2])]
         [('Good, and cheap', '5')]
     """
-    path = shown_path(source)
+    path, log = shown_path(source), log or RowLog()
     format = table_format(source)
     if format is None:
         raise another_name(source, f"must be a table, {', '.join(_SUFFIXES)}")
+    wanted = [wanted_number(column, path) for column in columns]
     if format == "jsonl":
-        yield from _objects(source, path, columns)
+        yield from _objects(source, path, columns, log)
         return
-    wanted = [_wanted(column, path) for column in columns]
-    rows = _csv_rows(source, path) if format == "csv" else _tsv_rows(source)
+    rows = _csv_rows(lines(source), path, ",") if format == "csv" else _tsv_rows(source, path)
     begin, first = next(((number, cells) for number, cells in rows if cells), (0, []))
     if not begin:
         raise DataError(f"{path}: must hold at least one row: got none")
-    indices, header = _column_indices(wanted, first, f"{path}:{begin}")
+    location, header = f"{path}:{begin}", any(isinstance(column, str) for column in wanted)
+    indices = by_names(first, wanted, location)
+    if None in indices and len(first) == len(wanted):
+        buffered = list(rows)
+        rows = iter(buffered)
+        rest = [cells for _, cells in buffered if len(cells) == len(first)]
+        indices[:], header = by_contents(first, rest, wanted, location, classes)
+    for column, index in zip(wanted, indices, strict=True):
+        if index is None:
+            raise missing(first, str(column), location)
+    chosen = [index for index in indices if index is not None]
+    log.notes += filter(None, [taken(path, first, wanted, chosen, header)])
     if not header:
-        yield TableRow(tuple(first[index] for index in indices), f"{path}:{begin}")
+        yield TableRow(tuple(first[index] for index in chosen), location)
     blank: list[int] = []
     for number, cells in rows:
         if not cells:
@@ -82,15 +105,21 @@ def read_table(source: str | Path, columns: Sequence[str | int] = DEFAULTS) -> I
             continue
         for line in blank:
             if len(first) > 1:
-                raise DataError(f"{path}:{line}: must have {len(first)} columns, as line {begin} has: got a blank line")
-            yield TableRow(("",) * len(indices), f"{path}:{line}")
+                log.bad(
+                    DataError(f"{path}:{line}: must have {len(first)} columns, as line {begin} has: got a blank line")
+                )
+            else:
+                yield TableRow(("",) * len(chosen), f"{path}:{line}")
         blank.clear()
         if len(cells) != len(first):
-            raise DataError(
-                f"{path}:{number}: must have {len(first)} columns, as line {begin} has: got {len(cells)}, "
-                + quoted_all(cells)
+            log.bad(
+                DataError(
+                    f"{path}:{number}: must have {len(first)} columns, as line {begin} has: got {len(cells)}, "
+                    + quoted_all(cells)
+                )
             )
-        yield TableRow(tuple(cells[index] for index in indices), f"{path}:{number}")
+            continue
+        yield TableRow(tuple(cells[index] for index in chosen), f"{path}:{number}")
 
 
 def table_format(source: str | Path) -> str | None:
@@ -113,64 +142,71 @@ def another_name(source: str | Path, expected: str) -> DataError:
     return DataError(f"{shown_path(source)}: {expected}, or one of them as .gz: got another name")
 
 
-def _wanted(column: str | int, path: str) -> str | int:
-    number = int(column) if str(column).isdecimal() and len(str(column)) < 10 else column
-    if isinstance(number, int) and number < 1:
-        raise DataError(f"{path}: a column must be a name or a number from 1: got {number}")
-    return number
+def _tsv_rows(source: str | Path, path: str) -> _Cells:
+    numbered = list(lines(source))
+    if _quoted_as_pandas(numbered):
+        yield from _csv_rows(iter(numbered), path, "\t")
+    else:
+        for number, line in numbered:
+            yield number, line.split("\t") if line else []
 
 
-def _column_indices(wanted: Sequence[str | int], first: list[str], location: str) -> tuple[list[int], bool]:
-    """Where the wanted columns stand, counted from 0, and whether the first row is a header; see `read_table`."""
-    there = [name.strip().lower() for name in first]
-    names = [column.strip().lower() for column in wanted if isinstance(column, str)]
-    missing = [name for name in names if name not in there]
-    order = next((known for known in (DEFAULTS, PAIR_DEFAULTS) if set(names) <= set(known)), None)
-    if order is not None and len(missing) == len(wanted) == len(first):
-        return [sorted(names, key=order.index).index(name) for name in names], False
-    if missing:
-        near = difflib.get_close_matches(missing[0], there, n=1)
-        hint = f"; did you mean {quoted(near[0])}?" if near else "; name the columns, or number them from 1"
-        hint = separated(first) or hint
-        raise DataError(f"{location}: must have a column {quoted(missing[0])}: got {quoted_all(first)}{hint}")
-    twice = next((name for name in names if there.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{location}: must have one column {quoted(twice)}: got {quoted_all(first)}")
-    for column in wanted:
-        if isinstance(column, int) and column > len(first):
-            raise DataError(
-                f"{location}: must have a column {column}: got {len(first)}, {quoted_all(first)}{separated(first)}"
-            )
-    return [column - 1 if isinstance(column, int) else there.index(column.strip().lower()) for column in wanted], bool(
-        names
-    )
+def _quoted_as_pandas(numbered: list[tuple[int, str]]) -> bool:
+    """Whether quotes stand around the cells that need them, or around all: elsewhere they are signs like any other.
+
+    A quoted cell may hold a tab or the end of a line only where lines alone would not have one number of cells.
+    """
+    if not any('"' in line for _, line in numbered):
+        return False
+    inside = '"' if len({line.count("\t") for _, line in numbered if line}) == 1 else '"\t\n'
+    text = "".join(f"{line}\n" for _, line in numbered)
+    found = list(_CELL.finditer(text))
+    if sum(len(cell[0]) for cell in found) != len(text):
+        return False
+    cells = [cell[1] for cell in found if cell[1]]
+    around = [cell[1:-1] for cell in cells if cell[0] == '"']
+    if inside == '"' and any("\t" in cell or "\n" in cell for cell in around):
+        return False
+    return len(around) == len(cells) or all(any(sign in cell for sign in inside) for cell in around)
 
 
-def _tsv_rows(source: str | Path) -> _Cells:
-    for number, line in lines(source):
-        yield number, line.split("\t") if line else []
-
-
-def _csv_rows(source: str | Path, path: str) -> _Cells:
+def _csv_rows(numbered: Iterator[tuple[int, str]], path: str, delimiter: str) -> _Cells:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # there is only the one for the whole process
-    reader = csv.reader((line + "\n" for _, line in lines(source)), strict=True)
+    reader = csv.reader((line + "\n" for _, line in numbered), delimiter=delimiter, strict=True)
     begin = 1
     try:
         for cells in reader:
             yield begin, cells
             begin = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{begin}: must be a row of comma-separated values: got the error '{error}'") from error
+        raise DataError(f"{path}:{begin}: must be a row of {_VALUES[delimiter]}: got the error '{error}'") from error
 
 
-def _objects(source: str | Path, path: str, wanted: Sequence[str | int]) -> Iterator[TableRow]:
+def _objects(source: str | Path, path: str, wanted: Sequence[str | int], log: RowLog) -> Iterator[TableRow]:
     names = [column for column in wanted if isinstance(column, str)]
     if len(names) != len(wanted):
         raise DataError(f"{path}: the columns of JSON lines must be wanted by name: got {list(wanted)}")
+    keys: list[str] = []
     for number, line in json_rows(source):
         location = f"{path}:{number}"
-        if line.strip():
-            yield TableRow(tuple(_value(json_object(line, location), name, location) for name in names), location)
+        try:
+            row = json_object(line, location)
+            keys = keys or keys_of(row, names, path, location, log)
+            values = tuple(_value(row, name, location) for name in keys)
+        except DataError as error:
+            log.bad(error)
+        else:
+            yield TableRow(values, location)
+
+
+def keys_of(row: dict[str, Any], names: Sequence[str], path: str, location: str, log: RowLog) -> list[str]:
+    """The keys that are meant by names, of which those that nobody chose may be others there."""
+    there = list(row)
+    if all(name in row for name in names):
+        return list(names)
+    indices = all_named(there, names, location)
+    log.notes += filter(None, [taken(path, there, names, indices, True)])
+    return [there[index] for index in indices]
 
 
 def json_object(line: str, location: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Sentences whose words have labels, from any file or data set that holds some."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -34,11 +34,13 @@ class Tagged:
         sentences: at least one.
         format: what they were read from; they are written in the same.
         column: the main column of labels, a key of `Sentence.labels` where labels were read; None is one to be added.
+        notes: what form the file was taken to have.
     """
 
     sentences: tuple[Sentence, ...]
     format: TaggedFormat
     column: str | None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(
@@ -108,7 +110,7 @@ class Tagged:
         if self.column == column:
             return self
         sentences = (replace(one, labels={column: one.labels[str(self.column)]}) for one in self.sentences)
-        return Tagged(tuple(sentences), self.format, column)
+        return Tagged(tuple(sentences), self.format, column, self.notes)
 
     def content(self) -> Iterator[bytes]:
         """Bytes that change whenever a word, a label or the name of a column does."""
@@ -123,13 +125,15 @@ def read_tagged(
     auxiliary_columns: Sequence[str | int] = (),
     *,
     labels: bool = True,
+    word_column: int | None = None,
+    known: Collection[str] | None = None,
 ) -> Tagged:
     r"""Reads words and their labels.
 
     - CoNLL-U, known by its name (.conllu, .conll-u) or by its contents: `read_conllu`. Columns have names; the main
       one is UPOS unless told.
     - Any other file has a word and its labels in a row: `read_columns`. Columns have numbers; the main one is the
-      last unless told.
+      last unless told; the words stand in the first, or the second after a column that counts them.
     - A data set of Hugging Face, `hf:NAMESPACE/NAME/CONFIG:SPLIT` or `hf:FOLDER`, with lists of words (in a column
       tokens, words, form or text) and of labels. The main column is the only one whose labels have names unless told.
     - Data in memory, as `from_frame` takes them: a column `tokens`, and one of labels, `labels` unless told.
@@ -139,6 +143,8 @@ def read_tagged(
         column: the main column of labels.
         auxiliary_columns: more columns of labels; ("auto",): XPOS, FEATS and DEPREL of CoNLL-U, where the file has them.
         labels: False reads words alone: nothing needs to stand in `column`, to which `write_tagged` will write.
+        word_column: the column of the words in a file that is not CoNLL-U, where it is another one.
+        known: labels, some of which stand in a file of more columns than words; sentences, one a line, are refused by them.
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
@@ -158,7 +164,7 @@ def read_tagged(
         frame = from_frame(source, dict.fromkeys(["tokens", name] if labels else ["tokens"], "texts"))
         return Tagged.of(*frame.values, column=name, locations=frame.locations)
     if tuple(auxiliary_columns) == ("auto",):
-        return _with_auxiliary(source, column)
+        return _with_auxiliary(source, column, word_column)
     if is_hub(source):
         return _from_hub(str(source), column, auxiliary_columns, labels)
     path = shown_path(source)
@@ -174,19 +180,23 @@ def read_tagged(
         if labels:
             conllu.check_labels(sentences, names, path)
             _check_upos(sentences)
-        return Tagged(sentences, format, names[0])
+        return Tagged(sentences, format, names[0], () if labels else (f"{path}: CoNLL-U",))
     main = None if column is None else _number(column, path)
     others = [_number(name, path) for name in auxiliary_columns]
-    sentences = tuple(columns.sentences(numbered, path, (main, *others) if labels else ()))
+    notes: list[str] = []
+    wanted = (main, *others) if labels else ()
+    sentences = tuple(
+        columns.sentences(numbered, path, wanted, word_column, known=None if labels else known, notes=notes)
+    )
     _check_some(sentences, path)
     if not labels:
-        return Tagged(sentences, format, None if main is None else str(main))
-    return Tagged(sentences, format, next(iter(sentences[0].labels)))
+        return Tagged(sentences, format, None if main is None else str(main), tuple(notes))
+    return Tagged(sentences, format, next(iter(sentences[0].labels)), tuple(notes))
 
 
-def _with_auxiliary(source: str | Path, column: str | int | None) -> Tagged:
+def _with_auxiliary(source: str | Path, column: str | int | None, word_column: int | None) -> Tagged:
     """With the other columns of CoNLL-U that say something of each word, where the file has them."""
-    tagged = read_tagged(source, column)
+    tagged = read_tagged(source, column, word_column=word_column)
     columns: list[str] = []
     for name in _AUXILIARY if tagged.format == "conllu" else ():
         if name != tagged.column:
@@ -241,7 +251,14 @@ def write_sentence(sentence: Sentence, labels: Sequence[str], format: TaggedForm
     if format == "columns":
         return columns.write_columns(sentence, labels, None if column is None else int(column))
     check_new_labels(sentence, {"column 2": labels}, "\t\r\n")
-    return "".join(f"{word}\t{label}\n" for word, label in zip(sentence.words, labels, strict=True)) + "\n"
+    rows = zip(map(_one_cell, sentence.words), labels, strict=True)
+    return "".join(f"{word}\t{label}\n" for word, label in rows) + "\n"
+
+
+def _one_cell(word: str) -> str:
+    """A word as a column holds it, so that its row is read as one: blanks for tabs and ends of lines, `_` for nothing."""
+    cell = re.sub(r"[\t\r\n]+", " ", word).strip(" ")
+    return "_" if cell in ("", "-DOCSTART-") else cell
 
 
 def write_like(sentence: Sentence, labels: Sequence[str], column: str) -> str:
@@ -251,8 +268,7 @@ def write_like(sentence: Sentence, labels: Sequence[str], column: str) -> str:
     if sentence.format == "conllu" and not column.isdigit():
         return write_sentence(sentence, labels, "conllu", column).removesuffix("\n")
     if sentence.format == "columns" and column.isdigit():
-        rows = [row for row in sentence.raw_lines if row.strip() and not row.startswith("-DOCSTART-")]
-        there = int(column) <= min(len(row.split()) for row in rows)
+        there = int(column) <= columns.width_of(sentence)
         return write_sentence(sentence, labels, "columns", column if there else None).removesuffix("\n")
     return write_sentence(sentence, labels, "rows", None).removesuffix("\n")
 
