@@ -1,18 +1,22 @@
 """Folders of models become sections: what stands along the axes, what was predicted, what is refused."""
 
 import importlib
+import os
 
 import numpy as np
 import pytest
 import torch
 import transformers as hf
+from safetensors.torch import load_file, save_file
 
 from heedful._errors import HeedfulError
 from heedful.data.inputs import read_input
 from heedful.hugging_face import chosen, load_model, number_range, run
+from heedful.hugging_face.run import nan_origin
 from heedful.inspection.calls import Unseen
 from heedful.report import Picture, Positions, Sound, Text
 from tests.inspection import folders
+from tests.tiny import little_memory
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +273,92 @@ def test_weights_that_are_missing_are_named_or_refused(tmp_path):
     folders.fewer_weights(folder, lambda name: "embeddings" in name)
     with pytest.raises(HeedfulError, match="must hold the weights of BertForSequenceClassification: [0-9]+ of them"):
         load_model(str(folder))
+
+
+def test_where_nan_begins(tmp_path):
+    folder = folders.bert(tmp_path / "bert")
+    name = "bert.encoder.layer.1.attention.self.key"
+
+    def damage(value):
+        tensors = load_file(folder / "model.safetensors")
+        tensors[f"{name}.weight"][2, 1] = value
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    damage(float("nan"))
+    section, notes = looked(folder, folders.TEXT)
+    assert notes == [f"NaN begins in the outputs of `{name}`, whose weights are not finite: `{name}.weight`."]
+    assert notes[0] in section.text
+    damage(0.0)
+    assert looked(folder, folders.TEXT)[1] == []
+
+
+def test_nan_that_no_layer_makes():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.second(self.first(x) / 0 * 0)
+
+    model = Model()
+    assert nan_origin(model, lambda: model(torch.ones(2))).startswith("NaN begins before `second`")
+    assert nan_origin(model, lambda: torch.nan) == "The outputs hold NaN, but those of no single layer do."
+
+
+def blown_up(folder, key):
+    folders.change(folder, **{key: 10**9})
+    return "cannot be loaded: " + (
+        "the model must be of the size of its weights, " if key == "num_hidden_layers" else ""
+    )
+
+
+HOSTILE = {
+    "layers": lambda folder: blown_up(folder, "num_hidden_layers"),
+    "width": lambda folder: blown_up(folder, "intermediate_size"),
+    "words": lambda folder: blown_up(folder, "vocab_size"),
+    "positions": lambda folder: blown_up(folder, "max_position_embeddings"),
+    "nested": lambda folder: (
+        (folder / "config.json").write_text("[" * 100_000) and "config.json: must be JSON: it is nested too deeply"
+    ),
+    "digits": lambda folder: (
+        (folder / "config.json").write_text("1" * 5000) and "config.json: must be JSON: Exceeds the limit"
+    ),
+    "pipe": lambda folder: os.mkfifo(folder / "vocab.txt") or "vocab.txt: must be a regular file",
+    "tokenizer": lambda folder: (
+        (folder / "tokenizer.json").write_text("[" * 100_000) and "has no tokenizer that can be loaded"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_folder_is_one_line(name, tmp_path):
+    folder = folders.bert(tmp_path / "bert")
+    message = HOSTILE[name](folder)
+    with little_memory(2000), pytest.raises(HeedfulError, match=message) as raised:
+        looked(folder, folders.TEXT)
+    assert "\n" not in str(raised.value)
+
+
+class PanicException(BaseException):
+    """As Rust's are."""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PanicException("index out of bounds\nmore"), "bert: cannot take these inputs: index out of bounds\\.$"),
+        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: 9 bytes"), "there is not enough memory: a shorter input"),
+        (MemoryError(), "bert: there is not enough memory: a shorter input needs less"),
+    ],
+)  # fmt: skip
+def test_panics_and_no_memory_left(tmp_path, monkeypatch, error, message):
+    loaded = load_model(str(folders.bert(tmp_path / "bert")))
+
+    def fail(*args, **kwargs):
+        raise error
+
+    where = loaded.model if "memory" in message else loaded.tokenizer
+    monkeypatch.setattr(type(where), "forward" if "memory" in message else "__call__", fail)
+    with pytest.raises(HeedfulError, match=message):
+        run(loaded, [read_input(folders.TEXT)])

@@ -55,8 +55,6 @@ def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str |
         try:
             with watch(model) as recording:
                 output = model(**prepared.arguments, **options)
-        except MemoryError:
-            raise
         except Exception as error:  # whatever inputs that do not fit make of a model
             if is_out_of_memory(error):
                 raise OutOfMemoryError(
