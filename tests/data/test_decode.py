@@ -219,3 +219,8 @@ def test_random_damage_is_always_a_data_error(tmp_path):
 def test_every_format_is_one_that_pillow_has():
     Image.init()
     assert set(_decode.FORMATS) <= set(Image.OPEN)
+
+
+def test_twelve_bits_in_sixteen_are_not_black(tmp_path):
+    Image.fromarray(np.array([[0, 4095], [2048, 16]], np.uint16)).save(tmp_path / "twelve.tiff")
+    assert read_unlabeled(tmp_path / "twelve.tiff").images.flatten().tolist() == [0, 255, 128, 1]

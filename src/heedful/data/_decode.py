@@ -160,7 +160,8 @@ def _gray_or_color(picture: "Image.Image", location: str) -> "Image.Image":
             raise DataError(
                 f"{location}: must have 8 or 16 bits a channel: got values {values.min():,} to {values.max():,}"
             )
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+        largest = 4095 if values.max() <= 4095 else 65535  # cameras put 12 bits into 16
+        return Image.fromarray(((values * 255 + largest // 2) // largest).astype(np.uint8))
     if picture.mode == "F":
         raise DataError(f"{location}: must have 8 or 16 bits a channel: got floating point numbers")
     gray = picture.mode in ("1", "L", "LA")

@@ -159,8 +159,8 @@ def read_images(
     - Data in memory, as `from_frame` takes them: columns `image` and `label`.
 
     Classes are in natural order of their names ("2" before "10") and those of the whole source, sliced or not.
-    Transparency is put over white, the orientation that a camera noted is applied, 16 bits are scaled to 8, and of an
-    animation the first frame is read.
+    Transparency is put over white, the orientation that a camera noted is applied, 16 bits are scaled to 8 (as 12 bits
+    where none is above 4,095), and of an animation the first frame is read.
 
     Args:
         source: one of the above.

@@ -163,3 +163,10 @@ def test_every_text_comes_back(write, texts, packed):
 
 def test_quoted_is_one_short_line():
     assert quoted("a\n\x1b[31m" + "b" * 99) == r"'a\n\x1b[31m" + "b" * 53 + "...'"
+
+
+def test_lines_that_end_with_cr_alone(write):
+    source = write(b"a\rb c\r\rd\r")
+    assert [line for _, line in lines(source)] == ["a", "b c", "", "d"]
+    assert whole(source) == "a\nb c\n\nd\n"
+    assert [line for _, line in lines(write(b"a\rb\nc\n"))] == ["a\rb", "c"]

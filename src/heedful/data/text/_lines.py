@@ -34,8 +34,8 @@ _MARK = b"\xef\xbb\xbf"  # some editors begin a file of UTF-8 with it
 def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tuple[int, str]]:
     r"""The numbered lines of a text file read as they are asked for.
 
-    The text must be UTF-8, with or without a byte order mark. Lines end with \n or \r\n, which is not part of them;
-    no other character ends one.
+    The text must be UTF-8, with or without a byte order mark. Lines end with \n or \r\n, in a file without
+    any with \r, which is not part of them; no other character ends one.
 
     Args:
         source: the file, plain or packed by gzip, xz or bzip2, as its first bytes say; `-` is standard input.
@@ -63,7 +63,7 @@ def lines(source: str | Path, *, longest: int | None = LONGEST) -> Iterator[tupl
 
 
 def whole(source: str | Path, budget: Budget | None = None) -> str:
-    r"""The whole text of a file, plain or packed, with \n for \r\n; see `lines`. A `budget` may be one for several files."""
+    r"""The whole text of a file, plain or packed, with the line ends of `lines` as \n. A `budget` may be one for several files."""
     location = shown_path(source)
     with _opened(source, location) as file:
         raw = (budget or Budget(location)).read(file)
@@ -76,7 +76,7 @@ def whole(source: str | Path, budget: Budget | None = None) -> str:
     if "\0" in text:
         start = raw.rfind(b"\n", 0, raw.index(0)) + 1
         raise _binary(raw[start:], location, raw.count(b"\n", 0, start) + 1)
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
 
 
 def shown_path(source: str | os.PathLike[str]) -> str:
@@ -106,8 +106,14 @@ def quoted_all(texts: Sequence[str]) -> str:
 
 def _raw_lines(source: str | Path, location: str, most: int) -> Iterator[bytes]:
     with _opened(source, location) as file:
-        while raw := file.readline(most):
+        first = file.readline(most)
+        if b"\r" in first.rstrip(b"\r\n") and not first.endswith(b"\n") and len(first) != most:
+            yield from (raw + b"\n" for raw in first.rstrip(b"\r").split(b"\r"))  # as old Macs ended lines
+            return
+        raw = first
+        while raw:
             yield raw
+            raw = file.readline(most)
 
 
 @contextmanager
