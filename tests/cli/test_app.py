@@ -108,7 +108,7 @@ def test_a_missing_package_is_named_with_what_to_install(refused, monkeypatch, t
     def without(*_):
         raise error
 
-    monkeypatch.setattr("heedful.tasks.run.find", without)
+    monkeypatch.setattr("heedful.tasks.loading.find", without)
     line = refused("predict", trained, "x.png")
     assert line == "this needs `pip install 'heedful[all]'`: the package PIL is missing."
 
@@ -149,4 +149,4 @@ def test_too_little_memory_is_one_line(refused, trained, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("heedful.tasks.classify_image.ClassifyImage.predict", too_much)
-    assert "does not fit in memory: a smaller input, data.size, or a slice" in refused("predict", trained, "x.png")
+    assert refused("predict", trained, "x.png") == "there is not enough memory: fewer or smaller inputs may do."

@@ -243,7 +243,7 @@ def test_out_of_memory_says_what_to_set_for_the_task(refused, trained, files, tm
     for name in ("predict", "inspect", "loss"):
         monkeypatch.setattr(ClassifyImage, name, fail)
     line = "there is not enough memory: "
-    assert refused("predict", trained, *files) == line + "fewer or shorter inputs may do."
+    assert refused("predict", trained, *files) == line + "fewer or smaller inputs may do."
     assert refused("inspect", trained, *files, "--out", tmp_path / "r.html") == line + "a shorter input needs less."
     assert refused(*words(files[0].parents[1], tmp_path / "run")).startswith(
         line + "a smaller training.batch_size, data.size, "
@@ -252,7 +252,7 @@ def test_out_of_memory_says_what_to_set_for_the_task(refused, trained, files, tm
     with pytest.raises(package.OutOfMemoryError, match=line):
         package.load(trained).predict(files)
     assert less_memory(Translate, predicting=True) == (
-        "a smaller --num-samples, --beams, --n-best, --max-new-tokens, or fewer or shorter inputs, may do"
+        "a smaller --num-samples, --beams, --n-best, --max-new-tokens, or fewer or smaller inputs, may do"
     )
 
 

@@ -190,7 +190,7 @@ def test_a_cut_archive(tmp_path, png, kind):
     for part in (0, 1, len(content) // 7, len(content) // 2):
         archive.write_bytes(content[:part])
         with pytest.raises(
-            DataError, match=rf"^{archive}: must be a (whole archive|gzip file, as its name says): got "
+            DataError, match=rf"^{archive}: must be a (whole archive|file packed by gzip, as its name says): got "
         ):
             read_images(str(archive))
 

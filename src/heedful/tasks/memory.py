@@ -18,5 +18,5 @@ def less_memory(task: Any, *, predicting: bool = False) -> str:
         [f"--{name.replace('_', '-')}" for name in _LARGE_OPTIONS if name in task.Options.model_fields] if predicting
         else [name for name in _LARGE if name in {key for key, *_ in describe_settings(task.Settings)}]
     )  # fmt: skip
-    others = "fewer or shorter inputs" if predicting else "fewer data"
+    others = "fewer or smaller inputs" if predicting else "fewer data"
     return f"a smaller {', '.join(names)}, or {others}, may do" if names else f"{others} may do"
