@@ -103,7 +103,7 @@ def test_what_a_stranger_put_into_its_folder_stays(demo, refused, without_work, 
         message = f"{run}: is a run of your own: give the demo another folder by --out."
     else:
         (run / "run.json").unlink()
-        message = f"{run}: a new run needs an empty folder: this one holds 'log.csv'; --resume goes on with a run."
+        message = f"{run}: a new run needs an empty folder: this one holds 'best.ckpt'; --resume goes on with a run."
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     assert refused("demo", "--quick", "--out", folder) == message
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before

@@ -274,6 +274,10 @@ def test_where_no_report_can_be_written(refused, models, tmp_path):
 
 def test_nothing_is_given(refused, models, monkeypatch):
     class Terminal:
+        @property
+        def buffer(self):
+            return self
+
         def isatty(self):
             return True
 

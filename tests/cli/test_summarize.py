@@ -160,7 +160,7 @@ def test_other_forms_of_data_and_their_inputs(heedful, tmp_path, settings):
     [
         (("model.score=none",), "`model.score`: input should be "),
         (("model.pooling_heads=3",), "[model]: `heads` must be a positive divisor of `width`: got 3 and 16."),
-        (("data.labels=marks",), "{data}:1: must have 'marks': got 'source', 'target', 'labels'"),
+        (("data.labels=marks",), "{data}:1: must have a column 'marks': got 'source', 'target', 'labels'"),
     ],
 )
 def test_settings_that_do_not_fit_begin_no_run(refused, data, tmp_path, settings, message):

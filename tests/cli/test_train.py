@@ -81,7 +81,7 @@ def test_what_is_printed_without_a_terminal(heedful, shades, tmp_path):
     assert (status, err) == (0, "")
     assert (
         lines[0]
-        == f"36 images to train on, 2 classes; validation: every tenth image of each class of {shades}, 4 images"
+        == f"36 images to train on, 2 classes (dark, light); validation: every tenth image of each class of {shades}, 4 images"
     )
     assert lines[1].startswith("VisionTransformer, ")
     assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 1/2", "epoch 2/2"]
@@ -103,7 +103,7 @@ def test_train_and_valid_are_read_separately(heedful, shades, tmp_path):
     given[2:4] = ["--train", str(shades), "--valid", str(other)]
     status, out, err = heedful(*given)
     assert (status, err) == (0, "")
-    assert f"40 images to train on, 2 classes; validation: {other}, 6 images" in out
+    assert f"40 images to train on, 2 classes (dark, light); validation: {other}, 6 images" in out
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"] == {
         "train": str(shades),
         "valid": str(other),
@@ -476,7 +476,7 @@ def test_weights_that_are_none_are_refused_and_nothing_is_run(refused, run_copy,
         message = f"{file}: must be readable safetensors: "
     else:
         save_file({"x": torch.zeros(3)}, file)
-        message = f"{run_copy}: the weights, the settings and the vocabulary must fit each other: "
+        message = f"{file}: must hold `mean`: there is none, by the settings and the vocabulary."
     about = json.loads((run_copy / "run.json").read_text())
     about["files"][file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
     (run_copy / "run.json").write_text(json.dumps(about))

@@ -138,5 +138,7 @@ def test_a_cut_or_wrong_gz(tmp_path):
     with pytest.raises(DataError, match=f"^{path}: must be a whole IDX file: got the error 'Compressed file ended"):
         read_images(str(path))
     path.write_bytes(idx(IMAGES))
-    with pytest.raises(DataError, match=f"^{path}: must be a file packed by gzip, as its name says: got the first bytes 00 00"):
+    with pytest.raises(
+        DataError, match=f"^{path}: must be a file packed by gzip, as its name says: got the first bytes 00 00"
+    ):
         read_images(str(path))

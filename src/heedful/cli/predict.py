@@ -1,5 +1,6 @@
 """`heedful predict RUN INPUT ...`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 

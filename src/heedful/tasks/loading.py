@@ -25,6 +25,8 @@ def task_and_model(run: RunFolder, task: str | type[Task[Any]] | None = None) ->
         with BoundedBuild(run.weight_shapes()):
             ours = kind(settings, vocabulary)
             model = built(ours)
+    except RunFolderError:
+        raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunFolderError(
