@@ -289,7 +289,7 @@ def test_what_is_drawn_depends_on_seed_and_place_alone(heedful, run, typed):  # 
     assert heedful("predict", run, *seeded).out == together
     chunks = [[line] for line in LINES]
     alone = list(package.load(run).stream(chunks, num_samples=2, seed=3, temperature=2.0, max_new_tokens=7))
-    assert "".join(f"{visible(str(one))}\n" for one in alone) == together
+    assert "".join(visible(one, keep="\n\t") + "\n" for one in alone) == together
     assert [one.rank for one in alone] == [0, 1] * 5
     assert heedful("predict", run, *LINES, *drawing, "--seed", 4).out != together
     cold = heedful("predict", run, LINES[0], "--num-samples", 2, "--temperature", 0).out.splitlines()

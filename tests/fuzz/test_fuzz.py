@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")  # numbers of all kinds are dr
 
 @pytest.mark.parametrize("chunk", range(16))
 def test_short_sequences(chunk):
-    assert not [bad for seed in range(250 * chunk, 250 * (chunk + 1)) if (bad := one(seed, 40))]
+    assert not [bad for seed in range(100 * chunk, 100 * (chunk + 1)) if (bad := one(seed, 40))]
 
 
 @pytest.mark.parametrize("chunk", range(8))

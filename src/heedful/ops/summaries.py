@@ -326,7 +326,7 @@ def histogram(self: Matrix, edges: Sequence[float] | Float[Tensor, " E"] | None 
     return -reached.diff(dim=-1)
 
 
-def kl(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+def kl(self: Matrix, other: Any) -> Float[Tensor, "... N"]:
     """The divergence of each row from that of another matrix, `sum_j p log(p / q)` in nats `[..., H, N]`.
 
     Infinite where the other one gives nothing to a key that this one attends to.
@@ -340,7 +340,7 @@ def kl(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
     return _between(self, other, statistics.kl(self.shape))
 
 
-def overlap(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+def overlap(self: Matrix, other: Any) -> Float[Tensor, "... N"]:
     """The inner product of each row with that of another matrix, `sum_j p q` `[..., H, N]`.
 
     Raises:
@@ -349,7 +349,7 @@ def overlap(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
     return _between(self, other, statistics.overlap(self.shape))
 
 
-def cosine(self: Matrix, other: Matrix) -> Float[Tensor, "... N"]:
+def cosine(self: Matrix, other: Any) -> Float[Tensor, "... N"]:
     """The cosine between each row and that of another matrix `[..., H, N]`; 0 where one of them is empty.
 
     Raises:
