@@ -14,7 +14,7 @@ demo: $(INSTALLED)
 	$(BIN)/heedful demo
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --durations=10 $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
