@@ -7,6 +7,7 @@ import heedful
 
 SOURCE = Path(heedful.__file__).parent
 MAY_IMPORT = {
+    "__main__": {"cli"},
     "_errors": set(),
     "_files": {"_errors"},
     "_safetensors": {"_files"},

@@ -251,8 +251,6 @@ def _train(
     command: Sequence[str],
     stack: ExitStack,
 ) -> TrainedModel:
-    from heedful.training.fit import check_training, fit, seed_everything
-
     started = time.monotonic()
     given = {"data": data} if valid is None else {"train": data, "valid": valid}
     resumed = resume and run.exists()
@@ -292,6 +290,9 @@ def _train(
         if resume:
             _say(console, f"{run.path}: no run was begun here; a new one begins.")
         chosen = settings_of(kind.Settings, settings or (), config, preset(kind, sources))
+    # Imported here: the training library takes seconds, and a setting that is wrong is told before.
+    from heedful.training.fit import check_training, fit, seed_everything
+
     training_settings: Any = getattr(chosen, "training", None)
     if training_settings is not None:
         check_training(training_settings)

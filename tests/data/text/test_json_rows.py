@@ -47,7 +47,7 @@ def test_texts_of_any_kind_of_file(write, monkeypatch):
     array, objects = json.dumps(rows, indent=1), "".join(json.dumps(row) + "\n" for row in rows)
     for source in (write(array, "a.json"), write(lzma.compress(tabs.encode()), "b.tsv.xz"), write(objects, "c.json")):
         assert (read_texts(source).texts, read_texts(source).labels) == (texts, labels)
-    for content in (array, objects, tabs):
+    for content in (array, objects, tabs, tabs.replace("\t", ",")):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
         assert (read_texts("-").texts, read_texts("-").labels) == (texts, labels)
     for name, content in (("a.xlsx", b"PK\x03\x04"), ("a.parquet", b"PAR1\x15")):
@@ -65,3 +65,9 @@ def test_other_separators_are_named(write, columns):
             DataError, match=f":1: must have a column .*; its columns seem to be separated by {sign}: save it"
         ):
             read_texts(write(content, name), *columns)
+
+
+def test_semicolons_on_standard_input_are_named(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"text;label\nfine;x\n")))
+    with pytest.raises(DataError, match="standard input:1: must have a column .*semicolons"):
+        read_texts("-", "text", "label")

@@ -163,7 +163,7 @@ def _rows(
     elif is_hub(source):
         for location, values in hub_rows(str(source), names, log):
             yield TableRow(values, location)
-    elif table_format(source) is not None or Path(source).is_dir():
+    elif table_format(source, is_table=len(columns) > 1) is not None or Path(source).is_dir():
         yield from read_table(source, columns, classes=classes, log=log)
     elif len(columns) > 1:
         raise another_name(source, "texts with labels must be a .csv, .tsv or .jsonl")

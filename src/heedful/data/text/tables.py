@@ -73,7 +73,7 @@ def read_table(
         [('Good, and cheap', '5')]
     """
     path, log = shown_path(source), log or RowLog()
-    format = table_format(source)
+    format = table_format(source, is_table=True)
     if format is None:
         raise another_name(source, f"must be a table, {', '.join(_SUFFIXES)}")
     wanted = [wanted_number(column, path) for column in columns]
@@ -122,8 +122,10 @@ def read_table(
         yield TableRow(tuple(cells[index] for index in chosen), f"{path}:{number}")
 
 
-def table_format(source: str | Path) -> str | None:
+def table_format(source: str | Path, *, is_table: bool = False) -> str | None:
     """The format that the name tells, or the first line of standard input: csv, tsv, jsonl, or None for none of them.
+
+    Lines with commas on standard input are csv where it must be a table; else they may be texts.
 
     Examples:
         >>> table_format("train.TSV.gz"), table_format("train.txt")
@@ -131,7 +133,15 @@ def table_format(source: str | Path) -> str | None:
     """
     if str(source) in STREAMS:
         first = next((line for _, line in lines(source) if line.strip()), "")
-        return "jsonl" if first.lstrip().startswith(("{", "[")) else "tsv" if "\t" in first else None
+        return (
+            "jsonl"
+            if first.lstrip().startswith(("{", "["))
+            else "tsv"
+            if "\t" in first
+            else "csv"
+            if is_table
+            else None
+        )
     return _SUFFIXES.get(Path(unpacked_name(source)).suffix)
 
 
