@@ -96,7 +96,7 @@ def test_a_packed_file_that_is_none(write, name, packer):
         (b"PK\x03\x04rest", "a zip archive or a document such as .xlsx; unpack it, or save the sheet as .csv$"),
         (b"PAR1\x15\x04", "a Parquet file; put it into a folder of its own and name that, as hf:FOLDER$"),
         (b"\x28\xb5\x2f\xfd\0", "a file packed by Zstandard; unpack it, e.g. with zstd -d$"),
-        (gzip.compress(b"%PDF-1.4\n"), "a PDF; extract its text, e.g. with pdftotext$"),
+        (pack(b"%PDF-1.4\n"), "a PDF; extract its text, e.g. with pdftotext$"),
     ],
 )
 def test_a_file_of_another_kind_is_named(write, content, message):
