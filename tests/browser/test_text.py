@@ -85,8 +85,9 @@ def assert_said(opened, weights, starts=None):
         assert shown == pytest.approx(value, rel=6e-3)
 
 
-def test_first_it_shows_what_each_token_receives(open_text):
-    opened = open_text()
+@pytest.mark.parametrize("links", [None, 1])
+def test_first_it_shows_what_each_token_receives(open_text, links):
+    opened = open_text(section_of(token_layer(WEIGHTS, links=links, curves={"received": WEIGHTS.sum(1)})))
     assert readout(opened).startswith("Attention received by each token (mean of all queries)")
     assert_said(opened, MEAN.mean(0))
     shades = [token(opened, i).evaluate("node => getComputedStyle(node).backgroundColor") for i in (0, 1)]

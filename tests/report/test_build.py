@@ -76,7 +76,7 @@ def assert_layer(layer, weights):
     else:
         assert "distance" not in layer.numbers
     np.testing.assert_allclose(layer.curves["entropy"], block_means(entropy), **close)
-    np.testing.assert_allclose(layer.curves["received"], block_means(received), **close)
+    np.testing.assert_allclose(layer.curves["received"], received, **close)
     if isinstance(layer.pairs, Dense):
         np.testing.assert_allclose(layer.pairs.weights, weights, **close)
     elif isinstance(layer.pairs, QueryKey):
@@ -221,9 +221,16 @@ def test_room_is_shared_by_rows():
 def test_the_largest_weights_and_the_map_fill_the_budget_and_no_more(budget):
     query, key = qk(1, 4, queries=256, keys=256, width=64)
     [layer] = section_of(call_of(query, key), budget=budget).layers
-    taken = 2 * layer.map.size + 4 * layer.pairs.weights.size
-    assert 0.9 * min(budget, 4 * (2 * 128**2 + 4 * 256 * 64)) < taken <= budget
+    taken = 2 * layer.map.size + 4 * layer.pairs.weights.size + 4 * layer.curves["received"].size
+    assert 0.9 * min(budget, 4 * (2 * 128**2 + 4 * 256 * 65)) < taken <= budget
     assert_layer(layer, dense(query, key)[0])
+
+
+def test_what_each_key_receives_is_exact_at_any_length():
+    query, key = qk(1, 2, queries=1500, keys=1500, width=64)
+    [layer] = section_of(call_of(query, key), budget=300_000).layers
+    assert isinstance(layer.pairs, TopWeights)
+    np.testing.assert_allclose(layer.curves["received"], dense(query, key)[0].sum(1), rtol=1e-5)
 
 
 def test_a_report_without_room_has_one_link_a_row():

@@ -36,7 +36,8 @@ class Layer:
         columns: which stands along the keys.
         numbers: one number a head for each name (those of `NUMBERS`); NaN: not defined.
         kinds: of each head the kind that it was found to be, "" or "other" for none.
-        curves: for each of "entropy" (over the queries) and "received" (over the keys) `[H, P]`, means of P stretches.
+        curves: "entropy" of the queries `[H, P]`, means of P stretches; "received", of each key the sum over the queries `[H, M]`
+            (or, with fewer points, means of stretches).
         facts: names and values, such as the engine.
     """
 

@@ -42,7 +42,8 @@ def _is_query_key(A: AttentionMatrix) -> bool:
 
 
 def map_and_top(heads: int, queries: int, keys: int, share: float) -> tuple[int, int]:
-    """How many cells of the map along each axis, and largest weights of each row, fill a share."""
+    """How many cells of the map along each axis, and largest weights of each row, fill a share beside what each key receives."""
+    share -= 4 * heads * keys
     cells = FINEST
     while cells > COARSEST and 2 * heads * cells**2 > 0.5 * share:
         cells //= 2

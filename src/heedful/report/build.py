@@ -133,7 +133,7 @@ def _layer(
         columns=_axis_index(axes, keys, last=call.causal and call.kind != "cross"),
         numbers=_numbers(numbers, kinds),
         kinds=[k.kind for k in kinds],
-        curves={n: block_means(numbers[n][..., 0].numpy()) for n in ("entropy", "received") if n in numbers},
+        curves=_curves(numbers),
         facts=_facts(call),
     )
 
@@ -168,6 +168,12 @@ def _numbers(values: Mapping[str, Tensor], kinds: Sequence[HeadKind]) -> dict[st
             scores = (kind.scores[name] for kind in kinds)
             numbers[name] = [math.nan if score is None else score for score in scores]
     return numbers
+
+
+def _curves(values: Mapping[str, Tensor]) -> dict[str, NDArray[np.floating]]:
+    """What each key receives, and the entropy of each row, which is smoothed where there are many."""
+    curves = {"received": values["received"][..., 0].numpy()}
+    return curves | ({"entropy": block_means(values["entropy"][..., 0].numpy())} if "entropy" in values else {})
 
 
 def _labels(modules: Sequence[str]) -> list[str]:

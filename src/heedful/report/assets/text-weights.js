@@ -1,8 +1,9 @@
 // What a text view shows of a layer: what a unit gives, what a unit gets, and what keys get from all queries together.
 import { loadArray } from "./arrays.js";
-import { cellOf, cellStart, meanRowOfMap, spread } from "./cells.js";
+import { cellOf, cellStart, spread } from "./cells.js";
+import { readShares } from "./key-weights.js";
 import { hiddenKeys, means, sums, unitAt } from "./text-units.js";
-import { columnMeans, meanOf, sumOf } from "./weights.js";
+import { meanOf, sumOf } from "./weights.js";
 
 const MOST_KEPT = 128; // readings
 
@@ -102,41 +103,14 @@ async function columnOf(layer, heads, j) {
   return { weights, exact: true, cells: cellsOf(layer, map) };
 }
 
-// The mean over the queries of what each key gets: from the curve or the weights where all are there, else from the
-// largest weights of each row, else from the map.
+// The mean over the queries of what each key gets.
 async function receivedOf(layer, heads) {
-  const { queries, keys, pairs } = layer;
-  if (pairs?.kind === "cells") return ofRow(await meanRow(layer, heads), true);
-  if (pairs !== null && layer.curves.received?.shape[1] === keys) {
-    return ofRow((await layer.curve(heads, "received")).map((total) => total / queries), true);
-  }
-  if (pairs?.kind === "links") return ofRow(await meanOfLinks(layer, heads), false);
-  const map = await layer.map(heads);
-  return { ...ofRow(spread(meanRowOfMap(map, queries), keys, { isDivided: true }), true), cells: cellsOf(layer, map) };
+  const { weights, exact } = await readShares(layer, heads, null);
+  return { ...ofRow(weights, true), cells: exact ? null : cellsOf(layer, await layer.map(heads)) };
 }
 
 function ofRow(weights, exact) {
   return { weights, exact, mass: sumOf(weights), cells: null };
-}
-
-async function meanRow(layer, heads) {
-  const { queries, keys } = layer;
-  const matrix = await layer.matrix(heads);
-  if (matrix !== null) return columnMeans(matrix, queries, keys);
-  const mean = new Float64Array(keys);
-  for (let i = 0; i < queries; i++) (await layer.row(heads, i)).weights.forEach((weight, j) => (mean[j] += weight));
-  return Float32Array.from(mean, (total) => total / queries);
-}
-
-async function meanOfLinks(layer, heads) {
-  const { queries, keys, pairs } = layer;
-  const [indices, weights] = [await loadArray(pairs.indices), await loadArray(pairs.weights)];
-  const count = queries * pairs.indices.shape[2];
-  const mean = new Float64Array(keys);
-  for (const head of heads) {
-    for (let at = head * count, end = at + count; at < end; at++) if (weights[at] > 0) mean[indices[at]] += weights[at];
-  }
-  return Float32Array.from(mean, (total) => total / (queries * heads.length));
 }
 
 async function restsOf(layer, heads, hiddenUnits, queries, keys) {
