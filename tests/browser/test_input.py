@@ -6,6 +6,7 @@ import pytest
 
 from heedful.report import (
     AttentionSection,
+    Layer,
     Picture,
     Positions,
     QueryKey,
@@ -14,6 +15,8 @@ from heedful.report import (
     Text,
     TopWeights,
 )
+from heedful.report.cells import cell_starts
+from heedful.report.pair_weights import WholeRows
 from tests.report.layers import layer_of, softmax
 
 VIEW = "#section-0&view=input"
@@ -94,6 +97,39 @@ def channel_section(count=12):
 
 def readout(opened):
     return opened.quiet()
+
+
+@cache
+def large_picture_section():
+    """Only the largest weight of each row fits, and the rows of the class token and of a register."""
+    extra, grid = ("class token", "register 1"), (20, 31)
+    n = 2 + 20 * 31
+    weights = weights_of(2, n, n, sharp=1.0)
+    top = weights.argmax(-1)[..., None]
+    links = TopWeights(top, np.take_along_axis(weights, top, -1))
+    starts = cell_starts(n, 64, [0, 1, 2]).numpy()
+    sums = np.add.reduceat(np.add.reduceat(weights, starts[:-1], 2), starts[:-1], 1)
+    layer = Layer(
+        "l", "layer 0", "self", sums / np.diff(starts)[:, None], links, n, n, 0, 0, curves={"received": weights.sum(1)},
+        whole_rows=WholeRows([0, 1], weights[:, :2]), row_starts=starts, column_starts=starts,
+    )  # fmt: skip
+    return AttentionSection("A large picture", "", [layer], [Picture(pixels(20, 31), grid, extra)]), weights, starts
+
+
+def test_a_large_picture_has_the_whole_row_of_its_class_token_and_means_for_patches(open_report):
+    section, weights, starts = large_picture_section()
+    opened = open_report([section], fragment=VIEW + "&head=0")
+    name = lambda i: f"patch ({(i - 2) // 31}, {(i - 2) % 31})"  # noqa: E731
+    assert_largest(readout(opened), weights[0, 0], name, start=2)
+    [cell] = [c for c in range(len(starts) - 1) if starts[c] <= 400 < starts[c + 1]]
+    mean = weights[0, starts[cell] : starts[cell + 1]].mean(0)
+    opened = open_report([section], fragment=VIEW + "&head=0&query=400")
+    text = readout(opened)
+    assert f"known only as means of queries {starts[cell]} to {starts[cell + 1] - 1} and of keys together" in text
+    assert float(re.search(r"class token ([\d.]+) %", text)[1]) == pytest.approx(100 * mean[0], rel=6e-3)
+    opened = open_report([section], fragment="#section-0&view=map&head=0")
+    over(opened, ".map-cover", lambda box: {"x": box["width"] / 2, "y": 93})
+    assert "query 1 register 1, key" in readout(opened)
 
 
 def assert_largest(text, weights, place, most=3, start=0):
@@ -224,7 +260,7 @@ def test_where_only_a_map_is_known_the_readout_says_of_which_queries_a_row_is_th
     section, weights = picture_section(extra=(), pairs=None, received=False)
     opened = open_report([section], fragment=VIEW + "&query=5")
     text = readout(opened)
-    assert "known only as the mean of queries 4 to 7" in text
+    assert "known only as means of queries 4 to 7 and of keys together" in text
     block = weights[0].mean(0)[4:8, 0:4].sum() / 4
     found = re.search(r"([\d.]+) % on patch \(0, 0\)", text)
     cells = [weights[0].mean(0)[4:8, s:e].sum() / 4 / (e - s) for s, e in ((0, 4), (4, 8), (8, 12), (12, 15))]

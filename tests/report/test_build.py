@@ -363,6 +363,28 @@ def test_a_rollout_is_whole_up_to_some_size(n):
         np.testing.assert_allclose(rollout.map, pooled(whole[None], 128, 128), rtol=1e-4, atol=1e-7)
 
 
+def test_a_class_token_and_registers_are_kept_apart_and_whole():
+    grid, extra = (17, 31), ["class token", "register 1"]
+    n = 2 + 17 * 31  # more than a rollout is whole for
+    parts = [qk(1, 2, queries=n, keys=n, width=64, seed=s) for s in range(2)]
+    calls = [call_of(*part, module=f"l.{s}") for s, part in enumerate(parts)]
+    axis = Picture(np.zeros((17, 31), np.uint8), grid, extra)
+    *layers, rollout = section_of(*calls, axes=axis, budget=100_000).layers
+    weights = [dense(*part)[0] for part in parts]
+    whole = np.eye(n)
+    for layer, of_layer in zip(layers, weights, strict=True):
+        whole = (0.5 * of_layer.mean(0) + 0.5 * np.eye(n)) @ whole
+        assert layer.row_starts[:3] == layer.column_starts[:3] == [0, 1, 2]
+        sums = np.add.reduceat(np.add.reduceat(of_layer, layer.column_starts[:-1], 2), layer.row_starts[:-1], 1)
+        np.testing.assert_allclose(layer.map, sums / np.diff(layer.row_starts)[:, None], rtol=1e-4)
+        assert layer.whole_rows.queries == [0, 1]
+        np.testing.assert_allclose(layer.whole_rows.weights, of_layer[:, :2], rtol=1e-4)
+        np.testing.assert_allclose(layer.curves["received"], of_layer.sum(1), rtol=1e-4)
+    assert rollout.row_starts[:3] == [0, 1, 2]
+    np.testing.assert_allclose(rollout.whole_rows.weights[0], whole[:2], rtol=1e-4)
+    np.testing.assert_allclose(rollout.curves["received"][0], whole.sum(0), rtol=1e-4)
+
+
 def test_each_stack_has_its_own_rollout():
     modules = ["text.layers.0", "text.layers.1", "image.layers.0", "image.layers.1"]
     layers = section_of(*(call_of(*qk(1, 2), module=module) for module in modules)).layers

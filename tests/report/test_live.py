@@ -13,6 +13,7 @@ import heedful
 from heedful.inspection.recording import AttentionCall, Recording
 from heedful.ops import AttentionMatrix, Causal
 from heedful.report import TableSection, attention_section, server
+from heedful.report.cells import cell_starts
 from heedful.report.live import LivePage
 
 N = 90
@@ -54,7 +55,7 @@ def test_a_window_is_that_of_the_matrix(live):
     page, A = live
     answer, body = ask(page, window(heads="0,2", top=60, bottom=62, left=10, right=50, rows=9, columns=40, pairs=1))
     facts = json.loads(answer.headers["Heedful-Window"])
-    assert facts == {"top": 60, "bottom": 62, "left": 10, "right": 50, "rows": 2, "columns": 40, "finer": ""}
+    assert facts == {"rows": [60, 61, 62], "columns": list(range(10, 51)), "finer": ""}
     expected = A.dense()[0, [0, 2], 60:62, 10:50].mean(0).numpy()
     np.testing.assert_allclose(np.frombuffer(body, "<f4").reshape(2, 40), expected, atol=1e-6)
 
@@ -62,7 +63,7 @@ def test_a_window_is_that_of_the_matrix(live):
 def test_a_slow_machine_answers_with_the_map_first_and_with_the_pairs_when_asked_again(live, monkeypatch):
     page, A = live
     monkeypatch.setattr(page._windows[1, 0], "pace", 1000.0)
-    monkeypatch.setattr(page._windows[1, 0], "_fine", type(page._windows[1, 0]._fine)(3, N, N, 9, 9))
+    monkeypatch.setattr(page._windows[1, 0], "_fine", page._windows[1, 0]._grid([cell_starts(N, 9)] * 2))
     first, _ = ask(page, window(rows=80, columns=80))
     assert json.loads(first.headers["Heedful-Window"])["finer"] == "now"
     second, body = ask(page, window(rows=90, columns=90, effort=1))

@@ -63,7 +63,7 @@ def test_every_window_is_that_of_the_dense_matrix(kind, heads):
     windows = windows_of(matrix_of(kind))
     for box, rows, columns in BOXES:
         found = windows.window(heads, box, rows, columns, limit=EVERYTHING)
-        assert (found.box, found.finer) == (box, "")
+        assert (found.edges.box, found.finer) == (box, "")
         np.testing.assert_allclose(found.values, pooled(dense, box, rows, columns), atol=2e-6)
 
 
@@ -78,7 +78,7 @@ def test_a_full_fine_map_answers_with_the_same_numbers_and_no_work(kind):
     if math.prod(A.shape[-2:]) <= N * M:
         for box, rows, columns in BOXES:
             found = windows.window([1, 3], box, rows, columns, limit=0, only_pairs=True)
-            assert (found.box, found.finer) == (box, "")
+            assert (found.edges.box, found.finer) == (box, "")
             np.testing.assert_allclose(found.values, pooled(dense, box, rows, columns), atol=2e-6)
 
 
@@ -90,8 +90,8 @@ def test_a_coarser_answer_covers_what_was_asked_and_says_that_there_is_more(kind
     first = windows.window([2], box, 40, 40, limit=0, most=EVERYTHING)
     assert first.finer == "now"
     assert windows.window([2], box, 40, 40, limit=0, most=0).finer == "later"
-    assert first.box.top <= 40 < 90 <= first.box.bottom
-    assert first.box.height < 50 + 2 * 19
+    assert first.edges.box.top <= 40 < 90 <= first.edges.box.bottom
+    assert first.edges.box.height < 50 + 2 * 19
     while windows.step():
         pass
     second = windows.window([2], box, 50, 200, limit=0, most=EVERYTHING)
@@ -99,8 +99,10 @@ def test_a_coarser_answer_covers_what_was_asked_and_says_that_there_is_more(kind
     assert second.finer == "now"
     assert windows.window([2], box, 20, 20, limit=0, most=EVERYTHING).finer == ""
     for found in (first, second):
-        mass = dense[0, found.box.top : found.box.bottom, found.box.left : found.box.right].sum()
-        assert found.values.sum(1).mean() == pytest.approx(float(mass) / found.box.height, rel=0.02)
+        mass = dense[
+            0, found.edges.box.top : found.edges.box.bottom, found.edges.box.left : found.edges.box.right
+        ].sum()
+        assert found.values.sum(1).mean() == pytest.approx(float(mass) / found.edges.box.height, rel=0.02)
 
 
 def test_cells_of_a_map_are_sums_over_whole_cells_of_it():
@@ -112,7 +114,7 @@ def test_cells_of_a_map_are_sums_over_whole_cells_of_it():
     np.testing.assert_allclose(whole.values, A.pool(64, 32)[1, 0].numpy(), atol=2e-6)
     part = windows.window([0], Box(5, 100, 33, 300), 32, 32, limit=0)
     cells = [math.ceil(cell * n / 256) for cell, n in ((4, N), (88, N), (16, M), (184, M))]  # of groups of 4 and of 8
-    assert part.box == Box(*cells)
+    assert part.edges.box == Box(*cells)
     assert part.values.shape == (21, 21)
     dense = A.dense()[1, 0]
     first = dense[cells[0] : math.ceil(8 * N / 256), cells[2] : math.ceil(24 * M / 256)]

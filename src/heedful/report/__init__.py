@@ -13,6 +13,7 @@ figure_request.py what is drawn of a section; drawing.py draws it
 weights.py        the weights that a section holds, as numbers; labels.py names as a figure shows them
 windows.py        any window of a matrix, within a given amount of work
 window_sums.py    the sums of a window, tile by tile
+cells.py          where the cells of a map begin: special tokens share none with others
 cell_grid.py      a map of cells, which is filled little by little
 worker.py         the one thread that computes windows
 server.py         the server that only this machine reaches

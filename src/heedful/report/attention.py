@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from heedful.report.axes import Axis
 from heedful.report.blocks import ArrayBlocks, Json, as_cell, as_count, as_floats, as_text
-from heedful.report.pair_weights import Dense, QueryKey, TopWeights
+from heedful.report.cells import cuts_of
+from heedful.report.pair_weights import Dense, QueryKey, TopWeights, WholeRows
 
 NUMBERS = (
     "entropy", "largest", "first", "distance", "received", "previous", "next", "current", "same", "induction",
@@ -27,9 +28,9 @@ class Layer:
         name: of its module.
         label: what the reader calls it, such as "layer 3".
         kind: "self", "cross", or a word for another kind, such as "rollout" or "channel".
-        map: `[H, R, C]`: the mean over the queries of a cell of what they give to its keys together; cells as
-            `AttentionMatrix.pool` has them.
+        map: `[H, R, C]`: the mean over the queries of a cell of what they give to its keys together.
         pairs: what is known of single pairs; None: nothing more than the map.
+        whole_rows: all weights of some queries, such as the class token, where `pairs` has not all.
         queries: N.
         keys: M.
         rows: which of the section's axes stands along the queries.
@@ -39,6 +40,8 @@ class Layer:
         curves: "entropy" of the queries `[H, P]`, means of P stretches; "received", of each key the sum over the queries `[H, M]`
             (or, with fewer points, means of stretches).
         facts: names and values, such as the engine.
+        row_starts: the first query of each row of the map, and N; None: rows are as alike as they can be.
+        column_starts: the first key of each column of the map, and M; None: columns are as alike as they can be.
     """
 
     name: str
@@ -54,6 +57,9 @@ class Layer:
     kinds: Sequence[str] = ()
     curves: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     facts: Sequence[tuple[str, str | int | float]] = ()
+    whole_rows: WholeRows | None = None
+    row_starts: Sequence[int] | None = None
+    column_starts: Sequence[int] | None = None
 
     def encode(self, blocks: ArrayBlocks) -> Json:
         """Returns the JSON of the layer.
@@ -69,8 +75,9 @@ class Layer:
             raise ValueError(
                 f"`map` {where} must have at most {queries} rows and {keys} columns: got shape {grid.shape}"
             )
-        if self.pairs is not None:
-            self.pairs.check(where, (heads, queries, keys))
+        for held in (self.pairs, self.whole_rows):
+            if held is not None:
+                held.check(where, (heads, queries, keys))
         for name, values in self.numbers.items():
             if name not in NUMBERS or len(values) != heads:
                 raise ValueError(f"`numbers[{name!r}]` {where} must be one of {', '.join(NUMBERS)}, {heads} numbers")
@@ -86,7 +93,9 @@ class Layer:
             "rows": self.rows,
             "columns": self.columns,
             "map": blocks.add_weights(grid),
+            "edges": [_edges(self.row_starts, grid.shape[1], queries), _edges(self.column_starts, grid.shape[2], keys)],
             "pairs": None if self.pairs is None else self.pairs.encode(blocks),
+            "wholeRows": None if self.whole_rows is None else self.whole_rows.encode(blocks),
             "numbers": {name: [_or_none(v) for v in values] for name, values in self.numbers.items()},
             "kinds": [as_text("a kind", kind) for kind in self.kinds],
             "curves": {
@@ -142,7 +151,7 @@ class AttentionSection:
             "title": as_text("`title`", self.title),
             "text": as_text("`text`", self.text),
             "layers": [layer.encode(blocks) for layer in self.layers],
-            "axes": [axis.encode(blocks) for axis in self.axes],
+            "axes": [axis.encode(blocks) | {"cuts": cuts_of(axis)} for axis in self.axes],
             "predictions": [as_prediction(label, probability) for label, probability in self.predictions],
             "truth": None if self.truth is None else as_text("`truth`", self.truth),
             "output": None if self.output is None else as_text("`output`", self.output),
@@ -159,6 +168,17 @@ def as_prediction(label: str, probability: float) -> Json:
     if not isinstance(number, int | float) or not 0 <= number <= 1 + 1e-6:
         raise ValueError(f"a probability in `predictions` must lie in 0 to 1: got {number!r}")
     return {"label": as_text("a label in `predictions`", label), "probability": min(float(number), 1.0)}
+
+
+def _edges(starts: Sequence[int] | None, cells: int, count: int) -> list[int] | None:
+    if starts is None or cells == count:
+        return None
+    edges = [int(start) for start in starts]
+    if len(edges) != cells + 1 or edges[0] != 0 or edges[-1] != count or sorted(set(edges)) != edges:
+        raise ValueError(
+            f"`row_starts` and `column_starts` must be {cells + 1} rising positions from 0 to {count}: got {edges!r:.60}"
+        )
+    return edges
 
 
 def _or_none(value: float) -> float | None:

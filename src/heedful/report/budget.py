@@ -1,5 +1,7 @@
 """How the weights of a matrix fit into a share of the bytes of a file."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,10 +9,13 @@ from numpy.typing import NDArray
 from heedful._types import Tensor
 from heedful.inspection.calls import num_heads
 from heedful.ops import AttentionMatrix, Causal, Global, ScaledDot, softmax
-from heedful.report.pair_weights import Dense, QueryKey, TopWeights
+from heedful.report.pair_weights import Dense, QueryKey, TopWeights, WholeRows
 
-FINEST, COARSEST = 512, 64  # cells of a map along each axis
+_CELLS = (512, 384, 256, 192, 128, 96, 64)  # of a map along each axis
+COARSEST = _CELLS[-1]
 _MOST_TOP = 64  # largest weights of a row
+_ROWS_SHARE = 0.3  # of what there is, for rows of special tokens
+_MAP_SHARE = 0.6  # of what is left, for the map
 
 
 def exact_kind(A: AttentionMatrix, share: float) -> type[Dense] | type[QueryKey] | None:
@@ -41,15 +46,30 @@ def _is_query_key(A: AttentionMatrix) -> bool:
     )
 
 
-def map_and_top(heads: int, queries: int, keys: int, share: float) -> tuple[int, int]:
-    """How many cells of the map along each axis, and largest weights of each row, fill a share beside what each key receives."""
+class Parts(NamedTuple):
+    """What a layer holds that does not hold every pair.
+
+    Attributes:
+        cells: of the map along each axis.
+        top: largest weights of each row.
+        whole_rows: how many rows with all of their weights.
+    """
+
+    cells: int
+    top: int
+    whole_rows: int
+
+
+def parts_of(heads: int, queries: int, keys: int, share: float, special: int = 0) -> Parts:
+    """What fills a share beside what each key receives; `special` is how many queries have a whole row if they fit."""
     share -= 4 * heads * keys
-    cells = FINEST
-    while cells > COARSEST and 2 * heads * cells**2 > 0.5 * share:
-        cells //= 2
+    each = WholeRows.bytes_each(heads, keys)
+    rows = min(special, int(max(share, 0) * _ROWS_SHARE / each))
+    share -= rows * each
+    cells = next((cells for cells in _CELLS if 2 * heads * cells**2 <= _MAP_SHARE * share), COARSEST)
     left = share - 2 * heads * cells**2
     most = int(left / (heads * queries * TopWeights.bytes_each(keys)))
-    return cells, min(max(most, 1), _MOST_TOP, keys)
+    return Parts(cells, min(max(most, 1), _MOST_TOP, keys), rows)
 
 
 def exact_weights(A: AttentionMatrix, kind: type[Dense] | type[QueryKey], sample: int) -> Dense | QueryKey:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from heedful.ops import Statistic, statistics
 from heedful.ops.summaries import top_of
 from heedful.report.attention import AttentionSection, Layer
 from heedful.report.axes import Axis, Positions
-from heedful.report.budget import COARSEST, exact_bytes, exact_kind, exact_weights, map_and_top
-from heedful.report.pair_weights import Dense, TopWeights
+from heedful.report.budget import COARSEST, Parts, exact_bytes, exact_kind, exact_weights, parts_of
+from heedful.report.cells import cell_starts, cells_of, cuts_of
+from heedful.report.pair_weights import Dense, TopWeights, WholeRows
 from heedful.report.read_axes import AxisInput, TokenAxis, read_axes, read_tokens
 
 DEFAULT_BUDGET = 8_000_000  # bytes of numbers in a file, before they are written as text
@@ -110,52 +112,66 @@ def _layer(
     """A call, in at most a share of the file."""
     A, heads = call.matrix, num_heads(call.matrix)
     queries, keys = A.shape[-2:]
-    exact = exact_kind(A, share)
-    cells, most_top = (COARSEST, 0) if exact else map_and_top(heads, queries, keys, share)
-    rows, columns = min(cells, queries), min(cells, keys)
+    last = call.causal or call.kind == "cross"
+    rows = _axis_index(axes, queries, last=last)
+    columns = _axis_index(axes, keys, last=call.causal and call.kind != "cross")
+    cuts = [cuts_of(axes[index]) for index in (rows, columns)]
+    exact, alone = exact_kind(A, share), _alone(cuts[0], queries)
+    parts = Parts(COARSEST, 0, 0) if exact else parts_of(heads, queries, keys, share, len(alone))
+    row_starts, column_starts = cell_starts(queries, parts.cells, cuts[0]), cell_starts(keys, parts.cells, cuts[1])
     of_heads = head_statistics(A, tokens, separators, crosses=crosses)
-    values = compute(A, {**of_heads.statistics, **_statistics(A.shape, rows, columns, most_top)})
+    values = compute(A, {**of_heads.statistics, **_statistics(A.shape, row_starts, column_starts, parts.top)})
     kinds = classified(call.module, heads, of_heads.scores(values, slice(sample, sample + 1)))
     numbers = {name: t.reshape(-1, heads, *t.shape[-2:])[sample].float().cpu() for name, t in values.items()}
     if "near" in numbers:  # which begins with the first key
         numbers["first"] = numbers["near"][..., :1]
-    top, last = top_of(numbers["top"]), call.causal or call.kind == "cross"
+    top = top_of(numbers["top"])
     numbers["largest"] = top.values[..., :1]
     return Layer(
         name=call.module or "(outside)",
         label=label,
         kind=call.kind,
-        map=(numbers["map"] / torch.bincount(_cells(queries, rows))[:, None]).numpy(),
+        map=(numbers["map"] / row_starts.diff()[:, None]).numpy(),
         pairs=exact_weights(A, exact, sample) if exact else TopWeights(top.indices.numpy(), top.values.numpy()),
         queries=queries,
         keys=keys,
-        rows=_axis_index(axes, queries, last=last),
-        columns=_axis_index(axes, keys, last=call.causal and call.kind != "cross"),
+        rows=rows,
+        columns=columns,
         numbers=_numbers(numbers, kinds),
         kinds=[k.kind for k in kinds],
         curves=_curves(numbers),
         facts=_facts(call),
+        whole_rows=_whole_rows(A[..., alone[: parts.whole_rows], :], alone, sample) if parts.whole_rows else None,
+        row_starts=row_starts.tolist(),
+        column_starts=column_starts.tolist(),
     )
 
 
-def _statistics(shape: Shape, rows: int, columns: int, most_top: int) -> dict[str, Statistic]:
+def _alone(cuts: Sequence[int], count: int) -> list[int]:
+    """The positions that have a cell of their own at any size."""
+    return [cut for cut, after in pairwise(cuts) if after == cut + 1 and cut < count]
+
+
+def _whole_rows(rows: Tensor, queries: Sequence[int], sample: int) -> WholeRows:
+    """Rows `[..., H, S, M]` of the first of some queries, of one sample."""
+    count, keys = rows.shape[-2:]
+    heads = rows.shape[-3] if rows.dim() > 2 else 1
+    return WholeRows(list(queries[:count]), rows.reshape(-1, heads, count, keys)[sample].float().cpu().numpy())
+
+
+def _statistics(shape: Shape, row_starts: Tensor, column_starts: Tensor, most_top: int) -> dict[str, Statistic]:
     """What is computed of a matrix beside the kinds of its heads."""
     queries, keys = shape[-2:]
-    row_cell, column_cell = _cells(queries, rows), _cells(keys, columns)
+    row_cell, column_cell = cells_of(row_starts), cells_of(column_starts)
     requested = {
         "top": statistics.topk(shape, max(most_top, 1)),
         "received": statistics.received(shape, row_cell),
-        "map": statistics.pool(shape, row_cell, column_cell, (rows, columns)),
+        "map": statistics.pool(shape, row_cell, column_cell, (len(row_starts) - 1, len(column_starts) - 1)),
     }
     if queries == keys:
         positions = torch.arange(keys, dtype=torch.float64)[:, None]
         requested["distance"] = statistics.distance(shape, positions, positions)
     return requested
-
-
-def _cells(positions: int, cells: int) -> Int[Tensor, " N"]:
-    """The cell of each position."""
-    return torch.arange(positions) * cells // positions
 
 
 def _numbers(values: Mapping[str, Tensor], kinds: Sequence[HeadKind]) -> dict[str, list[float]]:
@@ -222,26 +238,30 @@ def _chain_label(chain: Sequence[AttentionCall], all_chains: Sequence[Sequence[A
 
 def _rollout(square: Sequence[AttentionCall], label: str, axes: list[Axis], sample: int) -> Layer:
     """Attention followed through the layers of a stack: as one more layer, of one head."""
-    n = square[0].matrix.shape[-1]
-    cells = n if n <= _WHOLE else _ROLLOUT
-    cell = _cells(n, cells)
+    n, axis = square[0].matrix.shape[-1], _axis_index(axes, square[0].matrix.shape[-1], last=square[0].causal)
+    cuts = cuts_of(axes[axis])
+    starts = cell_starts(n, n if n <= _WHOLE else _ROLLOUT, cuts)
+    cell, is_whole, alone = cells_of(starts), len(starts) > n, _alone(cuts, n)
     R = rollout([call.matrix for call in square])
-    columns = torch.nn.functional.one_hot(cell, cells).float()
-    product = (R @ columns).reshape(-1, n, cells)[sample].float()
-    pooled = torch.zeros(cells, cells).index_add(0, cell, product) / torch.bincount(cell)[:, None]
+    product = (R @ torch.nn.functional.one_hot(cell).float()).reshape(-1, n, len(starts) - 1)[sample].float()
+    pooled = torch.zeros(len(starts) - 1, len(starts) - 1).index_add(0, cell, product) / starts.diff()[:, None]
     grid = pooled.numpy()[None]
+    received = product.sum(0) if is_whole else (R.T @ torch.ones(n, 1)).reshape(-1, n)[sample].float()
     return Layer(
         name=label,
         label=label,
         kind="rollout",
         map=grid,
-        pairs=Dense(grid) if cells == n else None,
+        pairs=Dense(grid) if is_whole else None,
         queries=n,
         keys=n,
-        rows=_axis_index(axes, n, last=square[0].causal),
-        columns=_axis_index(axes, n, last=square[0].causal),
-        curves={"received": block_means(product.sum(0).numpy()[None]) if cells == n else grid.sum(1)},
+        rows=axis,
+        columns=axis,
+        curves={"received": received.numpy()[None]},
         facts=[("followed through", f"{len(square)} layers, half around each")],
+        whole_rows=None if is_whole or not alone else _whole_rows(R.rows(alone).unsqueeze(-3), alone, sample),
+        row_starts=starts.tolist(),
+        column_starts=starts.tolist(),
     )
 
 

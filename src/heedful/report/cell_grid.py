@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from heedful._types import Tensor
+from heedful.report.cells import cells_of, starts_between
 
 
 class Box(NamedTuple):
@@ -29,53 +30,76 @@ class Box(NamedTuple):
         return self.right - self.left
 
 
-class CellAxis:
-    """One axis of a map: position i belongs to cell `i * cells // count`."""
+class Edges(NamedTuple):
+    """Where the cells of a window begin, and where the last of them ends."""
 
-    def __init__(self, cells: int, count: int) -> None:
-        self.cells, self.count = cells, count
+    rows: Tensor
+    columns: Tensor
+
+    @property
+    def box(self) -> Box:
+        """What they cover."""
+        (top, bottom), (left, right) = ((int(edges[0]), int(edges[-1])) for edges in self)
+        return Box(top, bottom, left, right)
+
+
+class CellAxis:
+    """One axis of a map: cell c has the positions from `starts[c]` up to, but not with, `starts[c + 1]`.
+
+    Args:
+        starts: where they begin, and how many positions there are.
+        cuts: positions at which a cell must begin, also where cells are taken together.
+    """
+
+    def __init__(self, starts: Tensor, cuts: Sequence[int] = ()) -> None:
+        self.starts, self.cells, self.count = starts, len(starts) - 1, int(starts[-1])
+        self._cuts = torch.isin(self.starts, torch.tensor(cuts, dtype=torch.long)).nonzero()[:, 0].tolist()
 
     def start(self, cell: int) -> int:
         """The first position of a cell."""
-        return -(-cell * self.count // self.cells)
+        return int(self.starts[cell])
 
     def of(self, start: int, stop: int) -> Tensor:
         """The cells of some positions."""
-        return torch.arange(start, stop) * self.cells // self.count
+        return cells_of(self.starts, start, stop)
 
     def counts(self) -> Tensor:
         """How many positions each cell has."""
-        return torch.bincount(self.of(0, self.count), minlength=self.cells)
+        return self.starts.diff()
 
     def around(self, start: int, stop: int) -> tuple[int, int]:
         """The cells that cover some positions: the first, and one more than the last."""
-        return start * self.cells // self.count, (stop - 1) * self.cells // self.count + 1
+        first, last = self.of(start, start + 1), self.of(stop - 1, stop)
+        return int(first), int(last) + 1
 
-    def grouped(self, start: int, stop: int, most: int) -> tuple[int, int, Tensor]:
-        """Cells that cover some positions, taken together so that at most so many remain, all alike.
+    def grouped(self, start: int, stop: int, most: int) -> tuple[Tensor, Tensor]:
+        """Cells that cover some positions, taken together so that about so many remain; none is taken across a cut.
 
         Returns:
-            The first, one more than the last, and to which of those that remain each belongs.
+            The first cell of each of those that remain, and one more than the last; and the positions at which they begin.
         """
         first, last = self.around(start, stop)
+        low, high = first, last
         if self.cells == self.count:  # then they need not be alike
-            most = min(most, last - first)
-            return first, last, torch.arange(last - first) * most // (last - first)
-        for size in range(1, self.cells + 1):
+            count = min(most, last - first)
+        else:
+            size = -(-(last - first) // most)
+            while not self._cuts and size < self.cells and self.cells % size:
+                size += 1
             low, high = first // size * size, min(-(-last // size) * size, self.cells)
-            if self.cells % size == 0 and (high - low) // size <= most:
-                return low, high, torch.arange(high - low) // size
-        return 0, self.cells, torch.zeros(self.cells, dtype=torch.long)
+            count = -(-(high - low) // size)
+        groups = starts_between(low, high, count, self._cuts)
+        return groups, self.starts[groups]
 
 
 class CellGrid:
     """A map of sums: what all queries of a cell give to its keys."""
 
-    def __init__(self, heads: int, queries: int, keys: int, rows: int, columns: int) -> None:
-        self.rows, self.columns = CellAxis(rows, queries), CellAxis(columns, keys)
-        self.is_whole = rows == queries and columns == keys
-        self.sums = torch.empty(heads, rows, columns)
-        self.known = torch.zeros(heads, rows, dtype=torch.bool)
+    def __init__(self, heads: int, rows: CellAxis, columns: CellAxis) -> None:
+        self.rows, self.columns = rows, columns
+        self.is_whole = rows.cells == rows.count and columns.cells == columns.count
+        self.sums = torch.empty(heads, rows.cells, columns.cells)
+        self.known = torch.zeros(heads, rows.cells, dtype=torch.bool)
 
     def next_unknown(self, head: int, first: int, last: int) -> int | None:
         """The first row of cells of some that is not known."""
@@ -92,18 +116,16 @@ class CellGrid:
             )
         )
 
-    def window(self, heads: Sequence[int], box: Box, rows: int, columns: int) -> tuple[NDArray[np.float32], Box]:
-        """The mean of some heads where a box lies, and the box of the cells that were taken."""
-        top, bottom, row_cells = self.rows.grouped(box.top, box.bottom, rows)
-        left, right, column_cells = self.columns.grouped(box.left, box.right, columns)
-        sums = self.sums.new_zeros(int(row_cells[-1]) + 1, right - left)
+    def window(self, heads: Sequence[int], box: Box, rows: int, columns: int) -> tuple[NDArray[np.float32], Edges]:
+        """The mean of some heads where a box lies, and where the cells that were taken begin."""
+        row_groups, row_starts = self.rows.grouped(box.top, box.bottom, rows)
+        column_groups, column_starts = self.columns.grouped(box.left, box.right, columns)
+        top, bottom, left, right = (int(groups[at]) for groups in (row_groups, column_groups) for at in (0, -1))
+        sums = self.sums.new_zeros(len(row_groups) - 1, right - left)
         for head in heads:
-            sums.index_add_(0, row_cells, self.sums[head, top:bottom, left:right])
-        box_of_cells = Box(
-            self.rows.start(top), self.rows.start(bottom), self.columns.start(left), self.columns.start(right)
-        )
-        counts = torch.bincount(row_cells[self.rows.of(box_of_cells.top, box_of_cells.bottom) - top])
-        return cell_means(sum_columns(sums, column_cells), counts, len(heads)), box_of_cells
+            sums.index_add_(0, cells_of(row_groups, top), self.sums[head, top:bottom, left:right])
+        summed = sum_columns(sums, cells_of(column_groups, left))
+        return cell_means(summed, row_starts.diff(), len(heads)), Edges(row_starts, column_starts)
 
 
 def sum_columns(rows: Tensor, cells: Tensor) -> Tensor:

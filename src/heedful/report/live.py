@@ -15,10 +15,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
+import torch
+
 from heedful.inspection.calls import AttentionCall
 from heedful.report.attention import AttentionSection
 from heedful.report.blocks import ReportSection
 from heedful.report.cell_grid import Box
+from heedful.report.cells import cuts_of
 from heedful.report.page import render_report
 from heedful.report.server import Answer, LocalServer, text_answer
 from heedful.report.windows import MatrixWindows
@@ -148,9 +151,9 @@ class LivePage:
         except queue.Full:
             return text_answer(503, "too many requests at a time")
         if window is None:
-            return Answer(200, b"", "application/octet-stream", json.dumps({"rows": 0, "columns": 0}))
-        rows, columns = window.values.shape
-        facts = json.dumps({**window.box._asdict(), "rows": rows, "columns": columns, "finer": window.finer})
+            return Answer(200, b"", "application/octet-stream", json.dumps({"rows": [], "columns": []}))
+        edges = {name: starts.tolist() for name, starts in window.edges._asdict().items()}
+        facts = json.dumps({**edges, "finer": window.finer}, separators=(",", ":"))
         return Answer(200, window.values.astype("<f4").tobytes(), "application/octet-stream", facts)
 
     def _request(self, query: str) -> tuple[MatrixWindows, dict[str, Any]]:
@@ -224,5 +227,8 @@ def _windows(
             if not 0 <= sample < math.prod(shape[:-3]):
                 raise ValueError(f"`samples[{at}]` must be from 0 to {math.prod(shape[:-3]) - 1}: got {sample}.")
             share = memory * math.prod(shape[-3:]) // max(cells, 1)
-            windows[at, index] = MatrixWindows(call.matrix, sample, layer.map, share)
+            cuts = cuts_of(section.axes[layer.rows]), cuts_of(section.axes[layer.columns])
+            edges = (layer.row_starts, layer.column_starts)
+            starts = None if None in edges else [torch.as_tensor(edge) for edge in edges]
+            windows[at, index] = MatrixWindows(call.matrix, sample, layer.map, share, cuts, starts)
     return windows

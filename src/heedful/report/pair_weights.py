@@ -1,10 +1,12 @@
 """The weights of single pairs, as the file holds them.
 
 Every weight (`Dense`); queries and keys, from which the page computes any row (`QueryKey`); or the largest weights of each
-row (`TopWeights`). Which of them a layer has depends on the budget of the file (`budget.py`).
+row (`TopWeights`). Which of them a layer has depends on the budget of the file (`budget.py`). Of special queries, such as the
+class token, all weights are held in any case (`WholeRows`).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +114,35 @@ class TopWeights:
             "indices": blocks.add_packed(stored),
             "weights": blocks.add_weights(self.weights),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class WholeRows:
+    """Every weight of some queries.
+
+    Attributes:
+        queries: which, in rising order.
+        weights: `[H, S, M]` of these S queries.
+    """
+
+    queries: Sequence[int]
+    weights: NDArray[np.floating]
+
+    @staticmethod
+    def bytes_each(heads: int, keys: int) -> int:
+        """What a row takes in a file."""
+        return 2 * heads * keys
+
+    def check(self, where: str, shape: tuple[int, int, int]) -> None:
+        """Raises ValueError unless they are those of H heads, N queries and M keys."""
+        heads, queries, keys = shape
+        _check_shape(f"`weights` {where}", "heads, queries, keys", self.weights.shape, (heads, len(self.queries), keys))
+        if not all(0 <= query < queries for query in self.queries):
+            raise ValueError(f"`queries` {where} must be from 0 to {queries - 1}: got {list(self.queries)}")
+
+    def encode(self, blocks: ArrayBlocks) -> Json:
+        """Returns the JSON of the rows."""
+        return {"queries": [int(query) for query in self.queries], "weights": blocks.add_weights(self.weights)}
 
 
 def _check_shape(name: str, axes: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -28,9 +28,11 @@ def weights_of(layer: Layer, heads: Sequence[int]) -> NDArray[np.float32] | None
 
 def rows_of(layer: Layer, head: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
     """Some rows of the weights of a head, with what is known of them."""
-    pairs = layer.pairs
+    pairs, whole = layer.pairs, layer.whole_rows
     if isinstance(pairs, Dense):
         return np.asarray(pairs.weights[head, rows], np.float32)
+    if whole is not None and np.isin(rows, whole.queries).all():
+        return np.asarray(whole.weights[head, np.searchsorted(whole.queries, rows)], np.float32)
     if isinstance(pairs, QueryKey):
         scores = pairs.scale * (pairs.query[head, rows] @ pairs.key[head].T).astype(np.float32)
         if pairs.ahead is not None:
@@ -62,23 +64,27 @@ def map_of(layer: Layer, heads: Sequence[int]) -> tuple[NDArray[np.float32], boo
     weights = weights_of(layer, heads)
     if weights is None:
         grid = np.asarray(layer.map[list(heads)].astype(np.float32).mean(0), np.float32)
-        return grid, grid.shape == (layer.queries, layer.keys)
+        return _laid_out(layer, grid), grid.shape == (layer.queries, layer.keys)
     if max(weights.shape) <= _FINEST:
         return weights, True
     return pool(weights, _FINEST, _FINEST), False
 
 
+def _laid_out(layer: Layer, grid: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map with one pixel a position where its cells are of unlike sizes and positions are not too many."""
+    if layer.row_starts is None or layer.column_starts is None or max(layer.queries, layer.keys) > _MOST_ROWS:
+        return grid
+    return np.repeat(np.repeat(grid, np.diff(layer.row_starts), 0), np.diff(layer.column_starts), 1)
+
+
 def patch_weights(layer: Layer, axis: Picture, heads: Sequence[int]) -> tuple[NDArray[np.float32], str] | None:
     """What each key of a picture gets, and from whom; None where the section does not say."""
     square = layer.queries == layer.keys and layer.rows == layer.columns
-    if axis.extra and square and layer.pairs is not None:
+    if axis.extra and square and (layer.pairs is not None or (layer.whole_rows and layer.whole_rows.queries[0] == 0)):
         first = np.zeros(1, np.int64)
         row = np.asarray(sum(rows_of(layer, head, first)[0] for head in heads) / len(heads), np.float32)
         return row, f"from {plain(axis.extra[0], MOST_NAME)}"
     weights = weights_of(layer, heads)
-    if weights is None and layer.map.shape[2] == layer.keys:
-        cells = np.arange(layer.queries) * layer.map.shape[1] // layer.queries
-        weights = np.asarray(layer.map[list(heads)].mean(0)[cells], np.float32)
     if weights is not None:
         return np.asarray(weights.mean(0), np.float32), "from an average query"
     received = layer.curves.get("received")

@@ -20,9 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from heedful._types import Tensor
 from heedful.inspection.calls import num_heads
 from heedful.ops import AttentionMatrix
-from heedful.report.cell_grid import Box, CellGrid, cell_means
+from heedful.report.cell_grid import Box, CellAxis, CellGrid, Edges, cell_means
+from heedful.report.cells import cell_starts, cells_of, starts_between
 from heedful.report.window_sums import Alive, window_sums
 
 Finer = Literal["", "now", "later"]
@@ -36,12 +38,12 @@ class Window(NamedTuple):
     """A part of a matrix, pooled to cells.
 
     Attributes:
-        box: what it shows: what was asked for, or more where it is made of the cells of a map.
+        edges: where its cells begin; they cover what was asked for, or more where they are those of a map.
         values: `[rows, columns]`: the mean over the queries of a cell, and over the heads, of what they give to its keys.
         finer: whether more work would show more: "" no, "now" yes, "later" once more of the matrix is known.
     """
 
-    box: Box
+    edges: Edges
     values: NDArray[np.float32]
     finer: Finer
 
@@ -55,21 +57,38 @@ class MatrixWindows:
     Args:
         matrix: of `[..., H, N, M]`.
         sample: which one of a batch.
-        coarse: a map of it `[H, R, C]` as `AttentionMatrix.pool` gives it.
+        coarse: a map of it `[H, R, C]`: means over queries and sums over keys.
         memory: bytes that the fine map may take.
+        cuts: the positions of queries and of keys at which a cell must begin.
+        starts: where rows and columns of `coarse` begin, and end; None: they are as alike as they can be.
     """
 
-    def __init__(self, matrix: AttentionMatrix, sample: int, coarse: NDArray[np.floating], memory: int) -> None:
+    def __init__(
+        self,
+        matrix: AttentionMatrix,
+        sample: int,
+        coarse: NDArray[np.floating],
+        memory: int,
+        cuts: Sequence[Sequence[int]] = ((), ()),
+        starts: Sequence[Tensor] | None = None,
+    ) -> None:
         self.queries, self.keys = matrix.shape[-2:]
         self.heads = num_heads(matrix)
         self._sums = window_sums(matrix, sample)
         rows, columns = _fine_cells(self.heads, self.queries, self.keys, memory)
-        self._coarse = CellGrid(self.heads, self.queries, self.keys, *coarse.shape[1:])
+        self._cuts = cuts
+        lengths, cells = (self.queries, self.keys), coarse.shape[1:]
+        even = [cell_starts(length, count) for length, count in zip(lengths, cells, strict=True)]
+        self._coarse = self._grid(even if starts is None else starts)
         self._coarse.sums.copy_(torch.as_tensor(coarse) * self._coarse.rows.counts()[:, None])
         self._coarse.known[:] = True
-        self._fine = CellGrid(self.heads, self.queries, self.keys, rows, columns)
+        axes = zip(lengths, (rows, columns), cuts, strict=True)
+        self._fine = self._grid([cell_starts(*axis) for axis in axes])
         self._last_missing: tuple[list[int], int, int] | None = None
         self.pace = math.inf
+
+    def _grid(self, starts: Sequence[Tensor]) -> CellGrid:
+        return CellGrid(self.heads, *(CellAxis(*axis) for axis in zip(starts, self._cuts, strict=True)))
 
     def window(
         self,
@@ -108,21 +127,21 @@ class MatrixWindows:
         suffices = self._fine.is_whole or (not only_pairs and self._fine.suffices(box, rows, columns))
         if not (suffices and missing == 0) and pairs <= limit:
             since = time.perf_counter()
-            values = self._computed(heads, box, rows, columns, alive)
+            values, edges = self._computed(heads, box, rows, columns, alive)
             if pairs >= _TIMED:
                 self.pace = pairs / (time.perf_counter() - since)
-            return Window(box, values, "")
+            return Window(edges, values, "")
         if missing <= limit and (self._fine.is_whole or not only_pairs):
             for head in heads:
                 self._fill(head, first, last, alive)
-            values, cells = self._fine.window(heads, box, rows, columns)
-            return Window(cells, values, "" if suffices else self._finer(heads, box, pairs, most))
+            values, edges = self._fine.window(heads, box, rows, columns)
+            return Window(edges, values, "" if suffices else self._finer(heads, box, pairs, most))
         self._last_missing = heads, first, last
         if only_pairs:
             return None
-        values, cells = self._coarse.window(heads, box, rows, columns)
+        values, edges = self._coarse.window(heads, box, rows, columns)
         finer: Finer = "now" if min(pairs, missing) <= most else "later"
-        return Window(cells, values, finer)
+        return Window(edges, values, finer)
 
     def step(self) -> bool:
         """Fills a little of the fine map, first where it was last asked for; False if it is full."""
@@ -167,11 +186,16 @@ class MatrixWindows:
         pairs = self.keys * self.queries / self._fine.rows.cells * self._sums.together
         return max(int(_STEP / pairs), 1)
 
-    def _computed(self, heads: list[int], box: Box, rows: int, columns: int, alive: Alive) -> NDArray[np.float32]:
-        row_cells = torch.arange(box.height) * rows // box.height
-        column_cells = torch.arange(box.width) * columns // box.width
+    def _computed(
+        self, heads: list[int], box: Box, rows: int, columns: int, alive: Alive
+    ) -> tuple[NDArray[np.float32], Edges]:
+        edges = Edges(
+            starts_between(box.top, box.bottom, rows, self._cuts[0]),
+            starts_between(box.left, box.right, columns, self._cuts[1]),
+        )
+        row_cells, column_cells = (cells_of(starts, int(starts[0])) for starts in edges)
         sums = self._sums.sums(heads, box, row_cells, column_cells, False, alive)[0]
-        return cell_means(sums, torch.bincount(row_cells), len(heads))
+        return cell_means(sums, edges.rows.diff(), len(heads)), edges
 
 
 def _fine_cells(heads: int, queries: int, keys: int, memory: int) -> tuple[int, int]:

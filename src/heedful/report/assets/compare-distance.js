@@ -1,6 +1,4 @@
 // Two maps held against each other: their cells, and numbers of how far they are apart.
-import { cellStart } from "./cells.js";
-
 const FINEST = 360; // cells along an axis
 
 // The maps of two heads, in the same cells where they are of one shape: { left, right, difference, why }. Each side is
@@ -28,7 +26,7 @@ function halved(length) {
 }
 
 function fits(left, right) {
-  return left.rows === right.rows && left.columns === right.columns;
+  return left.rowEdges.join() === right.rowEdges.join() && left.columnEdges.join() === right.columnEdges.join();
 }
 
 function shape({ queries, keys }) {
@@ -43,7 +41,7 @@ export async function distanceOf(one, other, grids) {
   const [a, b] = await Promise.all([one.layer.matrix(one.heads), other.layer.matrix(other.heads)]);
   if (a !== null && b !== null) return { ...measured(a, b, queries, keys, () => 1), isExact: true, rows: queries, columns: keys };
   const { rows, columns } = grids.left;
-  const weightOf = (row) => cellStart(row + 1, rows, queries) - cellStart(row, rows, queries);
+  const weightOf = (row) => grids.left.rowEdges[row + 1] - grids.left.rowEdges[row];
   return { ...measured(grids.left.values, grids.right.values, rows, columns, weightOf), isExact: false, rows, columns };
 }
 

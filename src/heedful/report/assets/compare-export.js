@@ -1,5 +1,4 @@
 // A comparison as it leaves the page: a drawing of the maps side by side, and a table of their cells.
-import { cellStart } from "./cells.js";
 import { drawBar } from "./color-bar.js";
 import { drawMap, heightOf } from "./compare-figure.js";
 import { shortTitle } from "./compare-sides.js";
@@ -44,12 +43,12 @@ export function compareTable({ left, right }, grids) {
 }
 
 // Where each cell of a map lies: its first and last positions, and their names.
-function cellRows({ queries, keys, side }, { rows, columns }) {
-  const cells = (count, length, one) =>
-    Array.from({ length: count }, (_, at) => {
-      const [start, end] = [cellStart(at, count, length), cellStart(at + 1, count, length)];
+function cellRows({ side }, { rowEdges, columnEdges }) {
+  const cells = (edges, one) =>
+    Array.from({ length: edges.length - 1 }, (_, at) => {
+      const [start, end] = [edges[at], edges[at + 1]];
       return [start, end - 1, end - start === 1 ? nameOf(one, start) : spanText(one, start, end)];
     });
-  const [down, across] = [cells(rows, queries, side.rows), cells(columns, keys, side.columns)];
+  const [down, across] = [cells(rowEdges, side.rows), cells(columnEdges, side.columns)];
   return down.flatMap((query) => across.map((key) => [...query, ...key]));
 }

@@ -1,5 +1,5 @@
 // Two heads side by side, and the difference of their weights: of one layer, of two, or of two inputs or models.
-import { cellOf, cellStart } from "./cells.js";
+import { cellOf } from "./cells.js";
 import { colorStrip, makeScale, paint } from "./color.js";
 import { distanceOf, gridsOf } from "./compare-distance.js";
 import { compareSheet, compareTable } from "./compare-export.js";
@@ -160,15 +160,14 @@ export function compareView(context) {
   }
 
   function cellAt(name, at) {
-    const [{ layer }, grid, spot] = [sideNamed(name), gridNamed(name), at[sideKey(name)]];
-    return { row: cellOf(spot.row, grid.rows, layer.queries), column: cellOf(spot.column, grid.columns, layer.keys) };
+    const [grid, spot] = [gridNamed(name), at[sideKey(name)]];
+    return { row: cellOf(spot.row, grid.rowEdges), column: cellOf(spot.column, grid.columnEdges) };
   }
 
   // The positions of a cell.
   function spansOf(name, cell) {
-    const [{ layer }, grid] = [sideNamed(name), gridNamed(name)];
-    const span = (at, count, length) => [cellStart(at, count, length), cellStart(at + 1, count, length)];
-    return { rows: span(cell.row, grid.rows, layer.queries), columns: span(cell.column, grid.columns, layer.keys) };
+    const { rowEdges, columnEdges } = gridNamed(name);
+    return { rows: [rowEdges[cell.row], rowEdges[cell.row + 1]], columns: [columnEdges[cell.column], columnEdges[cell.column + 1]] };
   }
 
   function valueAt(name, cell) {

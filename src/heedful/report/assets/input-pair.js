@@ -188,7 +188,7 @@ export function pairView(context, first) {
     const words = context.headsText();
     const [ofQueries, ofKeys] = isOne ? [null, panels[0]] : panels;
     ofQueries?.draw({ ...marks, weights: null, probe: pinned() === null ? null : local.pointed });
-    ofKeys.draw({ ...marks, ...(isOne ? {} : { shown: null, pinned: null }), weights, isHeld: (position) => isHeld(shares, position), scale, words, probe, most: high, fraction: scale.fraction });
+    ofKeys.draw({ ...marks, ...(isOne ? {} : { shown: null, pinned: null }), weights, isHeld: (position) => isHeld(shares, position), isMean: shares.block !== null, scale, words, probe, most: high, fraction: scale.fraction });
     alignment?.draw({ layer, heads: chosen, kind: context.state.scale, shown: shown(), colors });
     back.disabled = shown() === null && probe === null;
     context.say(...weightsSentence(context.headsText(), last, columns, subject(query), { start, probe, isPinned: pinned() !== null }));

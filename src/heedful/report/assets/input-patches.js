@@ -73,14 +73,14 @@ export function patchesPanel(side, { role, act, opacity, setOpacity }) {
     element: body,
     canvas,
     settings,
-    draw({ weights, isHeld, scale, words, shown, pinned, probe }) {
+    draw({ weights, isHeld, isMean, scale, words, shown, pinned, probe }) {
       slider.value = String(opacity());
       const drawn = isKey ? drawShares(canvas, side, weights, scale, opacity()) : drawPlain();
       extra?.draw({ weights: isKey ? weights : null, isHeld, most: 1, shown, pinned, probe });
       bar?.show(scale, words, percent);
       if (drawn === null) return;
       const boxOf = (cell) => cellBox(drawn.box, rows, columns, cell);
-      const [peak] = isKey ? largestOf(weights, 1, before) : [];
+      const [peak] = isKey && !isMean ? largestOf(weights, 1, before) : [];
       if (peak !== undefined) drawRing(drawn.context, boxOf(cellOf(peak)));
       const [pointed, query] = [cellOf(probe), role === "key" ? null : cellOf(shown)];
       if (pointed !== null) drawFrame(drawn.context, boxOf(pointed), { dashed: true, thick: 1 });

@@ -19,7 +19,7 @@ export function weightsSentence(heads, { shares, query }, side, subject, { start
   const center = side.kind === "sound" && query !== null ? centerOf(weights) : null;
   if (center !== null) parts.push(`; mean position ${seconds(secondsAt(side, center))}`);
   if (!exact && mass < 0.9995) parts.push(`; mass shown: ${percent(mass)}`);
-  if (block !== null && block[1] - block[0] > 1) parts.push(`; known only as the mean of queries ${span(...block)}`);
+  if (block !== null) parts.push(`; known only as means of queries ${span(...block)} and of keys together`);
   else if (!exact && mass >= 0.9995) parts.push("; known only as means over ranges of keys");
   if (isPinned) parts.push(". Pinned");
   if (probe !== null) parts.push(isPinned ? "; on " : ". On ", ...positionNodes(side, probe), `: ${weightText(shares, probe)}`);

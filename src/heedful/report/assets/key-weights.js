@@ -1,5 +1,5 @@
 // What is shown of a layer over its keys, as shares of one: what one query gives, or what all queries give in the mean.
-import { meanRowOfMap, spread } from "./cells.js";
+import { evenEdges, meanRowOfMap, spread } from "./cells.js";
 import { columnMeans, meanOf, sumOf } from "./weights.js";
 
 // { weights, mass, exact, block }: `mass` is how much of the row is known, `block` the span of queries of which only the
@@ -10,13 +10,15 @@ export function readShares(layer, heads, query) {
 
 async function given(layer, heads, query) {
   const rows = await Promise.all(heads.map((head) => rowOnce(layer, head, query)));
-  if (rows[0] !== null) {
+  // A few largest weights would be dots on a picture: there the mean row of the map says more.
+  const isKnown = rows[0] !== null && (rows[0].exact || layer.side.columns.kind !== "picture");
+  if (isKnown) {
     const weights = meanOf(rows.map((row) => row.weights));
     return { weights, mass: sumOf(weights), exact: rows.every((row) => row.exact), block: null };
   }
   const { keys } = layer;
   const found = await layer.window(heads, { top: query, bottom: query + 1, left: 0, right: keys }, 1, keys);
-  const weights = spread(found.values, keys, { isDivided: true });
+  const weights = spread(found.values, found.columnEdges, { isDivided: true });
   return { weights, mass: sumOf(weights), exact: found.exact, block: found.exact ? null : [found.top, found.bottom] };
 }
 
@@ -36,9 +38,9 @@ async function received(layer, heads) {
   if (curve !== null && curve.length === keys) return shares(curve.map((sum) => sum / queries), true);
   const all = await layer.matrix(heads);
   if (all !== null) return shares(columnMeans(all, queries, keys), true);
-  if (curve !== null) return shares(spread(curve, keys, { isDivided: false }).map((sum) => sum / queries), false);
-  const cells = meanRowOfMap(await layer.map(heads), queries);
-  return shares(spread(cells, keys, { isDivided: true }), cells.length === keys);
+  if (curve !== null) return shares(spread(curve, evenEdges(curve.length, keys), { isDivided: false }).map((sum) => sum / queries), false);
+  const map = await layer.map(heads);
+  return shares(spread(meanRowOfMap(map), map.columnEdges, { isDivided: true }), map.columns === keys);
 }
 
 function shares(weights, exact) {

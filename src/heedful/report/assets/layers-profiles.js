@@ -1,9 +1,9 @@
 // What the keys of a layer receive, and how spread the rows of its queries are, along the positions.
-import { cellStart, meanRowOfMap } from "./cells.js";
 import { drawCurve } from "./curve.js";
 import { element } from "./dom.js";
 import { number, whole } from "./format.js";
 import { clamp, hasModifier, watchPointer } from "./pointing.js";
+import { readShares } from "./key-weights.js";
 import { nameOf, spanNodes } from "./positions.js";
 import { palette } from "./theme.js";
 import { perFrame } from "./timing.js";
@@ -16,11 +16,9 @@ const WORDS = {
 
 // A curve of some heads' mean, as a layer has it; what keys receive is taken from the map where the file has no curve of it.
 export async function profileOf(layer, heads, name) {
-  const curve = await layer.curve(heads, name);
-  if (curve !== null || name !== "received") return curve;
-  const { queries, keys } = layer;
-  const cells = meanRowOfMap(await layer.map(heads), queries);
-  return cells.map((mass, cell) => (mass * queries) / (cellStart(cell + 1, cells.length, keys) - cellStart(cell, cells.length, keys)));
+  if (name !== "received") return layer.curve(heads, name);
+  const { weights } = await readShares(layer, heads, null);
+  return weights.map((share) => share * layer.queries);
 }
 
 // The positions of one value of a curve.

@@ -1,6 +1,5 @@
 // Attention followed through all layers: its map, and what each position receives by it.
 import { drawBottomAxis, drawBoxLine, drawLeftAxis, plotBox, positionTicks } from "./axes.js";
-import { cellStart } from "./cells.js";
 import { makeScale } from "./color.js";
 import { drawCurve } from "./curve.js";
 import { element } from "./dom.js";
@@ -49,8 +48,8 @@ export function rolloutPart(context, layer, openMap) {
   watchGrid(canvas, handlers);
 
   function reading() {
-    const [top, bottom] = [cell.row, cell.row + 1].map((at) => cellStart(at, grid.rows, queries));
-    const [left, right] = [cell.column, cell.column + 1].map((at) => cellStart(at, grid.columns, keys));
+    const [top, bottom] = [cell.row, cell.row + 1].map((at) => grid.rowEdges[at]);
+    const [left, right] = [cell.column, cell.column + 1].map((at) => grid.columnEdges[at]);
     const many = bottom - top > 1 ? "queries " : "query ";
     const value = number(grid.values[cell.row * grid.columns + cell.column]);
     return ["rollout, ", many, ...spanNodes(layer.side.rows, top, bottom), right - left > 1 ? " to keys " : " to key ", ...spanNodes(layer.side.columns, left, right), `: ${value}`];

@@ -106,6 +106,11 @@ async function reached(address, signal) {
 
 async function read(response) {
   if (!response.ok) throw new Error(`The server of this page refused: ${await response.text()}.`);
-  const facts = JSON.parse(response.headers.get("Heedful-Window"));
-  return { ...facts, values: new Float32Array(await response.arrayBuffer()) };
+  const { rows, columns, finer } = JSON.parse(response.headers.get("Heedful-Window"));
+  const [rowEdges, columnEdges] = [Int32Array.from(rows), Int32Array.from(columns)];
+  return {
+    top: rowEdges[0], bottom: rowEdges.at(-1), left: columnEdges[0], right: columnEdges.at(-1),
+    rows: Math.max(0, rows.length - 1), columns: Math.max(0, columns.length - 1), rowEdges, columnEdges,
+    finer, values: new Float32Array(await response.arrayBuffer()),
+  };
 }

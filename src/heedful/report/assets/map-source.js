@@ -1,9 +1,9 @@
 // What a map shows of some heads, as it comes: the whole map, a finer tile of the part in view, and curves along its edges.
 import { cellIn, loadTile, partFor, serves, tileOfMap } from "./map-tiles.js";
 
-// `grid` is the shape of the map that is held, `backdrop` what is shown until the map is there; `changed()` is called when
+// `backdrop` is what is shown until the map is there; `changed()` is called when
 // there is more to show, `failed(words)` when there will not be.
-export function mapSource(layer, chosen, { grid, frame, backdrop, changed, failed }) {
+export function mapSource(layer, chosen, { frame, backdrop, changed, failed }) {
   const source = { layer, chosen, backdrop, tile: null, curves: { entropy: null, received: null }, ask, cellAt, drawn: () => source.tile ?? source.backdrop, close: () => (isOpen = false) };
   let isOpen = true;
   let wanted = null;
@@ -12,7 +12,7 @@ export function mapSource(layer, chosen, { grid, frame, backdrop, changed, faile
   async function open() {
     const map = await layer.map(chosen);
     if (!isOpen) return;
-    source.backdrop = tileOfMap(map, frame);
+    source.backdrop = tileOfMap(map);
     changed();
     for (const name of Object.keys(source.curves)) source.curves[name] = await layer.curve(chosen, name);
     if (isOpen) changed();
@@ -33,7 +33,7 @@ export function mapSource(layer, chosen, { grid, frame, backdrop, changed, faile
       const part = wanted;
       wanted = null;
       await attempt("This part cannot be shown", async () => {
-        const tile = await loadTile(layer, chosen, part, grid, () => !isOpen || wanted !== null);
+        const tile = await loadTile(layer, chosen, part, () => !isOpen || wanted !== null);
         if (tile !== null && isOpen) refine(show(tile, part));
       });
     }

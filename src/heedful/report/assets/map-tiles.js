@@ -1,6 +1,6 @@
 // Parts of a matrix as images of one pixel a cell, each with its own colors: what a map shows while it waits for a finer
 // part, and that part.
-import { cellOf, cellStart, lastWhere } from "./cells.js";
+import { cellOf, cellsOf, edgesBetween, evened } from "./cells.js";
 import { makeScale, paint } from "./color.js";
 import { element } from "./dom.js";
 import { slices } from "./timing.js";
@@ -11,7 +11,7 @@ const MOST_LINKS = 12_000; // that are looked at for what is in view
 const MOST_ROWS = 512; // rows times heads that are computed for what is in view
 const KEPT_NUMBERS = 8_000_000; // of computed rows
 const SLICE = 10; // milliseconds of computing before the page may draw
-const FINEST = 1024; // positions of a part that may be drawn one by one
+const FINEST = 2048; // positions of a part that may be drawn one by one
 
 // What to ask for so that a view is sharp on so many pixels: { top, bottom, left, right, high, wide }, where a cell has
 // `high` rows and `wide` columns. Cells begin at multiples of their size: they do not change when the view is moved.
@@ -39,58 +39,37 @@ export function serves(part, wanted, view) {
 }
 
 // The tile of a whole map that is held.
-export function tileOfMap(map, { queries, keys }) {
-  const edges = (cells, length) => Int32Array.from({ length: cells + 1 }, (_, cell) => cellStart(cell, cells, length));
-  return makeTile(map.values, edges(map.rows, queries), edges(map.columns, keys));
+export function tileOfMap({ values, rowEdges, columnEdges }) {
+  return makeTile(values, rowEdges, columnEdges);
 }
 
-// The tile of a part. `grid` is the shape of the map that is held; `isOld` says whether nobody waits for it any longer.
+// The tile of a part; `isOld` says whether nobody waits for it any longer.
 // Where rows can be computed, and are few, they are; where the largest links are held, and rows are few, these are added.
-export async function loadTile(layer, chosen, part, grid, isOld) {
+export async function loadTile(layer, chosen, part, isOld) {
   const [rows, columns] = [Math.ceil((part.bottom - part.top) / part.high), Math.ceil((part.right - part.left) / part.wide)];
   if (layer.holds === "rows" && (part.bottom - part.top) * chosen.length <= MOST_ROWS) return tileOfRows(layer, chosen, part, isOld);
-  const tile = tileOfWindow(await layer.window(chosen, part, rows, columns), layer, grid);
+  const tile = tileOfWindow(await layer.window(chosen, part, rows, columns));
   const links = layer.holds === "links" ? layer.pairs.indices.shape[2] : 0;
   if (links > 0 && part.high === 1 && (part.bottom - part.top) * chosen.length * links <= MOST_LINKS) await addLinks(tile, layer, chosen, part);
   return tile;
 }
 
 // The tile of a window of the store; `finer` promises a finer one where its server still computes it.
-function tileOfWindow(found, layer, grid) {
-  const isFromMap = grid !== null && ["map", "links", "rows"].includes(layer.holds);
-  const edges = isFromMap ? edgesInMap(found, layer, grid) : evenEdges(found);
-  const tile = makeTile(found.values, edges.rows, edges.columns);
-  tile.finer = found.finer ? async () => tileOfWindow(await found.finer(), layer, grid) : null;
+function tileOfWindow(found) {
+  const tile = makeTile(found.values, found.rowEdges, found.columnEdges);
+  tile.finer = found.finer ? async () => tileOfWindow(await found.finer()) : null;
   return tile;
-}
-
-function evenEdges({ top, bottom, left, right, rows, columns }) {
-  const edges = (start, end, cells) => Int32Array.from({ length: cells + 1 }, (_, cell) => start + cellStart(cell, cells, end - start));
-  return { rows: edges(top, bottom, rows), columns: edges(left, right, columns) };
-}
-
-// Where cells begin that are made of cells of a map.
-function edgesInMap({ top, bottom, left, right, rows, columns }, { queries, keys }, [, mapRows, mapColumns]) {
-  const edges = (start, end, cells, of, length) => {
-    const first = cellOf(start, of, length);
-    const count = cellOf(end - 1, of, length) - first + 1;
-    return Int32Array.from({ length: cells + 1 }, (_, cell) => cellStart(first + cellStart(cell, cells, count), of, length));
-  };
-  return { rows: edges(top, bottom, rows, mapRows, queries), columns: edges(left, right, columns, mapColumns, keys) };
 }
 
 // A tile { top, bottom, left, right, rows, columns, values, rowEdges, columnEdges, high, smallest, links, scale(kind), image(kind) }.
 function makeTile(values, rowEdges, columnEdges) {
   const [rows, columns] = [rowEdges.length - 1, columnEdges.length - 1];
-  const widths = Array.from({ length: columns }, (_, column) => columnEdges[column + 1] - columnEdges[column]);
-  const [widest, narrowest] = [widths.reduce((a, b) => Math.max(a, b)), widths.reduce((a, b) => Math.min(a, b))];
-  // A cell of fewer keys is shown as if it had as many as the others, or stripes would appear.
-  const shown = widest === narrowest ? values : values.map((value, at) => (value * widest) / widths[at % columns]);
+  const shown = evened(values, columnEdges);
   const tile = {
     top: rowEdges[0], bottom: rowEdges[rows], left: columnEdges[0], right: columnEdges[columns],
     rows, columns, values, rowEdges, columnEdges, links: null, finer: null, ...rangeOf(shown),
   };
-  const isEven = widest === narrowest && isRegular(rowEdges);
+  const isEven = isRegular(columnEdges) && isRegular(rowEdges);
   const mayExpand = tile.bottom - tile.top <= FINEST && tile.right - tile.left <= FINEST;
   return Object.assign(tile, withImage(isEven || !mayExpand ? { rows, columns, shown } : expanded(tile, shown), tile));
 }
@@ -103,12 +82,7 @@ function isRegular(edges) {
 // Cells of unlike sizes, drawn one pixel a position so that they stand where they belong.
 function expanded({ top, bottom, left, right, columns, rowEdges, columnEdges }, shown) {
   const [height, width] = [bottom - top, right - left];
-  const of = (edges, start, length) => {
-    const cells = new Int32Array(length);
-    for (let cell = 0; cell + 1 < edges.length; cell++) cells.fill(cell, edges[cell] - start, edges[cell + 1] - start);
-    return cells;
-  };
-  const [row, column] = [of(rowEdges, top, height), of(columnEdges, left, width)];
+  const [row, column] = [cellsOf(rowEdges), cellsOf(columnEdges)];
   const all = new Float32Array(height * width);
   for (let i = 0, at = 0; i < height; i++) for (let j = 0; j < width; j++, at++) all[at] = shown[row[i] * columns + column[j]];
   return { rows: height, columns: width, shown: all };
@@ -154,21 +128,21 @@ let signs = 0;
 
 async function tileOfRows(layer, chosen, part, isOld) {
   const [height, width] = [part.bottom - part.top, part.right - part.left];
-  const [rows, columns] = [Math.ceil(height / part.high), Math.ceil(width / part.wide)];
-  const values = new Float32Array(rows * columns);
-  const columnOf = Int32Array.from({ length: width }, (_, j) => cellOf(j, columns, width));
-  const counts = new Float32Array(rows);
+  const rowEdges = edgesBetween(part.top, part.bottom, Math.ceil(height / part.high), layer.cuts.rows);
+  const columnEdges = edgesBetween(part.left, part.right, Math.ceil(width / part.wide), layer.cuts.columns);
+  const columns = columnEdges.length - 1;
+  const values = new Float32Array((rowEdges.length - 1) * columns);
+  const columnOf = cellsOf(columnEdges);
   const pause = slices(SLICE);
-  for (let i = 0; i < height; i++) {
-    const weights = await keptRow(layer, chosen, part.top + i);
-    const row = cellOf(i, rows, height);
-    counts[row] += 1;
-    for (let j = 0; j < width; j++) values[row * columns + columnOf[j]] += weights[part.left + j];
-    if ((await pause()) && isOld()) return null;
+  for (let row = 0; row + 1 < rowEdges.length; row++) {
+    for (let i = rowEdges[row]; i < rowEdges[row + 1]; i++) {
+      const weights = await keptRow(layer, chosen, i);
+      const share = 1 / (rowEdges[row + 1] - rowEdges[row]);
+      for (let j = 0; j < width; j++) values[row * columns + columnOf[j]] += share * weights[part.left + j];
+      if ((await pause()) && isOld()) return null;
+    }
   }
-  for (let at = 0; at < values.length; at++) values[at] /= counts[Math.floor(at / columns)];
-  const edges = evenEdges({ ...part, rows, columns });
-  return makeTile(values, edges.rows, edges.columns);
+  return makeTile(values, rowEdges, columnEdges);
 }
 
 async function keptRow(layer, chosen, i) {
@@ -196,7 +170,7 @@ export function massInView({ links, top, bottom }, view) {
 // The cell of a tile that holds a position; null outside.
 export function cellIn(tile, i, j) {
   if (i < tile.top || i >= tile.bottom || j < tile.left || j >= tile.right) return null;
-  const [row, column] = [tile.rowEdges, tile.columnEdges].map((edges, axis) => lastWhere(edges.length - 1, (at) => edges[at] <= [i, j][axis]));
+  const [row, column] = [cellOf(i, tile.rowEdges), cellOf(j, tile.columnEdges)];
   return {
     row, column, value: tile.values[row * tile.columns + column],
     top: tile.rowEdges[row], bottom: tile.rowEdges[row + 1], left: tile.columnEdges[column], right: tile.columnEdges[column + 1],

@@ -216,7 +216,7 @@ export function mapView(context) {
       settle = null;
     }
     source?.close();
-    source = mapSource(layer, chosen, { grid, frame, backdrop: isSameShape ? source.backdrop : null, changed: drawBaseSoon, failed: context.say });
+    source = mapSource(layer, chosen, { frame, backdrop: isSameShape ? source.backdrop : null, changed: drawBaseSoon, failed: context.say });
   }
 
   function drawBase() {

@@ -36,7 +36,7 @@ export function previewPanel(context) {
       const map = await layer.map([head]).catch(() => null);
       if (mine !== serial || map === null) return;
       canvas.style.aspectRatio = String(1 / aspectOfLayer(layer));
-      if (!drawThumbnail(canvas, map, context.state.scale)) shown = null;
+      if (!drawThumbnail(canvas, layer, map, context.state.scale)) shown = null;
     },
   };
 }

@@ -174,7 +174,7 @@ export function overviewView(context) {
       try {
         const map = await tile.layer.map([tile.head]);
         if (serial !== round) return;
-        tile.isDrawn = drawThumbnail(tile.canvas, map, state.scale);
+        tile.isDrawn = drawThumbnail(tile.canvas, tile.layer, map, state.scale);
       } catch (error) {
         context.say(`A map of ${tile.layer.label} cannot be drawn: ${error.message}`);
         return;

@@ -1,7 +1,7 @@
 // The attention of one section as views ask for it: maps, rows, columns, windows and pairs of a layer and some heads.
 // Everything is a promise: what is held compressed is opened, and what a live page computes comes from its server.
 import { loadArray } from "./arrays.js";
-import { poolMap, poolPairs } from "./cells.js";
+import { edgesBetween, evenEdges, poolMap, poolPairs } from "./cells.js";
 import { liveLayer } from "./live.js";
 import { slices } from "./timing.js";
 import { meanOf, softmaxRow, sumOf } from "./weights.js";
@@ -30,14 +30,19 @@ function partOf(array, size) {
 }
 
 function openLayer(layer, index, axes) {
-  const { heads, queries, keys, pairs } = layer;
+  const { queries, keys, pairs, wholeRows } = layer;
   const [, mapRows, mapColumns] = layer.map.shape;
+  const side = { rows: axes[layer.rows], columns: axes[layer.columns] };
+  const cuts = { rows: side.rows.cuts, columns: side.columns.cuts };
+  const rowEdges = layer.edges[0] === null ? evenEdges(mapRows, queries) : Int32Array.from(layer.edges[0]);
+  const columnEdges = layer.edges[1] === null ? evenEdges(mapColumns, keys) : Int32Array.from(layer.edges[1]);
+  const isWhole = (i) => wholeRows !== null && wholeRows.queries.includes(i);
   const kept = new Map();
   const isStored = pairs !== null && pairs.kind !== "links" && queries * keys <= MOST_PAIRS;
 
-  // The map of the mean of some heads: { rows, columns, values }.
+  // The map of the mean of some heads: { rows, columns, values, rowEdges, columnEdges }, as cells.js has edges.
   async function map(chosen) {
-    return { rows: mapRows, columns: mapColumns, values: meanOf(chosen.map(partOf(await loadArray(layer.map), mapRows * mapColumns))) };
+    return { rows: mapRows, columns: mapColumns, rowEdges, columnEdges, values: meanOf(chosen.map(partOf(await loadArray(layer.map), mapRows * mapColumns))) };
   }
 
   // All weights of the mean of some heads, row by row, where the file holds every pair; else null.
@@ -63,7 +68,8 @@ function openLayer(layer, index, axes) {
   }
 
   async function rowOfHead(head, i) {
-    if (pairs.kind === "cells") return partOf(await loadArray(pairs.weights), keys)(head * queries + i);
+    if (pairs?.kind === "cells") return partOf(await loadArray(pairs.weights), keys)(head * queries + i);
+    if (isWhole(i)) return partOf(await loadArray(wholeRows.weights), keys)(head * wholeRows.queries.length + wholeRows.queries.indexOf(i));
     const row = new Float32Array(keys);
     if (pairs.kind === "vectors") {
       const [query, key] = [await loadArray(pairs.query), await loadArray(pairs.key)];
@@ -82,16 +88,17 @@ function openLayer(layer, index, axes) {
   return {
     ...layer,
     index,
-    side: { rows: axes[layer.rows], columns: axes[layer.columns] },
+    side,
+    cuts,
     holds: pairs === null ? "map" : isStored ? "pairs" : pairs.kind === "vectors" ? "rows" : "links",
     map,
     matrix,
 
     // What one query gives to every key, and how much of it is known: { weights, mass, exact }; null where nothing is.
     async row(chosen, i) {
-      if (pairs === null) return null;
+      if (pairs === null && !isWhole(i)) return null;
       const weights = meanOf(await Promise.all(chosen.map((head) => rowOfHead(head, i))));
-      const exact = pairs.kind !== "links";
+      const exact = isWhole(i) || pairs.kind !== "links";
       return { weights, exact, mass: sumOf(weights) };
     },
 
@@ -117,13 +124,15 @@ function openLayer(layer, index, axes) {
       return row === null || (!row.exact && row.weights[j] === 0) ? null : row.weights[j];
     },
 
-    // A part of the matrix, pooled to at most so many cells: the mean over the queries of a cell of what they give to its
-    // keys together. { top, bottom, left, right, rows, columns, values, exact }: the part that was found, which may be
-    // larger than what was asked where only a map is held; `exact` says whether each cell could be drawn finer.
-    async window(chosen, { top, bottom, left, right }, rows, columns) {
+    // A part of the matrix, pooled to about so many cells: the mean over the queries of a cell of what they give to its keys
+    // together. { top, bottom, left, right, rows, columns, values, rowEdges, columnEdges, exact }: the part that was found,
+    // which may be larger than what was asked where only a map is held; `exact` says whether each cell could be drawn finer.
+    async window(chosen, box, rows, columns) {
+      const { top, bottom, left, right } = box;
       const all = await matrix(chosen);
-      if (all !== null) return poolPairs(all, keys, { top, bottom, left, right }, rows, columns);
-      return poolMap(await map(chosen), { queries, keys }, { top, bottom, left, right }, rows, columns);
+      if (all === null) return { ...poolMap(await map(chosen), box, rows, columns, cuts), exact: mapRows === queries && mapColumns === keys };
+      const edges = { rowEdges: edgesBetween(top, bottom, rows, cuts.rows), columnEdges: edgesBetween(left, right, columns, cuts.columns) };
+      return { ...poolPairs(all, keys, edges), exact: true };
     },
 
     // The links of some rows within some columns, the largest first: [{ row, column, weight }]; [] where there are none.

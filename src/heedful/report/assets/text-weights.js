@@ -1,6 +1,6 @@
 // What a text view shows of a layer: what a unit gives, what a unit gets, and what keys get from all queries together.
 import { loadArray } from "./arrays.js";
-import { cellOf, cellStart, spread } from "./cells.js";
+import { cellOf, spread } from "./cells.js";
 import { readShares } from "./key-weights.js";
 import { hiddenKeys, means, sums, unitAt } from "./text-units.js";
 import { meanOf, sumOf } from "./weights.js";
@@ -89,24 +89,25 @@ async function rowOf(layer, heads, i) {
   const row = await layer.row(heads, i);
   if (row !== null) return { ...row, cells: null };
   const map = await layer.map(heads);
-  const at = cellOf(i, map.rows, layer.queries) * map.columns;
-  return { ...ofRow(spread(map.values.subarray(at, at + map.columns), layer.keys, { isDivided: true }), true), cells: cellsOf(layer, map) };
+  const cell = cellOf(i, map.rowEdges);
+  const cells = map.values.subarray(cell * map.columns, (cell + 1) * map.columns);
+  return { ...ofRow(spread(cells, map.columnEdges, { isDivided: true }), true), cells: sizesOf(layer, map) };
 }
 
 async function columnOf(layer, heads, j) {
   const column = await layer.column(heads, j);
   if (column !== null) return { ...column, cells: null };
   const map = await layer.map(heads);
-  const at = cellOf(j, map.columns, layer.keys);
-  const width = cellStart(at + 1, map.columns, layer.keys) - cellStart(at, map.columns, layer.keys);
-  const weights = Float32Array.from({ length: layer.queries }, (_, i) => map.values[cellOf(i, map.rows, layer.queries) * map.columns + at] / width);
-  return { weights, exact: true, cells: cellsOf(layer, map) };
+  const cell = cellOf(j, map.columnEdges);
+  const width = map.columnEdges[cell + 1] - map.columnEdges[cell];
+  const cells = Float32Array.from({ length: map.rows }, (_, row) => map.values[row * map.columns + cell] / width);
+  return { weights: spread(cells, map.rowEdges, { isDivided: false }), exact: true, cells: sizesOf(layer, map) };
 }
 
 // The mean over the queries of what each key gets.
 async function receivedOf(layer, heads) {
   const { weights, exact } = await readShares(layer, heads, null);
-  return { ...ofRow(weights, true), cells: exact ? null : cellsOf(layer, await layer.map(heads)) };
+  return { ...ofRow(weights, true), cells: exact ? null : sizesOf(layer, await layer.map(heads)) };
 }
 
 function ofRow(weights, exact) {
@@ -134,7 +135,7 @@ async function restsOf(layer, heads, hiddenUnits, queries, keys) {
 }
 
 // How many queries and keys a cell of a map has; null where it has one of each.
-function cellsOf(layer, map) {
+function sizesOf(layer, map) {
   if (map.rows === layer.queries && map.columns === layer.keys) return null;
   return [Math.ceil(layer.queries / map.rows), Math.ceil(layer.keys / map.columns)];
 }
