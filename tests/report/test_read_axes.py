@@ -120,10 +120,23 @@ def test_equal_strings_tell_the_kinds_of_heads_as_equal_ids_do():
         ),
         ({"axes": [[[["a"]]]]}, ValueError, r"`axes\[0\]\[0\]\[0\]` must be .*, lists may be nested once: got a list."),
         ({"axes": [Text(WORDS), None]}, TypeError, r"`axes\[1\]` must be strings or integer ids, .*: got None."),
-        ({"axes": "the sky"}, TypeError, "`axes` must be a list of axes or of tokens: got 'the sky'."),
-        ({"axes": b"sky"}, TypeError, "`axes` must be a list of axes or of tokens: got b'sky'."),
+        (
+            {"axes": "the sky"},
+            TypeError,
+            "`axes` must be strings .*: got a text, 'the sky', which a tokenizer splits into tokens.",
+        ),
+        (
+            {"axes": b"sky"},
+            TypeError,
+            "`axes` must be strings .*: got a text, b'sky', which a tokenizer splits into tokens.",
+        ),
+        ({"axes": [Positions(names=["a"])]}, ValueError, r"`axes\[0\]` must have as many positions as .*, 3: got 1."),
         ({"axes": None}, TypeError, "`axes` must be a list of axes or of tokens: got None."),
-        ({"tokens": "sky"}, TypeError, "`tokens` must be strings or integer ids, .*: got 'sky'."),
+        (
+            {"tokens": "sky"},
+            TypeError,
+            "`tokens` must be strings .*: got a text, 'sky', which a tokenizer splits into tokens.",
+        ),
         (
             {"tokens": [WORDS, WORDS]},
             ValueError,
@@ -154,6 +167,13 @@ def test_the_documented_call(tmp_path):
     payload = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
     [section] = payload["sections"]
     assert section["axes"] == [
-        {"kind": "text", "name": "text", "tokens": ["the", "sky", "</script>"], "words": None, "special": []}
+        {
+            "kind": "text",
+            "name": "text",
+            "tokens": ["the", "sky", "</script>"],
+            "words": None,
+            "special": [],
+            "cuts": [],
+        }
     ]
     assert {(layer["rows"], layer["columns"]) for layer in section["layers"]} == {(0, 0)}

@@ -47,6 +47,8 @@ def token_rows(location: str, value: Any) -> TokenRows:
         >>> token_rows("tokens", ["the", "sky"]).rows, token_rows("tokens", torch.tensor([[7, 8]])).rows
         ([['the', 'sky']], [[7, 8]])
     """
+    if isinstance(value, str | bytes):
+        raise TypeError(f"`{location}` {_RULE}: got a text, {_described(value)}, which a tokenizer splits into tokens.")
     if not _is_list(value):
         raise TypeError(f"`{location}` {_RULE}: got {_described(value)}.")
     if isinstance(value, Tensor | np.ndarray):

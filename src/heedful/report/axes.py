@@ -207,6 +207,10 @@ class Positions:
     names: Sequence[str] | None = None
     name: str = "positions"
 
+    def __post_init__(self) -> None:
+        if self.count is None and self.names is not None:
+            object.__setattr__(self, "count", len(self.names))
+
     def encode(self, blocks: ArrayBlocks) -> Json:
         """Returns the JSON of bare positions.
 

@@ -44,7 +44,9 @@ def read_axes(axes: AxisInput, calls: Sequence[AttentionCall], sample: int) -> l
     """
     if _is_one(axes):
         return [_read("axes", axes, calls, sample).axis]
-    if isinstance(axes, str | bytes) or not isinstance(axes, Sequence):
+    if isinstance(axes, str | bytes):
+        token_rows("axes", axes)  # which refuses it
+    if not isinstance(axes, Sequence):
         raise TypeError(f"`axes` must be a list of axes or of tokens: got {axes!r:.60}.")
     return [_read(f"axes[{index}]", axis, calls, sample).axis for index, axis in enumerate(axes)]
 
