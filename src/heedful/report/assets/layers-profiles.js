@@ -1,9 +1,9 @@
 // What the keys of a layer receive, and how spread the rows of its queries are, along the positions.
+import { meanRowOfMap } from "./cells.js";
 import { drawCurve } from "./curve.js";
 import { element } from "./dom.js";
 import { number, whole } from "./format.js";
 import { clamp, hasModifier, watchPointer } from "./pointing.js";
-import { readShares } from "./key-weights.js";
 import { nameOf, spanNodes } from "./positions.js";
 import { palette } from "./theme.js";
 import { perFrame } from "./timing.js";
@@ -16,9 +16,10 @@ const WORDS = {
 
 // A curve of some heads' mean, as a layer has it; what keys receive is taken from the map where the file has no curve of it.
 export async function profileOf(layer, heads, name) {
-  if (name !== "received") return layer.curve(heads, name);
-  const { weights } = await readShares(layer, heads, null);
-  return weights.map((share) => share * layer.queries);
+  const curve = await layer.curve(heads, name);
+  if (curve !== null || name !== "received") return curve;
+  const map = await layer.map(heads);
+  return meanRowOfMap(map).map((mass, cell) => (mass * layer.queries) / (map.columnEdges[cell + 1] - map.columnEdges[cell]));
 }
 
 // The positions of one value of a curve.
