@@ -79,7 +79,7 @@ def chains(calls: Iterable[AttentionCall], *, one_stack: bool = False) -> list[l
     """The square self-attention of each stack in each forward pass, in order: what a rollout may go through.
 
     Layers that are called one by one, each a forward pass of its own, are one chain, too. With `one_stack` names of stacks
-    do not count.
+    do not count. Where a stack goes on with fewer positions, as one of windows does, another chain begins.
     """
     found: list[list[AttentionCall]] = []
     latest: dict[str, list[AttentionCall]] = {}
@@ -87,11 +87,16 @@ def chains(calls: Iterable[AttentionCall], *, one_stack: bool = False) -> list[l
         if call.square:
             stack = "" if one_stack else call.stack
             chain = latest.get(stack)
-            if chain is None or (call.step != chain[-1].step and any(call.module == one.module for one in chain)):
+            if chain is None or chain[-1].matrix.shape != call.matrix.shape or _is_again(call, chain):
                 found.append(chain := [])
                 latest[stack] = chain
             chain.append(call)
     return found
+
+
+def _is_again(call: AttentionCall, chain: list[AttentionCall]) -> bool:
+    """Whether a module of a chain runs in another step."""
+    return call.step != chain[-1].step and any(call.module == one.module for one in chain)
 
 
 def num_heads(matrix: AttentionMatrix) -> int:

@@ -132,15 +132,15 @@ class Recording(Sequence[AttentionCall]):
         """
         wanted = [c for c in self._calls if (modules is None or c.module in modules) and step in (None, c.step)]
         found = chains(wanted, one_stack=modules is not None)
-        if len(found) > 1:
-            listed = ", ".join(f"{chain[0].stack or '(the model)'} in step {chain[0].step}" for chain in found)
-            raise ValueError(f"`modules` and `step` must leave one stack in one forward pass: got {listed}.")
         shapes = {call.matrix.shape for chain in found for call in chain}
         if len(shapes) != 1:
             listed = ", ".join(str(list(shape)) for shape in sorted(shapes)) or "none"
             raise ValueError(
                 f"`rollout` must go through self-attention of one shape [..., H, N, N]: got {listed}; `modules` names those to take."
             )
+        if len(found) > 1:
+            listed = ", ".join(f"{chain[0].stack or '(the model)'} in step {chain[0].step}" for chain in found)
+            raise ValueError(f"`modules` and `step` must leave one stack in one forward pass: got {listed}.")
         return rollout([call.matrix for call in found[0]], residual=residual, heads=heads)
 
     def heads(
@@ -286,7 +286,13 @@ class Recording(Sequence[AttentionCall]):
     def _row(self, index: int, notes: list[str]) -> tuple[str, str, str, str, str, str, str]:
         call = self._calls[index]
         marks = "".join(f" [{notes.index(note) + 1}]" for note in dict.fromkeys(call.notes))
-        kind = call.kind + (", causal" if call.causal else "") + (f", window {call.window}" if call.window else "")
+        pooled = call.kind == "self" and not call.causal and 1 < call.matrix.shape[-2] != call.matrix.shape[-1]
+        kind = (
+            call.kind
+            + (", pooled" if pooled else "")
+            + (", causal" if call.causal else "")
+            + (f", window {call.window}" if call.window else "")
+        )
         entropies = _of_heads(call.matrix, self._summary(index), "entropy")
         entropy = f"{min(entropies):.2f} .. {max(entropies):.2f}" if entropies else "-"
         number = layer_number(call.module)

@@ -28,6 +28,7 @@ from heedful._files import UNFINISHED, open_regular, read_json, write_atomic
 from heedful._types import Tensor
 from heedful._version import __version__
 from heedful.inspection.calls import AttentionCall, Unseen
+from heedful.inspection.windows import WindowBias
 from heedful.ops import AttentionMatrix
 from heedful.ops._tree import Value
 from heedful.ops.normalizers.alpha import Entmax
@@ -306,7 +307,7 @@ class _WatchReader:
 def _classes() -> dict[str, type[Value]]:
     """What a mechanism may be made of, by name: the classes of `heedful.ops`, and those of its ready-made normalizers."""
     exported = [getattr(ops, name) for name in ops.__all__]
-    classes = [Entmax, *(one if isinstance(one, type) else type(one) for one in exported)]
+    classes = [Entmax, WindowBias, *(one if isinstance(one, type) else type(one) for one in exported)]
     return {c.__name__: c for c in classes if issubclass(c, Value) and dataclasses.is_dataclass(c)}
 
 

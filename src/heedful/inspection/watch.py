@@ -97,7 +97,7 @@ def _hook(stack: ExitStack, recorder: Recorder, name: str, module: nn.Module) ->
     if isinstance(module, torch.jit.ScriptModule):
         return
     hooks = [
-        module.register_forward_pre_hook(partial(_enter, recorder, name), prepend=True),
+        module.register_forward_pre_hook(partial(_enter, recorder, name), prepend=True, with_kwargs=True),
         module.register_forward_hook(partial(_leave, recorder, name), always_call=True),
     ]
     if isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)):
@@ -127,20 +127,16 @@ def _join(
     recorder.enter(root)  # hooks that a module gets while it begins to run are called from its next run on
 
 
-def _enter(recorder: Recorder, name: str, *_: Any) -> None:
-    _uncompiled(recorder.enter, name)
+def _enter(recorder: Recorder, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if torch.compiler.is_compiling():
+        torch.compiler.disable(recorder.enter)(name)
+    else:
+        recorder.enter(name, (*args, *kwargs.values()))
 
 
 def _leave(recorder: Recorder, name: str, *_: Any) -> None:
-    _uncompiled(recorder.leave, name)
-
-
-def _uncompiled(function: Callable[[str], None], name: str) -> None:
-    """Calls a function that no graph may hold; the way around the compiler costs as much as the function."""
-    if torch.compiler.is_compiling():
-        torch.compiler.disable(function)(name)
-    else:
-        function(name)
+    # no graph may hold it; the way around the compiler costs as much as the function
+    (torch.compiler.disable(recorder.leave) if torch.compiler.is_compiling() else recorder.leave)(name)
 
 
 @torch.compiler.disable

@@ -233,7 +233,9 @@ def _chain_label(chain: Sequence[AttentionCall], all_chains: Sequence[Sequence[A
     """The stack and the step of a rollout, so far as others differ in it."""
     step = f" in step {chain[0].step}" if len({one[0].step for one in all_chains}) > 1 else ""
     stack = f" of {chain[0].stack}" if len({one[0].stack for one in all_chains}) > 1 and chain[0].stack else ""
-    return f"rollout{stack}{step}"
+    alike = sum((one[0].stack, one[0].step) == (chain[0].stack, chain[0].step) for one in all_chains) > 1
+    size = f", {chain[0].matrix.shape[-1]:,} positions" if alike else ""
+    return f"rollout{stack}{step}{size}"
 
 
 def _rollout(square: Sequence[AttentionCall], label: str, axes: list[Axis], sample: int) -> Layer:

@@ -80,7 +80,7 @@ def run(name):
         return model, x, seen
 
 
-@pytest.mark.parametrize("name", sorted({*TEXT, *IMAGES} - {"LeViT", "MobileViT"}))
+@pytest.mark.parametrize("name", sorted({*TEXT, *IMAGES} - {"LeViT", "MobileViT", "Swin 2"}))
 def test_each_matrix_is_the_one_that_the_model_gives(name):
     model, x, seen = run(name)
     with torch.no_grad():

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from heedful._types import Float, Tensor
-from heedful.inspection.capture.recorder import CapturedCall, Recorder, Refused
+from heedful.inspection.capture.captured import CapturedCall
+from heedful.inspection.capture.recorder import Recorder, Refused
 from heedful.ops import linear, relu, softmax
 
 ENGINE = "softmax by hand"
@@ -127,7 +128,8 @@ class HandWritten:
         if known.is_log or is_gate or known.number in self.recorder.used or not self.recorder.listens():
             return
         self.recorder.used.add(known.number)
-        self.recorder.take(lambda: _captured(self.recorder, matrix))
+        rows = operands[place] if operands[place].shape == matrix.shape else None
+        self.recorder.take(lambda: _captured(self.recorder, matrix, rows))
 
 
 def note_softmax(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
@@ -171,7 +173,7 @@ def _matrix(weights: Tensor, place: int, equation: Any) -> Float[Tensor, "... N 
     return matrix if last else matrix.unsqueeze(-2)
 
 
-def _captured(recorder: Recorder, weights: Float[Tensor, "... N M"]) -> CapturedCall:
+def _captured(recorder: Recorder, weights: Float[Tensor, "... N M"], rows: Tensor | None) -> CapturedCall:
     """A matrix of stored weights: as the softmax of their logarithms where rows add up to 1, else as they are."""
     weights = _with_heads(recorder, weights.detach())
     queries, keys = weights.shape[-2:]
@@ -192,7 +194,7 @@ def _captured(recorder: Recorder, weights: Float[Tensor, "... N M"]) -> Captured
     return CapturedCall(
         wide.new_zeros(*lead, queries, 1), wide.new_zeros(*lead, keys, 1), ENGINE, options | {"scale": 1.0},
         output=weights, value=torch.eye(keys, dtype=wide.dtype, device=wide.device).expand(*lead, keys, keys),
-        causal=causal, notes=(note,),
+        causal=causal, notes=(note,), rows=rows,
     )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from heedful._types import Tensor
+from heedful.inspection.capture.captured import CapturedCall
 from heedful.inspection.capture.patch import Patch, call_paused
-from heedful.inspection.capture.recorder import CapturedCall, Refused
+from heedful.inspection.capture.recorder import Refused
 from heedful.ops import ALiBi, Bias, Causal, Documents, Global, Local, Pattern
 
 ENGINE = "flash_attn"

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from heedful._types import Tensor
+from heedful.inspection.capture.captured import CapturedCall
 from heedful.inspection.capture.patch import Patch, call_paused
-from heedful.inspection.capture.recorder import CapturedCall, autocasted
+from heedful.inspection.capture.recorder import autocasted
 from heedful.ops.mechanism import Mechanism
 
 ENGINE = "heedful.attention"

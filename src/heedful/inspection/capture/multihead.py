@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from heedful._types import Tensor
-from heedful.inspection.capture.recorder import CapturedCall, Recorder
+from heedful.inspection.capture.captured import CapturedCall
+from heedful.inspection.capture.recorder import Recorder
 from heedful.ops import Causal, Global, Pattern
 
 ENGINE = "multi_head_attention_forward"

@@ -7,7 +7,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,8 +14,11 @@ from typing import Any
 import torch
 
 from heedful._checks import autocasts
-from heedful._types import Float, Tensor
+from heedful._types import Tensor
 from heedful.inspection.calls import AttentionCall, Unseen
+from heedful.inspection.capture.captured import CapturedCall
+from heedful.inspection.capture.forms import Forms
+from heedful.inspection.capture.windows import joined
 from heedful.inspection.masks import RecognizedMask, compact, read
 from heedful.inspection.recording import Recording
 from heedful.ops import And, AttentionMatrix, Causal, Local, Pattern
@@ -37,35 +39,6 @@ class Refused(Exception):
     """A call that cannot be told as a matrix, and why."""
 
 
-@dataclass
-class CapturedCall:
-    """A call of attention as it was captured, before it is checked and copied.
-
-    Attributes:
-        query: `[..., H, N, D]`.
-        key: `[..., G, M, D]`.
-        engine: what computed it.
-        options: further arguments of the matrix.
-        output: of the call, `[..., H, N, E]`, to check the matrix against; None: it cannot be checked.
-        value: `[..., G, M, E]`, with `output`.
-        kind: "self" or "cross"; None: to be told from names and sizes.
-        causal: whether it is causal by what the module says; None: as the pattern says.
-        notes: what one should know of it.
-        suspects: arguments that are named if the matrix does not give the output.
-    """
-
-    query: Float[Tensor, "... N D"]
-    key: Float[Tensor, "... M D"]
-    engine: str
-    options: dict[str, Any] = field(default_factory=dict)
-    output: Float[Tensor, "... N E"] | None = None
-    value: Float[Tensor, "... M E"] | None = None
-    kind: str | None = None
-    causal: bool | None = None
-    notes: tuple[str, ...] = ()
-    suspects: tuple[str, ...] = ()
-
-
 class Recorder:
     """Which module is running, and what was captured in it.
 
@@ -77,7 +50,7 @@ class Recorder:
 
     def __init__(self, recording: Recording, keep: Callable[[str], bool], budget: int) -> None:
         self.recording, self.keep = recording, keep
-        self.store = Store(recording, budget)
+        self.store, self.forms = Store(recording, budget), Forms()
         self.thread = threading.get_ident()
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
@@ -89,9 +62,10 @@ class Recorder:
         self._running = _RunningModules()
         self._masks: list[tuple[Tensor, int, RecognizedMask]] = []
 
-    def enter(self, name: str) -> None:
+    def enter(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
         """A module begins to run."""
         self.steps += not self._running.names
+        self._running.arguments[name] = arguments
         self._running.names.append(name)
         (self.ran if threading.get_ident() == self.thread else self.elsewhere).add(name)
 
@@ -99,7 +73,10 @@ class Recorder:
         """A module has run, or was left by an exception; then those inside it were, too."""
         names = self._running.names
         if name in names:
-            del names[len(names) - 1 - names[::-1].index(name) :]
+            place = len(names) - 1 - names[::-1].index(name)
+            for left in names[place:]:
+                self._running.arguments.pop(left, None)
+            del names[place:]
 
     @property
     def module(self) -> str:
@@ -170,13 +147,14 @@ class Recorder:
     def _add(self, captured: CapturedCall) -> None:
         if not concrete(captured.query, captured.key):
             raise Refused(_UNREADABLE)
+        captured = joined(captured, self.forms)
         options = {name: self._copied(value) for name, value in captured.options.items()}
         query, key = (self.store.put(t) for t in (captured.query, captured.key))
         matrix = AttentionMatrix(query, key, **options)
         self._check(matrix, captured)
         causal, window = _reach(matrix.pattern, matrix.shape)
         causal = causal if captured.causal is None else captured.causal
-        kind = captured.kind or _kind(self.module, matrix.shape, causal)
+        kind = captured.kind or _kind(self.module, matrix.shape, causal, self._running.arguments.get(self.module, ()))
         call = AttentionCall(
             self.module, kind, matrix, captured.engine, tuple(dict.fromkeys(captured.notes)), causal, window,
             max(self.steps - 1, 0),
@@ -211,6 +189,7 @@ class _RunningModules(threading.local):
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.arguments: dict[str, tuple[Any, ...]] = {}
         self.paused_at: int | None = None
 
 
@@ -313,10 +292,16 @@ def _conjuncts(pattern: Pattern) -> Iterator[Pattern]:
         yield pattern
 
 
-def _kind(module: str, shape: tuple[int, ...], causal: bool) -> str:
-    """The kind, "self" or "cross": by the name of the module, then by the sizes: one query may be a step with a cache."""
+def _kind(module: str, shape: tuple[int, ...], causal: bool, arguments: tuple[Any, ...]) -> str:
+    """The kind, "self" or "cross": by the name of the module, the sizes (one query may be a step with a cache), and what it is given."""
     *_, parent, name = ["", *module.lower().replace("_", "").split(".")]
     if name.startswith("cross") or any(word in name or word in parent for word in _CROSS):
         return "cross"
     queries, keys = shape[-2:]
-    return "self" if queries == keys or causal or queries == 1 else "cross"
+    return "self" if queries == keys or causal or queries == 1 or _is_one_sequence(arguments) else "cross"
+
+
+def _is_one_sequence(arguments: tuple[Any, ...]) -> bool:
+    """Whether a module is given one sequence or picture only, of which keys may have been pooled."""
+    tensors = [one for one in arguments if isinstance(one, Tensor) and one.is_floating_point() and one.dim() > 2]
+    return bool(tensors) and all(one.dim() != tensors[0].dim() or one is tensors[0] for one in tensors[1:])

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from heedful._types import Tensor
-from heedful.inspection.capture.recorder import CapturedCall, Recorder, autocasted
+from heedful.inspection.capture.captured import CapturedCall
+from heedful.inspection.capture.recorder import Recorder, autocasted
 from heedful.ops import Causal, Global, Pattern
 
 ENGINE = "scaled_dot_product_attention"
@@ -24,7 +25,7 @@ def captured(recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any
         pattern = Causal() if query.shape[-2] == key.shape[-2] else Causal("start")
     options = {"pattern": pattern, "bias": bias, "scale": arguments.get("scale")}
     checked = None if arguments.get("dropout_p") else output
-    return CapturedCall(query, key, ENGINE, options, checked, value)
+    return CapturedCall(query, key, ENGINE, options, checked, value, rows=arguments["query"])
 
 
 def masks(recorder: Recorder, mask: Tensor | None, axes: int) -> tuple[Pattern, Tensor | None]:

@@ -32,6 +32,7 @@ class TorchFunctionCapture(TorchFunctionMode):
         if func in _ATTENTION:
             _attention(self.recorder, func, args, kwargs, output)
         elif not torch.compiler.is_compiling():
+            self.recorder.forms.see(func, args, kwargs, output)
             self.by_hand.see(func, args, kwargs, output)
         elif func in SOFTMAX:
             _softmax(self.recorder, args, kwargs)

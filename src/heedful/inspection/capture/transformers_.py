@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from heedful._types import Tensor
+from heedful.inspection.capture.captured import CapturedCall
 from heedful.inspection.capture.patch import Patch, call_paused
-from heedful.inspection.capture.recorder import CapturedCall, Recorder, Refused
+from heedful.inspection.capture.recorder import Recorder, Refused
 from heedful.inspection.masks import read_function
 from heedful.ops import Causal, Documents, Global, Local, Mask, Pattern
 
