@@ -192,6 +192,14 @@ def test_a_picture_is_what_the_model_saw(made, processor):
     assert {name for name, _ in section.predictions} == {"cat", "dog"}
 
 
+def test_each_stage_has_the_picture_in_its_own_grid(made):
+    folder = made("swin")
+    section, _ = looked(folder, folders.picture(folder / "noise.png", size=(16, 16)))
+    assert [(section.axes[layer.columns].grid, layer.kind) for layer in section.layers] == [
+        ((8, 8), "self"), ((8, 8), "self"), ((4, 4), "self"), ((8, 8), "rollout"),
+    ]  # fmt: skip
+
+
 def test_positions_stand_where_patches_cannot_be_known(made):
     folder = folders.change(folders.vit(made("vit").parent / "odd"), num_channels=3)
     loaded = load_model(str(folder))

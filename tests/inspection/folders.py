@@ -115,6 +115,12 @@ def vit(folder: Path, *, processor: bool = True, **changes) -> Path:
     return save(folder, hf.ViTForImageClassification, config, *parts)
 
 
+def swin(folder: Path) -> Path:
+    sizes = {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [2, 1], "num_heads": [2, 4], "window_size": 4}
+    processor = hf.ViTImageProcessorPil(size={"height": 16, "width": 16})
+    return save(folder, hf.SwinForImageClassification, hf.SwinConfig(**sizes), processor)
+
+
 def clip(folder: Path) -> Path:
     tokenizer = bytes_pairs()
     text = {**_SMALL, "vocab_size": len(tokenizer), "max_position_embeddings": 40, "eos_token_id": 0, "bos_token_id": 0}

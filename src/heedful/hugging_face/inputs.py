@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,8 @@ def _add_picture(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequ
     if pixels.dim() == 4:
         size, shown_pixels = pixels.shape[-2:], _pixels(pixels[0], mean, spread, scale)
         prepared.axes.append(lambda recording: _picture_axis(loaded, recording, size, shown_pixels))
+        if loaded.modalities == ("image",):
+            prepared.axes += (partial(_stage_axis, shown_pixels, grid) for grid in _stages(loaded, size))
 
 
 def _vision(loaded: HuggingFaceModel) -> dict[str, Any]:
@@ -241,6 +244,19 @@ def _picture_axis(
     return _patches(
         recording, (size[0] // high, size[1] // wide), shown_pixels, int(settings.get("num_register_tokens") or 0)
     )
+
+
+def _stages(loaded: HuggingFaceModel, size: Sequence[int]) -> list[tuple[int, int]]:
+    """The grids that a picture can be cut into evenly, but that of its patches; models have some of them in later stages."""
+    (height, width), patch = size, _vision(loaded).get("patch_size")
+    steps = (step for step in range(2, min(height, width)) if height % step == width % step == 0)
+    return [(height // step, width // step) for step in steps if not patch or _both(patch) != (step, step)]
+
+
+def _stage_axis(shown_pixels: NDArray[np.uint8], grid: tuple[int, int], recording: Recording) -> Picture | None:
+    """The picture for layers whose positions are a grid of it."""
+    counts = {count for call in recording if call.kind == "self" for count in call.matrix.shape[-2:]}
+    return Picture(shown_pixels, grid) if grid[0] * grid[1] in counts else None
 
 
 def _patches(
