@@ -168,6 +168,26 @@ def test_a_long_sound_is_cut_and_this_is_said(made):
     assert len(section.axes[0].samples) == 16000
 
 
+def test_words_stand_where_they_were_heard(made):
+    folder = made("whisper")
+    loaded = load_model(str(folder))
+    target = folder / "target.txt"
+    target.write_text("the cat sat")
+    tone = read_input(str(folders.sound(folder / "tone.wav")))
+    for heads in ([[0, 0], [1, 1]], [[7, 0]]):  # the latter does not exist
+        loaded.model.generation_config.alignment_heads = heads
+        section, *_ = run(loaded, [tone, read_input(str(target))])
+        [sound] = [axis for axis in section.axes if isinstance(axis, Sound)]
+        if heads == [[7, 0]]:
+            assert sound.words == ()
+        else:
+            words, starts, ends = zip(*sound.words, strict=True)
+            assert " ".join(words) == "the cat sat"
+            assert list(starts) == sorted(starts)
+            assert ends[:-1] == starts[1:]
+            assert 0 <= starts[0] <= ends[-1] <= 0.52  # of half a second, in a second of padding
+
+
 def test_a_model_of_waves_and_one_of_spectrogram_patches(made):
     folder = made("wav2vec2")
     section, _ = looked(folder, folders.sound(folder / "tone.wav"))

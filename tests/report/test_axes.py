@@ -111,6 +111,8 @@ def test_a_sound_keeps_the_lowest_and_highest_sample_of_each_stretch(count):
 def test_a_padded_sound_says_what_its_positions_cover():
     payload, _ = encoded(Sound(np.zeros(16_000, np.float32), 16_000, seconds=30, name="speech", count=1500))
     assert (payload["duration"], payload["seconds"], payload["name"]) == (1.0, 30.0, "speech")
+    payload, _ = encoded(Sound(np.zeros(16_000, np.float32), 16_000, words=[("so", 0, 0.5), ("it", 0.5, 1)]))
+    assert payload["words"] == [["so", 0.0, 0.5], ["it", 0.5, 1.0]]
 
 
 def test_a_spectrogram_becomes_shades_from_its_lowest_to_its_highest():
@@ -130,6 +132,10 @@ def test_a_spectrogram_becomes_shades_from_its_lowest_to_its_highest():
         (Sound(np.zeros(5, np.float32), 0.0), "`rate` must be more than 0 samples a second: got 0"),
         (Sound(np.zeros(5, np.float32), float("nan")), "`rate` must be more than 0 samples a second: got nan"),
         (Sound(np.zeros(5, np.float32), 10, np.zeros(5)), "`spectrogram` must be .bands, frames., none of them empty"),
+        (
+            Sound(np.zeros(5, np.float32), 10, words=[("a", 0, 0.2), ("b", 0.2, 0.6)]),
+            "`words` must begin and end from 0 to 0.5 s: got 'b' from 0.2 to 0.6",
+        ),
     ],
 )
 def test_sounds_that_do_not_fit(sound, message):

@@ -1,8 +1,9 @@
 """The inputs of a model, prepared as it was trained on, and what stands along the axes of its attention."""
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -323,7 +324,7 @@ def _spectrogram_axis(loaded: HuggingFaceModel, recording: Recording, values: Te
 
 def _add_target(loaded: HuggingFaceModel, prepared: PreparedInput, target: ModelInput | None) -> None:
     """The decoder's text, given or generated; encoder and decoder then run once, so that their matrices are whole."""
-    model, tokenizer = loaded.model, loaded.tokenizer
+    tokenizer = loaded.tokenizer
     most = _decoder_limit(loaded)
     try:
         ids = (
@@ -342,12 +343,48 @@ def _add_target(loaded: HuggingFaceModel, prepared: PreparedInput, target: Model
         prepared.output = str(tokenizer.decode(ids, skip_special_tokens=True)).strip() or None
         what = "The target was" if prepared.output else "The target, nothing but special tokens, was"
         prepared.notes.append(f"{what} generated greedily; the decoder then ran over it once.")
-    name = next((n for n in ("decoder_input_ids", "input_ids") if n in inspect.signature(model.forward).parameters), "")
-    prepared.arguments[name] = torch.tensor([ids])
+    prepared.arguments[_decoder_ids(loaded)] = torch.tensor([ids])
     if prepared.tokens is not None and len(prepared.tokens) == len(ids):
         prepared.tokens = None  # they would be taken for those of the decoder, too
     axis = _text_axis(tokenizer, ids, "target" if target else "generated target")
     prepared.axes.append(lambda recording: axis)
+
+
+def with_words(sound: Sound, loaded: HuggingFaceModel, prepared: PreparedInput, recording: Recording) -> Sound:
+    """A sound with the words that the decoder wrote, when it heard them; as it is where no head follows the sound."""
+    axis = prepared.axes[-1](recording)
+    if not isinstance(axis, Text) or not loaded.writes or not sound.count:
+        return sound
+    special, (ids,) = set(axis.special), prepared.arguments[_decoder_ids(loaded)].tolist()
+    written = [index for index in range(1, axis.count) if index not in special]
+    seconds = sound.seconds or len(sound.samples) / sound.rate
+    keys = max(math.ceil(len(sound.samples) / sound.rate / seconds * sound.count), 1)
+    heads = getattr(getattr(loaded.model, "generation_config", None), "alignment_heads", None)
+    try:
+        times = recording.token_times(
+            seconds=seconds, heads=heads and [tuple(head) for head in heads], queries=slice(written[0] - 1, None),
+            keys=slice(0, keys),
+        )  # fmt: skip
+    except (IndexError, ValueError):
+        return sound
+    words: dict[int, list[int]] = {}
+    for index in written:
+        words.setdefault(axis.words[index] if axis.words else index, []).append(index)
+    said = [
+        (
+            str(loaded.tokenizer.decode([ids[index] for index in word])).strip(),
+            float(times.start[word[0] - written[0]]),
+            min(float(times.end[word[-1] - written[0]]), seconds),
+        )
+        for word in words.values()
+    ]
+    return replace(sound, words=said)
+
+
+def _decoder_ids(loaded: HuggingFaceModel) -> str:
+    """What the tokens of the decoder are called."""
+    parameters = inspect.signature(loaded.model.forward).parameters
+    return next((name for name in ("decoder_input_ids", "input_ids") if name in parameters), "")
 
 
 def _decoder_limit(loaded: HuggingFaceModel) -> int:

@@ -11,11 +11,11 @@ import torch
 from heedful._errors import HeedfulError, OutOfMemoryError, caught_panics, is_out_of_memory
 from heedful._types import Tensor
 from heedful.data.inputs import ModelInput, one_line, shortened
-from heedful.hugging_face.inputs import PreparedInput, prepare, separators_of, writes_on
+from heedful.hugging_face.inputs import PreparedInput, prepare, separators_of, with_words, writes_on
 from heedful.hugging_face.loading import HuggingFaceModel, quiet
 from heedful.inspection.recording import Recording
 from heedful.inspection.watch import watch
-from heedful.report import AttentionSection, attention_section
+from heedful.report import AttentionSection, Sound, attention_section
 from heedful.report.read_axes import fitting
 
 
@@ -70,6 +70,7 @@ def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str |
         nan = nan_origin(model, lambda: model(**prepared.arguments, **options)) if _holds_nan(output) else ""
         notes = [note for note in (*loaded.notes, *prepared.notes, unseen, nan) if note]
         axes = [axis for axis in (make(recording) for make in prepared.axes) if axis is not None]
+        axes = [with_words(axis, loaded, prepared, recording) if isinstance(axis, Sound) else axis for axis in axes]
         tokens = prepared.tokens
         if tokens is not None and not any(call.matrix.shape[-1] == len(tokens) for call in wanted):
             tokens = None  # a model of several inputs attends to more than its text

@@ -10,6 +10,8 @@ tokens.py            tokens as people give them
 storage.py           a watch that is saved in a folder
 masks.py             from a mask to a pattern
 summary.py           a line of numbers a head
+token_times.py       when a speech model heard its tokens
+windows.py           numbers that are added within windows
 rollout.py           attention from the output to the input, through all layers
 """
 

@@ -1,15 +1,19 @@
 """The recording of a model: its calls of attention, and what was expected but not seen."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+
+import torch
 
 from heedful._types import Float, Tensor
 from heedful.inspection import storage
 from heedful.inspection.calls import AttentionCall, RankedHead, Unseen, chains, layer_number, num_heads
 from heedful.inspection.heads import HeadKinds, head_kinds
 from heedful.inspection.rollout import Rollout, rollout
+from heedful.inspection.token_times import TokenTimes, token_times
 from heedful.inspection.tokens import Token, TokenInput
 from heedful.ops import AttentionMatrix
 from heedful.ops.summaries import Summary
@@ -165,6 +169,55 @@ class Recording(Sequence[AttentionCall]):
         cross = {call.module for call in self._calls if call.kind == "cross"}
         named = [(call.module, call.matrix) for call in self._calls]
         return head_kinds(named, tokens, separators, near=near, cross=cross, threshold=threshold)
+
+    def token_times(
+        self,
+        *,
+        seconds: float | None = None,
+        heads: Sequence[tuple[str | int, int]] | None = None,
+        queries: slice | None = None,
+        keys: slice | None = None,
+        median: int = 7,
+        sample: int = 0,
+    ) -> TokenTimes:
+        """When the decoder of a speech model heard what it wrote, from the heads of cross-attention that follow the sound.
+
+        A decoder hears a token while it writes it: query i, which has read token i, has the time of token i + 1.
+
+        Args:
+            seconds: how long all keys last together, 30 for Whisper; None: times are in keys.
+            heads: which heads, each a module, or the number of the layer of cross-attention from 0, and the number of the
+                head, as `generation_config.alignment_heads` of Whisper has them. None: those of the kind "alignment".
+            queries: which of them, such as those behind a prompt; None: all.
+            keys: which of them, such as those before padding, from the first one on; None: all.
+            median: over how many keys weights are smoothed, an odd number.
+            sample: which one of a batch.
+
+        Raises:
+            ValueError: there is no cross-attention, no head of it follows the keys, or `heads`, `sample` or `median` do not fit.
+
+        Source: the word timestamps of Whisper, Radford et al. 2023.
+        """
+        cross = {call.module: call.matrix for call in self._calls if call.kind == "cross"}
+        if not cross:
+            raise ValueError("`token_times` needs cross-attention: got none.")
+        chosen = [(_module(module, list(cross)), head) for module, head in heads or _aligning(cross)]
+        rows = []
+        for module, head in chosen:
+            matrix = cross[module]
+            if not 0 <= head < num_heads(matrix):
+                raise ValueError(f"`heads` must be from 0 to {num_heads(matrix) - 1} in {module!r}: got {head}.")
+            samples = math.prod(matrix.shape[:-3])
+            if not 0 <= sample < samples:
+                raise ValueError(f"`sample` must be from 0 to {samples - 1}: got {sample}.")
+            weights = matrix[..., queries or slice(None), keys or slice(None)]
+            weights = weights.reshape(samples, num_heads(matrix), *weights.shape[-2:])
+            rows.append(weights[sample, head].detach())
+        if len({row.shape for row in rows}) > 1:
+            listed = ", ".join(str(list(row.shape)) for row in rows)
+            raise ValueError(f"`heads` must be of matrices of one shape: got {listed}.")
+        unit = 1.0 if seconds is None else seconds / cross[chosen[0][0]].shape[-1]
+        return token_times(torch.stack(rows), chosen, unit, median)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Saves all calls in a new folder, from which `heedful.load_watch` reads them; nothing N x N is stored.
@@ -332,6 +385,28 @@ def load_watch(folder: str | os.PathLike[str]) -> Recording:
         (1, 2, 5, 5)
     """
     return Recording(*storage.load(folder))
+
+
+def _aligning(cross: Mapping[str, AttentionMatrix]) -> list[tuple[str | int, int]]:
+    """The heads of cross-attention that follow the keys."""
+    kinds = head_kinds(list(cross.items()), cross=set(cross))
+    found: list[tuple[str | int, int]] = [(one.module, one.head) for one in kinds if one.kind == "alignment"]
+    if not found:
+        best = max(kinds, key=lambda one: one.scores["alignment"] or 0)
+        raise ValueError(
+            "no head of cross-attention follows its keys; `heads` names those to take: "
+            f"the nearest is head {best.head} of {best.module!r}, with a score of {best.scores['alignment'] or 0:.2f}."
+        )
+    return found
+
+
+def _module(name: str | int, modules: Sequence[str]) -> str:
+    """A module of cross-attention, by its name or its number."""
+    if isinstance(name, int) and 0 <= name < len(modules):
+        return modules[name]
+    if name in modules:
+        return str(name)
+    raise ValueError(f"`heads` must be in {', '.join(modules)}, or from 0 to {len(modules) - 1}: got {name!r}.")
 
 
 def _of_heads(matrix: AttentionMatrix, summary: Summary, by: By) -> list[float]:

@@ -124,6 +124,8 @@ class Sound:
         spectrogram: `[bands, frames]` of the samples, lowest band first, of any range; None: the waveform alone.
         seconds: what the positions cover, where that is more than the samples (padding); None: the samples.
         name: what the reader calls it.
+        count: how many positions there are; None: as many as the matrix has.
+        words: what was said, each word with the seconds at which it begins and ends.
     """
 
     samples: NDArray[np.floating]
@@ -132,6 +134,7 @@ class Sound:
     seconds: float | None = None
     name: str = "sound"
     count: int | None = None
+    words: Sequence[tuple[str, float, float]] = ()
 
     def encode(self, blocks: ArrayBlocks) -> Json:
         """Returns the JSON of a sound: the lowest and the highest sample of each of at most 2,048 stretches.
@@ -146,6 +149,11 @@ class Sound:
         seconds = duration if self.seconds is None else float(self.seconds)
         if not 0 < seconds < math.inf:
             raise ValueError(f"`seconds` must be more than 0: got {self.seconds}")
+        for word, start, end in self.words:
+            if not 0 <= start <= end <= seconds:
+                raise ValueError(
+                    f"`words` must begin and end from 0 to {seconds:g} s: got {word!r} from {start} to {end}"
+                )
         points = min(_WAVE_POINTS, len(samples))
         starts = np.arange(points) * len(samples) // points
         envelope = np.stack([np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)])
@@ -156,6 +164,7 @@ class Sound:
             "duration": duration,
             "seconds": seconds,
             "spectrogram": None if self.spectrogram is None else blocks.add(_as_bytes(self.spectrogram)),
+            "words": [[as_text("a word", word), float(start), float(end)] for word, start, end in self.words],
         }
 
 

@@ -1,11 +1,11 @@
-// The lanes of a sound or a series above its axis: a wave, a spectrogram, a line a channel.
+// The lanes of a sound or a series above its axis: a wave, a spectrogram, the words that were said, a line a channel.
 import { readArray } from "./arrays.js";
 import { drawBoxLine, drawLeftAxis, valueTicks } from "./axes.js";
 import { canvasOf } from "./drawing.js";
 import { number } from "./format.js";
 import { shortened } from "./positions.js";
 
-const [WAVE, BANDS, LANE] = [56, 108, 54]; // heights in pixels
+const [WAVE, BANDS, WORDS, LANE] = [56, 108, 22, 54]; // heights in pixels
 const TITLE = 20; // pixels above a lane for its name
 const MOST_LANES = 8;
 const POINTS = 2048; // of a line, each with its lowest and highest value
@@ -16,8 +16,9 @@ export function lanesOf(side) {
   if (side.kind === "sound") {
     const share = Math.min(1, side.duration / side.seconds);
     const wave = waveLane(readArray(side.envelope), share);
-    const both = side.spectrogram === null ? [{ ...wave, height: BANDS }] : [wave, bandsLane(side.spectrogram, share)];
-    return () => both;
+    const heard = side.spectrogram === null ? [{ ...wave, height: BANDS }] : [wave, bandsLane(side.spectrogram, share)];
+    const all = side.words.length > 0 ? [...heard, wordsLane(side)] : heard;
+    return () => all;
   }
   if (side.kind === "series") {
     const made = side.channels.map((name, channel) => lineLane(side, name, channel));
@@ -84,6 +85,30 @@ function bandsLane(reference, share) {
       drawPadding(context, box, share, colors);
       context.imageSmoothingEnabled = true;
       context.drawImage(image, box.x, box.y, box.width * share, box.height);
+    },
+  };
+}
+
+// What was said, each word from where it begins to where it ends.
+function wordsLane({ words, seconds }) {
+  return {
+    height: WORDS,
+    draw(context, box, colors) {
+      context.font = FONT;
+      context.textAlign = "left";
+      context.textBaseline = "middle";
+      for (const [word, start, end] of words) {
+        const [x, width] = [box.x + (start / seconds) * box.width, ((end - start) / seconds) * box.width];
+        context.fillStyle = colors.line;
+        context.fillRect(x, box.y, 1, box.height);
+        context.fillStyle = colors.ink;
+        context.save();
+        context.beginPath();
+        context.rect(x, box.y, width, box.height);
+        context.clip();
+        context.fillText(word, x + 4, box.y + box.height / 2);
+        context.restore();
+      }
     },
   };
 }
