@@ -11,6 +11,7 @@ PARTS = {
     "operator-memory": lambda: operator.main([operator.memory, operator.long_memory]),
     "matrix": matrix.main,
     "matrix-watching": lambda: matrix.main(["watching"]),
+    "matrix-generating": lambda: matrix.main(["generating"]),
     "viewer": viewer.main,
     "viewer-pictures": viewer.pictures,
     "startup": startup.main,

@@ -147,6 +147,50 @@ def watching() -> list[dict[str, object]]:
     return rows
 
 
+def generating() -> list[dict[str, object]]:
+    """A generation under a watch: what it keeps beside the model's own cache, and its time."""
+    import transformers
+
+    rows: list[dict[str, object]] = []
+    width, heads, layers, prompt, new = 64 * min(12, size(12)), min(12, size(12)), size(4), size(1000), size(200)
+    common = {"vocab_size": 1000, "bos_token_id": 0, "eos_token_id": None, "pad_token_id": 0}
+    models = {
+        "GPT-2": transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(n_embd=width, n_layer=layers, n_head=heads, n_positions=2048, **common)
+        ),
+        "Llama": transformers.LlamaForCausalLM(
+            transformers.LlamaConfig(
+                hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=heads // 2,
+                intermediate_size=3 * width, **common,
+            )
+        ),
+    }  # fmt: skip
+    for name, model in models.items():
+        model.eval()
+        tokens = torch.randint(1000, (1, prompt))
+        kept = []
+
+        def plain(model=model, tokens=tokens):
+            return model.generate(
+                tokens, max_new_tokens=new, do_sample=False, return_dict_in_generate=True,
+                attention_mask=torch.ones_like(tokens),
+            )  # fmt: skip
+
+        def watched(model=model, plain=plain, kept=kept):
+            with heedful.watch(model) as recording:
+                out = plain()
+            cache = sum(t.nbytes for layer in out.past_key_values.layers for t in (layer.keys, layer.values))
+            sequences = {id(call.cached.calls): call.cached.calls for call in recording}.values()
+            kept[:] = [sum(t.untyped_storage().nbytes() for one in sequences for t in (one.query, one.key)) / cache]
+
+        ratio = paired(watched, plain, seconds=60).ratio
+        rows.append({"model": name, "prompt": prompt, "new": new, "memory": kept[0], "time": ratio})
+        print(
+            f"  {name}, {prompt:,} + {new} tokens  memory {kept[0]:.2f} of the cache (at most 2), time {ratio:.2f} (1.3)"
+        )
+    return rows
+
+
 LONG = """
 import torch
 from benchmarks.operator import peak_of_this_process
@@ -167,7 +211,7 @@ def long() -> dict[str, object]:
     return {"seconds": seconds, "memory_mb": megabytes}
 
 
-PARTS = {"summaries": summaries, "at_65536": long, "models": models, "watching": watching}
+PARTS = {"summaries": summaries, "at_65536": long, "models": models, "watching": watching, "generating": generating}
 
 
 def main(names: Sequence[str] = tuple(PARTS)) -> None:

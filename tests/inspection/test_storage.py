@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 import heedful
 from heedful import ops
 from heedful.inspection import storage
+from heedful.inspection.cached import CachedCall, CachedCalls
 from heedful.inspection.calls import AttentionCall, Unseen
 from heedful.inspection.storage import WatchFolderError, load, save
 from heedful.ops.normalizers.alpha import Entmax
@@ -295,8 +296,8 @@ def change(folder, *path_and_value):
 
 CHANGES = {
     "kind": (("kind", "other"), "watch.json: must be of the kind 'heedful watch': it is something else"),
-    "newer": (("format", 2), "watch.json: the format must be from 1 to 1: got 2, written by heedful 0"),
-    "format": (("format", "1"), "the format must be from 1 to 1: got '1'"),
+    "newer": (("format", 3), "watch.json: the format must be from 1 to 2: got 3, written by heedful 0"),
+    "format": (("format", "1"), "the format must be from 1 to 2: got '1'"),
     "calls": (("calls", ...), "watch.json: must hold `calls`, a list: got none"),
     "tensors": (("tensors", []), "must hold `tensors`, a dict: got list"),
     "unseen": (("unseen", [["m"]]), "watch.json: unseen: must hold 2 words: got "),
@@ -329,6 +330,60 @@ CHANGES = {
     "large shape": (("calls", 0, "query", "expanded", [2**60] * 4), "cannot be expanded to"),
     "expanded": (("calls", 0, "query", "expanded", [2, 3]), r"a tensor \[2, 3, 12, 5\] cannot be expanded to \[2, 3\]"),
 }  # fmt: skip
+
+
+def generation():
+    """Calls that go on with each other's keys, the last with changed places."""
+    key, query = numbers(B, H, 6, D), numbers(B, H, 6, D, seed=1)
+    calls = CachedCalls(query[:, :, :4], key[:, :, :4], lambda shape, dtype: (torch.empty(shape, dtype=dtype), print))
+    assert calls.follow(query[:, :, 4:5], key[:, :, :5], same=False)
+    assert calls.follow(query[:, :, 5:], torch.cat([key[[1, 1], :, :5], key[:, :, 5:]], 2), same=False)
+    patterns = ops.Causal(), ops.Global(), ops.Lengths(torch.tensor([6, 3]))
+    return [
+        AttentionCall("a", "self", CachedCall(calls, i, {"pattern": pattern, "scale": 0.3}), "sdpa", step=i)
+        for i, pattern in enumerate(patterns)
+    ]
+
+
+def test_what_calls_share_is_stored_once(tmp_path):
+    calls = generation()
+    save(calls, tmp_path / "w")
+    loaded = load(tmp_path / "w").calls
+    for mine, theirs in zip(calls, loaded, strict=True):
+        assert_same_matrix(mine.matrix, theirs.matrix)
+        assert theirs.cached.number == mine.cached.number
+        assert theirs.cached.calls is loaded[0].cached.calls
+    tensors = [t for file in (tmp_path / "w").glob("*.safetensors") for t in load_file(file).values()]
+    assert sum(t.numel() for t in tensors) == 2 * B * H * 6 * D + B  # and the lengths
+    save(loaded[1:], tmp_path / "again")
+    for mine, theirs in zip(calls[1:], load(tmp_path / "again").calls, strict=True):
+        assert_same_matrix(mine.matrix, theirs.matrix)
+
+
+SPAN = "each of `spans` must go on with the one before it: got "
+SHARED = {
+    "none": (("shared", ...), "watch.json: must hold `shared`, a list: got none"),
+    "no such": (("calls", 0, "shared", 1), "call 0: `shared` must be from 0 to less than 1: got 1"),
+    "no number": (("calls", 0, "number", 3), "call 0: `number` must be from 0 to less than 3: got 3"),
+    "no tensor": (("shared", 0, "key", 1), "shared 0: `query` and `key` must be tensors of as many axes"),
+    "no spans": (("shared", 0, "spans", []), "shared 0: `spans` must end with the queries and the keys: got "),
+    "other": (("shared", 0, "spans", 7), "shared 0: `spans` must be a list, .*: got 7"),
+    "short": (("shared", 0, "spans", 1, [2]), SPAN),
+    "queries": (("shared", 0, "spans", 1, 1, 3), SPAN),
+    "keys": (("shared", 0, "spans", 1, 4, 9), SPAN),
+    "first": (("shared", 0, "spans", 1, 3, -1), SPAN),
+    "samples": (("shared", 0, "spans", 1, 0, 3), SPAN),
+    "parents": (("shared", 0, "spans", 2, 6, [0, 2]), SPAN),
+    "few parents": (("shared", 0, "spans", 2, 6, [0]), SPAN),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_is_shared_is_checked(name, tmp_path):
+    save(generation(), tmp_path / "w")
+    change(tmp_path / "w", *SHARED[name][0])
+    with pytest.raises(WatchFolderError, match=SHARED[name][1]):
+        load(tmp_path / "w")
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -256,7 +256,7 @@ def _stages(loaded: HuggingFaceModel, size: Sequence[int]) -> list[tuple[int, in
 
 def _stage_axis(shown_pixels: NDArray[np.uint8], grid: tuple[int, int], recording: Recording) -> Picture | None:
     """The picture for layers whose positions are a grid of it."""
-    counts = {count for call in recording if call.kind == "self" for count in call.matrix.shape[-2:]}
+    counts = {count for call in recording if call.kind == "self" for count in call.shape[-2:]}
     return Picture(shown_pixels, grid) if grid[0] * grid[1] in counts else None
 
 
@@ -271,7 +271,7 @@ def _patches(
     extras = {0: [], 1: named[:1], len(named): named} | (
         {} if registers else {2: ["class token", "distillation token"]}
     )
-    lengths = {call.matrix.shape[-1] for call in recording if call.kind == "self"}
+    lengths = {call.shape[-1] for call in recording if call.kind == "self"}
     for count, extra in extras.items():
         if grid[0] * grid[1] + count in lengths:
             return Picture(shown_pixels, grid, extra, name)

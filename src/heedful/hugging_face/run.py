@@ -72,7 +72,7 @@ def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str |
         axes = [axis for axis in (make(recording) for make in prepared.axes) if axis is not None]
         axes = [with_words(axis, loaded, prepared, recording) if isinstance(axis, Sound) else axis for axis in axes]
         tokens = prepared.tokens
-        if tokens is not None and not any(call.matrix.shape[-1] == len(tokens) for call in wanted):
+        if tokens is not None and not any(call.shape[-1] == len(tokens) for call in wanted):
             tokens = None  # a model of several inputs attends to more than its text
         section = attention_section(
             wanted,

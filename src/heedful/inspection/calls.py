@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from heedful.inspection.cached import CachedCall
 from heedful.ops import AttentionMatrix
 
 
@@ -15,7 +16,7 @@ class AttentionCall:
     Attributes:
         module: the dotted name of the innermost module that was running, "" outside of all.
         kind: "self" or "cross".
-        matrix: of the query and key that it had, on the CPU.
+        matrix: of the query and key that it had, on the CPU; made when it is asked for where calls share their keys.
         engine: what computed it, such as "scaled_dot_product_attention" or "eager".
         notes: what one should know of it.
         causal: whether no query sees a later key.
@@ -33,6 +34,17 @@ class AttentionCall:
     step: int = 0
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the matrix, `(..., H, N, M)`."""
+        return tuple(self.cached.shape if self.cached else self.matrix.shape)
+
+    @property
+    def cached(self) -> CachedCall | None:
+        """Where its queries and keys are kept, if other calls may share them."""
+        made = vars(self)["_matrix"]
+        return made if isinstance(made, CachedCall) else None
+
+    @property
     def stack(self) -> str:
         """The name of its module before the number of the layer: what layers that follow each other share, such as "encoder.layers"."""
         number = layer_number(self.module)
@@ -41,7 +53,23 @@ class AttentionCall:
     @property
     def square(self) -> bool:
         """Whether it is self-attention of as many queries as keys, as a rollout goes through."""
-        return self.kind == "self" and self.matrix.shape[-1] == self.matrix.shape[-2]
+        return self.kind == "self" and self.shape[-1] == self.shape[-2]
+
+
+class _Made:
+    """A field that is given a matrix, or what makes one each time that it is asked for."""
+
+    def __get__(self, call: Any, owner: type) -> Any:
+        if call is None:
+            return self
+        made = vars(call)["_matrix"]
+        return made.matrix() if isinstance(made, CachedCall) else made
+
+    def __set__(self, call: Any, made: AttentionMatrix | CachedCall) -> None:
+        vars(call)["_matrix"] = made
+
+
+AttentionCall.matrix = _Made()  # type: ignore[assignment]
 
 
 class Unseen(NamedTuple):
@@ -87,7 +115,7 @@ def chains(calls: Iterable[AttentionCall], *, one_stack: bool = False) -> list[l
         if call.square:
             stack = "" if one_stack else call.stack
             chain = latest.get(stack)
-            if chain is None or chain[-1].matrix.shape != call.matrix.shape or _is_again(call, chain):
+            if chain is None or chain[-1].matrix.shape != call.shape or _is_again(call, chain):
                 found.append(chain := [])
                 latest[stack] = chain
             chain.append(call)

@@ -1,9 +1,10 @@
 """From a mask to a pattern: what is plain structure becomes a value that takes no memory."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,6 +12,7 @@ from heedful._checks import Shape
 from heedful._types import Bool, ColumnIndex, Float, Int, RowIndex, Tensor
 from heedful.ops import Causal, Documents, Global, Lengths, Local, Mask, Pattern
 from heedful.ops._tree import flatten
+from heedful.ops.patterns.sequence import all_of
 
 _AT_ONCE = 2**22  # pairs that are looked at at a time
 
@@ -261,6 +263,43 @@ def _of_keys(keys: Bool[Tensor, "... M"]) -> Pattern | None:
         if lengths.dim() == 2 and lengths.shape[1] == 1:  # of a batch, the same for all heads
             return Lengths(lengths[:, 0].cpu())
     return Mask(keys.unsqueeze(-2).cpu())
+
+
+def without_last_keys(pattern: Pattern, bias: Any, shape: Shape) -> tuple[int, Pattern, Any] | None:
+    """How many keys are left without those last ones that no row sees, and pattern and bias over them; None where all are."""
+    parts = [_seen_keys(one, shape) for one in pattern.conjuncts()]
+    if None in parts or not (bias is None or isinstance(bias, Tensor)):
+        return None
+    keys = min([shape[-1], *(part for part in parts if part is not None)])
+    if not 0 < keys < shape[-1]:
+        return None
+    left = [_over_keys(one, keys, shape) for one in pattern.conjuncts()]
+    if bias is not None and bias.dim() and bias.shape[-1] == shape[-1]:
+        bias = bias[..., :keys]
+    return keys, all_of([one for one in left if not isinstance(one, Global)]), bias
+
+
+def _seen_keys(pattern: Pattern, shape: Shape) -> int | None:
+    """Behind which key no row sees any more; None where it depends on how many there are."""
+    if isinstance(pattern, Lengths):
+        return int(torch.as_tensor(pattern.lengths).max())
+    if isinstance(pattern, Mask) and pattern.mask.shape[-1] == shape[-1]:
+        seen = pattern.mask.flatten(0, -2).any(0).nonzero()
+        return int(seen[-1]) + 1 if len(seen) else 0
+    if isinstance(pattern, Causal | Local) and pattern.align == "start":
+        return shape[-2] if isinstance(pattern, Causal) else shape[-1]
+    return None
+
+
+def _over_keys(pattern: Pattern, keys: int, shape: Shape) -> Pattern:
+    """The same pattern where only the first keys are left."""
+    if isinstance(pattern, Lengths):
+        return Global() if int(torch.as_tensor(pattern.lengths).min()) == keys else pattern
+    if isinstance(pattern, Mask):
+        return Mask(pattern.mask[..., :keys])
+    if isinstance(pattern, Causal | Local) and keys == shape[-2]:
+        return dataclasses.replace(pattern, align=None)
+    return pattern
 
 
 def on_cpu(pattern: Pattern) -> Pattern:

@@ -136,7 +136,7 @@ class Recording(Sequence[AttentionCall]):
         """
         wanted = [c for c in self._calls if (modules is None or c.module in modules) and step in (None, c.step)]
         found = chains(wanted, one_stack=modules is not None)
-        shapes = {call.matrix.shape for chain in found for call in chain}
+        shapes = {call.shape for chain in found for call in chain}
         if len(shapes) != 1:
             listed = ", ".join(str(list(shape)) for shape in sorted(shapes)) or "none"
             raise ValueError(
@@ -339,7 +339,7 @@ class Recording(Sequence[AttentionCall]):
     def _row(self, index: int, notes: list[str]) -> tuple[str, str, str, str, str, str, str]:
         call = self._calls[index]
         marks = "".join(f" [{notes.index(note) + 1}]" for note in dict.fromkeys(call.notes))
-        pooled = call.kind == "self" and not call.causal and 1 < call.matrix.shape[-2] != call.matrix.shape[-1]
+        pooled = call.kind == "self" and not call.causal and 1 < call.shape[-2] != call.shape[-1]
         kind = (
             call.kind
             + (", pooled" if pooled else "")
@@ -349,7 +349,7 @@ class Recording(Sequence[AttentionCall]):
         entropies = _of_heads(call.matrix, self._summary(index), "entropy")
         entropy = f"{min(entropies):.2f} .. {max(entropies):.2f}" if entropies else "-"
         number = layer_number(call.module)
-        shape = call.matrix.shape
+        shape = call.shape
         return (
             call.module or "(outside)",
             number[0].strip(".") if number else "",

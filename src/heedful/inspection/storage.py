@@ -1,6 +1,7 @@
 """A watch on the disk: a folder of queries, keys and mechanisms, from which every matrix is as it was.
 
-watch.json                 the calls, each with its module, how it was computed, and its mechanism; what was not seen
+watch.json                 the calls, each with its module, how it was computed, and its mechanism; what was not seen; and
+                           for calls that share queries and keys, which part each has of them
 tensors-00000.safetensors  the tensors of the first call, and so on; a tensor that occurs again is stored once
 
 A mechanism is written by the names of its classes, which are those of `heedful.ops`, and is read by calling them. Nothing
@@ -27,13 +28,14 @@ from heedful._errors import HeedfulError
 from heedful._files import UNFINISHED, open_regular, read_json, write_atomic
 from heedful._types import Tensor
 from heedful._version import __version__
+from heedful.inspection.cached import CachedCall, CachedCalls, Span
 from heedful.inspection.calls import AttentionCall, Unseen
 from heedful.inspection.windows import WindowBias
 from heedful.ops import AttentionMatrix
 from heedful.ops._tree import Value
 from heedful.ops.normalizers.alpha import Entmax
 
-FORMAT = 1
+FORMAT = 2  # 1: calls share nothing
 _KIND = "heedful watch"
 _MAX_BYTES = 2**27  # of watch.json
 _MAX_DEPTH = 150  # of values in each other
@@ -105,6 +107,9 @@ def load(folder: str | os.PathLike[str]) -> SavedWatch:
     file = Path(folder) / "watch.json"
     about = _read(file)
     reader = _WatchReader(file, _field(file, about, "tensors", dict))
+    for number, shared in enumerate(_field(file, about, "shared", list) if about["format"] > 1 else ()):
+        reader.location = f"shared {number}"
+        reader.shared.append(reader.sequence(shared))
     calls = []
     for number, call in enumerate(_field(file, about, "calls", list)):
         reader.location = f"call {number}"
@@ -115,20 +120,52 @@ def load(folder: str | os.PathLike[str]) -> SavedWatch:
 
 
 def _write(calls: Iterable[AttentionCall], unseen: Iterable[Unseen], folder: Path) -> None:
-    writer, described = _WatchWriter(folder), []
+    writer, described, shared = _WatchWriter(folder), [], _Shared()
     for call in calls:
         matrix = call.matrix
         try:
             parts = {n: writer.described(getattr(matrix.mechanism, n)) for n in _MECHANISM}
-            parts |= {"query": writer.described(matrix.query), "key": writer.described(matrix.key)}
+            if call.cached is not None and len(call.cached.calls.spans) > 1:
+                parts |= {"shared": shared.number(call.cached.calls), "number": call.cached.number}
+            else:
+                parts |= {"query": writer.described(matrix.query), "key": writer.described(matrix.key)}
         except TypeError as error:
             raise WatchFolderError(f"{call.module!r} cannot be saved: {error}") from None
         facts = {"module": call.module, "kind": call.kind, "engine": call.engine, "notes": list(call.notes)}
         described.append(facts | {"causal": bool(call.causal), "window": call.window, "step": call.step} | parts)
         writer.flush()
-    about = {"kind": _KIND, "format": FORMAT, "heedful": __version__, "calls": described}
+    sequences = []
+    for sequence in shared.sequences:
+        spans = [
+            [
+                span.samples,
+                *span.queries,
+                *span.keys,
+                span.added,
+                None if span.parents is None else span.parents.tolist(),
+            ]
+            for span in sequence.spans
+        ]
+        parts = {"query": writer.described(sequence.query), "key": writer.described(sequence.key)}
+        sequences.append({**parts, "spans": spans})
+        writer.flush()
+    about = {"kind": _KIND, "format": FORMAT, "heedful": __version__, "calls": described, "shared": sequences}
     about |= {"unseen": [[one.module, one.why] for one in unseen], "tensors": writer.known}
     write_atomic(folder / "watch.json", json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class _Shared:
+    """The sequences of calls that share queries and keys, numbered as they are met."""
+
+    def __init__(self) -> None:
+        self.sequences: list[CachedCalls] = []
+
+    def number(self, calls: CachedCalls) -> int:
+        """Of a sequence."""
+        found = [number for number, one in enumerate(self.sequences) if one is calls]
+        if not found:
+            self.sequences.append(calls)
+        return found[0] if found else len(self.sequences) - 1
 
 
 class _WatchWriter:
@@ -196,6 +233,7 @@ class _WatchReader:
     def __init__(self, file: Path, where: Mapping[str, Any]) -> None:
         self.file, self.where, self.location = file, where, ""
         self.read: dict[str, Tensor] = {}
+        self.shared: list[CachedCalls] = []
         self.depth = 0
 
     def call(self, call: Any) -> AttentionCall:
@@ -207,12 +245,63 @@ class _WatchReader:
                 "`causal` must be a truth value, `window` a whole number or none, `step` a whole number: "
                 f"got {reprlib.repr(causal)}, {reprlib.repr(window)} and {reprlib.repr(step)}"
             )
-        query, key, *parts = (self.value(self.item(call, name)) for name in ("query", "key", *_MECHANISM))
+        options = {name: self.value(self.item(call, name)) for name in _MECHANISM}
+        made: AttentionMatrix | CachedCall
         try:
-            matrix = AttentionMatrix(query, key, **dict(zip(_MECHANISM, parts, strict=True)))
+            if "shared" in call:
+                made = self.cached(call, options)
+                made.matrix()
+            else:
+                query, key = (self.value(self.item(call, name)) for name in ("query", "key"))
+                made = AttentionMatrix(query, key, **options)
+        except WatchFolderError:
+            raise
         except Exception as error:  # whatever a wrong value makes of itself
             self.fail(f"its parts do not go together: {error}")
-        return AttentionCall(module, kind, matrix, engine, self.words(notes, None), causal, window, step)
+        return AttentionCall(module, kind, made, engine, self.words(notes, None), causal, window, step)  # type: ignore[arg-type]
+
+    def cached(self, call: Any, options: Mapping[str, Any]) -> CachedCall:
+        """Where a call has its queries and keys among those that several share."""
+        shared, number = self.item(call, "shared"), self.item(call, "number")
+        if not _is_integer(shared) or not 0 <= shared < len(self.shared):
+            self.fail(f"`shared` must be from 0 to less than {len(self.shared)}: got {reprlib.repr(shared)}")
+        if not _is_integer(number) or not 0 <= number < len(self.shared[shared].spans):
+            self.fail(
+                f"`number` must be from 0 to less than {len(self.shared[shared].spans)}: got {reprlib.repr(number)}"
+            )
+        return CachedCall(self.shared[shared], number, options)
+
+    def sequence(self, described: Any) -> CachedCalls:
+        """Queries and keys that several calls share."""
+        query, key = (self.value(self.item(described, name)) for name in ("query", "key"))
+        if not all(isinstance(t, Tensor) and t.dim() > 1 for t in (query, key)) or query.dim() != key.dim():
+            self.fail("`query` and `key` must be tensors of as many axes, at least two: got others")
+        spans, samples = self.item(described, "spans"), query.shape[0] if query.dim() > 3 else 1
+        if not isinstance(spans, list) or (key.dim() > 3 and key.shape[0] != samples):
+            self.fail(f"`spans` must be a list, and `query` and `key` of as many samples: got {reprlib.repr(spans)}")
+        found: list[Span] = []
+        for numbers in spans:
+            found.append(self.span(numbers, found[-1] if found else Span(samples, (0, 0), (0, 0), 0), samples))
+        if not found or (found[-1].queries[1], found[-1].keys[1]) != (query.shape[-2], key.shape[-2]):
+            self.fail(f"`spans` must end with the queries and the keys: got {reprlib.repr(spans)}")
+        return CachedCalls.of(query, key, found)
+
+    def span(self, numbers: Any, before: Span, most: int) -> Span:
+        """What one call has of them."""
+        whole = isinstance(numbers, list) and len(numbers) == 7 and all(map(_is_integer, numbers[:6]))
+        if whole:
+            samples, start, stop, first, last, added, parents = numbers
+            whole = 0 < samples <= most and start == before.queries[1] < stop
+            whole = whole and last == before.keys[1] + added and 0 <= first < last and 0 <= added <= last - first
+            if parents is not None:
+                whole = whole and isinstance(parents, list) and len(parents) == samples
+                whole = whole and all(_is_integer(one) and 0 <= one < before.samples for one in parents)
+            else:
+                whole = whole and (samples == before.samples or start == 0)
+        if not whole:
+            self.fail(f"each of `spans` must go on with the one before it: got {reprlib.repr(numbers)}")
+        moved = None if parents is None else torch.tensor(parents)
+        return Span(samples, (start, stop), (first, last), added, moved)
 
     def value(self, json_value: Any) -> Any:
         """A value of a mechanism."""

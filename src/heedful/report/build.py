@@ -66,7 +66,7 @@ def attention_section(
     if not len(calls):
         raise ValueError("`calls` must hold at least one call of attention: got none.")
     for call in calls:
-        batch = math.prod(call.matrix.shape[:-3])
+        batch = math.prod(call.shape[:-3])
         if not 0 <= sample < batch:
             raise ValueError(f"`sample` must be from 0 to {batch - 1}, of the batch of {call.module!r}: got {sample}.")
     every_axis, token_axes = read_axes(axes, calls, sample), read_tokens(tokens, calls, sample)
@@ -76,15 +76,15 @@ def attention_section(
     cross = {call.module for call in calls if call.kind == "cross"}
     if budget is None:
         budget = EXACT_BUDGET if sum(exact_bytes(call.matrix) for call in calls) <= EXACT_BUDGET else DEFAULT_BUDGET
-    rows = sum(num_heads(call.matrix) * call.matrix.shape[-2] for call in calls)
+    rows = sum(num_heads(call.matrix) * call.shape[-2] for call in calls)
     layers = []
     for call, label in zip(calls, _labels([call.module for call in calls]), strict=True):
         crosses = is_cross(call.module, call.matrix, cross)
         ids, marks = (None, None) if crosses else _tokens_of(call, token_axes, separators)
-        share = budget * num_heads(call.matrix) * call.matrix.shape[-2] / rows
+        share = budget * num_heads(call.matrix) * call.shape[-2] / rows
         with torch.no_grad():
             layers.append(_layer(call, label, crosses, ids, marks, every_axis, sample, share))
-    followed = [chain for chain in chains(calls) if len(chain) > 1 and len({call.matrix.shape for call in chain}) == 1]
+    followed = [chain for chain in chains(calls) if len(chain) > 1 and len({call.shape for call in chain}) == 1]
     layers += [_rollout(chain, _chain_label(chain, followed), every_axis, sample) for chain in followed]
     return AttentionSection(title, text, layers, every_axis)
 
@@ -94,7 +94,7 @@ def _tokens_of(
 ) -> tuple[Int[Tensor, " M"] | None, list[int] | None]:
     """The ids of the keys of a call, and which of them are separators."""
     for _, ids, vocabulary in token_axes:
-        if ids is not None and len(ids) == call.matrix.shape[-1]:
+        if ids is not None and len(ids) == call.shape[-1]:
             return torch.tensor(ids), separator_ids(separators, vocabulary)
     return None, None
 

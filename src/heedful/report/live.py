@@ -210,7 +210,7 @@ def _windows(
     Raises:
         ValueError: a section does not fit its recording.
     """
-    cells = sum(math.prod(call.matrix.shape[-3:]) for calls in recordings for call in calls or ())
+    cells = sum(math.prod(call.shape[-3:]) for calls in recordings for call in calls or ())
     windows = {}
     for at, (section, calls, sample) in enumerate(zip(sections, recordings, samples, strict=True)):
         for index, call in enumerate(calls or ()):
@@ -218,7 +218,7 @@ def _windows(
                 raise ValueError(
                     f"`sections[{at}]` must be an AttentionSection with a layer for each call of `recordings[{at}]`."
                 )
-            layer, shape = section.layers[index], call.matrix.shape
+            layer, shape = section.layers[index], call.shape
             if (*layer.map.shape[:1], layer.queries, layer.keys) != ((1, *shape)[-3:]):
                 raise ValueError(
                     f"layer {index} of `sections[{at}]` must be that of call {index} of `recordings[{at}]`, {list(shape)}: "

@@ -99,7 +99,7 @@ def _of_sample(
     """The tokens of one sample; one list stands for all."""
     if len(rows) == 1:
         return rows[0]
-    batches = sorted({math.prod(call.matrix.shape[:-3]) for call in calls})
+    batches = sorted({math.prod(call.shape[:-3]) for call in calls})
     if len(rows) not in batches:
         listed = " or ".join(map(str, batches))
         raise ValueError(
@@ -109,7 +109,7 @@ def _of_sample(
 
 
 def _counts(calls: Sequence[AttentionCall]) -> set[int]:
-    return {count for call in calls for count in call.matrix.shape[-2:]}
+    return {count for call in calls for count in call.shape[-2:]}
 
 
 def _is_one(axes: AxisInput) -> bool:

@@ -1,5 +1,7 @@
 """What every way of capturing calls hands them to."""
 
+import functools
+import math
 import shutil
 import sys
 import tempfile
@@ -15,13 +17,14 @@ import torch
 
 from heedful._checks import autocasts
 from heedful._types import Tensor
+from heedful.inspection.cached import Sequences
 from heedful.inspection.calls import AttentionCall, Unseen
 from heedful.inspection.capture.captured import CapturedCall
 from heedful.inspection.capture.forms import Forms
 from heedful.inspection.capture.windows import joined
-from heedful.inspection.masks import RecognizedMask, compact, read
+from heedful.inspection.masks import RecognizedMask, compact, read, without_last_keys
 from heedful.inspection.recording import Recording
-from heedful.ops import And, AttentionMatrix, Causal, Local, Pattern
+from heedful.ops import And, AttentionMatrix, Causal, Local, Pattern, ScaledDot, softmax
 from heedful.ops._concrete import concrete
 from heedful.ops._tree import flatten
 from heedful.ops.engines import reference
@@ -32,6 +35,7 @@ _TF32 = 5e-4  # the rounding of accelerators in float32
 _UNREADABLE = "its numbers cannot be read: tensors without data, or a transform of `torch.func` at work"
 _CROSS = ("crossatt", "encdecatt", "encoderatt", "coatt", "pooling")  # in names of modules, without underscores
 _CALL = torch.nn.Module._call_impl.__code__
+_EMPTY_PLACES = "places of the cache that nothing was written to yet are left out"
 _MASKS = 4  # read masks that are kept: the layers of a model share them
 
 
@@ -51,6 +55,7 @@ class Recorder:
     def __init__(self, recording: Recording, keep: Callable[[str], bool], budget: int) -> None:
         self.recording, self.keep = recording, keep
         self.store, self.forms = Store(recording, budget), Forms()
+        self.sequences = Sequences(self.store.allocate)
         self.thread = threading.get_ident()
         self.ran: set[str] = set()
         self.elsewhere: set[str] = set()
@@ -137,32 +142,49 @@ class Recorder:
             if other is mask and then == version != -1:
                 return reading
         reading = read(mask)
+        reading = reading._replace(pattern=self._copied(reading.pattern), bias=self._copied(reading.bias))
         self._masks = [*self._masks[-_MASKS + 1 :], (mask, version, reading)]
         return reading
 
     def close(self) -> None:
         """Forgets what it holds of the model."""
         self._masks.clear()
+        self.sequences.recent.clear()
 
     def _add(self, captured: CapturedCall) -> None:
         if not concrete(captured.query, captured.key):
             raise Refused(_UNREADABLE)
         captured = joined(captured, self.forms)
         options = {name: self._copied(value) for name, value in captured.options.items()}
-        query, key = (self.store.put(t) for t in (captured.query, captured.key))
+        query, key = (t.detach().cpu() for t in (captured.query, captured.key))
         matrix = AttentionMatrix(query, key, **options)
-        self._check(matrix, captured)
         causal, window = _reach(matrix.pattern, matrix.shape)
         causal = causal if captured.causal is None else captured.causal
         kind = captured.kind or _kind(self.module, matrix.shape, causal, self._running.arguments.get(self.module, ()))
-        call = AttentionCall(
-            self.module, kind, matrix, captured.engine, tuple(dict.fromkeys(captured.notes)), causal, window,
-            max(self.steps - 1, 0),
-        )  # fmt: skip
-        self.recording.append(call)
+        notes = list(captured.notes)
+        if kind == "self" and query.shape[-2] < key.shape[-2]:
+            left = without_last_keys(matrix.pattern, options.get("bias"), matrix.shape)
+            if left is not None:
+                notes.append(_EMPTY_PLACES)
+                key, options = key[..., : left[0], :], options | {"pattern": left[1], "bias": left[2]}
+                matrix = AttentionMatrix(query, key, **options)
+        made = self.sequences.keep(
+            (self.module, kind), self.step, query, key, options, check=lambda: self._check(matrix, captured)
+        )
+        notes = list(dict.fromkeys(notes))
+        self.recording.append(
+            AttentionCall(self.module, kind, made, captured.engine, tuple(notes), causal, window, self.step)  # type: ignore[arg-type]
+        )
+
+    @property
+    def step(self) -> int:
+        """Which forward pass it is, from 0."""
+        return max(self.steps - 1, 0)
 
     def _copied(self, value: Any) -> Any:
-        """The same value, its tensors copied to the CPU."""
+        """The same value, its tensors copied to the CPU; what was read of a mask is such a copy."""
+        if any(value is one for _, _, reading in self._masks for one in (reading.pattern, reading.bias)):
+            return value
         tensors, build = flatten(value)
         return build(self.store.put(compact(tensor.detach())) for tensor in tensors) if tensors else value
 
@@ -170,10 +192,15 @@ class Recorder:
         """Refuses a matrix that does not give the output of the call."""
         if captured.output is None or captured.value is None or 0 in (*matrix.shape, *captured.output.shape):
             return
+        nearest = _ROUNDING * _rounding(
+            captured.output
+        )  # most are nearer than the bound, which reads all keys and values
+        if matrix.shape[-2] == 1 and self.step > 0:
+            found = _error_of_head(matrix, captured.value, captured.output, self.step)
+            if found is not None and found <= nearest:
+                return
         error, size = _error(matrix, captured.value, captured.output)
-        if (
-            error <= _ROUNDING * _rounding(captured.output) * size
-        ):  # most are nearer than the bound, which reads all keys and values
+        if error <= nearest * size:
             return
         largest = float(captured.value.detach()[..., : matrix.shape[-1], :].abs().amax()) or 1.0
         if error > _allowed_error(matrix, captured.output) * largest:
@@ -208,21 +235,24 @@ class Store:
 
     def put(self, tensor: Tensor) -> Tensor:
         """A contiguous copy on the CPU."""
-        copy = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
-        size = copy.numel() * copy.element_size()
+        return self.allocate(tuple(tensor.shape), tensor.dtype)[0].copy_(tensor)
+
+    def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Callable[[], None]]:
+        """A tensor on the CPU with any numbers, and what gives its memory or its file back."""
+        size = math.prod(shape) * dtype.itemsize
         if size <= self.left or size == 0:
             self.left -= size
-            return copy
-        return self._to_file(copy)
-
-    def _to_file(self, tensor: Tensor) -> Tensor:
+            return torch.empty(shape, dtype=dtype), functools.partial(self._give_back, size)
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="heedful-watch-"))
             weakref.finalize(self.owner(), shutil.rmtree, self.folder, ignore_errors=True)
         path = self.folder / f"{self.count}.bin"
         self.count += 1
-        tensor.reshape(-1).view(torch.uint8).numpy().tofile(path)
-        return torch.from_file(str(path), shared=False, size=tensor.numel(), dtype=tensor.dtype).view(tensor.shape)
+        mapped = torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype)
+        return mapped.view(shape), functools.partial(path.unlink, missing_ok=True)
+
+    def _give_back(self, size: int) -> None:
+        self.left += size
 
 
 def _in_a_module() -> bool:
@@ -256,6 +286,37 @@ def _error(matrix: AttentionMatrix, value: Tensor, output: Tensor) -> tuple[floa
         nonempty = weights.sum(-1, keepdim=True) > 0  # what a model gives for a row without keys is its own affair
         error = (expected - actual).masked_fill(~nonempty, 0).abs().amax()
         return float(error), float(expected.abs().amax())
+
+
+def _error_of_head(matrix: AttentionMatrix, value: Tensor, output: Tensor, number: int) -> float | None:
+    """As `_error` of one query, over the largest value, for one of its heads: of a long text it reads the keys of one head."""
+    mechanism, heads = matrix.mechanism, matrix.shape[-3] if len(matrix.shape) == 4 else 0
+    factor = mechanism.factor(matrix.query.shape[-1])
+    plain = isinstance(mechanism.score, ScaledDot) and mechanism.normalize is softmax and mechanism.sinks is None
+    if not heads or not plain or isinstance(factor, Tensor) or value.shape[0] != matrix.shape[0]:
+        return None
+    head, columns = number % heads, torch.arange(matrix.shape[-1])
+    row = torch.zeros(1, 1, dtype=torch.long)
+    key, value = (t[:, head * t.shape[1] // heads].detach().cpu() for t in (matrix.key, value))
+    query = at_least_float32(matrix.query[:, head])  # [B, 1, D]
+    with torch.autocast("cpu", enabled=False):
+        scores = query @ at_least_float32(key).mT * factor
+        if mechanism.softcap is not None:
+            scores = mechanism.softcap * (scores / mechanism.softcap).tanh()
+        if mechanism.bias is not None:
+            scores = scores + _of_head(mechanism.bias.at(row, columns[None], matrix.shape), head)
+        if mechanism.pattern.masks_any(matrix.shape):
+            visible = _of_head(mechanism.pattern.allowed(row, columns[None], matrix.shape), head)
+            scores = scores.masked_fill(~visible, -torch.inf)
+        weights = scores.softmax(-1)
+        value = value[:, : matrix.shape[-1]].to(weights.dtype)
+        error = float((weights @ value - output[:, head].detach().cpu()).abs().amax() / value.abs().amax())
+    return error if math.isfinite(error) else None
+
+
+def _of_head(tensor: Tensor, head: int) -> Tensor:
+    """What is of one head in a tensor that broadcasts to `[B, H, N, M]`."""
+    return tensor[..., head % tensor.shape[-3], :, :] if tensor.dim() > 2 else tensor
 
 
 def _rounding(output: Tensor) -> float:

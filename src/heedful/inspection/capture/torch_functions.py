@@ -18,6 +18,8 @@ _ATTENTION: dict[Any, Callable[..., Any]] = {
     F.multi_head_attention_forward: lambda recorder, args, kwargs, output: multihead.captured(recorder, args, kwargs),
 }
 
+_NO_TENSORS = frozenset({torch.Size, torch.dtype, torch.device, bool, int})  # what properties give: half of all calls
+
 
 class TorchFunctionCapture(TorchFunctionMode):
     """Stands between a model and PyTorch; what it calls is called as it is."""
@@ -25,10 +27,13 @@ class TorchFunctionCapture(TorchFunctionMode):
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.recorder, self.by_hand = recorder, HandWritten(recorder)
+        self.by_hand_found = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
+        if type(output) in _NO_TENSORS or self._is_plain_step(func):
+            return output
         if func in _ATTENTION:
             _attention(self.recorder, func, args, kwargs, output)
         elif not torch.compiler.is_compiling():
@@ -37,6 +42,14 @@ class TorchFunctionCapture(TorchFunctionMode):
         elif func in SOFTMAX:
             _softmax(self.recorder, args, kwargs)
         return output
+
+    def _is_plain_step(self, func: Any) -> bool:
+        """Whether nothing is to be found but known calls: in a step of a generation that so far had no softmax by hand."""
+        if func in SOFTMAX and not self.by_hand_found:
+            self.by_hand_found = self.recorder.runs() and self.recorder.listens()
+        return (
+            self.recorder.sequences.goes_on == self.recorder.step and not self.by_hand_found and func not in _ATTENTION
+        )
 
 
 @torch.compiler.disable
