@@ -20,7 +20,7 @@ _CHECKED = 8  # calls of a sequence that are all checked, behind them each of so
 _RECENT = 64  # sequences of one module with which a call may go on
 
 
-class Span(NamedTuple):
+class CallSpan(NamedTuple):
     """What one call has of the queries and keys of a sequence.
 
     Attributes:
@@ -55,12 +55,12 @@ class CachedCalls:
     def __init__(self, query: Float[Tensor, "... N D"], key: Float[Tensor, "... M D"], allocate: Allocate) -> None:
         self._query, self._key = _Growing(query, allocate), _Growing(key, allocate)
         samples = query.shape[0] if query.dim() > 3 else 1
-        self.spans = [Span(samples, (0, query.shape[-2]), (0, key.shape[-2]), key.shape[-2])]
+        self.spans = [CallSpan(samples, (0, query.shape[-2]), (0, key.shape[-2]), key.shape[-2])]
         self._moved: int | None = None  # the first call whose samples go on with others
         self._matrices: dict[int, AttentionMatrix] = {}
 
     @classmethod
-    def of(cls, query: Tensor, key: Tensor, spans: list[Span]) -> "CachedCalls":
+    def of(cls, query: Tensor, key: Tensor, spans: list[CallSpan]) -> "CachedCalls":
         """A sequence that was read from a file."""
         calls = cls.__new__(cls)
         calls._query, calls._key = _Growing.of(query), _Growing.of(key)
@@ -136,7 +136,7 @@ class CachedCalls:
                 ends = last.queries[1], last.queries[1] + queries
                 if parents is not None and self._moved is None:
                     self._moved = len(self.spans)
-                self.spans.append(Span(samples, ends, (end - keys, end), added, parents))
+                self.spans.append(CallSpan(samples, ends, (end - keys, end), added, parents))
                 return True
         return False
 

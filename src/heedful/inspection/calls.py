@@ -56,7 +56,7 @@ class AttentionCall:
         return self.kind == "self" and self.shape[-1] == self.shape[-2]
 
 
-class _Made:
+class _MatrixField:
     """A field that is given a matrix, or what makes one each time that it is asked for."""
 
     def __get__(self, call: Any, owner: type) -> Any:
@@ -69,7 +69,7 @@ class _Made:
         vars(call)["_matrix"] = made
 
 
-AttentionCall.matrix = _Made()  # type: ignore[assignment]
+AttentionCall.matrix = _MatrixField()  # type: ignore[assignment]
 
 
 class Unseen(NamedTuple):

@@ -28,7 +28,7 @@ from heedful._errors import HeedfulError
 from heedful._files import UNFINISHED, open_regular, read_json, write_atomic
 from heedful._types import Tensor
 from heedful._version import __version__
-from heedful.inspection.cached import CachedCall, CachedCalls, Span
+from heedful.inspection.cached import CachedCall, CachedCalls, CallSpan
 from heedful.inspection.calls import AttentionCall, Unseen
 from heedful.inspection.windows import WindowBias
 from heedful.ops import AttentionMatrix
@@ -279,14 +279,14 @@ class _WatchReader:
         spans, samples = self.item(described, "spans"), query.shape[0] if query.dim() > 3 else 1
         if not isinstance(spans, list) or (key.dim() > 3 and key.shape[0] != samples):
             self.fail(f"`spans` must be a list, and `query` and `key` of as many samples: got {reprlib.repr(spans)}")
-        found: list[Span] = []
+        found: list[CallSpan] = []
         for numbers in spans:
-            found.append(self.span(numbers, found[-1] if found else Span(samples, (0, 0), (0, 0), 0), samples))
+            found.append(self.span(numbers, found[-1] if found else CallSpan(samples, (0, 0), (0, 0), 0), samples))
         if not found or (found[-1].queries[1], found[-1].keys[1]) != (query.shape[-2], key.shape[-2]):
             self.fail(f"`spans` must end with the queries and the keys: got {reprlib.repr(spans)}")
         return CachedCalls.of(query, key, found)
 
-    def span(self, numbers: Any, before: Span, most: int) -> Span:
+    def span(self, numbers: Any, before: CallSpan, most: int) -> CallSpan:
         """What one call has of them."""
         whole = isinstance(numbers, list) and len(numbers) == 7 and all(map(_is_integer, numbers[:6]))
         if whole:
@@ -301,7 +301,7 @@ class _WatchReader:
         if not whole:
             self.fail(f"each of `spans` must go on with the one before it: got {reprlib.repr(numbers)}")
         moved = None if parents is None else torch.tensor(parents)
-        return Span(samples, (start, stop), (first, last), added, moved)
+        return CallSpan(samples, (start, stop), (first, last), added, moved)
 
     def value(self, json_value: Any) -> Any:
         """A value of a mechanism."""
