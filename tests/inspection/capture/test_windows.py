@@ -203,11 +203,18 @@ def test_a_bias_of_windows_fits_its_matrix():
         heedful.AttentionMatrix(*torch.zeros(2, 4, 2), bias=bias)
 
 
-def test_layers_of_windows_are_followed_stage_by_stage(tmp_path):
+def test_a_report_of_windows_is_that_of_float64():
     model, inputs = swin(depths=[2, 2])
     recording, _ = watched(model, inputs)
-    labels = [layer.label for layer in recording.section().layers if layer.kind == "rollout"]
+    layers = recording.section().layers
+    labels = [layer.label for layer in layers if layer.kind == "rollout"]
     assert labels == ["rollout, 256 positions", "rollout, 64 positions"]
-    chain = [call.matrix.dense()[0].mean(0) / 2 + torch.eye(256).double() / 2 for call in recording[:2]]
+    chain = [call.matrix.dense()[0] for call in recording[:2]]
+    mixed = [weights.mean(0) / 2 + torch.eye(256).double() / 2 for weights in chain]
     rows = recording.rollout(modules=[call.module for call in recording[:2]]).rows([0, 100])
-    torch.testing.assert_close(rows[0], (chain[1] @ chain[0])[[0, 100]])
+    torch.testing.assert_close(rows[0], (mixed[1] @ mixed[0])[[0, 100]])
+    shown = torch.from_numpy(next(layer for layer in layers if layer.kind == "rollout").pairs.weights)
+    torch.testing.assert_close(shown[0].double(), mixed[1] @ mixed[0], rtol=5e-4, atol=1e-9)
+    for layer, weights in zip(layers, chain, strict=False):
+        received = torch.from_numpy(layer.curves["received"]).double()
+        torch.testing.assert_close(received, weights.sum(-2), rtol=5e-4, atol=1e-9)
