@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import socket
 import struct
 import sys
@@ -51,6 +52,7 @@ from heedful.inspection.storage import save
 from heedful.ops import ALiBi, AttentionMatrix, Causal, Local
 from heedful.report import attention_section
 from heedful.report.live import LivePage
+from tests.inspection import folders
 
 MEMORY = 2 << 30  # bytes that the process may take beyond what it has when it begins
 PATIENCE = 60  # seconds that a case may take
@@ -287,7 +289,50 @@ def requests(folder: Path) -> Iterator[Subject]:
         yield Subject(f"request {path[-6:]}", request.encode(), read)
 
 
-GROUPS = {"readers": readers, "folder": run_folders, "recording": recordings, "requests": requests}
+def models(folder: Path) -> Iterator[Subject]:
+    """The files of a model folder of Hugging Face."""
+    place = folders.bert(folder / "bert")
+    good = {file.name: file.read_bytes() for file in place.iterdir()}
+
+    def read(content: bytes, name: str) -> None:
+        for other, was in good.items():
+            (place / other).write_bytes(was)
+        (place / name).write_bytes(content)
+        command("inspect", str(place), "a fine film", "--out", str(folder / "report.html"))
+
+    for name in good:
+        yield Subject(f"model {name}", good[name], functools.partial(read, name=name))
+
+
+def addresses(folder: Path) -> Iterator[Subject]:
+    """What stands behind # in the address of a page, in a browser."""
+    from playwright.sync_api import sync_playwright
+
+    query, key = torch.randn(2, 1, 2, 6, 4).unbind()
+    calls = [AttentionCall(f"layers.{i}", "self", AttentionMatrix(query, key), "eager") for i in range(2)]
+    Recording(calls).report(folder / "page.html", tokens=list("abcdef"))
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    page = sync_playwright().start().chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text))
+
+    def read(content: bytes) -> None:
+        page.goto("about:blank")
+        page.goto((folder / "page.html").as_uri() + "#" + content.decode("utf-8", "replace"))
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert "cannot be shown" not in page.locator("main").inner_text()
+        assert not complaints
+
+    for view in ("overview", "map", "input", "layers", "compare"):
+        rest = "&layer=1&head=0&scale=sqrt&query=3&pins=1,2&rect=0,0,3,3&cell=1,2&with=0:0:1&order=up&sort=entropy&pair=1,2"
+        yield Subject(f"address {view}", f"section-0&theme=dark&view={view}{rest}".encode(), read)
+
+
+GROUPS = {
+    "readers": readers, "folder": run_folders, "recording": recordings, "requests": requests, "models": models,
+    "addresses": addresses,
+}  # fmt: skip
 
 
 def limit() -> None:
