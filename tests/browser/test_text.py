@@ -330,3 +330,14 @@ def test_a_tap_shows_and_a_second_tap_pins(open_text):
     token(opened, 2).tap()
     opened.settle()
     assert "pins=2" in opened.page.url
+
+
+def test_rows_of_nan_have_a_color_of_their_own_and_the_others_their_numbers(open_text):
+    weights = WEIGHTS.copy()
+    weights[:, 4] = np.nan
+    layer = token_layer(weights, links=3, nan="heads 0 to 2, queries 4")
+    opened = open_text(section_of(layer), "&pins=6")
+    assert opened.words(".attend-nan").strip() == "NaN in layer 0: heads 0 to 2, queries 4."
+    token(opened, 4).hover()
+    wait_for(opened, lambda: "attends to: NaN" in readout(opened))
+    assert token(opened, 2).evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(240, 40, 140)"

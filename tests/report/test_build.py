@@ -307,7 +307,7 @@ def test_an_encoder_of_heedful():
     seen = watched(nn.TransformerEncoder(8, 2, 3).double(), torch.randn(2, 6, 8, dtype=torch.float64))
     tokens = torch.tensor([[0, 1, 2, 0, 1, 2]] * 2)
     section = attention_section(seen, title="T", text="S", tokens=tokens, separators=[2], sample=1)
-    assert (section.title, section.text) == ("T", "S")
+    assert (section.title, section.text) == ("T", "S Sample 1 of a batch of 2, from 0.")
     *layers, rollout = section.layers
     assert [layer.name for layer in layers] == [f"layers.{i}.attention" for i in range(3)]
     for layer, call in zip(layers, seen, strict=True):
@@ -383,6 +383,26 @@ def test_a_class_token_and_registers_are_kept_apart_and_whole():
     assert rollout.row_starts[:3] == [0, 1, 2]
     np.testing.assert_allclose(rollout.whole_rows.weights[0], whole[:2], rtol=1e-4)
     np.testing.assert_allclose(rollout.curves["received"][0], whole.sum(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("budget", "kind"), [(HUGE, Dense), (1, TopWeights)])
+def test_nan_stops_no_report_which_says_where_it_begins(budget, kind):
+    query, key = qk(1, 3, queries=70, keys=70, width=64)
+    query[0, 1, [4, 5, 20]] = math.nan
+    calls = [call_of(*qk(1, 3, queries=70, keys=70), module="l.0"), call_of(query, key, module="l.1")]
+    section = section_of(*calls, budget=budget)
+    fine, broken, rollout = section.layers
+    assert section.text == "NaN begins in layer 1 (l.1): heads 1, queries 4 to 5, 20."
+    assert (fine.nan, rollout.nan) == ("", "heads 0, queries 4 to 5, 20")
+    assert type(broken.pairs) is kind
+    assert np.isnan(broken.pairs.weights).any(-1)[1].nonzero()[0].tolist() == [4, 5, 20]
+    assert np.isnan(broken.map[1]).any()
+    assert not np.isnan(broken.map[[0, 2]]).any()
+    np.testing.assert_allclose(broken.curves["received"][0], dense(query, key)[0, 0].sum(0), rtol=1e-4)
+    assert np.isnan(broken.numbers["entropy"]).tolist() == [False, True, False]
+    blocks = ArrayBlocks()
+    section.encode(blocks)
+    assert all(blocks.texts())
 
 
 def test_each_stack_has_its_own_rollout():

@@ -252,12 +252,6 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
         write_report(tmp_path / "missing" / "report.html", title="A report", sections=[])
 
 
-def nan_query():
-    one = layer()
-    one.pairs.query[0, 3, 1] = np.nan
-    return one
-
-
 def of_layer(**changes):
     return {"layers": [layer(**changes)]}
 
@@ -274,7 +268,6 @@ def of_layer(**changes):
             {"axes": [picture(pixels=np.zeros((7, 11, 4), np.uint8))]},
             r"must be uint8 .*got uint8 of shape \(7, 11, 4\)",
         ),
-        ({"layers": [nan_query()]}, r"`query` must be finite in float32: got 1 that are not"),
         (
             of_layer(map=np.ones((2, 14, 3))),
             r"`map` of 'encoder.0' must have at most 13 rows and 13 columns: got shape",

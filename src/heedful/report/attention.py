@@ -40,6 +40,7 @@ class Layer:
         curves: "entropy" of the queries `[H, P]`, means of P stretches; "received", of each key the sum over the queries `[H, M]`
             (or, with fewer points, means of stretches).
         facts: names and values, such as the engine.
+        nan: which heads and rows hold NaN, in words; "": none.
         row_starts: the first query of each row of the map, and N; None: rows are as alike as they can be.
         column_starts: the first key of each column of the map, and M; None: columns are as alike as they can be.
     """
@@ -57,6 +58,7 @@ class Layer:
     kinds: Sequence[str] = ()
     curves: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     facts: Sequence[tuple[str, str | int | float]] = ()
+    nan: str = ""
     whole_rows: WholeRows | None = None
     row_starts: Sequence[int] | None = None
     column_starts: Sequence[int] | None = None
@@ -68,7 +70,7 @@ class Layer:
             ValueError: its parts do not fit each other.
         """
         where = f"of {self.name[:60]!r}"
-        grid = as_floats(f"`map` {where}", self.map, "heads, rows, columns")
+        grid = as_floats(f"`map` {where}", self.map, "heads, rows, columns", nan=True)
         heads = len(grid)
         queries, keys = as_count(f"`queries` {where}", self.queries), as_count(f"`keys` {where}", self.keys)
         if grid.shape[1] > queries or grid.shape[2] > keys:
@@ -99,9 +101,10 @@ class Layer:
             "numbers": {name: [_or_none(v) for v in values] for name, values in self.numbers.items()},
             "kinds": [as_text("a kind", kind) for kind in self.kinds],
             "curves": {
-                name: blocks.add_packed(as_floats(f"`curves[{name!r}]` {where}", values, "heads, positions"))
+                name: blocks.add_packed(as_floats(f"`curves[{name!r}]` {where}", values, "heads, positions", nan=True))
                 for name, values in self.curves.items()
             },
+            "nan": as_text("`nan`", self.nan),
             "facts": [[as_text("a name in `facts`", n), as_cell("a value in `facts`", v)] for n, v in self.facts],
         }
 

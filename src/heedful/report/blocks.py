@@ -40,8 +40,12 @@ class ArrayBlocks:
         return reference
 
     def add_weights(self, array: NDArray[np.floating]) -> Reference:
-        """Takes in numbers of which three digits count: in half precision, times a power of two that makes the most of it."""
-        largest = float(np.abs(array).max(initial=0.0))
+        """Takes in numbers of which three digits count: in half precision, times a power of two that makes the most of it.
+
+        What is not finite becomes NaN.
+        """
+        array = np.where(np.isfinite(array), array, np.nan)
+        largest = float(np.nan_to_num(np.abs(array)).max(initial=0.0))
         factor = 2.0 ** math.floor(math.log2(LARGEST_HALF / largest)) if largest > 0 else 1.0
         return self.add_packed((array * factor).astype(np.float16)) | {"factor": factor}
 
@@ -65,8 +69,12 @@ class ArrayBlocks:
             yield base64.b64encode(stored).decode("ascii")
 
 
-def as_floats(name: str, values: ArrayLike, axes: str, *, lowest: float | None = None) -> NDArray[np.float32]:
+def as_floats(
+    name: str, values: ArrayLike, axes: str, *, lowest: float | None = None, nan: bool = False
+) -> NDArray[np.float32]:
     """Returns `values` as float32 once they have the axes named in `axes` ("heads, queries, width") and are finite.
+
+    With `nan` they need not be finite: what is not becomes NaN, which the page shows in a color of its own.
 
     Raises:
         ValueError: a shape, type or number does not fit.
@@ -78,6 +86,8 @@ def as_floats(name: str, values: ArrayLike, axes: str, *, lowest: float | None =
         raise ValueError(f"{name} must be [{axes}], none of them empty: got shape {array.shape}")
     with np.errstate(over="ignore"):
         floats = array.astype(np.float32, copy=False)
+    if nan:
+        return floats if np.isfinite(floats).all() else np.where(np.isfinite(floats), floats, np.float32(np.nan))
     if not np.isfinite(floats).all():
         raise ValueError(f"{name} must be finite in float32: got {np.count_nonzero(~np.isfinite(floats))} that are not")
     if lowest is not None and floats.min() < lowest:

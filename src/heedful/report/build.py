@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from heedful._checks import Shape
-from heedful._types import Int, Tensor
+from heedful._types import Bool, Int, Tensor
 from heedful.inspection.calls import AttentionCall, chains, num_heads
 from heedful.inspection.head_statistics import compute, head_statistics, is_cross
 from heedful.inspection.heads import THRESHOLDS, HeadKind, classified
@@ -86,6 +86,12 @@ def attention_section(
             layers.append(_layer(call, label, crosses, ids, marks, every_axis, sample, share))
     followed = [chain for chain in chains(calls) if len(chain) > 1 and len({call.shape for call in chain}) == 1]
     layers += [_rollout(chain, _chain_label(chain, followed), every_axis, sample) for chain in followed]
+    batch = max(math.prod(call.matrix.shape[:-3]) for call in calls)
+    if batch > 1:
+        text = f"{text} Sample {sample} of a batch of {batch}, from 0.".strip()
+    first = next((layer for layer in layers if layer.nan), None)
+    if first is not None:
+        text = f"{text} NaN begins in {first.label} ({first.name}): {first.nan}.".strip()
     return AttentionSection(title, text, layers, every_axis)
 
 
@@ -141,10 +147,25 @@ def _layer(
         kinds=[k.kind for k in kinds],
         curves=_curves(numbers),
         facts=_facts(call),
+        nan=_nan_words(~numbers["largest"][..., 0].isfinite()),
         whole_rows=_whole_rows(A[..., alone[: parts.whole_rows], :], alone, sample) if parts.whole_rows else None,
         row_starts=row_starts.tolist(),
         column_starts=column_starts.tolist(),
     )
+
+
+def _nan_words(found: Bool[Tensor, "H N"]) -> str:
+    """Which heads and rows hold what is not a number."""
+    heads, queries = (_ranges(found.any(axis).nonzero()[:, 0].tolist()) for axis in (1, 0))
+    return f"heads {heads}, queries {queries}" if heads else ""
+
+
+def _ranges(numbers: Sequence[int], most: int = 8) -> str:
+    """Rising numbers in words, the first ranges of many."""
+    starts = [at for at, number in enumerate(numbers) if at == 0 or numbers[at - 1] != number - 1]
+    runs = pairwise([*starts, len(numbers)])
+    words = [str(numbers[a]) if b - a == 1 else f"{numbers[a]} to {numbers[b - 1]}" for a, b in runs]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more ranges" if len(words) > most else "")
 
 
 def _alone(cuts: Sequence[int], count: int) -> list[int]:
@@ -261,6 +282,7 @@ def _rollout(square: Sequence[AttentionCall], label: str, axes: list[Axis], samp
         columns=axis,
         curves={"received": received.numpy()[None]},
         facts=[("followed through", f"{len(square)} layers, half around each")],
+        nan=_nan_words(~product.sum(-1)[None].isfinite()),
         whole_rows=None if is_whole or not alone else _whole_rows(R.rows(alone).unsqueeze(-3), alone, sample),
         row_starts=starts.tolist(),
         column_starts=starts.tolist(),

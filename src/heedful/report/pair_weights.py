@@ -73,8 +73,8 @@ class QueryKey:
         """Returns the JSON of queries and keys."""
         return {
             "kind": "vectors",
-            "query": blocks.add_packed(as_floats("`query`", self.query, "heads, queries, width")),
-            "key": blocks.add_packed(as_floats("`key`", self.key, "heads, keys, width")),
+            "query": blocks.add_packed(as_floats("`query`", self.query, "heads, queries, width", nan=True)),
+            "key": blocks.add_packed(as_floats("`key`", self.key, "heads, keys, width", nan=True)),
             "scale": float(self.scale),
             "ahead": self.ahead,
         }

@@ -4,7 +4,7 @@
 // the state says, `key` returns whether it took a key, `table` gives the numbers in view as { name, header, rows }.
 // Its drawing for an export is an SVG made by `svg()`, or its `canvas`.
 import { readAddress, writeAddress } from "./address.js";
-import { SCALES } from "./color.js";
+import { NAN_COLOR, SCALES } from "./color.js";
 import { compareView } from "./compare.js";
 import { choice, element, long, picker, userText } from "./dom.js";
 import { exportMenu } from "./export.js";
@@ -63,6 +63,7 @@ export function attentionSection(section, page, id) {
   const layerOptions = layers.map((layer, i) => [String(i), layer.kind === layer.label ? layer.label : `${layer.label}, ${layer.kind}`]);
   const layerPicker = picker("Layer", layerOptions, (layer) => set({ layer }), { "aria-label": "Layer" });
   const headPicker = picker("Head", [], (head) => set({ head }), { "aria-label": "Head" });
+  const nan = element("p", { class: "note attend-nan" });
   const scale = choice("Colors", SCALES, state.scale, (kind) => set({ scale: kind }));
   const body = element(
     "div",
@@ -78,6 +79,7 @@ export function attentionSection(section, page, id) {
       scale.element,
       exportMenu(context, () => current()),
     ),
+    nan,
     stage,
     status,
   );
@@ -115,6 +117,8 @@ export function attentionSection(section, page, id) {
     headPicker.setOptions(options.map((head) => [head, optionText(layer, head)]));
     headPicker.show(options.includes(state.head) ? state.head : "mean");
     scale.show(state.scale);
+    nan.hidden = layer.nan === "";
+    nan.replaceChildren(element("span", { class: "attend-swatch", "aria-hidden": "true", style: { backgroundColor: NAN_COLOR } }), ` NaN in ${layer.label}: ${layer.nan}.`);
     const view = current();
     if (stage.firstChild !== view.element) stage.replaceChildren(view.element);
     Promise.resolve(view.draw()).catch((error) => status.replaceChildren(`This view cannot be shown: ${error.message}`));

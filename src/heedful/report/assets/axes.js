@@ -39,6 +39,7 @@ export function axisRange(values, margin) {
     if (value < low) low = value;
     if (value > high) high = value;
   }
+  if (low > high) [low, high] = [0, 1]; // nothing is a number
   if (low >= 0 && low < high / 2) low = 0;
   if (high - low < Math.abs(high) * 1e-6 || high === low) {
     const half = Math.abs(high) * 0.05 || 0.5;

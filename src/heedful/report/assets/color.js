@@ -7,6 +7,8 @@ const LOG_DECADES = 6;
 // What a color scale can be.
 export const SCALES = [["linear", "linear"], ["sqrt", "square root"], ["log", "logarithm"]];
 
+export const NAN_COLOR = "#f0288c"; // which no scale has
+export const NAN_PIXEL = new Uint32Array(new Uint8ClampedArray([0xf0, 0x28, 0x8c, 255]).buffer)[0];
 const COLORS = colorTable(STOPS, STEPS);
 
 // So many colors between those given as hex digits, each as the 32 bits of an opaque pixel.
@@ -34,11 +36,12 @@ export function makeScale(kind, high, smallest = 0) {
   return { fraction: (v) => v / high, value: (p) => p * high };
 }
 
-// Fills the pixels of an image with the colors of numbers; `start` numbers are passed over.
+// Fills the pixels of an image with the colors of numbers, NaN with its own; `start` numbers are passed over.
 export function paint(image, values, start, scale) {
   const pixels = new Uint32Array(image.data.buffer);
   for (let i = 0; i < pixels.length; i++) {
-    pixels[i] = COLORS[Math.min(STEPS - 1, Math.max(0, Math.round(scale.fraction(values[start + i]) * (STEPS - 1))))];
+    const value = values[start + i];
+    pixels[i] = Number.isNaN(value) ? NAN_PIXEL : COLORS[Math.min(STEPS - 1, Math.max(0, Math.round(scale.fraction(value) * (STEPS - 1))))];
   }
   return image;
 }

@@ -10,6 +10,7 @@ export function whole(value) {
 }
 
 export function number(value, digits = THREE_DIGITS) {
+  if (Number.isNaN(value)) return "NaN";
   const size = Math.abs(value);
   if (value !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(2);
   return size >= 1000 ? whole(value) : digits.format(value);
@@ -21,6 +22,7 @@ export function precise(value) {
 
 // A share of one as a percentage with three digits that count, kept on one line.
 export function percent(share) {
+  if (Number.isNaN(share)) return "NaN";
   if (share > 0 && share < 1e-5) return "<\u00a00.001\u00a0%";
   return share === 0 ? "0\u00a0%" : `${SHARE_DIGITS.format(share * 100)}\u00a0%`;
 }

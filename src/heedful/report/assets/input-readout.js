@@ -12,7 +12,9 @@ const MOST_EXTRA = 5; // tokens before the patches of a picture
 export function weightsSentence(heads, { shares, query }, side, subject, { start, probe, isPinned }) {
   const { weights, exact, mass, block } = shares;
   const parts = [userText(heads), ", ", ...subject, ": "];
-  largestOf(weights, MOST_KEYS, start).forEach((position, i) => {
+  const best = largestOf(weights, MOST_KEYS, start);
+  if (best.length === 0) parts.push(weights.some(Number.isNaN) ? "NaN" : "nothing");
+  best.forEach((position, i) => {
     parts.push(i > 0 ? ", " : "", `${percent(weights[position])} on `, ...positionNodes(side, position));
   });
   for (let i = 0; i < Math.min(start, MOST_EXTRA); i++) parts.push("; ", ...positionNodes(side, i), ` ${weightText(shares, i)}`);

@@ -117,7 +117,8 @@ export function topList() {
   return {
     element: element("div", { class: "layers-figure" }, element("h3", { text: "Most attended keys" }), list),
     show({ values, layer }) {
-      const order = values === null ? [] : [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, MOST);
+      const known = values === null ? [] : [...values.keys()].filter((at) => !Number.isNaN(values[at]));
+      const order = known.sort((a, b) => values[b] - values[a]).slice(0, MOST);
       list.replaceChildren(
         ...order.map((point) => {
           const [start, end] = stretchOf(point, values.length, layer.keys);

@@ -121,7 +121,7 @@ export function drawStrip(pen, points, { length, from, to, box, words, isStandin
     const last = Math.min(points.length, Math.max(first + 1, Math.floor((end / length) * points.length + 1e-6)));
     let sum = 0;
     for (let i = first; i < last; i++) sum += points[i];
-    const value = high > 0 ? (sum / (last - first) / high) * across : 0;
+    const value = high > 0 && !Number.isNaN(sum) ? (sum / (last - first) / high) * across : 0;
     for (const edge of [step / steps, (step + 1) / steps]) line.push(isStanding ? [box.x + value, box.y + edge * along] : [box.x + edge * along, box.y + value]);
   }
   const [first, last] = isStanding ? [[box.x, box.y], [box.x, box.y + along]] : [[box.x, box.y], [box.x + along, box.y]];

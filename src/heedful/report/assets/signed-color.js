@@ -1,6 +1,6 @@
 // Colors of numbers of both signs: blue below 0, orange above, which are told apart without red and green as well. What is
 // near 0 is as light as a light page and as dark as a dark one.
-import { colorTable } from "./color.js";
+import { colorTable, NAN_PIXEL } from "./color.js";
 
 const LIGHT = ["083d7c", "2f7fc1", "a9cfe8", "f7f6f2", "fbcf9c", "dd7a14", "7f3300"];
 const DARK = ["b5dbff", "5a9fe0", "2a567f", "20262e", "7b4717", "dd8a33", "ffd9a8"];
@@ -15,7 +15,7 @@ export function paintSigned(image, values, scale, isDark) {
   const middle = (STEPS - 1) / 2;
   for (let i = 0; i < pixels.length; i++) {
     const fraction = Math.min(1, scale.fraction(Math.abs(values[i])));
-    pixels[i] = table[Math.round(middle + (values[i] < 0 ? -fraction : fraction) * middle)];
+    pixels[i] = Number.isNaN(fraction) ? NAN_PIXEL : table[Math.round(middle + (values[i] < 0 ? -fraction : fraction) * middle)];
   }
   return image;
 }

@@ -81,7 +81,9 @@ function openLayer(layer, index, axes) {
     }
     const [indices, weights] = [await loadArray(pairs.indices), await loadArray(pairs.weights)];
     const links = pairs.indices.shape[2];
-    for (let at = (head * queries + i) * links, end = at + links; at < end; at++) if (weights[at] > 0) row[indices[at]] = weights[at];
+    const start = (head * queries + i) * links;
+    if (Number.isNaN(weights[start])) return row.fill(NaN);
+    for (let at = start; at < start + links; at++) if (weights[at] > 0) row[indices[at]] = weights[at];
     return row;
   }
 

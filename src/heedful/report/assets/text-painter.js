@@ -1,4 +1,5 @@
 // How tokens look: shades of weights, bars and letters of pins, and the marks of the pointer and of the search.
+import { NAN_COLOR } from "./color.js";
 import { element } from "./dom.js";
 import { pinBar, pinHue, pinLetter } from "./text-pins.js";
 
@@ -43,7 +44,7 @@ export function tokenPainter({ role, units }, { main, scale, pinned, hidden, hue
   const left = role === "queries" ? new Set() : hidden.units;
   const shades = colors.shadesOf(hue);
   return (u, node) => {
-    const shade = weights === null ? "" : shades[Math.max(0, Math.min(SHADES, Math.round(SHADES * scale.fraction(weights[u]))))];
+    const shade = weights === null ? "" : Number.isNaN(weights[u]) ? NAN_COLOR : shades[Math.max(0, Math.min(SHADES, Math.round(SHADES * scale.fraction(weights[u]))))];
     if (node.shade !== shade) node.style.backgroundColor = node.shade = shade;
     const bars = barred.map((pin, row) => pinBar(pin.at, Math.max(0, Math.min(1, pin.scale.fraction(pin.reading.weights[u]))), row));
     const style = { backgroundImage: bars.map((bar) => bar.image).join(), backgroundSize: bars.map((bar) => bar.size).join(), backgroundPosition: bars.map((bar) => bar.position).join() };

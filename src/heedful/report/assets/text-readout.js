@@ -36,7 +36,7 @@ export function headline(reading, names) {
 export function sentence(reading, names, units) {
   const words = [...headline(reading, names), ": "];
   const best = largestOf(reading.weights, MOST_KEYS);
-  if (best.length === 0) words.push("nothing");
+  if (best.length === 0) words.push(reading.weights.some(Number.isNaN) ? "NaN" : "nothing");
   best.forEach((u, i) => words.push(i ? ", " : "", ...unitName(units[u]), ` ${percent(reading.weights[u])}`));
   words.push(". ");
   return [...words, ...remarks(reading)];
