@@ -43,9 +43,14 @@ def move_to(opened, name, row, column, rows, columns, *, named=True):
 
 
 def numbers_in(words):
-    found = re.search(r"left ([-+.e\d]+), right ([-+.e\d]+), right minus left ([−+.e\d-]+)", words)
+    found = re.search(r"left ([-+.e\d]+) %, right ([-+.e\d]+) %, right minus left ([−+.e\d-]+)(?: %|$)", words)
     assert found is not None, words
-    return [float(part.replace("−", "-")) for part in found.groups()]
+    return [shown(part) for part in found.groups()]
+
+
+def shown(percentage):
+    """A share as the page writes it."""
+    return float(percentage.split("\u00a0")[0].replace("−", "-")) / 100
 
 
 @pytest.mark.parametrize("name", ["left", "right", "difference"])
@@ -92,9 +97,10 @@ def test_distances_are_those_of_the_weights(open_report, left, right):
 
     a, b = mean(*left), mean(*right)
     opened.page.wait_for_selector(".compare-numbers dd")
-    shown = [float(text) for text in opened.page.locator(".compare-numbers dd").all_inner_texts()]
+    absolute, found, variation = opened.page.locator(".compare-numbers dd").all_inner_texts()
     cosine = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
-    assert shown == pytest.approx([np.abs(a - b).mean(), cosine, np.abs(a - b).sum(-1).mean() / 2], rel=2e-3)
+    numbers = [shown(absolute), float(found), shown(variation)]
+    assert numbers == pytest.approx([np.abs(a - b).mean(), cosine, np.abs(a - b).sum(-1).mean() / 2], rel=2e-3)
     assert opened.words(".compare-numbers .note") == "From all 10 × 10 weights."
 
 
@@ -105,7 +111,7 @@ def test_a_section_with_the_same_layers_stands_on_the_right_at_first(open_report
     assert words.startswith("query 1 “cat” to key 2 “sat”: left ")
     assert "right query 1 “dog” to key 2 “lay”: " in words
     left, right = weights(one, 1, 2)[1, 2], weights(two, 1, 2)[1, 2]
-    found = [float(text.replace("−", "-")) for text in re.findall(r"(?:left|”:) ([−+]?\d[\d.e-]*)", words)]
+    found = [shown(text) for text in re.findall(r"(?:left|”:) ([−+]?\d[\d.e-]*)", words)]
     assert found == pytest.approx([left, right, right - left], rel=8e-3, abs=1e-4)
     opened.page.get_by_label("Section on the right").first.select_option(label="this section")
     opened.page.get_by_label("Head on the right").first.select_option("0")
@@ -130,12 +136,12 @@ def test_the_scales_are_one_or_two(open_report):
     def high(name):
         return opened.page.locator(f".compare-{name} .bar-numbers span").last.inner_text()
 
-    assert [float(high(name)) for name in ("left", "right")] == pytest.approx([max(left, right)] * 2, rel=6e-3)
+    assert [shown(high(name)) for name in ("left", "right")] == pytest.approx([max(left, right)] * 2, rel=6e-3)
     most = np.abs(weights(section, 0, 1) - weights(section, 0, 0)).max()
-    assert float(high("difference")) == pytest.approx(most, rel=8e-3)
+    assert shown(high("difference")) == pytest.approx(most, rel=8e-3)
     opened.page.get_by_label("same scale left and right").uncheck()
     opened.settle()
-    assert [float(high(name)) for name in ("left", "right")] == pytest.approx([left, right], rel=6e-3)
+    assert [shown(high(name)) for name in ("left", "right")] == pytest.approx([left, right], rel=6e-3)
 
 
 def test_two_shapes_have_no_difference_and_linked_cursors(open_report):
@@ -158,9 +164,9 @@ def test_maps_alone_are_compared_in_their_cells(open_report):
     opened = drawn(open_report([section], fragment=f"{COMPARE}&head=0"))
     a, b = section.layers[0].map.astype(np.float64)
     opened.page.wait_for_selector(".compare-numbers dd")
-    shown = [float(text) for text in opened.page.locator(".compare-numbers dd").all_inner_texts()]
-    assert shown[0] == pytest.approx(np.abs(a - b).mean(), rel=2e-3)
-    assert shown[2] == pytest.approx(np.abs(a - b).sum(-1).mean() / 2, rel=2e-3)
+    absolute, _, variation = opened.page.locator(".compare-numbers dd").all_inner_texts()
+    assert shown(absolute) == pytest.approx(np.abs(a - b).mean(), rel=2e-3)
+    assert shown(variation) == pytest.approx(np.abs(a - b).sum(-1).mean() / 2, rel=2e-3)
     assert opened.words(".compare-numbers .note").startswith("From maps of 60 × 60 cells")
     words = move_to(opened, "difference", 10, 20, 60, 60, named=False)
     assert words.startswith("queries 100 to 109 to keys 200 to 209: ")

@@ -43,7 +43,12 @@ def small_section(title="Ünder a title: a/b"):
 
 def opened_at(open_report, view, *, section=None, more="", **options):
     opened = open_report([section or small_section()], fragment=f"#section-0&view={view}{more}", **options)
-    ready = {"layers": ".layers-most li", "compare": ".compare-numbers dd", "map": ".map-note:not(:empty)"}[view]
+    ready = {
+        "layers": ".layers-most li",
+        "compare": ".compare-numbers dd",
+        "map": ".map-note:not(:empty)",
+        "input": ".text-token",
+    }[view]
     opened.page.wait_for_selector(ready)
     opened.settle()
     return opened
@@ -82,7 +87,7 @@ def test_no_token_becomes_a_formula_of_a_spreadsheet(open_report, tmp_path):
     header, rows = rows[0], rows[1:]
     assert header[:6] == ["first query", "last query", "query", "first key", "last key", "key"]
     assert len(rows) == N * N
-    guarded = ["'=SUM(A1)", 'cat, "sat"', "-5", "'+x", "'@me", "'-", "two\nlines", *WORDS[7:]]
+    guarded = ["'=SUM(A1)", 'cat, "sat"', "-5", "'+x", "'@me", "'-", "two\u21b5lines", *WORDS[7:]]
     assert [row[5] for row in rows[:N]] == guarded
     assert not any(re.match(r"[=+\-@\t\r](?!\d)", cell) for row in [header, *rows] for cell in row)
     left, right, difference = np.array([row[6:] for row in rows], float).T.reshape(3, N, N)
@@ -98,7 +103,7 @@ def test_numbers_for_numpy_are_read_by_numpy(open_report, tmp_path):
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = dict(file)
     assert arrays["key"].dtype.kind == "U"
-    assert arrays["key"][:N].tolist() == WORDS
+    assert arrays["key"][:N].tolist() == [word.replace("\n", "\u21b5") for word in WORDS]
     assert arrays["first query"].dtype == np.float64
     assert arrays["first query"].tolist() == np.repeat(np.arange(N), N).tolist()
     left = next(array for title, array in arrays.items() if title.startswith("left"))
@@ -177,6 +182,27 @@ def test_the_drawing_of_a_map_has_each_cell_in_its_own_color(open_report, tmp_pa
     cells = group.findall(f"{space}rect")
     assert [cell.get("opacity") for cell in cells] == [None] * (N * N)
     assert cells[int(section.layers[1].map[1].argmax())].get("fill") == "rgb(253,231,37)"
+
+
+def test_a_text_is_drawn_with_its_shades_and_the_lines_between_tokens(open_report):
+    section = small_section()
+    opened = opened_at(open_report, "input", more="&pins=5&head=0&scale=linear")
+    space = "{http://www.w3.org/2000/svg}"
+    for layout in ("running text", "two columns"):
+        opened.page.get_by_text(layout).click()
+        opened.quiet()
+        with opened.page.expect_download() as waiting:  # without the pointer, which would lie on a token
+            opened.page.locator("[data-kind=svg]").evaluate("button => button.click()")
+        tree = ElementTree.parse(waiting.value.path())
+        texts = [text.text for text in tree.iter(f"{space}text")]
+        assert any("attends to" in text for text in texts)
+        assert sum("two\u21b5lines" in text for text in texts) == (1 if layout == "running text" else 2)
+        tokens = [r for r in tree.iter(f"{space}rect") if r.get("height") == "22" and r.get("fill") != "none"]
+        shades = [float(rect.get("opacity") or 1) for rect in tokens]
+        expected = section.layers[0].pairs.weights[0, 5]
+        shown = [weight for weight in expected if round(64 * weight / expected.max()) > 0]
+        np.testing.assert_allclose(np.array(shades) / max(shades), np.array(shown) / max(shown), atol=0.03)
+    assert len([path for path in tree.iter(f"{space}path") if "C" in path.get("d")]) >= len(shown) - 1
 
 
 def test_the_menu_is_reached_by_keys(open_report):

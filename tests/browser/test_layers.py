@@ -63,7 +63,7 @@ def test_another_number_is_shown_and_stands_in_the_address(open_report):
     opened.page.keyboard.press("ArrowLeft")
     words = opened.words(".attend > .readout")
     assert words.startswith("layer 1, head 1: mass on the previous key ")
-    assert float(re.search(r"key ([\d.]+)", words)[1]) == pytest.approx(
+    assert float(re.search(r"key ([\d.]+) %", words)[1]) / 100 == pytest.approx(
         section.layers[1].numbers["previous"][1], rel=6e-3
     )
     order = np.argsort(section.layers[1].numbers["previous"])
@@ -84,11 +84,11 @@ def test_curves_read_positions_with_their_tokens(open_report, heads):
     opened = open_report([section], fragment=f"{LAYERS}&layer=1&head={heads}")
     chosen = {"2": [2], "mean": [0, 1, 2, 3], "1,3": [1, 3]}[heads]
     opened.page.wait_for_selector(".layers-most li")
-    for number, name, verb in (
-        (0, "received", r"key 1 “cat” receives ([\d.]+) from 10 queries"),
-        (1, "entropy", r"query 1 “cat” has an entropy of ([\d.]+) nat"),
+    for number, name, unit, verb in (
+        (0, "received", 100 / 10, r"key 1 “cat” receives ([\d.]+) % of all mass"),
+        (1, "entropy", 1, r"query 1 “cat” has an entropy of ([\d.]+) nat"),
     ):
-        wanted = section.layers[1].curves[name][chosen].mean(0)
+        wanted = section.layers[1].curves[name][chosen].mean(0) * unit
         opened.page.locator(".layers-profiles .layers-curve").nth(number).focus()
         opened.page.keyboard.press("ArrowRight")
         opened.page.keyboard.press("ArrowRight")
@@ -120,7 +120,7 @@ def test_the_keys_that_receive_most_are_listed(open_report):
     for row, key in zip(rows, np.argsort(-received), strict=False):
         name, number = row.split("\n")
         assert name == f"{key} “{WORDS[key]}”"
-        assert float(number) == pytest.approx(received[key], rel=6e-3)
+        assert float(number.split("\u00a0")[0]) == pytest.approx(100 * received[key] / 10, rel=6e-3)
 
 
 def test_a_late_curve_does_not_replace_that_of_the_head_chosen_after(open_report):
@@ -154,7 +154,7 @@ def test_long_inputs_read_stretches_and_a_map_alone_gives_what_keys_receive(open
     row = opened.page.locator(".layers-most li").first.inner_text().split("\n")
     best = int(received.argmax())
     assert row[0] == f"{3 * best} to {3 * best + 2}"
-    assert float(row[1]) == pytest.approx(received[best], rel=6e-3)
+    assert float(row[1].split("\u00a0")[0]) == pytest.approx(100 * received[best] / 90, rel=6e-3)
 
 
 def test_the_rollout_is_read_and_opens_in_the_map(open_report):
@@ -169,7 +169,7 @@ def test_the_rollout_is_read_and_opens_in_the_map(open_report):
     )
     words = opened.words(".attend > .readout")
     assert words.startswith("rollout, query 5 “mat” to key 2 “sat”: ")
-    assert float(words.split(": ")[1]) == pytest.approx(grid[5, 2], rel=6e-3)
+    assert float(words.split(": ")[1].split()[0]) == pytest.approx(100 * grid[5, 2], rel=6e-3)
     opened.page.locator(".layers").get_by_role("button", name="Open in the map").click()
     opened.settle()
     assert {"view=map", "layer=3", "head=0"} <= set(opened.page.url.split("&"))

@@ -58,7 +58,7 @@ def press(opened, *keys):
 
 
 def weight_in(words):
-    return float(re.search(r"key \d+(?: “.*?”)?: ([\d.e-]+)", words)[1])
+    return float(re.search(r"key \d+(?: “.*?”)?: ([\d.e-]+) %", words)[1]) / 100
 
 
 def place_of(opened, i, j):
@@ -76,7 +76,7 @@ def test_pointing_at_a_cell_reads_its_tokens_and_its_weight(open_report, short):
     words = readout(opened)
     assert words.startswith("query 4 “the”, key 1 “cat”: ")
     assert weight_in(words) == pytest.approx(short.layers[1].pairs.weights[2, 4, 1], rel=2e-3)
-    entropy = float(words.split("entropy of the row ")[1])
+    entropy = float(words.split("entropy of the row ")[1].split()[0])
     assert entropy == pytest.approx(short.layers[1].curves["entropy"][2, 4], rel=2e-3)
 
 
@@ -200,7 +200,7 @@ def test_a_large_map_is_read_in_cells(open_report, linked):
     opened = open_map(open_report, linked, "&head=0&pair=40,70")
     words = readout(opened)
     assert words.startswith("query 32 to 63, key 64 to 95: ")
-    shown = float(re.search(r": ([\d.e-]+) to these keys", words)[1])
+    shown = float(re.search(r": ([\d.e-]+) % to these keys", words)[1]) / 100
     assert shown == pytest.approx(linked.layers[0].map[0, 1, 2], rel=2e-3)
 
 

@@ -214,6 +214,16 @@ def test_pins_stand_in_the_address_and_come_back_from_it(open_text):
     assert "pins=" not in again.page.url
 
 
+def test_a_change_of_direction_turns_the_pins(open_text):
+    opened = open_text(fragment="&pins=2&head=1")
+    opened.page.get_by_text("attended by", exact=True).first.click()
+    wait_for(opened, lambda: "is attended by" in readout(opened))
+    assert_said(opened, WEIGHTS[1][:, 2])
+    assert "pins=k2" in opened.page.url
+    opened.page.get_by_role("button", name="Show as map").click()
+    wait_for(opened, lambda: readout(opened) == "Point at the map to read its numbers.")
+
+
 @pytest.mark.parametrize("pins", ["99", "k99", "-1", "x", "1,1,,,,,,,,7", "%00"])
 def test_pins_that_are_none_are_passed_over(open_text, pins):
     opened = open_text(fragment=f"&pins={pins}")

@@ -96,6 +96,15 @@ def test_another_model_gets_the_same_input(heedful, models, tmp_path):
     assert [section["title"] for section in page["sections"]] == [f"bert: {folders.TEXT}", f"gpt2: {folders.TEXT}"]
     assert page["title"] == "What bert and gpt2 attend to"
     assert dict(page["about"])["compared with"] == str(models["gpt2"])
+    assert [section["opens"] for section in page["sections"]] == [{"view": "compare", "with": "1:0:mean"}, {}]
+
+
+def test_a_budget_is_in_megabytes(heedful, models, trained, refused, tmp_path):
+    given = ("inspect", models["bert"], folders.TEXT, "--out", tmp_path / "report.html", "--budget")
+    assert heedful(*given, 1).status == 0
+    assert refused(*given, 0) == "--budget must be at least 1 megabyte: got 0."
+    line = refused("inspect", trained, "3.png", "--out", tmp_path / "report.html", "--budget", 1)
+    assert line == "--budget is for models of Hugging Face: a run folder was given."
 
 
 def test_a_run_folder_beside_a_model_and_with_some_layers(heedful, models, trained, shades, tmp_path):

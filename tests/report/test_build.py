@@ -280,6 +280,21 @@ def test_axes_are_found_by_their_length_or_are_bare_positions():
     section.encode(ArrayBlocks())
 
 
+def test_labels_are_unique_and_a_translation_opens_on_its_last_cross_attention():
+    sizes = {"queries": 4, "keys": 7}
+    calls = [
+        call_of(*qk(1, 2, queries=7, keys=7), module="encoder.layers.0.attention"),
+        call_of(*qk(1, 2, queries=4, keys=4), module="decoder.layers.0.attention"),
+        call_of(*qk(1, 2, **sizes), module="decoder.layers.0.cross", kind="cross"),
+        call_of(*qk(1, 2, **sizes), module="decoder.layers.0.cross", kind="cross"),
+    ]
+    section = section_of(*calls, axes=[Text(["s"] * 7), Text(["t"] * 4)])
+    labels = [layer.label for layer in section.layers]
+    assert labels == ["encoder 0", "decoder 0 self", "decoder 0 cross, call 0", "decoder 0 cross, call 1"]
+    assert section.opens == {"view": "input", "layer": "3"}
+    assert section_of(calls[0]).opens == {}
+
+
 def test_an_axis_without_a_count_fits_every_axis():
     section = section_of(call_of(*qk(1, 2, queries=4, keys=7)), axes=[Positions(name="anything")])
     assert (section.layers[0].rows, section.layers[0].columns) == (0, 0)
@@ -334,7 +349,7 @@ def test_the_kinds_of_heads_are_those_that_were_found():
             assert layer.kinds[head] == expected.kind
             for name, score in expected.scores.items():
                 if name != "first":
-                    wanted = math.nan if score is None else score
+                    wanted = math.nan if score is None else min(max(score, 0), 1)
                     assert layer.numbers[name][head] == pytest.approx(wanted, rel=1e-5, nan_ok=True)
 
 

@@ -32,6 +32,7 @@ def inspect(
     heads: str | None = None,
     compare: str | None = None,
     png: UserPath | None = None,
+    budget: int | None = None,
     serve: Annotated[bool, Parameter(negative="")] = False,
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     task: str | None = None,
@@ -55,6 +56,9 @@ def inspect(
         Another model for the same inputs, or another input for the same model.
     png
         Also draw a figure: a file that ends in .png, .svg or .pdf.
+    budget
+        Megabytes of numbers that the file may hold for each input of a model of Hugging Face; by default 8, or 15 where every
+        weight fits into them.
     serve
         Serve the page to this machine alone, until Ctrl-C: any part of any head of a model is then computed on demand, however
         long the input is.
@@ -75,7 +79,11 @@ def inspect(
             f"{png}: the drawing must be a file in a folder that exists, and end in one of {', '.join(_FIGURES)}."
         )
     wanted = _numbers(heads)
-    asked = _Inspection(what, inputs, layers, compare, task)
+    if budget is not None and budget < 1:
+        raise HeedfulError(f"--budget must be at least 1 megabyte: got {budget}.")
+    if budget is not None and _is_run(what):
+        raise HeedfulError("--budget is for models of Hugging Face: a run folder was given.")
+    asked = _Inspection(what, inputs, layers, compare, task, budget)
     sections = asked.sections()
     _check_heads(sections, wanted)
     if png is not None:
@@ -129,11 +137,19 @@ class _Inspection:
         layers: which attention calls are shown.
         compare: another model, or another input.
         task: of a run whose task is a class in a file.
+        budget: megabytes of numbers that a section may hold; None: the default.
     """
 
     def __init__(
-        self, what: str, inputs: Sequence[str], layers: str | None, compare: str | None, task: str | None
+        self,
+        what: str,
+        inputs: Sequence[str],
+        layers: str | None,
+        compare: str | None,
+        task: str | None,
+        budget: int | None,
     ) -> None:
+        self.budget = None if budget is None else budget * 1_000_000
         self.what, self.inputs, self.layers, self.task = what, tuple(inputs), layers, task
         self.other = compare if compare is not None and _is_model(compare) else None
         self.also = compare if self.other is None else None
@@ -166,11 +182,12 @@ class _Inspection:
         if self.other is None:
             return sections
         others = self._of(self.other, None)
-        return [
+        named = [
             replace(section, title=f"{_name(name)}: {section.title}")
             for name, part in ((self.what, sections), (self.other, others))
             for section in part
         ]
+        return [replace(named[0], opens={"view": "compare", "with": f"{len(sections)}:0:mean"}), *named[1:]]
 
     def _of(self, what: str, also: str | None) -> "list[AttentionSection]":
         return self._of_run(what, also) if _is_run(what) else self._of_model(what, also)
@@ -196,7 +213,7 @@ class _Inspection:
             return list(sections)
         kept = [chosen([layer.name for layer in section.layers], self.layers) for section in sections]
         return [
-            replace(section, layers=[section.layers[i] for i in places])
+            replace(section, layers=[section.layers[i] for i in places], opens={})
             for section, places in zip(sections, kept, strict=True)
         ]
 
@@ -212,7 +229,7 @@ class _Inspection:
         loaded = load_model(what)
         sections = []
         for given in every:
-            model_run = run(loaded, given, layers=self.layers)
+            model_run = run(loaded, given, layers=self.layers, budget=self.budget)
             sections.append(model_run.section)
             self.seen.append(model_run.recording)
             self.notes += [note for note in model_run.notes if note not in self.notes]

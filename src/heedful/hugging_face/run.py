@@ -33,13 +33,16 @@ class ModelRun(NamedTuple):
     recording: Recording
 
 
-def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str | None = None) -> ModelRun:
+def run(
+    loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str | None = None, budget: int | None = None
+) -> ModelRun:
     """Runs a model once, and gives its attention as a section.
 
     Args:
         loaded: the model.
         inputs: what it takes: one or two texts, a picture, a sound; for an encoder-decoder model also a target text.
         layers: which calls are wanted: their numbers ("0,3-5") or parts of their modules' names; None: all.
+        budget: bytes of numbers that the section may hold, as in `attention_section`.
 
     Raises:
         HeedfulError: the model does not take this, or no attention was seen.
@@ -81,6 +84,7 @@ def run(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str |
             axes=fitting(axes, wanted),
             tokens=tokens,
             separators=separators_of(loaded) if tokens is not None else None,
+            budget=budget,
         )
     calls = section.layers
     if len(indices) < len(recording):

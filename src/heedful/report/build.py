@@ -19,7 +19,7 @@ from heedful.inspection.tokens import Token, separator_ids
 from heedful.ops import Statistic, statistics
 from heedful.ops.summaries import top_of
 from heedful.report.attention import AttentionSection, Layer
-from heedful.report.axes import Axis, Positions
+from heedful.report.axes import Axis, Positions, Text
 from heedful.report.budget import COARSEST, Parts, exact_bytes, exact_kind, exact_weights, parts_of
 from heedful.report.cells import cell_starts, cells_of, cuts_of
 from heedful.report.pair_weights import Dense, TopWeights, WholeRows
@@ -78,7 +78,7 @@ def attention_section(
         budget = EXACT_BUDGET if sum(exact_bytes(call.matrix) for call in calls) <= EXACT_BUDGET else DEFAULT_BUDGET
     rows = sum(num_heads(call.matrix) * call.shape[-2] for call in calls)
     layers = []
-    for call, label in zip(calls, _labels([call.module for call in calls]), strict=True):
+    for call, label in zip(calls, _labels(calls), strict=True):
         crosses = is_cross(call.module, call.matrix, cross)
         ids, marks = (None, None) if crosses else _tokens_of(call, token_axes, separators)
         share = budget * num_heads(call.matrix) * call.shape[-2] / rows
@@ -92,7 +92,9 @@ def attention_section(
     first = next((layer for layer in layers if layer.nan), None)
     if first is not None:
         text = f"{text} NaN begins in {first.label} ({first.name}): {first.nan}.".strip()
-    return AttentionSection(title, text, layers, every_axis)
+    across = [i for i, layer in enumerate(layers) if layer.kind == "cross" and isinstance(every_axis[layer.rows], Text)]
+    opens = {"view": "input", "layer": str(across[-1])} if across else {}
+    return AttentionSection(title, text, layers, every_axis, opens=opens)
 
 
 def _tokens_of(
@@ -203,7 +205,7 @@ def _numbers(values: Mapping[str, Tensor], kinds: Sequence[HeadKind]) -> dict[st
     for name in THRESHOLDS:
         if name not in numbers:
             scores = (kind.scores[name] for kind in kinds)
-            numbers[name] = [math.nan if score is None else score for score in scores]
+            numbers[name] = [math.nan if score is None else min(max(score, 0.0), 1.0) for score in scores]
     return numbers
 
 
@@ -213,7 +215,21 @@ def _curves(values: Mapping[str, Tensor]) -> dict[str, NDArray[np.floating]]:
     return curves | ({"entropy": block_means(values["entropy"][..., 0].numpy())} if "entropy" in values else {})
 
 
-def _labels(modules: Sequence[str]) -> list[str]:
+def _labels(calls: Sequence[AttentionCall]) -> list[str]:
+    """Names of the calls, each another: "layer 2"; "decoder 0 self", "decoder 0 cross"; "layer 2, step 1"."""
+    labels = _numbered([call.module for call in calls])
+    differences = ([f" {call.kind}" for call in calls], [f", step {call.step}" for call in calls])
+    for words in differences:
+        told = {label: {w for one, w in zip(labels, words, strict=True) if one == label} for label in labels}
+        labels = [label + (w if len(told[label]) > 1 else "") for label, w in zip(labels, words, strict=True)]
+    before = [labels[:index].count(label) for index, label in enumerate(labels)]
+    return [
+        f"{label}, call {count}" if labels.count(label) > 1 else label
+        for label, count in zip(labels, before, strict=True)
+    ]
+
+
+def _numbered(modules: Sequence[str]) -> list[str]:
     """The number of each layer, with the name of its stack where there are several: "layer 2", "decoder 0"."""
     split = [re.match(r"((?:[^.]*\.)*?)(\d+)(?:\.|$)", module) for module in modules]
     stacks = [match[1].strip(".").split(".") if match else [] for match in split]

@@ -8,7 +8,7 @@ import { NAN_COLOR, SCALES } from "./color.js";
 import { compareView } from "./compare.js";
 import { choice, element, long, picker, userText } from "./dom.js";
 import { exportMenu } from "./export.js";
-import { headsOf, headsText, kindOf } from "./heads.js";
+import { headsOf, headsText, kindOf, nameWithKind } from "./heads.js";
 import { inputView } from "./input.js";
 import { layersView } from "./layers.js";
 import { mapView } from "./map.js";
@@ -30,16 +30,19 @@ const VIEWS = {
 const DEFAULTS = { view: "overview", layer: "0", head: "mean", scale: "sqrt" };
 const CHOICES = { view: Object.keys(VIEWS), scale: SCALES.map(([kind]) => kind) };
 
+const MOST_ANSWERS = 5;
+
 // What a section shows: what the address says of it, and defaults for what it leaves out or there is not.
-function stateOf(view) {
-  const state = { ...DEFAULTS, ...view };
+function stateOf(view, defaults) {
+  const state = { ...defaults, ...view };
   for (const [name, words] of Object.entries(CHOICES)) if (!words.includes(state[name])) state[name] = DEFAULTS[name];
   return state;
 }
 
 export function attentionSection(section, page, id) {
   const { layers, axes } = openAttention(section);
-  const state = stateOf(readAddress().section === id ? readAddress().view : {});
+  const defaults = { ...DEFAULTS, ...section.opens };
+  const state = stateOf(readAddress().section === id ? readAddress().view : {}, defaults);
   const status = long(element("p", { class: "readout", role: "status", "aria-live": "polite" }));
   const context = {
     id,
@@ -53,14 +56,18 @@ export function attentionSection(section, page, id) {
     heads: () => headsOf(context.layer(), state.head),
     headsText: () => headsText(context.layer(), state.head),
     set,
-    say: (...words) => status.replaceChildren(...words),
+    say(...words) {
+      said.set(state.view, words);
+      status.replaceChildren(...words);
+    },
   };
   page.sections.push(context);
 
   const views = new Map();
+  const said = new Map(); // by view: the status line belongs to the one that is shown
   const stage = element("div", { class: "attend-stage" });
   const tabs = choice("View", Object.entries(VIEWS).map(([key, [words]]) => [key, words]), state.view, (view) => set({ view }));
-  const layerOptions = layers.map((layer, i) => [String(i), layer.kind === layer.label ? layer.label : `${layer.label}, ${layer.kind}`]);
+  const layerOptions = layers.map((layer, i) => [String(i), nameWithKind(layer)]);
   const layerPicker = picker("Layer", layerOptions, (layer) => set({ layer }), { "aria-label": "Layer" });
   const headPicker = picker("Head", [], (head) => set({ head }), { "aria-label": "Head" });
   const nan = element("p", { class: "note attend-nan" });
@@ -103,7 +110,7 @@ export function attentionSection(section, page, id) {
   function set(change, { silent = false } = {}) {
     Object.assign(state, change);
     for (const [name, value] of Object.entries(change)) if (value === null) delete state[name];
-    if (!silent) writeAddress({ section: id, view: Object.fromEntries(Object.entries(state).filter(([name, value]) => value !== DEFAULTS[name])) });
+    if (!silent) writeAddress({ section: id, view: Object.fromEntries(Object.entries(state).filter(([name, value]) => value !== defaults[name])) });
     if (wasDrawn) drawSoon();
   }
 
@@ -115,12 +122,16 @@ export function attentionSection(section, page, id) {
     const options = ["mean", ...Array.from({ length: layer.heads }, (_, head) => String(head))];
     if (!options.includes(state.head) && headsOf(layer, state.head).length > 1) options.push(state.head);
     headPicker.setOptions(options.map((head) => [head, optionText(layer, head)]));
+    headPicker.element.hidden = layer.kind === "rollout";
     headPicker.show(options.includes(state.head) ? state.head : "mean");
     scale.show(state.scale);
     nan.hidden = layer.nan === "";
     nan.replaceChildren(element("span", { class: "attend-swatch", "aria-hidden": "true", style: { backgroundColor: NAN_COLOR } }), ` NaN in ${layer.label}: ${layer.nan}.`);
     const view = current();
-    if (stage.firstChild !== view.element) stage.replaceChildren(view.element);
+    if (stage.firstChild !== view.element) {
+      stage.replaceChildren(view.element);
+      status.replaceChildren(...(said.get(state.view) ?? []));
+    }
     Promise.resolve(view.draw()).catch((error) => status.replaceChildren(`This view cannot be shown: ${error.message}`));
   }
 
@@ -152,7 +163,7 @@ export function attentionSection(section, page, id) {
     const address = readAddress();
     if (address.section !== id) return;
     for (const name of Object.keys(state)) delete state[name];
-    set(stateOf(address.view), { silent: true });
+    set(stateOf(address.view, defaults), { silent: true });
   });
   const picture = axes.find((axis) => axis.kind === "picture");
   const thumbnail = picture && ((canvas) => drawPicture(canvas, openPicture(picture.picture)));
@@ -164,7 +175,7 @@ function answer(section) {
   const list = element("dl", { class: "answer" });
   const add = (name, value) => list.append(element("div", {}, element("dt", { text: name }), userText(value, "dd")));
   if (section.output !== null) add("model output", section.output);
-  for (const { label, probability } of section.predictions.slice(0, 3)) add(`${(100 * probability).toFixed(1)} %`, label);
+  for (const { label, probability } of section.predictions.slice(0, MOST_ANSWERS)) add(`${(100 * probability).toFixed(1)} %`, label);
   if (section.truth !== null) add("correct answer", section.truth);
   return list;
 }

@@ -1,6 +1,6 @@
 // What is compared: the heads chosen for the section stand on the left, and a bar of controls says what stands on the right.
 import { element, picker } from "./dom.js";
-import { headsOf } from "./heads.js";
+import { headsOf, nameWithKind } from "./heads.js";
 import { shortened } from "./positions.js";
 
 const MOST_LETTERS = 48; // of a title
@@ -68,7 +68,7 @@ export function compareSides(context) {
       pickers.section.setOptions(titles);
       pickers.section.show(page.id);
       pickers.section.element.hidden = titles.length < 2;
-      pickers.layer.setOptions(page.layers.map((one) => [String(one.index), `${one.label}, ${one.kind}`]));
+      pickers.layer.setOptions(page.layers.map((one) => [String(one.index), nameWithKind(one)]));
       pickers.layer.show(String(layer.index));
       const heads = Array.from({ length: layer.heads }, (_, head) => [String(head), String(head)]);
       if (layer.heads > 1) heads.unshift(["mean", `mean of ${layer.heads}`]);

@@ -7,7 +7,7 @@ import { compareFigure } from "./compare-figure.js";
 import { compareSides, shortTitle } from "./compare-sides.js";
 import { element } from "./dom.js";
 import { canvasOf } from "./drawing.js";
-import { number, precise } from "./format.js";
+import { percent, precise, precisePercent } from "./format.js";
 import { headsText } from "./heads.js";
 import { spanNodes } from "./positions.js";
 import { paintSigned, signedStrip } from "./signed-color.js";
@@ -78,9 +78,9 @@ export function compareView(context) {
 
   function showNumbers({ isExact, absolute, cosine, variation, rows, columns }) {
     const numbers = [
-      [`mean absolute difference of a ${isExact ? "weight" : "cell"}`, precise(absolute)],
+      [`mean absolute difference of a ${isExact ? "weight" : "cell"}`, precisePercent(absolute)],
       ["cosine similarity of the two maps", cosine === null ? "–" : precise(cosine)],
-      ["total variation of a row (mean)", precise(variation)],
+      ["total variation of a row (mean)", precisePercent(variation)],
     ];
     facts.replaceChildren(...numbers.map(([name, value]) => element("div", {}, element("dt", { text: name }), element("dd", { text: value }))));
     source.textContent = isExact
@@ -123,7 +123,7 @@ export function compareView(context) {
   function barOf(name) {
     const scale = shown.scales[name];
     if (name === "difference") return { strip: signedStrip(shown.isNight), labels: [-scale.value(1), 0, scale.value(1)].map(signed) };
-    return { strip: colorStrip(), labels: [0, 0.5, 1].map((fraction) => number(scale.value(fraction))) };
+    return { strip: colorStrip(), labels: [0, 0.5, 1].map((fraction) => percent(scale.value(fraction))) };
   }
 
   function drawMaps() {
@@ -185,16 +185,16 @@ export function compareView(context) {
   function readingOf(name, at) {
     const cell = cellAt(name, at);
     if (name === "difference") return [element("strong", { text: signed(valueAt(name, cell)) })];
-    return [element("strong", { text: number(valueAt(name, cell)) }), " ", ...pairNodes(name, cell)];
+    return [element("strong", { text: percent(valueAt(name, cell)) }), " ", ...pairNodes(name, cell)];
   }
 
   function tell() {
     const at = cursor();
     if (at === null) return context.say();
     const [left, right] = [cellAt("left", at), cellAt("right", at)];
-    const words = [...pairNodes("left", left), `: left ${number(valueAt("left", left))}, `];
-    if (shown.sides.right.page !== context || shown.grids.difference === null) words.push("right ", ...pairNodes("right", right), `: ${number(valueAt("right", right))}`);
-    else words.push(`right ${number(valueAt("right", right))}`);
+    const words = [...pairNodes("left", left), `: left ${percent(valueAt("left", left))}, `];
+    if (shown.sides.right.page !== context || shown.grids.difference === null) words.push("right ", ...pairNodes("right", right), `: ${percent(valueAt("right", right))}`);
+    else words.push(`right ${percent(valueAt("right", right))}`);
     if (shown.grids.difference !== null) words.push(`, right minus left ${signed(valueAt("difference", left))}`);
     return context.say(...words);
   }
@@ -260,5 +260,5 @@ function imageOf({ rows, columns }, fill) {
 }
 
 function signed(value) {
-  return value === 0 ? "0" : `${value < 0 ? "\u2212" : "+"}${number(Math.abs(value))}`;
+  return value === 0 ? "0" : `${value < 0 ? "\u2212" : "+"}${percent(Math.abs(value))}`;
 }

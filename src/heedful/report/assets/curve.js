@@ -6,7 +6,7 @@ import { number, whole } from "./format.js";
 const STANDING_EDGES = { ...EDGES, left: 14 };
 
 // Draws `values` over `length` positions and returns the box of the plot. `marked` is a span [start, end) or null.
-export function drawCurve(canvas, { values, length, isStanding, marked, colors, title }) {
+export function drawCurve(canvas, { values, length, isStanding, marked, colors, title, format = number }) {
   const open = openCanvas(canvas);
   if (open === null) return null;
   const { context } = open;
@@ -35,9 +35,9 @@ export function drawCurve(canvas, { values, length, isStanding, marked, colors, 
   const positions = positionTicks(length, isStanding ? box.height : box.width);
   const along = (position) => position / length;
   if (isStanding) {
-    drawBottomAxis(context, box, ticks, fraction, number, colors, title);
+    drawBottomAxis(context, box, ticks, fraction, format, colors, title);
   } else {
-    drawLeftAxis(context, box, ticks, fraction, number, colors, { isUp: true });
+    drawLeftAxis(context, box, ticks, fraction, format, colors, { isUp: true });
     drawBottomAxis(context, box, positions, along, whole, colors, title);
   }
   return box;

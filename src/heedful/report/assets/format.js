@@ -27,6 +27,11 @@ export function percent(share) {
   return share === 0 ? "0\u00a0%" : `${SHARE_DIGITS.format(share * 100)}\u00a0%`;
 }
 
+// The same with five digits.
+export function precisePercent(share) {
+  return Number.isNaN(share) ? "NaN" : `${number(100 * share, FIVE_DIGITS)}\u00a0%`;
+}
+
 // The positions from `start` up to, but not with, `end`.
 export function span(start, end) {
   return end - start <= 1 ? whole(start) : `${whole(start)} to ${whole(end - 1)}`;

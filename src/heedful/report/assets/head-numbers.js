@@ -1,4 +1,5 @@
 // The numbers of heads and their names, in the order in which they are offered.
+import { number, percent } from "./format.js";
 
 // Each number: its short name, and what it measures.
 const NAMES = {
@@ -17,6 +18,17 @@ const NAMES = {
   local: ["local", "mass on nearby keys, above chance"],
   uniform: ["uniform", "uniformity (1: all keys have equal weights)"],
 };
+
+// Whether a number is a share: from 0 to 1.
+export function isShare(name) {
+  return name !== "entropy" && name !== "distance";
+}
+
+// A number of a head as words: a share as a percentage.
+export function valueWords(name, value) {
+  if (value === null || value === undefined) return "\u2013";
+  return isShare(name) ? percent(value) : number(value);
+}
 
 export function numberName(name) {
   return NAMES[name]?.[0] ?? name;

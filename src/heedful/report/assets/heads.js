@@ -14,6 +14,11 @@ export function headsText(layer, words) {
   return `${layer.label}, mean of ${heads.length === layer.heads ? `${layer.heads} heads` : `heads ${heads.join(", ")}`}`;
 }
 
+// "layer 3, self"; the label alone where it says the kind itself.
+export function nameWithKind({ label, kind }) {
+  return label.split(" ").includes(kind) ? label : `${label}, ${kind}`;
+}
+
 // The kind that a head was found to be; null where it is of none.
 export function kindOf(layer, head) {
   const kind = layer.kinds[head];

@@ -52,7 +52,7 @@ export function headPanel(context, { layers, isWide, aspect = null, start = 0, p
   function ofLayer(layer) {
     if (!buttons.has(layer)) {
       const heads = Array.from({ length: layer.heads }, (_, head) => head);
-      const cells = heads.map((head) => oneButton(layer, [head], `head ${head}`, kindOf(layer, head)));
+      const cells = heads.map((head) => oneButton(layer, [head], layer.kind === "rollout" ? "" : `head ${head}`, kindOf(layer, head)));
       buttons.set(layer, layer.heads > 1 ? [oneButton(layer, heads, "mean", null), ...cells] : cells);
     }
     return buttons.get(layer);
@@ -64,7 +64,7 @@ export function headPanel(context, { layers, isWide, aspect = null, start = 0, p
     const words = kind === null ? name : `${name}, ${kind}`;
     const button = element(
       "button",
-      { type: "button", class: "input-head", title: `${layer.label}, ${words}`, tabindex: "-1", on: { click: () => pick(made) } },
+      { type: "button", class: "input-head", title: words === "" ? layer.label : `${layer.label}, ${words}`, tabindex: "-1", on: { click: () => pick(made) } },
       canvas,
       element("span", { class: "input-under" }, element("span", { text: name }), most),
     );

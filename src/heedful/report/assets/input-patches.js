@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 import { cellBox, drawFrame, drawRing, paintGrid } from "./drawing.js";
 import { percent } from "./format.js";
 import { chipRow } from "./input-chips.js";
-import { drawOverlay, fitInto, openPicture } from "./picture.js";
+import { drawOverlay, drawPicture, fitInto, openPicture } from "./picture.js";
 import { cellUnder, watchGrid } from "./pointing.js";
 import { largestOf } from "./weights.js";
 
@@ -45,14 +45,10 @@ export function patchesPanel(side, { role, act, opacity, setOpacity }) {
   const slider = element("input", { type: "range", min: "0", max: "1", step: "0.05", on: { input: () => setOpacity(slider.value) } });
   const labeled = element("label", { class: "slider" }, element("span", { text: "Opacity" }), slider);
   const settings = element("div", { class: "input-settings" }, isKey ? labeled : null);
-  const body = element(
-    "div",
-    { class: "input-patches" },
-    canvas,
-    bar?.element,
-    extra?.element,
-    settings,
-  );
+  // The picture as it is stands beside its overlay, with the opacity below it.
+  const original = isKey ? element("canvas", { class: "input-original", role: "img", "aria-label": side.name, style: { aspectRatio: aspectOf(side.picture.shape) } }) : null;
+  const pair = isKey ? element("div", { class: "input-overlay" }, canvas, element("div", { class: "input-stack" }, original, settings)) : canvas;
+  const body = element("div", { class: "input-patches" }, pair, bar?.element, extra?.element, isKey ? null : settings);
   const cellOf = (position) => {
     const patch = position === null ? -1 : position - before;
     return patch < 0 ? null : { row: Math.floor(patch / columns), column: patch % columns };
@@ -75,6 +71,7 @@ export function patchesPanel(side, { role, act, opacity, setOpacity }) {
     settings,
     draw({ weights, isHeld, isMean, scale, words, shown, pinned, probe }) {
       slider.value = String(opacity());
+      if (original !== null) drawPicture(original, pictureOf(side));
       const drawn = isKey ? drawShares(canvas, side, weights, scale, opacity()) : drawPlain();
       extra?.draw({ weights: isKey ? weights : null, isHeld, most: 1, shown, pinned, probe });
       bar?.show(scale, words, percent);

@@ -2,8 +2,7 @@
 import { axisRange, drawBoxLine, drawLeftAxis, plotBox, trace, valueTicks } from "./axes.js";
 import { element } from "./dom.js";
 import { openCanvas } from "./drawing.js";
-import { number } from "./format.js";
-import { numberMeaning } from "./head-numbers.js";
+import { isShare, numberMeaning, valueWords } from "./head-numbers.js";
 import { clamp, hasModifier, watchPointer } from "./pointing.js";
 import { palette } from "./theme.js";
 
@@ -103,6 +102,7 @@ function drawDots({ context: pen, width, height }, context, layers, by, pointed)
   const values = layers.flatMap((layer) => (layer.numbers[by] ?? []).filter((value) => value !== null));
   if (values.length === 0) return { dots: [], box };
   const range = axisRange(values, 0.06);
+  if (isShare(by)) Object.assign(range, { low: Math.max(0, range.low), high: Math.min(1, range.high) });
   const band = box.width / layers.length;
   const yOf = (value) => box.y + box.height * (1 - (value - range.low) / (range.high - range.low));
   const ticks = valueTicks(range.low, range.high, 4);
@@ -136,7 +136,7 @@ function drawDots({ context: pen, width, height }, context, layers, by, pointed)
     pen.stroke();
   }
   drawBoxLine(pen, box, colors);
-  drawLeftAxis(pen, box, ticks, (tick) => (tick - range.low) / (range.high - range.low), number, colors, { isUp: true });
+  drawLeftAxis(pen, box, ticks, (tick) => (tick - range.low) / (range.high - range.low), (tick) => valueWords(by, tick), colors, { isUp: true });
   drawLabels(pen, labels, box, band, colors);
   return { dots, box };
 }
@@ -208,5 +208,5 @@ function same(a, b) {
 // What one dot says.
 export function dotWords(layer, head, by) {
   const mean = meanOfKnown(layer.numbers[by]);
-  return `${layer.label}, head ${head}: ${numberMeaning(by)} ${number(layer.numbers[by][head])}; mean of the layer ${number(mean)}`;
+  return `${layer.label}, head ${head}: ${numberMeaning(by)} ${valueWords(by, layer.numbers[by][head])}; mean of the layer ${valueWords(by, mean)}`;
 }

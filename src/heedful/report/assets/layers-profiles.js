@@ -2,7 +2,7 @@
 import { meanRowOfMap } from "./cells.js";
 import { drawCurve } from "./curve.js";
 import { element } from "./dom.js";
-import { number, whole } from "./format.js";
+import { number, percent } from "./format.js";
 import { clamp, hasModifier, watchPointer } from "./pointing.js";
 import { nameOf, spanNodes } from "./positions.js";
 import { palette } from "./theme.js";
@@ -10,16 +10,17 @@ import { perFrame } from "./timing.js";
 
 const MOST = 8; // keys in the list of those that receive most
 const WORDS = {
-  received: { title: "received mass", axis: "key" },
+  received: { title: "received mass (share of all)", axis: "key" },
   entropy: { title: "entropy of a row (nat)", axis: "query", missing: "The file holds no entropy of the rows of this layer." },
 };
 
-// A curve of some heads' mean, as a layer has it; what keys receive is taken from the map where the file has no curve of it.
+// A curve of some heads' mean, as a layer has it; what keys receive, as a share of all mass, is taken from the map where the file has no curve of it.
 export async function profileOf(layer, heads, name) {
   const curve = await layer.curve(heads, name);
-  if (curve !== null || name !== "received") return curve;
+  if (name !== "received") return curve;
+  if (curve !== null) return curve.map((sum) => sum / layer.queries);
   const map = await layer.map(heads);
-  return meanRowOfMap(map).map((mass, cell) => (mass * layer.queries) / (map.columnEdges[cell + 1] - map.columnEdges[cell]));
+  return meanRowOfMap(map).map((mass, cell) => mass / (map.columnEdges[cell + 1] - map.columnEdges[cell]));
 }
 
 // The positions of one value of a curve.
@@ -78,7 +79,7 @@ export function profileFigure(context, name) {
     const [start, end] = stretchOf(at, values.length, length());
     const one = end - start === 1;
     const subject = axis === "key" ? (one ? "key" : "keys") : one ? "query" : "queries";
-    const received = `receive${one ? "s" : " each"} ${number(values[at])} from ${whole(layer.queries)} queries`;
+    const received = `receive${one ? "s" : " each"} ${percent(values[at])} of all mass`;
     const verb = name === "received" ? received : `${one ? "has" : "have"} an entropy of ${number(values[at])} nat`;
     return [`${subject} `, ...spanNodes(side, start, end), ` ${verb}${one ? "" : " on average"} (${words})`];
   }
@@ -89,7 +90,7 @@ export function profileFigure(context, name) {
 
   function curveOn(surface) {
     const marked = at === null ? null : stretchOf(at, shown.values.length, length());
-    return drawCurve(surface, { values: shown.values, length: length(), isStanding: false, marked, colors: palette(), title: axis });
+    return drawCurve(surface, { values: shown.values, length: length(), isStanding: false, marked, colors: palette(), title: axis, format: name === "received" ? percent : number });
   }
 
   function draw() {
@@ -125,7 +126,7 @@ export function topList() {
           const bar = element("span", { style: { width: `${(100 * values[point]) / (values[order[0]] || 1)}%` } });
           const name = element("span", { class: "layers-key" }, ...spanNodes(layer.side.columns, start, end));
           if (nameOf(layer.side.columns, start) !== "") name.title = nameOf(layer.side.columns, start);
-          return element("li", {}, name, element("span", { class: "layers-bar", "aria-hidden": "true" }, bar), element("span", { class: "layers-number", text: number(values[point]) }));
+          return element("li", {}, name, element("span", { class: "layers-bar", "aria-hidden": "true" }, bar), element("span", { class: "layers-number", text: percent(values[point]) }));
         }),
       );
     },

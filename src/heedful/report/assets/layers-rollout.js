@@ -4,7 +4,7 @@ import { makeScale } from "./color.js";
 import { drawCurve } from "./curve.js";
 import { element } from "./dom.js";
 import { cellBox, drawFrame, openCanvas, paintGrid } from "./drawing.js";
-import { number, whole } from "./format.js";
+import { percent, whole } from "./format.js";
 import { profileOf, topList } from "./layers-profiles.js";
 import { cellUnder, watchGrid } from "./pointing.js";
 import { spanNodes } from "./positions.js";
@@ -51,7 +51,7 @@ export function rolloutPart(context, layer, openMap) {
     const [top, bottom] = [cell.row, cell.row + 1].map((at) => grid.rowEdges[at]);
     const [left, right] = [cell.column, cell.column + 1].map((at) => grid.columnEdges[at]);
     const many = bottom - top > 1 ? "queries " : "query ";
-    const value = number(grid.values[cell.row * grid.columns + cell.column]);
+    const value = percent(grid.values[cell.row * grid.columns + cell.column]);
     return ["rollout, ", many, ...spanNodes(layer.side.rows, top, bottom), right - left > 1 ? " to keys " : " to key ", ...spanNodes(layer.side.columns, left, right), `: ${value}`];
   }
 
@@ -88,7 +88,7 @@ export function rolloutPart(context, layer, openMap) {
   }
 
   function drawReceived(surface) {
-    if (received !== null) drawCurve(surface, { values: received, length: keys, isStanding: false, marked: null, colors: palette(), title: "key" });
+    if (received !== null) drawCurve(surface, { values: received, length: keys, isStanding: false, marked: null, colors: palette(), title: "key", format: percent });
   }
 
   return {

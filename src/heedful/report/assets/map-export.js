@@ -1,6 +1,6 @@
 // A map as it leaves the page: a drawing with the bar of colors, and a table of what is in view.
 import { drawBar } from "./color-bar.js";
-import { number } from "./format.js";
+import { percent } from "./format.js";
 import { cellWords } from "./map-legend.js";
 import { touched } from "./map-viewport.js";
 import { canvasPen } from "./pen.js";
@@ -17,7 +17,7 @@ export function mapSheet(lay, tile, kind, colors, drawOn) {
   if (tile === null) return element;
   const bar = { x: lay.box.x, y: lay.height + 26, width: Math.min(lay.box.width, 320) };
   pen.words(cellWords(tile), bar.x, bar.y - 10, { color: colors.muted, size: 11, maxWidth: bar.width });
-  drawBar(pen, bar, [0, 0.5, 1].map((fraction) => number(tile.scale(kind).value(fraction))), colors);
+  drawBar(pen, bar, [0, 0.5, 1].map((fraction) => percent(tile.scale(kind).value(fraction))), colors);
   return element;
 }
 

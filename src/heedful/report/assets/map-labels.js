@@ -1,6 +1,7 @@
 // Ticks along the axes of a map: names or numbers of the positions in view.
 import { valueTicks } from "./axes.js";
 import { number, whole } from "./format.js";
+import { positionText } from "./positions.js";
 
 const MOST_LETTERS = 40; // of a name
 const NAME_SIZE = 11; // pixels that a name needs across its line
@@ -47,7 +48,7 @@ function pictureTicks(side, from, to, size, each) {
 }
 
 function shortName(side, position) {
-  if (side.kind !== "picture") return cleaned((side.tokens ?? side.names)[position] ?? "");
+  if (side.kind !== "picture") return cleaned(positionText(side, position));
   if (position < side.extra.length) return cleaned(side.extra[position]);
   const patch = position - side.extra.length;
   return `${Math.floor(patch / side.grid[1])}, ${patch % side.grid[1]}`;

@@ -14,7 +14,7 @@ export function mapLegend() {
     bar: bar.element,
     note,
     show(tile, kind, view, frame, layer) {
-      if (shown?.tile !== tile || shown.kind !== kind) bar.show(tile.scale(kind), cellWords(tile), number);
+      if (shown?.tile !== tile || shown.kind !== kind) bar.show(tile.scale(kind), cellWords(tile), percent);
       shown = { tile, kind };
       const words = noteWords(tile, view, frame, layer);
       if (note.textContent !== words) note.textContent = words;

@@ -1,6 +1,6 @@
 // The sentence about a cell of a map, or about a pinned pair.
 import { element } from "./dom.js";
-import { precise, whole } from "./format.js";
+import { precise, precisePercent, whole } from "./format.js";
 import { spanNodes } from "./positions.js";
 
 // `say(...nodes)` shows the sentence.
@@ -23,7 +23,7 @@ export function mapReadout(say) {
   async function addExact({ layer, chosen }, { i, j }, words, isCurrent) {
     const weight = await layer.pair(chosen, i, j).catch(() => null);
     if (!isCurrent() || weight === null || weight === undefined) return;
-    say(...words, `; the pinned pair (${whole(i)}, ${whole(j)}): `, element("strong", { text: precise(weight) }));
+    say(...words, `; the pinned pair (${whole(i)}, ${whole(j)}): `, element("strong", { text: precisePercent(weight) }));
   }
 
   return read;
@@ -36,9 +36,9 @@ function isPair({ top, bottom, left, right }) {
 function sentence({ layer, curves }, cell) {
   const { rows, columns } = layer.side;
   const words = ["query ", ...spanNodes(rows, cell.top, cell.bottom), ", key ", ...spanNodes(columns, cell.left, cell.right), ": "];
-  if (cell.value !== null) words.push(element("strong", { text: precise(cell.value) }), isPair(cell) ? "" : " to these keys together, mean of these queries");
+  if (cell.value !== null) words.push(element("strong", { text: precisePercent(cell.value) }), isPair(cell) ? "" : " to these keys together, mean of these queries");
   else if (cell.isLink) words.push("not among the stored largest weights of its row");
-  if (curves.entropy !== null) words.push(`; entropy of the ${isPair(cell) ? "row" : "rows"} ${precise(meanAt(curves.entropy, cell.top, cell.bottom, layer.queries))}`);
+  if (curves.entropy !== null) words.push(`; entropy of the ${isPair(cell) ? "row" : "rows"} ${precise(meanAt(curves.entropy, cell.top, cell.bottom, layer.queries))} nat`);
   return words;
 }
 

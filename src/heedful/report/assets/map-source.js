@@ -14,7 +14,8 @@ export function mapSource(layer, chosen, { frame, backdrop, changed, failed }) {
     if (!isOpen) return;
     source.backdrop = tileOfMap(map);
     changed();
-    for (const name of Object.keys(source.curves)) source.curves[name] = await layer.curve(chosen, name);
+    source.curves.entropy = await layer.curve(chosen, "entropy");
+    source.curves.received = (await layer.curve(chosen, "received"))?.map((sum) => sum / layer.queries) ?? null; // as shares
     if (isOpen) changed();
   }
 

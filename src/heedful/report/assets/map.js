@@ -1,7 +1,7 @@
 // One head, or the mean of some, as a map that can be moved and enlarged down to single pairs.
 import { element } from "./dom.js";
 import { drawFrame, openCanvas } from "./drawing.js";
-import { number } from "./format.js";
+import { number, percent } from "./format.js";
 import { boxOf, drawAxes, drawCells, drawCrosshair, drawLinks, drawMarker, drawStrip, drawTile, layOut } from "./map-draw.js";
 import { mapSheet, mapTable } from "./map-export.js";
 import { watchGestures } from "./map-gestures.js";
@@ -251,9 +251,9 @@ export function mapView(context) {
     });
     pen.frame({ x: box.x - 0.5, y: box.y - 0.5, width: box.width + 1, height: box.height + 1 }, { color: colors.line });
     drawAxes(pen, layer, view, box, colors);
-    const strip = (points, at, rest) => at !== null && points !== null && drawStrip(pen, points, { ...rest, box: at, colors, format: number });
-    strip(curves.entropy, lay.right, { length: frame.queries, from: view.top, to: view.bottom, words: "entropy", isStanding: true });
-    strip(curves.received, lay.bottom, { length: frame.keys, from: view.left, to: view.right, words: "received", isStanding: false });
+    const strip = (points, at, rest) => at !== null && points !== null && drawStrip(pen, points, { ...rest, box: at, colors });
+    strip(curves.entropy, lay.right, { length: frame.queries, from: view.top, to: view.bottom, words: "entropy", format: number, isStanding: true });
+    strip(curves.received, lay.bottom, { length: frame.keys, from: view.left, to: view.right, words: "received", format: percent, isStanding: false });
   }
 
   function drawCover() {

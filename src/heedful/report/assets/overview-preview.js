@@ -1,14 +1,8 @@
 // One head of the overview, larger, with all its numbers.
 import { element, userText } from "./dom.js";
-import { number } from "./format.js";
-import { numberName, numberOf, presentNumbers } from "./head-numbers.js";
+import { numberName, numberOf, presentNumbers, valueWords } from "./head-numbers.js";
 import { kindOf } from "./heads.js";
 import { aspectOfLayer, drawThumbnail } from "./overview-thumbnail.js";
-
-// A number of a head as words.
-export function valueWords(value) {
-  return value === null || value === undefined ? "\u2013" : number(value);
-}
 
 // Its position and its size stay the same.
 export function previewPanel(context) {
@@ -31,7 +25,7 @@ export function previewPanel(context) {
       shown = key;
       title.replaceChildren(userText(layer.label), `, head ${head}`);
       kinds.replaceChildren(...[userText(layer.kind), kindOf(layer, head) === null ? null : ` \u00b7 ${kindOf(layer, head)}`].filter(Boolean));
-      for (const [name, value] of values) value.textContent = valueWords(numberOf(layer, head, name));
+      for (const [name, value] of values) value.textContent = valueWords(name, numberOf(layer, head, name));
       const mine = ++serial;
       const map = await layer.map([head]).catch(() => null);
       if (mine !== serial || map === null) return;

@@ -1,8 +1,8 @@
 // All heads of all layers at a glance: a grid of small maps, or a list of them sorted by one of their numbers.
 import { element, picker, userText } from "./dom.js";
-import { numberName, numberOf, presentNumbers } from "./head-numbers.js";
+import { numberName, numberOf, presentNumbers, valueWords } from "./head-numbers.js";
 import { kindOf } from "./heads.js";
-import { previewPanel, valueWords } from "./overview-preview.js";
+import { previewPanel } from "./overview-preview.js";
 import { aspectOfLayer, drawThumbnail } from "./overview-thumbnail.js";
 import { perFrame, slices } from "./timing.js";
 
@@ -11,7 +11,8 @@ const AT_ONCE = 400; // so many small maps are all drawn; of more only those in 
 const STEPS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
 export function overviewView(context) {
-  const { layers, state } = context;
+  const { state } = context;
+  const layers = context.layers.filter((layer) => layer.kind !== "rollout"); // which has no heads
   const names = presentNumbers(layers);
   const layerKinds = [...new Set(layers.map((layer) => layer.kind))];
   const headKinds = [...new Set(layers.flatMap((layer) => Array.from({ length: layer.heads }, (_, head) => kindOf(layer, head))))].filter(Boolean);
@@ -126,11 +127,11 @@ export function overviewView(context) {
 
   function makeTile(tile, name) {
     const { layer, head } = tile;
-    const words = [`${layer.label}, head ${head}`, kindOf(layer, head), name && `${numberName(name)} ${valueWords(tile.value)}`];
+    const words = [`${layer.label}, head ${head}`, kindOf(layer, head), name && `${numberName(name)} ${valueWords(name, tile.value)}`];
     tile.canvas = element("canvas", { class: "overview-canvas", "aria-hidden": "true", style: { aspectRatio: String(1 / aspectOfLayer(layer)) } });
     const under = name === null ? [] : [
       element("span", { class: "overview-name" }, userText(layer.label, "bdi", { class: "overview-label" }), element("span", { text: `\u00a0\u00b7\u00a0${head}` })),
-      element("span", { class: "overview-value", text: valueWords(tile.value) }),
+      element("span", { class: "overview-value", text: valueWords(name, tile.value) }),
     ];
     tile.button = element(
       "button",

@@ -1,15 +1,9 @@
 // The positions of a side: their names for readouts and tables, and where they lie in seconds or steps along an axis.
 import { userText } from "./dom.js";
 import { number, span, whole } from "./format.js";
+import { readTokens } from "./text-tokens.js";
 
 const MOST_LETTERS = { sentence: 48, name: 60 }; // of a token
-const SIGNS = { " ": "\u2423", "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d" };
-
-// A token as it can be seen: one of white space alone gets signs for it.
-function visible(token) {
-  if (token === "") return "\u2205";
-  return /^\s+$/.test(token) ? [...token].map((letter) => SIGNS[letter] ?? "\u2423").join("") : token;
-}
 
 export function shortened(text, most = MOST_LETTERS.sentence) {
   if (text.length <= most) return text;
@@ -24,8 +18,7 @@ export function positionText(side, position) {
   }
   if (side.kind === "sound") return seconds(secondsAt(side, position));
   if (side.kind === "series") return span(...stepsAt(side, position));
-  if (side.kind === "text") return visible(side.tokens[position]);
-  return side.names?.[position] ?? whole(position);
+  return side.kind === "text" || side.names ? readTokens(side).show(position).text : whole(position);
 }
 
 // The same as parts of a sentence: "patch (2, 3)", the token between quotation marks.

@@ -89,6 +89,10 @@ class VectorContext {
     this.#path += `${this.#path === "" ? "M" : "L"}${short(x)} ${short(y)}`;
   }
 
+  bezierCurveTo(...numbers) {
+    this.#path += `C${numbers.map(short).join(" ")}`;
+  }
+
   closePath() {
     this.#path += "Z";
   }
@@ -155,7 +159,8 @@ class VectorContext {
   #line() {
     const dash = this.dash.length > 0 ? this.dash.map(short).join(" ") : null;
     const join = this.lineJoin === "miter" ? null : this.lineJoin;
-    return { fill: "none", stroke: this.strokeStyle, "stroke-width": short(this.lineWidth), "stroke-linejoin": join, "stroke-dasharray": dash };
+    const cap = this.lineCap === "butt" ? null : this.lineCap;
+    return { fill: "none", "stroke-linecap": cap, stroke: this.strokeStyle, "stroke-width": short(this.lineWidth), "stroke-linejoin": join, "stroke-dasharray": dash };
   }
 
   #add(tag, attributes) {

@@ -69,7 +69,7 @@ function strongest(reading, least, most = MOST) {
 }
 
 // Draws the lines between two lists: few and faint ones of all that is in view, strong ones of what is pointed at or pinned.
-export function drawConnections(frame, { queries, keys }, { faint, readings, shown: { main, scale, pinned }, colors }) {
+export function drawConnections(frame, { queries, keys }, { faint, readings, shown: { main, scale, pinned }, colors }, canvas = frame.canvas) {
   const inView = queries.unitsInView();
   faint.want(readings, inView);
   const isAlone = main.direction === "received";
@@ -81,9 +81,9 @@ export function drawConnections(frame, { queries, keys }, { faint, readings, sho
   }
   if (!isAlone && !pinned.some(({ reading }) => reading === main)) groups.push({ ...strong(main, scale, LEAST_STRONG), color: main.direction === "in" ? colors.in : colors.accent });
   const view = frame.element;
-  frame.canvas.style.height = `${view.clientHeight}px`;
+  if (canvas === frame.canvas) canvas.style.height = `${view.clientHeight}px`;
   const heightOf = (list) => (unit) => list.middleOf(unit) - view.scrollTop;
-  drawGroups(frame.canvas, { left: heightOf(queries), right: heightOf(keys) }, groups);
+  drawGroups(canvas, { left: heightOf(queries), right: heightOf(keys) }, groups);
 }
 
 // Groups of lines, the first at the bottom: [{ color, dash, opacity, widest, fraction, lines }]. `left` and

@@ -211,6 +211,26 @@ export function tokenList({ label, scroller = null, act }) {
     return units;
   }
 
+  // The lines as they lie, those in view or, of running text, the first of all: [{ y, tokens: [{ u, x, width, unit }] }], from
+  // the top of what is shown.
+  function laidOut() {
+    const [first, last] = made.isWrapped ? [0, Math.min(made.starts.length - 1, MOST_PRINTED)] : linesInView(0);
+    const width = widthsIn(window.getComputedStyle(sheet).fontFamily);
+    const top = made.isWrapped ? 0 : view.scrollTop;
+    return Array.from({ length: last - first }, (_, i) => {
+      let x = 0;
+      const tokens = [];
+      for (let u = made.starts[first + i]; u < made.starts[first + i + 1]; u++) {
+        const unit = made.units[u];
+        if (unit.isGone) continue;
+        x += x === 0 ? 0 : unit.isSpaced ? SPACE : JOIN;
+        tokens.push({ u, x, width: width(unit), unit });
+        x += width(unit);
+      }
+      return { y: (first + i) * made.height - top + (made.height - 22) / 2, tokens };
+    });
+  }
+
   function linesInView(around) {
     const first = Math.floor(view.scrollTop / made.height) - around;
     const last = Math.ceil((view.scrollTop + view.clientHeight) / made.height) + around;
@@ -230,6 +250,7 @@ export function tokenList({ label, scroller = null, act }) {
     target,
     cursor: () => cursor,
     unitsInView,
+    laidOut,
     middleOf: (unit) => (made.lineOf[unit] + 0.5) * made.height,
   };
 }

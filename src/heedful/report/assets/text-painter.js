@@ -35,16 +35,27 @@ export function textColors(root) {
 const hasWeightsOf = (role, direction) => role === "both" || role === (direction === "in" ? "queries" : "keys");
 const standsIn = (role, direction) => role === "both" || role === (direction === "in" ? "keys" : "queries");
 
+// The shade of a unit of a part: `shown` is what the view shows.
+export function shadeOf(role, { main, scale, hue }, u, colors) {
+  if (!hasWeightsOf(role, main.direction)) return "";
+  const weight = main.weights[u];
+  return Number.isNaN(weight) ? NAN_COLOR : colors.shadesOf(hue)[Math.max(0, Math.min(SHADES, Math.round(SHADES * scale.fraction(weight))))];
+}
+
+// The pin that stands at a unit of a part, if there is one.
+export function pinAt(role, { pinned }, u) {
+  return pinned.find(({ direction, unit }) => unit === u && standsIn(role, direction));
+}
+
 // Shows the tokens of a part as they are: `shown` is what the view shows, `matches` a set of units, `current` a unit or null.
-export function tokenPainter({ role, units }, { main, scale, pinned, hidden, hue }, { matches, current }, colors) {
-  const weights = hasWeightsOf(role, main.direction) ? main.weights : null;
+export function tokenPainter({ role, units }, shown, { matches, current }, colors) {
+  const { main, pinned, hidden } = shown;
   const barred = pinned.filter(({ direction }) => hasWeightsOf(role, direction));
   const letters = new Map(pinned.filter(({ direction }) => standsIn(role, direction)).map(({ unit, at }) => [unit, at]));
   const own = main.unit !== null && standsIn(role, main.direction) ? main.unit : null;
   const left = role === "queries" ? new Set() : hidden.units;
-  const shades = colors.shadesOf(hue);
   return (u, node) => {
-    const shade = weights === null ? "" : Number.isNaN(weights[u]) ? NAN_COLOR : shades[Math.max(0, Math.min(SHADES, Math.round(SHADES * scale.fraction(weights[u]))))];
+    const shade = shadeOf(role, shown, u, colors);
     if (node.shade !== shade) node.style.backgroundColor = node.shade = shade;
     const bars = barred.map((pin, row) => pinBar(pin.at, Math.max(0, Math.min(1, pin.scale.fraction(pin.reading.weights[u]))), row));
     const style = { backgroundImage: bars.map((bar) => bar.image).join(), backgroundSize: bars.map((bar) => bar.size).join(), backgroundPosition: bars.map((bar) => bar.position).join() };

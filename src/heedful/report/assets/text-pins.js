@@ -19,6 +19,11 @@ export function writePins(pins) {
   return words.replace(/,+$/, "") || null;
 }
 
+// The same pins, all in one direction.
+export function turnedPins(text, direction) {
+  return writePins(readPins(text).map((pin) => pin && { ...pin, direction }));
+}
+
 // Puts a pin into the first free slot; where there is none, it replaces the last.
 export function withPin(pins, pin) {
   const free = pins.indexOf(null);

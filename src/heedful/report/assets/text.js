@@ -3,11 +3,12 @@ import { makeScale } from "./color.js";
 import { choice, element } from "./dom.js";
 import { whole } from "./format.js";
 import { plainText } from "./positions.js";
+import { textSheet } from "./text-export.js";
 import { columnFrame, drawConnections, faintLines } from "./text-lines.js";
 import { LINE, textLists } from "./text-lists.js";
-import { textColors, tokenPainter } from "./text-painter.js";
+import { pinAt, shadeOf, textColors, tokenPainter } from "./text-painter.js";
 import { textPanel } from "./text-panel.js";
-import { pinHue, pinList, readPins, withPin, writePins } from "./text-pins.js";
+import { pinHue, pinList, readPins, turnedPins, withPin, writePins } from "./text-pins.js";
 import { headline, sentence, unitName } from "./text-readout.js";
 import { textSearch } from "./text-search.js";
 import { readTokens } from "./text-tokens.js";
@@ -29,7 +30,7 @@ export function textView(context) {
   const lineHeight = () => LINE[layoutName()] + 4 * Math.max(0, pins.length - BARS);
 
   const layout = choice("Layout", LAYOUTS, "flow", (value) => context.set({ layout: value === "flow" ? null : value }));
-  const look = choice("Direction", DIRECTIONS, "out", (value) => context.set({ look: value === "out" ? null : value }));
+  const look = choice("Direction", DIRECTIONS, "out", (value) => context.set({ look: value === "out" ? null : value, pins: state.pins ? turnedPins(state.pins, value) : null }));
   const merge = toggle("merge tokens into words", (isOn) => context.set({ merge: isOn ? "1" : null }));
   const hide = toggle("hide special tokens and sinks", (isOn) => context.set({ hide: isOn ? "1" : null }));
   const matrix = element("button", { type: "button", text: "Show as map", on: { click: () => context.set({ view: "map" }) } });
@@ -186,14 +187,14 @@ export function textView(context) {
   async function show() {
     const own = ++serial;
     const wanted = wantedNow();
-    const slow = window.setTimeout(() => own === serial && context.say("Computing\u2026"), SLOW);
+    const slow = window.setTimeout(() => own === serial && root.isConnected && context.say("Computing\u2026"), SLOW);
     const [main, hidden, ...pinned] = await Promise.all([
       readings.read(wanted.direction, wanted.unit),
       readings.hidden(),
       ...pins.map((pin) => readings.read(pin.direction, pin.unit)),
     ]);
     window.clearTimeout(slow);
-    if (own !== serial) return;
+    if (own !== serial || !root.isConnected) return;
     const isPin = pointed === null && wanted.unit !== null;
     const hue = isPin ? pinHue(active) : wanted.direction === "in" ? "var(--text-in)" : "var(--accent)";
     shown = { main, hidden, hue, scale: scaleOf(main), pinned: pinned.map((reading, i) => ({ ...pins[i], reading, scale: scaleOf(reading) })) };
@@ -291,7 +292,23 @@ export function textView(context) {
     return { name: context.headsText(), header: ["of", "position", "token", "weight"], rows };
   }
 
-  return { element: root, draw, key, table };
+  // The text as a drawing: running text, or the two columns with the lines between them.
+  async function svg() {
+    if (shown === null) return null;
+    const sheets = lists.all().map((part) => ({ heading: `${part.side.name}, ${part.role}`, role: part.role, lines: part.list.laidOut() }));
+    const sides = { queries: lists.withRole("queries").list, keys: lists.withRole("keys").list };
+    return textSheet({
+      title: plainText(headline(shown.main, lists.namesOf(shown.main.direction))),
+      lists: sheets,
+      height: layoutName() === "flow" ? lineHeight() : Math.min(frame.element.clientHeight, Math.max(...sheets.map(({ lines }) => (lines.at(-1)?.y ?? 0) + lineHeight()))),
+      shadeOf: (role, u) => shadeOf(role, shown, u, colors),
+      pinOf: (role, u) => pinAt(role, shown, u),
+      legend: { shades: colors.shadesOf(shown.hue), labels: [0, 0.5, 1].map(shown.scale.value) },
+      connect: layoutName() === "flow" ? null : (canvas) => drawConnections(frame, sides, { faint, readings, shown, colors }, canvas),
+    });
+  }
+
+  return { element: root, draw, key, table, svg };
 }
 
 function toggle(words, change) {

@@ -12,6 +12,7 @@ from heedful.data.batches import padded_tokens
 from heedful.inspection import watch
 from heedful.models.seq2seq_recurrent import Recurrent
 from heedful.report import AttentionSection, Dense, Layer, Positions, Text, attention_section
+from heedful.report.cells import cell_starts
 from heedful.tasks.text_generation import GenerationOptions, TextGenerator, words_of
 from heedful.tasks.views._common import shortened
 
@@ -66,7 +67,14 @@ def generated_section(generator: TextGenerator, model: Any, text: str) -> Attent
     if not best.finished or len(target) < len(best.tokens):
         notes.append("The text is cut off.")
     output = generator.tokenizer.decode(target)
-    return AttentionSection(title=shortened(text, 40), text=" ".join(notes), layers=layers, axes=axes, output=output)
+    return AttentionSection(
+        title=shortened(text, 40),
+        text=" ".join(notes),
+        layers=layers,
+        axes=axes,
+        output=output,
+        opens={"view": "input"},
+    )
 
 
 def extracted_section(task: "SummarizeExtractive", model: Any, text: str) -> AttentionSection:
@@ -89,9 +97,9 @@ def _alignment(weights: Tensor) -> Layer:
     shares = weights[None].float().numpy()  # [1, N, M]
     height, width = shares.shape[1:]
     rows, columns = min(128, height), min(128, width)
-    grid = np.add.reduceat(shares, np.arange(columns) * width // columns, axis=2)
-    starts = np.arange(rows) * height // rows
-    grid = np.add.reduceat(grid, starts, axis=1) / np.diff([*starts, height])[:, None]
+    grid = np.add.reduceat(shares, cell_starts(width, columns)[:-1].numpy(), axis=2)
+    starts = cell_starts(height, rows).numpy()
+    grid = np.add.reduceat(grid, starts[:-1], axis=1) / np.diff(starts)[:, None]
     return Layer(
         name="alignment", label="alignment", kind="cross", map=grid, pairs=Dense(shares), queries=height, keys=width,
         rows=_TARGET, columns=_SOURCE,
