@@ -318,7 +318,7 @@ def test_hostile_tokens_are_text(drawn, tmp_path, suffix):
     figure = drawn(section, suffix, layer="a\n$b$")
     shown = labels(figure.axes[0].xaxis)
     assert shown[0] == "$x^2$"
-    assert shown[4] == "a\\nb\\t\\x00"
+    assert shown[4] == "a\u21b5b\\t\\x00"
     assert shown[9:11] == ["\\u202eabc", "\\udc80"]
     assert max(map(len, shown)) == 16
     assert figure.axes[0].get_xlabel() == "keys: $n$\\n\\u202e"

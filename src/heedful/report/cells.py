@@ -30,7 +30,7 @@ def cell_starts(count: int, most: int, cuts: Sequence[int] = ()) -> Int[Tensor, 
 
     Example:
         >>> cell_starts(9, 3), cell_starts(9, 4, cuts=[0, 1])
-        (tensor([0, 3, 6, 9]), tensor([0, 1, 4, 7, 9]))
+        (tensor([0, 3, 6, 9]), tensor([0, 1, 5, 9]))
     """
     if count <= most:
         return torch.arange(count + 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from heedful.report.attention import Layer
 from heedful.report.axes import Axis, Picture, Positions, Series, Sound, Text
 from heedful.report.figure_request import FigureRequest
-from heedful.report.labels import MOST_NAME, plain
+from heedful.report.labels import MOST_NAME, plain, token_texts
 from heedful.report.weights import map_of, patch_weights, pool
 
 SINGLE, DOUBLE = 3.3, 6.9  # inches: one and two columns of a paper
@@ -98,7 +98,9 @@ class _AxisLabels:
             return _AxisLabels(0.0, _seconds(axis), f"{words} (s)")
         if view == "series" and isinstance(axis, Series):
             return _AxisLabels(0.0, float(len(axis.values)), f"{words} (steps)")
-        names = axis.tokens if isinstance(axis, Text) else axis.names if isinstance(axis, Positions) else None
+        names = (
+            token_texts(axis.tokens) if isinstance(axis, Text) else axis.names if isinstance(axis, Positions) else None
+        )
         if names is None or len(names) != count or count > _MOST_TOKENS:
             return _AxisLabels(-0.5, count - 0.5, words)
         return _AxisLabels(-0.5, count - 0.5, words, [plain(name) for name in names])
