@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heedful.report.attention import AttentionSection, Layer, TopWeights
-from heedful.report.axes import Text
+from heedful.report.axes import Picture, Text
 from tests.report.layers import layer_of, softmax
 
 TOKENS = ["[CLS]", "The", "fox", "un", "##seen", "##ly", "left", "the", "barn", "[SEP]"]
@@ -340,6 +340,20 @@ def test_a_tap_shows_and_a_second_tap_pins(open_text):
     token(opened, 2).tap()
     opened.settle()
     assert "pins=2" in opened.page.url
+
+
+def test_text_points_into_a_picture_that_stands_among_its_tokens(open_text):
+    weights = weights_of(10, 10, heads=1)
+    picture = Picture(np.zeros((4, 6, 3), np.uint8), (2, 3), name="photo")
+    axis = Text(["<s>", "see", *["<image>"] * 6, "a", "bird"], pictures=[(2, picture)])
+    opened = open_text(section_of(token_layer(weights), axes=[axis]))
+    assert opened.page.locator(".text-word").all_inner_texts() == ["<s>", "see", "photo", "a", "bird"]
+    token(opened, 9).hover()
+    share = weights[0, 9, 2:8].sum()
+    wait_for(opened, lambda: f"\u2018photo\u2019 (2 to 7) {100 * share:.1f} %" in readout(opened))
+    assert opened.words(".text-pictures figcaption") == f"photo {100 * share:.1f} % in all"
+    labels = opened.page.locator(".text-pictures .bar-numbers span").all_inner_texts()
+    assert float(labels[2].split("\u00a0")[0]) == pytest.approx(100 * weights[0, 9, 2:8].max(), rel=6e-3)
 
 
 def test_rows_of_nan_have_a_color_of_their_own_and_the_others_their_numbers(open_text):

@@ -27,6 +27,7 @@ def test_a_text_comes_back():
         "tokens": ["[CLS]", "un", HOSTILE, ""],
         "words": [-1, 0, 0, 1],
         "special": [0, 3],
+        "pictures": [],
     }
     assert side.count == 4
     assert arrays == []
@@ -45,6 +46,10 @@ def test_numbers_of_numpy_become_numbers_of_json():
         ({"words": [0, 1, 2]}, "`words` must name a word for each of the 2 tokens: got 3"),
         ({"special": [2]}, "`special` must be positions from 0 to 1: got 2"),
         ({"special": [-1]}, "`special` must be positions from 0 to 1: got -1"),
+        (
+            {"pictures": [(1, Picture(np.zeros((2, 2), np.uint8), (1, 2)))]},
+            "`pictures` must lie within the 2 tokens, without `extra`: got 2 from 1 on",
+        ),
     ],
 )
 def test_words_and_special_tokens_that_do_not_fit(options, message):

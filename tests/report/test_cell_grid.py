@@ -43,6 +43,7 @@ def test_special_tokens_share_no_cell_with_others(count, most):
         assert all(len(kinds) == 1 for kinds in mixed)
         assert cells[[0, 1]].tolist() == [0, 1]
     pixels = np.zeros((4, 4), np.uint8)
+    assert cuts_of(Text(["t"] * 9, pictures=[(3, Picture(pixels, (2, 2)))])) == [3, 7]
     assert cuts_of(Picture(pixels, (2, 2), ["class token", "register 1"])) == [0, 1, 2]
 
 

@@ -173,6 +173,7 @@ def test_the_documented_call(tmp_path):
             "tokens": ["the", "sky", "</script>"],
             "words": None,
             "special": [],
+            "pictures": [],
             "cuts": [],
         }
     ]

@@ -33,51 +33,6 @@ class Axis(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Text:
-    """A sequence of tokens.
-
-    Attributes:
-        tokens: as they are shown; any string is safe.
-        words: to which word each token belongs, in rising order, -1 for none; None: each is a word of its own.
-        special: the positions of tokens that are not of the text, such as `[CLS]` and padding.
-        name: what the reader calls it.
-
-    Example:
-        >>> Text(["[CLS]", "un", "##seen", "[SEP]"], words=[-1, 0, 0, -1], special=[0, 3]).count
-        4
-    """
-
-    tokens: Sequence[str]
-    words: Sequence[int] | None = None
-    special: Sequence[int] = ()
-    name: str = "text"
-
-    @property
-    def count(self) -> int:
-        """How many tokens there are."""
-        return len(self.tokens)
-
-    def encode(self, blocks: ArrayBlocks) -> Json:
-        """Returns the JSON of a text.
-
-        Raises:
-            ValueError: words or special tokens do not fit the tokens.
-        """
-        if self.words is not None and len(self.words) != self.count:
-            raise ValueError(f"`words` must name a word for each of the {self.count} tokens: got {len(self.words)}")
-        for index in self.special:
-            if not 0 <= index < self.count:
-                raise ValueError(f"`special` must be positions from 0 to {self.count - 1}: got {index}")
-        return {
-            "kind": "text",
-            "name": as_text("`name`", self.name),
-            "tokens": [as_text("a token", token) for token in self.tokens],
-            "words": None if self.words is None else [int(word) for word in self.words],
-            "special": sorted({int(index) for index in self.special}),
-        }
-
-
-@dataclass(frozen=True, eq=False)
 class Picture:
     """A picture cut into patches in reading order, behind tokens that are no patches.
 
@@ -111,6 +66,60 @@ class Picture:
             "picture": blocks.add(as_pixels(self.pixels)),
             "grid": [rows, columns],
             "extra": [as_text("a name in `extra`", name) for name in self.extra],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A sequence of tokens.
+
+    Attributes:
+        tokens: as they are shown; any string is safe.
+        words: to which word each token belongs, in rising order, -1 for none; None: each is a word of its own.
+        special: the positions of tokens that are not of the text, such as `[CLS]` and padding.
+        name: what the reader calls it.
+        pictures: pictures among the tokens, as multimodal models have them: the position of the first patch, and the picture,
+            whose patches stand there in reading order.
+
+    Example:
+        >>> Text(["[CLS]", "un", "##seen", "[SEP]"], words=[-1, 0, 0, -1], special=[0, 3]).count
+        4
+    """
+
+    tokens: Sequence[str]
+    words: Sequence[int] | None = None
+    special: Sequence[int] = ()
+    name: str = "text"
+    pictures: Sequence[tuple[int, Picture]] = ()
+
+    @property
+    def count(self) -> int:
+        """How many tokens there are."""
+        return len(self.tokens)
+
+    def encode(self, blocks: ArrayBlocks) -> Json:
+        """Returns the JSON of a text.
+
+        Raises:
+            ValueError: words, special tokens or pictures do not fit the tokens.
+        """
+        if self.words is not None and len(self.words) != self.count:
+            raise ValueError(f"`words` must name a word for each of the {self.count} tokens: got {len(self.words)}")
+        for index in self.special:
+            if not 0 <= index < self.count:
+                raise ValueError(f"`special` must be positions from 0 to {self.count - 1}: got {index}")
+        for start, picture in self.pictures:
+            if not 0 <= start <= self.count - picture.count or picture.extra:
+                raise ValueError(
+                    f"`pictures` must lie within the {self.count} tokens, without `extra`: got {picture.count} from {start} on"
+                )
+        return {
+            "kind": "text",
+            "name": as_text("`name`", self.name),
+            "tokens": [as_text("a token", token) for token in self.tokens],
+            "words": None if self.words is None else [int(word) for word in self.words],
+            "special": sorted({int(index) for index in self.special}),
+            "pictures": [{**picture.encode(blocks), "start": int(start)} for start, picture in self.pictures],
         }
 
 

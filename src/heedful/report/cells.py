@@ -12,7 +12,7 @@ _MOST_ALONE = 8  # special tokens in a row, such as registers, that have a cell 
 
 
 def cuts_of(axis: Axis) -> list[int]:
-    """The positions at which a cell must begin, so that no special token (class, register, separator) shares one with others.
+    """The positions at which a cell must begin, so that special tokens and pictures among tokens share none with others.
 
     Example:
         >>> cuts_of(Text(["[CLS]", "the", "sky", "[SEP]"], special=[0, 3]))
@@ -22,6 +22,8 @@ def cuts_of(axis: Axis) -> list[int]:
     cuts: set[int] = set()
     for start, stop in _runs(special):
         cuts.update(range(start, stop + 1) if stop - start <= _MOST_ALONE else (start, stop))
+    pictures = axis.pictures if isinstance(axis, Text) else ()
+    cuts.update(edge for start, picture in pictures for edge in (start, start + picture.count))
     return sorted(cuts)
 
 

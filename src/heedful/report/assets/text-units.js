@@ -5,13 +5,19 @@ import { sumOf } from "./weights.js";
 
 const SINK = 0.3; // of all mass, from which a key is a sink
 
-// The units of a side in order: { start, end, isSpecial, ...as text-tokens.js shows them }.
+// The units of a side in order, a picture among its tokens as one: { start, end, isSpecial, ...as text-tokens.js shows them }.
 export function unitsOf(side, isMerged) {
   const { show } = readTokens(side);
   const words = isMerged ? (side.words ?? null) : null;
   const special = new Set(side.special ?? []);
   const units = [];
   for (let start = 0, end; start < side.count; start = end) {
+    const picture = side.pictures?.find((one) => one.start === start);
+    if (picture) {
+      end = start + picture.grid[0] * picture.grid[1];
+      units.push({ start, end, isSpecial: false, parts: [{ text: picture.name, isSign: true }], text: picture.name, title: picture.name, isSpaced: true, breaks: false });
+      continue;
+    }
     end = start + 1;
     if (words !== null && words[start] >= 0) while (end < side.count && words[end] === words[start]) end++;
     units.push({ start, end, isSpecial: special.has(start), ...show(start, end) });

@@ -8,8 +8,8 @@ import { meanOf, sumOf } from "./weights.js";
 const MOST_KEPT = 128; // readings
 
 // The readings of some heads of a layer. `queries` and `keys` are units; `hides` says whether special tokens and sinks
-// are left out, the rest of each row made to sum to 1. A reading is { direction, unit, weights, mass, exact, cells,
-// isRenormalized }: the weights of the units of the other side; what of the row is known; whether all of it is;
+// are left out, the rest of each row made to sum to 1. A reading is { direction, unit, weights, positions, mass, exact, cells,
+// isRenormalized }: the weights of the units of the other side, and of its positions as they are; what of the row is known; whether all of it is;
 // [queries, keys] of a cell where only means over cells are known; and whether it was made to sum to 1.
 export function openReadings(layer, heads, { queries, keys, hides }) {
   const kept = new Map();
@@ -28,16 +28,16 @@ export function openReadings(layer, heads, { queries, keys, hides }) {
 
   async function received() {
     const reading = await receivedOf(layer, heads);
-    return normalized({ ...reading, weights: sums(reading.weights, keys) });
+    return normalized({ ...reading, positions: reading.weights, weights: sums(reading.weights, keys) });
   }
 
   async function given(unit) {
     const { start, end } = queries[unit];
     const rows = [];
     for (let i = start; i < end; i++) rows.push(await rowOf(layer, heads, i));
-    const weights = sums(meanOf(rows.map((row) => row.weights)), keys);
+    const positions = meanOf(rows.map((row) => row.weights));
     const mass = rows.reduce((sum, row) => sum + row.mass, 0) / rows.length;
-    return normalized({ weights, mass, exact: rows.every((row) => row.exact), cells: rows[0].cells });
+    return normalized({ positions, weights: sums(positions, keys), mass, exact: rows.every((row) => row.exact), cells: rows[0].cells });
   }
 
   async function gotten(unit) {
@@ -46,7 +46,7 @@ export function openReadings(layer, heads, { queries, keys, hides }) {
     for (let j = start; j < end; j++) columns.push(await columnOf(layer, heads, j));
     const total = new Float32Array(layer.queries);
     for (const { weights } of columns) for (let i = 0; i < total.length; i++) total[i] += weights[i];
-    const reading = { weights: means(total, queries), mass: null, exact: columns.every((column) => column.exact), cells: columns[0].cells, isRenormalized: false };
+    const reading = { positions: total, weights: means(total, queries), mass: null, exact: columns.every((column) => column.exact), cells: columns[0].cells, isRenormalized: false };
     const rest = hides ? await rests() : null;
     const weights = reading.weights.map((weight, u) => (queries[u].isGone ? 0 : rest === null ? weight : rest[u] > 0 ? weight / rest[u] : 0));
     return { ...reading, isRenormalized: rest !== null, weights };

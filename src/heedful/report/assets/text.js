@@ -8,6 +8,7 @@ import { columnFrame, drawConnections, faintLines } from "./text-lines.js";
 import { LINE, textLists } from "./text-lists.js";
 import { pinAt, shadeOf, textColors, tokenPainter } from "./text-painter.js";
 import { textPanel } from "./text-panel.js";
+import { textPictures } from "./text-pictures.js";
 import { pinHue, pinList, readPins, turnedPins, withPin, writePins } from "./text-pins.js";
 import { headline, sentence, unitName } from "./text-readout.js";
 import { textSearch } from "./text-search.js";
@@ -39,13 +40,14 @@ export function textView(context) {
   const search = textSearch({ read: lists.all, found: showMatches, leave: () => lists.all()[0]?.list.element.focus() });
   const chips = pinList({ show: activate, release });
   const panel = textPanel((unit) => lists.withRole(shown.main.direction === "in" ? "queries" : "keys").list.center(unit));
+  const pictures = textPictures();
   const hiddenNote = element("p", { class: "note text-hidden" });
   const root = element(
     "div",
     { class: "text-view" },
     element("div", { class: "text-controls" }, layout.element, look.element, element("div", { class: "text-toggles" }, merge.element, hide.element)),
     element("div", { class: "text-tools" }, chips.element, element("div", { class: "text-find" }, search.element, matrix)),
-    element("div", { class: "text-body" }, lists.element, panel.element),
+    element("div", { class: "text-body" }, element("div", { class: "text-left" }, lists.element, pictures.element), panel.element),
     hiddenNote,
   );
   const drawLinesSoon = perFrame(drawLines);
@@ -206,6 +208,8 @@ export function textView(context) {
     const [names, targets] = [lists.namesOf(main.direction), lists.targetsOf(main.direction)];
     panel.show(main, targets, headline(main, names), shown.scale, hue);
     context.say(...sentence(main, names, targets));
+    const { columns, rows } = context.layer().side;
+    pictures.show(main.direction === "in" ? rows : columns, main.positions, state.scale);
     showHidden(hidden.list);
     redrawLines();
   }
