@@ -3,6 +3,7 @@
 watch.py             any model: which module attended, and its matrix
 calls.py             what is recorded: calls of attention, and what was expected but not seen
 cached.py            calls that go on with a cache: each key is kept once
+joined.py            the calls of a generation as one
 recording.py         the whole recording: a sequence of calls, a table, a ranking of heads
 capture/             the ways of capturing calls, one a file
 heads.py             what kind a head is

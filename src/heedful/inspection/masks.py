@@ -265,6 +265,20 @@ def _of_keys(keys: Bool[Tensor, "... M"]) -> Pattern | None:
     return Mask(keys.unsqueeze(-2).cpu())
 
 
+def reach(pattern: Pattern, shape: tuple[int, ...]) -> tuple[bool, int | None]:
+    """Whether a pattern is causal, and how many keys its window has."""
+    causal, window = False, None
+    for part in pattern.conjuncts():
+        if isinstance(part, Causal):
+            causal = causal or part.align in (None, "end") or shape[-2] <= shape[-1]
+        elif isinstance(part, Local):
+            before, after = part.reach()
+            causal = causal or after == 0
+            if before < shape[-1] - 1 or after == 0:
+                window = min(window or before + after + 1, before + after + 1)
+    return causal, window if window is None or window < shape[-1] else None
+
+
 def without_last_keys(pattern: Pattern, bias: Any, shape: Shape) -> tuple[int, Pattern, Any] | None:
     """How many keys are left without those last ones that no row sees, and pattern and bias over them; None where all are."""
     parts = [_seen_keys(one, shape) for one in pattern.conjuncts()]

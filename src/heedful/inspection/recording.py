@@ -12,6 +12,7 @@ from heedful._types import Float, Tensor
 from heedful.inspection import storage
 from heedful.inspection.calls import AttentionCall, RankedHead, Unseen, chains, layer_number, num_heads
 from heedful.inspection.heads import HeadKinds, head_kinds
+from heedful.inspection.joined import joined_call, moved_samples, sequences, whole_calls
 from heedful.inspection.rollout import Rollout, rollout
 from heedful.inspection.token_times import TokenTimes, token_times
 from heedful.inspection.tokens import Token, TokenInput
@@ -90,6 +91,40 @@ class Recording(Sequence[AttentionCall]):
             raise KeyError(f"no attention was seen in {name!r}; seen: {names}.{why}")
         return calls
 
+    def joined(self, name: str, *, step: int | None = None) -> AttentionMatrix:
+        """The one N x M matrix of a module in a generation: prompt and steps are its rows, all keys its columns.
+
+        It is what one pass over the whole text would have, with the queries and keys that the steps had. After a beam search
+        its samples are those of the last step, each with the rows of its parents; a target that ended earlier is in none.
+        The matrix of a module that ran once is the one of its call.
+
+        Args:
+            name: of the module.
+            step: the forward pass with which the generation begins; None: the only one.
+
+        Raises:
+            KeyError: no attention was seen in the module.
+            ValueError: there are several, or the calls of one differ in more than their masks.
+
+        Example:
+            >>> from heedful.models import generate, language_model
+            >>> model = language_model(vocabulary_size=9, context_length=20, width=8, heads=2, layers=1, ffn_width=8)
+            >>> with heedful.watch(model) as seen:
+            ...     _ = generate(model, [[1, 2, 3]], 6)
+            >>> A = seen.joined("encoder.layers.0.attention")
+            >>> A.shape, A.pattern
+            ((1, 2, 8, 8), Causal(align=None))
+        """
+        begun = [calls for calls in sequences(self.calls(name)) if step in (None, calls[0].step)]
+        if len(begun) != 1:
+            listed = ", ".join(str(calls[0].step) for calls in sequences(self.calls(name)))
+            raise ValueError(f"`step` must be the forward pass with which one begins, of {listed}: got {step}.")
+        return joined_call(begun[0], moved_samples(self._calls)).matrix
+
+    def whole(self) -> "Recording":
+        """The same recording with each generation as one call, joined; what cannot be joined stays as it is."""
+        return Recording(whole_calls(self._calls), self.unseen)
+
     def summaries(self) -> list[Summary]:
         """`AttentionMatrix.summary()` of each call, computed when it is first asked for."""
         return [self._summary(index) for index in range(len(self))]
@@ -123,18 +158,18 @@ class Recording(Sequence[AttentionCall]):
         modules: Sequence[str] | None = None,
         step: int | None = None,
     ) -> Rollout:
-        """Attention followed through the self-attention of all layers of one stack, in one forward pass.
+        """Attention followed through the self-attention of all layers of one stack, in one forward pass or one generation.
 
         Args:
             residual: the share that goes around the attention.
             heads: which heads, or how they are weighed, as in `heedful.inspection.rollout`.
             modules: the layers to go through, in the order of the calls; None: all self-attention of N x N.
-            step: the forward pass, from 0; None: the only one with such attention.
+            step: the forward pass, from 0, or the first one of a generation; None: the only one with such attention.
 
         Raises:
             ValueError: there is none, shapes differ, or there are several stacks, such as an encoder and a decoder, or passes.
         """
-        wanted = [c for c in self._calls if (modules is None or c.module in modules) and step in (None, c.step)]
+        wanted = [c for c in self.whole() if (modules is None or c.module in modules) and step in (None, c.step)]
         found = chains(wanted, one_stack=modules is not None)
         shapes = {call.shape for chain in found for call in chain}
         if len(shapes) != 1:

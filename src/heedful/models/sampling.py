@@ -1,7 +1,8 @@
 """Sampling from a trained language model: prompts are continued, masked tokens are filled."""
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -161,14 +162,20 @@ class FastDecoding:
         """The features behind one more token of each sample."""
         model, start = self.model, caches[0].length
         x = add_positions(model.embedding(tokens)[:, None], model.positions, start)[:, 0]  # [B, D]
+        return _with_hooks(model.encoder, self._encode, x, caches, start)
+
+    def _encode(self, x: Float[Tensor, "B D"], caches: Sequence[Cache], start: int) -> Float[Tensor, "B D"]:
         for layer, cache in zip(self.layers, caches, strict=True):
             if layer.norm == "pre":
-                x = x + self._attend(layer.attention, _norm(x, layer.attention_norm), cache, start)
+                x = x + self._attention(layer.attention, _norm(x, layer.attention_norm), cache, start)
                 x = x + _network(layer.network, _norm(x, layer.network_norm))
             else:
-                x = _norm(x + self._attend(layer.attention, x, cache, start), layer.attention_norm)
+                x = _norm(x + self._attention(layer.attention, x, cache, start), layer.attention_norm)
                 x = _norm(x + _network(layer.network, x), layer.network_norm)
-        return model.encoder.norm(x)  # type: ignore[no-any-return]
+        return self.model.encoder.norm(x)  # type: ignore[no-any-return]
+
+    def _attention(self, layer: Any, x: Float[Tensor, "B D"], cache: Cache, start: int) -> Float[Tensor, "B D"]:
+        return _with_hooks(layer, functools.partial(self._attend, layer), x, cache, start)
 
     def _attend(self, layer: Any, x: Float[Tensor, "B D"], cache: Cache, start: int) -> Float[Tensor, "B D"]:
         batch = len(x)
@@ -182,6 +189,17 @@ class FastDecoding:
             key, value = key[:, :, -self.model.window - 1 :], value[:, :, -self.model.window - 1 :]
         out = F.scaled_dot_product_attention(turned[:, 0], key, value)
         return F.linear(out.reshape(batch, -1), layer.out_proj.weight, layer.out_proj.bias)
+
+
+def _with_hooks(module: Any, function: Callable[..., Tensor], *args: Any) -> Tensor:
+    """What stands in for a module's forward pass; who watches the module is told of it."""
+    if not module._forward_pre_hooks and not module._forward_hooks:
+        return function(*args)
+    module.forward = function
+    try:
+        return module(*args)  # type: ignore[no-any-return]
+    finally:
+        del module.forward
 
 
 def _norm(x: Tensor, layer: nn.LayerNorm) -> Tensor:

@@ -22,9 +22,9 @@ from heedful.inspection.calls import AttentionCall, Unseen
 from heedful.inspection.capture.captured import CapturedCall
 from heedful.inspection.capture.forms import Forms
 from heedful.inspection.capture.windows import joined
-from heedful.inspection.masks import RecognizedMask, compact, read, without_last_keys
+from heedful.inspection.masks import RecognizedMask, compact, reach, read, without_last_keys
 from heedful.inspection.recording import Recording
-from heedful.ops import And, AttentionMatrix, Causal, Local, Pattern, ScaledDot, softmax
+from heedful.ops import AttentionMatrix, ScaledDot, softmax
 from heedful.ops._concrete import concrete
 from heedful.ops._tree import flatten
 from heedful.ops.engines import reference
@@ -158,7 +158,7 @@ class Recorder:
         options = {name: self._copied(value) for name, value in captured.options.items()}
         query, key = (t.detach().cpu() for t in (captured.query, captured.key))
         matrix = AttentionMatrix(query, key, **options)
-        causal, window = _reach(matrix.pattern, matrix.shape)
+        causal, window = reach(matrix.pattern, matrix.shape)
         causal = causal if captured.causal is None else captured.causal
         kind = captured.kind or _kind(self.module, matrix.shape, causal, self._running.arguments.get(self.module, ()))
         notes = list(captured.notes)
@@ -329,28 +329,6 @@ def _allowed_error(matrix: AttentionMatrix, output: Tensor) -> float:
     query, key = (t.float().norm(dim=-1).amax() for t in (matrix.query, matrix.key))
     factor = torch.as_tensor(matrix.mechanism.factor(matrix.query.shape[-1])).abs().amax()
     return min(_ROUNDING * _rounding(output) * (1 + float(query * key * factor)), 0.5)
-
-
-def _reach(pattern: Pattern, shape: tuple[int, ...]) -> tuple[bool, int | None]:
-    """Whether a pattern is causal, and how many keys its window has."""
-    causal, window = False, None
-    for part in _conjuncts(pattern):
-        if isinstance(part, Causal):
-            causal = causal or part.align in (None, "end") or shape[-2] <= shape[-1]
-        elif isinstance(part, Local):
-            before, after = part.reach()
-            causal = causal or after == 0
-            if before < shape[-1] - 1 or after == 0:
-                window = min(window or before + after + 1, before + after + 1)
-    return causal, window if window is None or window < shape[-1] else None
-
-
-def _conjuncts(pattern: Pattern) -> Iterator[Pattern]:
-    if isinstance(pattern, And):
-        yield from _conjuncts(pattern.first)
-        yield from _conjuncts(pattern.second)
-    else:
-        yield pattern
 
 
 def _kind(module: str, shape: tuple[int, ...], causal: bool, arguments: tuple[Any, ...]) -> str:
