@@ -107,6 +107,34 @@ def test_a_budget_is_in_megabytes(heedful, models, trained, refused, tmp_path):
     assert line == "--budget is for models of Hugging Face: a run folder was given."
 
 
+def test_a_generation_is_one_page(heedful, models, trained, refused, tmp_path):
+    report = tmp_path / "report.html"
+    given = ("inspect", models["gpt2"], folders.OTHER, "--out", report, "--generate")
+    done = heedful(*given, 20)
+    assert done.status == 0
+    [section] = payload(report)["sections"]
+    (axis,), layers = section["axes"], section["layers"]
+    assert [layer["kind"] for layer in layers] == ["self", "self", "rollout"]
+    assert [layer["label"] for layer in layers] == ["layer 0", "layer 1", "rollout"]
+    count = len(axis["tokens"])
+    assert {(layer["queries"], layer["keys"]) for layer in layers} == {(count, count)}
+    assert re.search(r"The first (\d+) tokens were given; (\d+) were generated greedily", done.out)
+    first, new = map(int, re.search(r"first (\d+) tokens were given; (\d+) were", done.out).groups())
+    assert count == first + new - 1
+    assert section["output"].startswith(folders.OTHER)
+    assert refused(*given, 0) == "--generate must be at least 1 token: got 0."
+    line = refused(*given, 50)
+    assert line.endswith(
+        f"--generate must be at most {40 - first}, with {first} tokens of text in 40 positions: got 50."
+    )
+    line = refused("inspect", models["bert"], folders.TEXT, "--generate", 3)
+    assert line == f"{models['bert']}: --generate needs a language model: got a BertForSequenceClassification."
+    line = refused("inspect", models["bart"], folders.TEXT, folders.OTHER, "--generate", 3)
+    assert line == f"{models['bart']}: --generate makes the target text: give none."
+    line = refused("inspect", trained, "3.png", "--out", report, "--generate", 3)
+    assert line == "--generate is for models of Hugging Face: a run folder was given."
+
+
 def test_a_run_folder_beside_a_model_and_with_some_layers(heedful, models, trained, shades, tmp_path):
     report, picture = tmp_path / "report.html", shades / "dark" / "3.png"
     assert heedful("inspect", trained, picture, "--compare", models["vit"], "--out", report).status == 0

@@ -75,6 +75,24 @@ def test_a_text_has_tokens_words_special_tokens_and_the_models_own_weights(made)
     assert "same" in section.layers[0].numbers
 
 
+def test_a_generation_has_the_weights_of_one_pass_over_the_whole_text(made):
+    folder = made("gpt2")
+    section, notes = looked(folder, folders.OTHER, generate=12)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    whole = hf.GPT2LMHeadModel.from_pretrained(folder).generate(
+        **tokenizer(folders.OTHER, return_tensors="pt"), max_new_tokens=12, do_sample=False
+    )
+    output = own_weights(folder, hf.GPT2LMHeadModel, input_ids=whole[:, :-1])
+    for layer, expected in zip(section.layers[:2], output.attentions, strict=True):
+        np.testing.assert_allclose(weights(layer), expected[0].numpy(), atol=1e-5)
+    assert list(section.axes[0].tokens) == tokenizer.convert_ids_to_tokens(whole[0, :-1].tolist())
+    assert "were generated greedily" in notes[0]
+    assert section.text.endswith("The probabilities are of the first token that was generated.")
+    first = output.logits[0, len(tokenizer(folders.OTHER)["input_ids"]) - 1].softmax(-1).max()
+    assert section.predictions[0][1] == pytest.approx(first.item(), abs=1e-5)
+    assert len(looked(made("t5"), folders.TEXT, generate=5)[0].axes[-1].tokens) <= 6
+
+
 def test_two_texts_are_a_pair_whose_words_are_counted_through(made):
     section, _ = looked(made("bert"), folders.TEXT, folders.OTHER)
     [side] = section.axes

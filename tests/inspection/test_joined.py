@@ -4,9 +4,10 @@ import transformers as hf
 
 import heedful
 from heedful import ops
+from heedful.data.batch_types import TokenBatch
 from heedful.inspection import Recording, load_watch, watch
 from heedful.inspection.calls import AttentionCall
-from heedful.models import generate, language_model
+from heedful.models import beam_search, generate, language_model, sequence_to_sequence
 from tests.inspection.capture.models import build, inputs
 
 SELF = {"gpt2": "transformer.h.1.attn", "llama": "model.layers.1.self_attn", "gemma2": "model.layers.0.self_attn"}
@@ -117,6 +118,26 @@ def test_a_model_of_heedful_is_joined_layer_by_layer():
     torch.testing.assert_close(seen.rollout().rows(rows), once.rollout().rows(rows), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_targets_of_heedful_are_joined_beam_by_beam(beams):
+    torch.manual_seed(1)
+    model = sequence_to_sequence(vocabulary_size=30, end=3, width=8, heads=2, layers=2, ffn_width=16).double().eval()
+    model.embedding.weight.data *= 9
+    source = TokenBatch(torch.tensor([[5, 6, 7, 3], [8, 9, 3, 0]]), torch.tensor([4, 3]))
+    with watch(model) as seen:
+        found = beam_search(model, source, max_length=6, beams=beams, suppress=[3])
+    for text, targets in enumerate(found):
+        for target in targets:
+            with torch.no_grad(), watch(model) as once:
+                one = TokenBatch(source.tokens[text : text + 1], source.lengths[text : text + 1])
+                model.features(model.encode(one), torch.tensor([[3, *target.tokens]]))
+            for kind in ("attention", "cross_attention"):
+                name = f"decoder.layers.1.{kind}"
+                own, joined = once[name].dense()[0], seen.joined(name).dense()
+                assert joined.shape == (2 * beams, *own.shape)
+                assert (joined - own).abs().amax((1, 2, 3)).min() < 1e-6
+
+
 def test_of_several_generations_one_is_chosen():
     model = language_model(vocabulary_size=9, context_length=30, width=8, heads=2, layers=1, ffn_width=8)
     with watch(model) as seen:
@@ -155,3 +176,20 @@ def test_weights_that_a_model_stores_are_joined_too():
         seen, expected = generation(model.double(), "llama")
     A = seen.joined("transformer.h.0.self_attention")
     torch.testing.assert_close(A.dense(), expected.attentions[0].to(A.dense().dtype), atol=1e-5, rtol=0)
+
+
+def test_a_report_has_each_layer_of_a_generation_once_and_keeps_its_budget(tmp_path):
+    model = language_model(vocabulary_size=9, context_length=400, width=32, heads=4, layers=2, ffn_width=8)
+    with watch(model) as seen:
+        generate(model, [[1, 2, 3] * 50], 200)
+    assert [line.split()[5:8] for line in str(seen).splitlines()[1:3]] == [["349", "x", "349"]] * 2
+    section = seen.section(budget=300_000)
+    assert [(layer.label, layer.kind, layer.queries, layer.keys) for layer in section.layers] == [
+        ("layer 0", "self", 349, 349), ("layer 1", "self", 349, 349), ("rollout", "rollout", 349, 349),
+    ]  # fmt: skip
+    seen.report(tmp_path / "report.html", budget=300_000)
+    seen_once = (tmp_path / "report.html").stat().st_size
+    with torch.no_grad(), watch(model) as once:
+        model(torch.tensor([[1, 2, 3] * 50 + [0] * 199]))
+    once.report(tmp_path / "once.html", budget=300_000)
+    assert seen_once < 1.2 * (tmp_path / "once.html").stat().st_size

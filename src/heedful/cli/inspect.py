@@ -32,6 +32,7 @@ def inspect(
     heads: str | None = None,
     compare: str | None = None,
     png: UserPath | None = None,
+    generate: int | None = None,
     budget: int | None = None,
     serve: Annotated[bool, Parameter(negative="")] = False,
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
@@ -56,6 +57,9 @@ def inspect(
         Another model for the same inputs, or another input for the same model.
     png
         Also draw a figure: a file that ends in .png, .svg or .pdf.
+    generate
+        A model of Hugging Face goes on with the text, greedily, for at most so many tokens: the page shows what each token attended
+        to, also those of the text. With a source text, the most tokens of the target; by default 64.
     budget
         Megabytes of numbers that the file may hold for each input of a model of Hugging Face; by default 8, or 15 where every
         weight fits into them.
@@ -83,7 +87,11 @@ def inspect(
         raise HeedfulError(f"--budget must be at least 1 megabyte: got {budget}.")
     if budget is not None and _is_run(what):
         raise HeedfulError("--budget is for models of Hugging Face: a run folder was given.")
-    asked = _Inspection(what, inputs, layers, compare, task, budget)
+    if generate is not None and generate < 1:
+        raise HeedfulError(f"--generate must be at least 1 token: got {generate}.")
+    if generate is not None and (_is_run(what) or (compare is not None and _is_model(compare) and _is_run(compare))):
+        raise HeedfulError("--generate is for models of Hugging Face: a run folder was given.")
+    asked = _Inspection(what, inputs, layers, compare, task, budget, generate)
     sections = asked.sections()
     _check_heads(sections, wanted)
     if png is not None:
@@ -138,6 +146,7 @@ class _Inspection:
         compare: another model, or another input.
         task: of a run whose task is a class in a file.
         budget: megabytes of numbers that a section may hold; None: the default.
+        generate: how many tokens a model generates; None: it runs over its text.
     """
 
     def __init__(
@@ -148,7 +157,9 @@ class _Inspection:
         compare: str | None,
         task: str | None,
         budget: int | None,
+        generate: int | None,
     ) -> None:
+        self.generate = generate
         self.budget = None if budget is None else budget * 1_000_000
         self.what, self.inputs, self.layers, self.task = what, tuple(inputs), layers, task
         self.other = compare if compare is not None and _is_model(compare) else None
@@ -229,7 +240,7 @@ class _Inspection:
         loaded = load_model(what)
         sections = []
         for given in every:
-            model_run = run(loaded, given, layers=self.layers, budget=self.budget)
+            model_run = run(loaded, given, layers=self.layers, budget=self.budget, generate=self.generate)
             sections.append(model_run.section)
             self.seen.append(model_run.recording)
             self.notes += [note for note in model_run.notes if note not in self.notes]

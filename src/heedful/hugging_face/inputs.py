@@ -44,8 +44,13 @@ class PreparedInput:
     output: str | None = None
 
 
-def prepare(loaded: HuggingFaceModel, inputs: Sequence[ModelInput]) -> PreparedInput:
+def prepare(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], new_tokens: int | None = None) -> PreparedInput:
     """The arguments of the model, from its inputs.
+
+    Args:
+        loaded: the model.
+        inputs: as a person gave them.
+        new_tokens: the most that a model with a decoder generates where no target is given; None: 64.
 
     Raises:
         HeedfulError: the model takes something else.
@@ -76,7 +81,9 @@ def prepare(loaded: HuggingFaceModel, inputs: Sequence[ModelInput]) -> PreparedI
         ours = [one for one in rest if one.kind == kind]
         {"text": _add_text, "image": _add_picture, "audio": _add_sound}[kind](loaded, prepared, ours)
     if loaded.writes:
-        _add_target(loaded, prepared, target)
+        if target is not None and new_tokens is not None:
+            raise HeedfulError(f"{loaded.where}: --generate makes the target text: give none.")
+        _add_target(loaded, prepared, target, _MOST_NEW_TOKENS if new_tokens is None else new_tokens)
     prepared.arguments = {
         name: value.to(loaded.model.dtype) if value.is_floating_point() else value
         for name, value in prepared.arguments.items()
@@ -322,15 +329,43 @@ def _spectrogram_axis(loaded: HuggingFaceModel, recording: Recording, values: Te
     return _patches(recording, grid, shades, name="spectrogram, low bands on top")
 
 
-def _add_target(loaded: HuggingFaceModel, prepared: PreparedInput, target: ModelInput | None) -> None:
+def continue_text(loaded: HuggingFaceModel, prepared: PreparedInput, new_tokens: int) -> Tensor:
+    """Goes on with a text greedily, and gives the logits of the first new token; the input becomes the whole text but its last token.
+
+    Raises:
+        HeedfulError: the model does not go on with texts, or has too few positions.
+    """
+    ids = prepared.arguments.get("input_ids")
+    if not writes_on(loaded) or ids is None:
+        raise HeedfulError(f"{loaded.where}: --generate needs a language model: got a {type(loaded.model).__name__}.")
+    most = _limit(loaded) - ids.shape[-1]
+    if new_tokens > most:
+        raise HeedfulError(
+            f"{loaded.where}: --generate must be at most {max(most, 0):,}, with {ids.shape[-1]:,} tokens of text in "
+            f"{_limit(loaded):,} positions: got {new_tokens:,}."
+        )
+    made = _generate(
+        loaded, prepared, new_tokens, return_dict_in_generate=True, output_logits=True, disable_compile=True
+    )  # fmt: skip
+    whole = [int(token) for token in made.sequences[0]]
+    count = len(whole) - ids.shape[-1]
+    prepared.tokens = torch.tensor(whole[:-1])
+    prepared.output = str(loaded.tokenizer.decode(whole, skip_special_tokens=True))
+    prepared.notes.append(
+        f"The first {ids.shape[-1]:,} tokens were given; {count:,} were generated greedily, the last is no input."
+    )
+    axis = _text_axis(loaded.tokenizer, whole[:-1], "text")
+    prepared.axes[:] = [lambda recording: axis]
+    return made.logits[0][0]  # type: ignore[no-any-return]
+
+
+def _add_target(loaded: HuggingFaceModel, prepared: PreparedInput, target: ModelInput | None, new_tokens: int) -> None:
     """The decoder's text, given or generated; encoder and decoder then run once, so that their matrices are whole."""
     tokenizer = loaded.tokenizer
     most = _decoder_limit(loaded)
     try:
         ids = (
-            _teacher_forced(loaded, target.value)
-            if target
-            else _generated(loaded, prepared, min(most - 1, _MOST_NEW_TOKENS))
+            _teacher_forced(loaded, target.value) if target else _generated(loaded, prepared, min(most - 1, new_tokens))
         )
     except (HeedfulError, MemoryError):
         raise
@@ -406,17 +441,21 @@ def _start(loaded: HuggingFaceModel) -> int | None:
 
 def _generated(loaded: HuggingFaceModel, prepared: PreparedInput, most: int) -> list[int]:
     """What the model generates, beginning with the token with which its decoder begins, without the one that ends it."""
+    if not loaded.model.can_generate():
+        raise HeedfulError(f"{loaded.where}: cannot generate: give a target text after the input.")
+    ids = [int(token) for token in _generate(loaded, prepared, most)[0]]
+    return ids[:-1] if len(ids) > 1 and ids[-1] == loaded.tokenizer.eos_token_id else ids
+
+
+def _generate(loaded: HuggingFaceModel, prepared: PreparedInput, most: int, **options: Any) -> Any:
+    """The most probable token, again and again."""
     import transformers
 
     model = loaded.model
-    if not model.can_generate():
-        raise HeedfulError(f"{loaded.where}: cannot generate: give a target text after the input.")
     arguments = {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in prepared.arguments.items()}
     # Whisper's own way of generating works in stretches and leaves out what the decoder began with.
     generate: Any = transformers.GenerationMixin.generate
-    made = generate(model, **arguments, do_sample=False, num_beams=1, max_new_tokens=most)
-    ids = [int(token) for token in made[0]]
-    return ids[:-1] if len(ids) > 1 and ids[-1] == loaded.tokenizer.eos_token_id else ids
+    return generate(model, **arguments, do_sample=False, num_beams=1, max_new_tokens=most, **options)
 
 
 def _teacher_forced(loaded: HuggingFaceModel, text: str) -> list[int]:

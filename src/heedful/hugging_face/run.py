@@ -11,7 +11,7 @@ import torch
 from heedful._errors import HeedfulError, OutOfMemoryError, caught_panics, is_out_of_memory
 from heedful._types import Tensor
 from heedful.data.inputs import ModelInput, one_line, shortened
-from heedful.hugging_face.inputs import PreparedInput, prepare, separators_of, with_words, writes_on
+from heedful.hugging_face.inputs import PreparedInput, continue_text, prepare, separators_of, with_words, writes_on
 from heedful.hugging_face.loading import HuggingFaceModel, quiet
 from heedful.inspection.recording import Recording
 from heedful.inspection.watch import watch
@@ -34,42 +34,57 @@ class ModelRun(NamedTuple):
 
 
 def run(
-    loaded: HuggingFaceModel, inputs: Sequence[ModelInput], *, layers: str | None = None, budget: int | None = None
+    loaded: HuggingFaceModel,
+    inputs: Sequence[ModelInput],
+    *,
+    layers: str | None = None,
+    budget: int | None = None,
+    generate: int | None = None,
 ) -> ModelRun:
-    """Runs a model once, and gives its attention as a section.
+    """Runs a model once, or while it generates, and gives its attention as a section.
 
     Args:
         loaded: the model.
         inputs: what it takes: one or two texts, a picture, a sound; for an encoder-decoder model also a target text.
         layers: which calls are wanted: their numbers ("0,3-5") or parts of their modules' names; None: all.
         budget: bytes of numbers that the section may hold, as in `attention_section`.
+        generate: so many tokens; None: a language model runs over its text alone.
 
     Raises:
-        HeedfulError: the model does not take this, or no attention was seen.
+        HeedfulError: the model does not take this, cannot generate so many tokens, or no attention was seen.
     """
     model = loaded.model
     with quiet(), torch.no_grad():
         try:
             with caught_panics():
-                prepared = prepare(loaded, inputs)
+                prepared = prepare(loaded, inputs, generate)
         except RuntimeError as error:
             raise HeedfulError(f"{loaded.where}: cannot take these inputs: {one_line(error)}.") from None
         options = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
         try:
             with watch(model) as recording:
-                output = model(**prepared.arguments, **options)
+                if generate is None or loaded.writes:
+                    output, first = model(**prepared.arguments, **options), None
+                else:
+                    output, first = None, continue_text(loaded, prepared, generate)
+        except HeedfulError:
+            raise
         except Exception as error:  # whatever inputs that do not fit make of a model
             if is_out_of_memory(error):
                 raise OutOfMemoryError(
                     f"{loaded.where}: there is not enough memory: a shorter input needs less."
                 ) from None
             raise HeedfulError(f"{loaded.where}: cannot run on these inputs: {one_line(error)}.") from None
-        unseen = _unseen_sentence(recording)
+        recording, unseen = recording.whole(), _unseen_sentence(recording)
         if not len(recording):
             raise HeedfulError(f"{loaded.where}: no attention was seen. {unseen}".rstrip())
         indices = chosen([call.module for call in recording], layers)
         wanted = Recording([recording[i] for i in indices], recording.unseen)
-        predictions, meaning = _predictions(loaded, prepared, output)
+        if first is None:
+            predictions, meaning = _predictions(loaded, prepared, output)
+        else:
+            predictions = _best(first.float().softmax(-1), lambda i: _label(loaded.tokenizer, i))
+            meaning = "The probabilities are of the first token that was generated."
         nan = nan_origin(model, lambda: model(**prepared.arguments, **options)) if _holds_nan(output) else ""
         notes = [note for note in (*loaded.notes, *prepared.notes, unseen, nan) if note]
         axes = [axis for axis in (make(recording) for make in prepared.axes) if axis is not None]

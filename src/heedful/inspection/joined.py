@@ -77,7 +77,7 @@ def joined_call(calls: Sequence[AttentionCall], moved: Mapping[int, Tensor] | No
             f"calls of {first.module!r} must be joined from the first to the last: got {len(calls)} of {len(sequence.spans)}."
         )
     if first.kind == "cross" and moved:
-        sequence = _with_parents(sequence, [moved.get(call.step) for call in calls])
+        sequence = _of_beams(calls, [moved.get(call.step) for call in calls])
     parts = [_Part(call, sequence, number) for number, call in enumerate(calls)]
     query, key = sequence.whole()
     mechanism = parts[0].matrix.mechanism
@@ -122,20 +122,43 @@ class _Part:
     def __init__(self, call: AttentionCall, sequence: CachedCalls, number: int) -> None:
         span = sequence.spans[number]
         self.matrix, self.step, self.rows, self.columns = call.matrix, call.step, span.queries, span.keys
-        self.samples = sequence.samples_at(number)
+        of_each = span.samples // (
+            self.matrix.shape[0] if len(self.matrix.shape) > 3 else 1
+        )  # beams that are queries of one
+        self.samples = sequence.samples_at(number) // of_each
 
     def of_samples(self, tensor: Tensor) -> Tensor:
         """Numbers that broadcast to the call's matrix, for the samples of the last call."""
         return tensor[self.samples] if tensor.dim() == 4 and len(tensor) > 1 else tensor
 
 
-def _with_parents(sequence: CachedCalls, parents: Sequence[Int[Tensor, " B"] | None]) -> CachedCalls:
-    """The same sequence, of which each call goes on with these samples, if there are as many."""
+def _of_beams(calls: Sequence[AttentionCall], parents: Sequence[Int[Tensor, " B"] | None]) -> CachedCalls:
+    """Calls on the keys of an encoder, with the beams that go on with each other as samples, one query each.
+
+    The beams of a text may be samples already, or several queries of one.
+    """
+    sequence = calls[0].cached.calls  # type: ignore[union-attr]
     spans: list[CallSpan] = []
-    for span, moved in zip(sequence.spans, parents, strict=True):
+    queries = [call.matrix.query for call in calls]
+    if any(query.shape[-2] > 1 for query in queries[1:]):
+        if queries[0].shape[-2] > 1:
+            raise ValueError(
+                f"calls of {calls[0].module!r} cannot be joined: it cannot be told which of their queries are beams."
+            )
+        rows = [query.transpose(1, 2).flatten(0, 1) for query in queries]  # [samples x beams, H, D]
+        whole = rows[0].new_zeros(max(map(len, rows)), rows[0].shape[1], len(rows), rows[0].shape[2])
+        for step, row in enumerate(rows):
+            whole[: len(row), :, step] = row
+        own = [
+            span._replace(samples=len(row), queries=(step, step + 1))
+            for step, (span, row) in enumerate(zip(sequence.spans, rows, strict=True))
+        ]
+    else:
+        whole, own = sequence.query, sequence.spans
+    for span, moved in zip(own, parents, strict=True):
         fits = spans and moved is not None and len(moved) == span.samples and int(moved.max()) < spans[-1].samples
         spans.append(span._replace(parents=moved if fits else None))
-    return CachedCalls.of(sequence.query, sequence.key, spans)
+    return CachedCalls.of(whole, sequence.key, spans)
 
 
 def _allowed(part: _Part, rows: Tensor) -> Tensor:

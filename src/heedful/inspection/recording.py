@@ -356,7 +356,10 @@ class Recording(Sequence[AttentionCall]):
         return Report([self.section(budget=_NOTEBOOK_BUDGET)])._repr_html_()
 
     def __str__(self) -> str:
-        """A table of the calls, then their notes, then what was not seen."""
+        """A table of the calls, a generation being one, then their notes, then what was not seen."""
+        whole = self.whole()
+        if len(whole) < len(self):
+            return str(whole)
         notes = Counter(note for call in self._calls for note in call.notes)
         rows = [("module", "layer", "kind", "heads", "N x M", "engine", "entropy of a head, nat")]
         rows += [self._row(index, list(notes)) for index in range(len(self))]

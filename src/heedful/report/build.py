@@ -14,6 +14,7 @@ from heedful._types import Bool, Int, Tensor
 from heedful.inspection.calls import AttentionCall, chains, num_heads
 from heedful.inspection.head_statistics import compute, head_statistics, is_cross
 from heedful.inspection.heads import THRESHOLDS, HeadKind, classified
+from heedful.inspection.joined import whole_calls
 from heedful.inspection.rollout import rollout
 from heedful.inspection.tokens import Token, separator_ids
 from heedful.ops import Statistic, statistics
@@ -46,7 +47,7 @@ def attention_section(
     """The attention of a model on one input, as a section.
 
     Args:
-        calls: a recording, or some of its calls.
+        calls: a recording, or some of its calls; those of a generation are joined.
         title: the heading.
         text: one or two sentences below it.
         axes: what stands along the axes: `Axis` values, or lists of strings or token ids. The first that has as many
@@ -65,6 +66,7 @@ def attention_section(
     """
     if not len(calls):
         raise ValueError("`calls` must hold at least one call of attention: got none.")
+    calls = whole_calls(calls)
     for call in calls:
         batch = math.prod(call.shape[:-3])
         if not 0 <= sample < batch:

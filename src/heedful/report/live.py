@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 import torch
 
 from heedful.inspection.calls import AttentionCall
+from heedful.inspection.joined import whole_calls
 from heedful.report.attention import AttentionSection
 from heedful.report.blocks import ReportSection
 from heedful.report.cell_grid import Box
@@ -46,7 +47,8 @@ class LivePage:
     Args:
         title: the heading of the page.
         sections: what it shows, in order.
-        recordings: for each section the recording, of which call i is layer i of the section; None: it is shown as in a file.
+        recordings: for each section the recording, of which call i is layer i of the section, a generation being
+            one; None: it is shown as in a file.
             Layers behind the last call are shown as in a file, too.
         samples: which one of the batch each section shows; by default the first.
         about: short facts that stand under the heading.
@@ -82,6 +84,7 @@ class LivePage:
                 f"`recordings` and `samples` must have one item for each of {len(sections)} sections: "
                 f"got {len(recordings)} and {len(samples)}."
             )
+        recordings = [None if calls is None else whole_calls(calls) for calls in recordings]
         self._windows = _windows(sections, recordings, samples, memory)
         live = [0 if calls is None else len(calls) for calls in recordings]
         self._page = render_report(title=title, sections=sections, about=about, live=live).encode("utf-8")
