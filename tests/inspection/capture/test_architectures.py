@@ -97,12 +97,16 @@ def test_models_that_give_no_weights(name):
     assert {call.engine for call in run(name)[2]} == {"softmax by hand"}
 
 
-def test_a_model_that_works_in_parts_is_named():
+def test_a_band_is_a_part_of_the_matrix():
+    """Longformer stores its weights by their distance."""
     config = hf.LongformerConfig(attention_window=4, **BERT)
-    with torch.no_grad(), watch(model := hf.LongformerModel(config).eval()) as seen:
-        model(torch.ones(1, 8, dtype=torch.long))
-    assert not len(seen)
-    assert [one.module for one in seen.unseen] == ["encoder.layer.0.attention.self", "encoder.layer.1.attention.self"]
+    model, x = hf.LongformerModel(config).eval(), torch.randint(3, 50, (2, 8))
+    with torch.no_grad(), watch(model) as seen:
+        given = model(x, output_attentions=True).attentions
+    for call, weights in zip(seen, given, strict=True):
+        near = torch.arange(8)[:, None] + torch.arange(5)
+        band = torch.nn.functional.pad(call.matrix.dense(), (2, 2)).gather(-1, near.expand(2, 2, 8, 5))
+        torch.testing.assert_close(band, weights[..., -5:])
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

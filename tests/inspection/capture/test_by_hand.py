@@ -147,16 +147,21 @@ def features_of_queries(m, q, k, v):
 
 def in_parts(m, q, k, v):
     A = scores(q, k).softmax(-1)
-    return A[..., :2] @ v[..., :2, :] + A[..., 2:] @ v[..., 2:, :], None
+    return A[..., :2] @ v[..., :2, :] + A[..., 2:] @ v[..., 2:, :], A
 
 
 def another_way(m, q, k, v):
     return scores(q, k).softmax(-1).cumsum(-1) @ v, None
 
 
-@pytest.mark.parametrize("form", [in_parts, another_way])
-def test_what_cannot_be_followed_is_named(form):
-    with watch(model := Written(form)) as seen:
+def test_parts_are_put_together():
+    with watch(model := Written(in_parts)) as seen:
+        model(torch.randn(3, N, H * D))
+    torch.testing.assert_close(seen[0].matrix.dense(), model.weights.detach())
+
+
+def test_what_cannot_be_followed_is_named():
+    with watch(model := Written(another_way)) as seen:
         model(torch.randn(3, N, H * D))
     assert not len(seen)
     assert [one.why for one in seen.unseen] == ["softmax of [3, 2, 5, 5] by hand: it was not seen to multiply values"]

@@ -388,6 +388,35 @@ def test_what_a_function_does_in_secret_is_noticed(registered):
     assert "arguments that may be why: indices" in seen.unseen[0].why
 
 
+def test_weights_that_a_function_gives_are_taken_where_its_arguments_are_not_known(registered):
+    def secret(module, query, key, value, mask, scaling=None, **kwargs):
+        weights = (query @ key.mT * scaling).softmax(-1) * torch.linspace(0.1, 1.0, N)[:, None]  # sinks of each row
+        return (weights @ value).transpose(1, 2), weights
+
+    registered("secret", secret)
+    layer = Layer("secret", sinks=torch.zeros(B, H, N, 1))
+    layer.is_causal = False
+    query, key, value = torch.randn(3, B, H, N, D)
+    with watch(layer) as seen:
+        layer(query, key, value, None)
+    assert not seen.unseen
+    assert (seen[0].engine, seen[0].notes) == ("secret", ("stored 6 x 6 by the model",))
+    torch.testing.assert_close(seen[0].matrix.dense(), secret(layer, query, key, value, None, scaling=0.4)[1])
+
+
+def test_weights_that_do_not_give_the_output_are_not_taken(registered):
+    def secret(module, query, key, value, mask, scaling=None, **kwargs):
+        weights = (query @ key.mT).softmax(-1)
+        return (weights.flip(-1) @ value).transpose(1, 2), weights
+
+    registered("secret", secret)
+    layer = Layer("secret")
+    with watch(layer) as seen:
+        layer(*torch.randn(3, B, H, N, D), None)
+    assert len(seen) == 0
+    assert "does not give its output" in seen.unseen[0].why
+
+
 def test_the_same_arguments_arrive(registered):
     given = []
 

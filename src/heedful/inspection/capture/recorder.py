@@ -62,8 +62,10 @@ class Recorder:
         self.modules: Mapping[str, torch.nn.Module] = {}
         self.softmaxes: list[tuple[str, tuple[int, ...]]] = []  # in which module, and the shape of the scores
         self.used: set[int] = set()  # which of them are the weights of a call
+        self.gates: set[int] = set()  # which are of features of a linear layer
         self.left: dict[str, str] = {}
         self.steps = 0  # forward passes that began
+        self.before_leave: Callable[[str], None] = lambda name: None  # of a module that ran in this thread
         self._running = _RunningModules()
         self._masks: list[tuple[Tensor, int, RecognizedMask]] = []
 
@@ -78,6 +80,8 @@ class Recorder:
         """A module has run, or was left by an exception; then those inside it were, too."""
         names = self._running.names
         if name in names:
+            if names[-1] == name and threading.get_ident() == self.thread:
+                self.before_leave(name)
             place = len(names) - 1 - names[::-1].index(name)
             for left in names[place:]:
                 self._running.arguments.pop(left, None)
@@ -117,16 +121,40 @@ class Recorder:
         finally:
             self._running.paused_at = before
 
-    def take(self, capture: Callable[[], CapturedCall]) -> None:
-        """Adds a captured call; one that cannot be told as a matrix becomes an unseen one, and nothing breaks the model."""
+    def take(
+        self, capture: Callable[[], CapturedCall], otherwise: Callable[[], CapturedCall | None] | None = None
+    ) -> None:
+        """Adds a captured call; one that cannot be told as a matrix becomes an unseen one, and nothing breaks the model.
+
+        Args:
+            capture: what gives the call.
+            otherwise: what gives another form of it, if that one cannot be told; None: there is none.
+        """
+        self.take_all(lambda: [capture()], otherwise)
+
+    def take_all(
+        self, capture: Callable[[], list[CapturedCall]], otherwise: Callable[[], CapturedCall | None] | None = None
+    ) -> None:
+        """Adds captured calls, as `take`."""
         if not self.listens() or torch._C._current_graph_task_id() != -1:  # computed again, for a gradient
             return
         # leaving inference mode turns gradients on, so it comes first
         with self.paused(), torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunction():
             try:
-                self._add(capture())
+                for captured in capture():
+                    self._add(captured)
             except Exception as error:  # a watcher must not change what the model does
-                self.add_unseen(self.module, str(error) or type(error).__name__)
+                if otherwise is None or not self._added(otherwise):
+                    self.add_unseen(self.module, str(error) or type(error).__name__)
+
+    def _added(self, capture: Callable[[], CapturedCall | None]) -> bool:
+        try:
+            captured = capture()
+            if captured is not None:
+                self._add(captured)
+        except Exception:
+            return False
+        return captured is not None
 
     def add_unseen(self, module: str, why: str) -> None:
         """Adds what was expected but not seen, once."""

@@ -3,11 +3,13 @@
 import functools
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from heedful._types import Tensor
+from heedful.inspection.capture import by_hand
 from heedful.inspection.capture.captured import CapturedCall
 from heedful.inspection.capture.patch import Patch, call_paused
 from heedful.inspection.capture.recorder import Recorder, Refused
@@ -101,7 +103,20 @@ def _resume(recorders: list[Recorder]) -> None:
 def _take(recorders: list[Recorder], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
     arguments = dict(zip(_NAMES, args, strict=False)) | dict(kwargs)
     for recorder in recorders:
-        recorder.take(functools.partial(_captured, recorder, name, arguments, output))
+        recorder.take(
+            functools.partial(_captured, recorder, name, arguments, output),
+            functools.partial(_stored, recorder, name, arguments, output),
+        )
+
+
+def _stored(recorder: Recorder, engine: str, arguments: Mapping[str, Any], output: Any) -> CapturedCall | None:
+    """The weights that the function gives itself, where its arguments mean something else than is known."""
+    weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+    query, key = arguments["query"], arguments["key"]
+    if not isinstance(weights, Tensor) or weights.shape != (*query.shape[:-1], key.shape[-2]):
+        return None
+    call = by_hand.stored(recorder, weights)
+    return replace(call, engine=engine, output=output[0].transpose(1, 2), value=arguments["value"])
 
 
 def _captured(recorder: Recorder, engine: str, arguments: Mapping[str, Any], output: Any) -> CapturedCall:

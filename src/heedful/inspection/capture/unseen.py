@@ -10,6 +10,7 @@ from heedful.inspection.capture.by_hand import ENGINE
 from heedful.inspection.capture.recorder import Recorder
 
 _WORDS = ("attention", "attn")
+_OTHERWISE = "linear and recurrent attention and convolutions have no matrix of such weights"
 _NO_PRODUCT = "it was not seen to multiply values"
 
 
@@ -35,7 +36,8 @@ def find_unseen(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[Un
 
 def _unused(recorder: Recorder) -> dict[str, tuple[int, ...]]:
     """A softmax of each module that has one over several keys which became no call."""
-    left = (softmax for i, softmax in enumerate(recorder.softmaxes) if i not in recorder.used)
+    seen = recorder.used | recorder.gates
+    left = (softmax for i, softmax in enumerate(recorder.softmaxes) if i not in seen)
     return {name: shape for name, shape in left if shape[-1] > 1}
 
 
@@ -46,7 +48,7 @@ def _why(recorder: Recorder, name: str, module: nn.Module) -> str:
     shapes = [shape for inside, shape in _unused(recorder).items() if _inside(inside, name)]
     if shapes:
         return f"{kind} computes softmax of {list(shapes[0])} by hand: {_NO_PRODUCT}"
-    return f"{kind} ran without a call that can be seen"
+    return f"{kind} ran without a softmax over keys: {_OTHERWISE}"
 
 
 def _expected(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[str]:
