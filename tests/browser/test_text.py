@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -354,6 +355,19 @@ def test_text_points_into_a_picture_that_stands_among_its_tokens(open_text):
     assert opened.words(".text-pictures figcaption") == f"photo {100 * share:.1f} % in all"
     labels = opened.page.locator(".text-pictures .bar-numbers span").all_inner_texts()
     assert float(labels[2].split("\u00a0")[0]) == pytest.approx(100 * weights[0, 9, 2:8].max(), rel=6e-3)
+
+
+def test_another_sample_is_chosen_on_the_page(open_text):
+    other = weights_of(4, 4)
+    words = ["no", "rain", "to", "day"]
+    second = AttentionSection("A text", "Sample 1.", [token_layer(other)], [Text(words)])
+    opened = open_text(dataclasses.replace(SECTION, text="Sample 0.", samples=[second]))
+    opened.page.get_by_label("Sample", exact=True).last.select_option("1")
+    wait_for(opened, lambda: "rain" in readout(opened))
+    assert_said(opened, other.mean((0, 1)))
+    assert opened.page.locator(".text-word").all_inner_texts() == words
+    assert opened.words(".attend .lead") == "Sample 1."
+    assert "sample=1" in opened.page.url
 
 
 def test_rows_of_nan_have_a_color_of_their_own_and_the_others_their_numbers(open_text):

@@ -149,6 +149,36 @@ def test_one_sample_of_a_batch(kind, sample):
     assert_layer(layer, dense(query, key)[sample])
 
 
+TOKENS_OF_THREE = [[f"{word}{row}" for word in "abcdefghi"] for row in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, 3),
+        ({"tokens": TOKENS_OF_THREE}, 3),
+        ({"tokens": torch.arange(27).view(3, 9)}, 3),
+        ({"axes": [TOKENS_OF_THREE]}, 3),
+        ({"tokens": TOKENS_OF_THREE[0]}, 1),  # which of one sample says nothing of the others
+        ({"axes": Positions(9)}, 1),
+        ({"tokens": [*TOKENS_OF_THREE[:2], ["a"]]}, 1),
+        ({"budget": 3 * 2 * 2 * 9 * 9 - 1}, 1),
+        ({"sample": 1}, 1),
+    ],
+)
+def test_a_section_holds_all_samples_that_fit_and_whose_tokens_are_known(options, count):
+    query, key = qk(3, 2, width=64)
+    section = section_of(call_of(query, key), **options)
+    first = options.get("sample", 0)
+    assert len(section.samples) == count - 1
+    for sample, one in enumerate([section, *section.samples], first):
+        assert one.text == f"Sample {sample} of a batch of 3, from 0."
+        np.testing.assert_allclose(one.layers[0].curves["received"], dense(query, key)[sample].sum(1), rtol=1e-4)
+        if isinstance(options.get("tokens"), list) and count == 3:
+            assert list(one.axes[0].tokens) == TOKENS_OF_THREE[sample]
+    section.encode(ArrayBlocks())
+
+
 def test_a_batch_of_two_axes_is_counted_through():
     query, key = qk(2, 3, 2)
     [layer] = section_of(call_of(query, key), sample=4).layers

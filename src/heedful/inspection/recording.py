@@ -270,7 +270,7 @@ class Recording(Sequence[AttentionCall]):
         axes: "AxisInput" = (),
         title: str = "Attention",
         separators: Sequence[Token] | None = None,
-        sample: int = 0,
+        sample: int | None = None,
         budget: int | None = None,
         about: Mapping[str, str] | None = None,
     ) -> None:
@@ -285,7 +285,8 @@ class Recording(Sequence[AttentionCall]):
                 for decoders and the queries of cross-attention, else the first.
             title: the heading.
             separators: which tokens are separators, strings or ids as they are.
-            sample: which one of a batch.
+            sample: which one of a batch. None: the first, and up to 15 others to choose from where every weight of all fits into
+                the file, and tokens, if there are any, are those of the whole batch.
             budget: bytes of numbers that the file may hold: they decide whether every weight of a head is stored, or the
                 largest of each row beside an exact map. By default 8 million, or 15 million where every weight fits into them.
             about: short facts that stand under the heading.
@@ -319,7 +320,7 @@ class Recording(Sequence[AttentionCall]):
         axes: "AxisInput" = (),
         title: str = "Attention",
         separators: Sequence[Token] | None = None,
-        sample: int = 0,
+        sample: int | None = None,
         budget: int | None = None,
     ) -> "AttentionSection":
         """The section of a report, to stand beside others; the arguments are those of `report`.

@@ -121,6 +121,7 @@ class AttentionSection:
         predictions: labels with probabilities, in the order in which they are shown.
         truth: the right label, where it is known.
         output: what the model wrote, where it wrote something.
+        samples: the same of other samples of the batch, to choose from.
         opens: what is shown first, as an address has it, such as {"view": "map", "layer": "3"}.
     """
 
@@ -132,6 +133,7 @@ class AttentionSection:
     truth: str | None = None
     output: str | None = None
     opens: Mapping[str, str] = field(default_factory=dict)
+    samples: Sequence["AttentionSection"] = ()
 
     def encode(self, blocks: ArrayBlocks) -> Json:
         """Returns the JSON that `attention.js` reads.
@@ -160,6 +162,7 @@ class AttentionSection:
             "predictions": [as_prediction(label, probability) for label, probability in self.predictions],
             "truth": None if self.truth is None else as_text("`truth`", self.truth),
             "opens": {as_text("a name in `opens`", n): as_text("a value in `opens`", v) for n, v in self.opens.items()},
+            "samples": [section.encode(blocks) for section in self.samples],
             "output": None if self.output is None else as_text("`output`", self.output),
         }
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -24,10 +25,11 @@ from heedful.report.axes import Axis, Positions, Text
 from heedful.report.budget import COARSEST, Parts, exact_bytes, exact_kind, exact_weights, parts_of
 from heedful.report.cells import cell_starts, cells_of, cuts_of
 from heedful.report.pair_weights import Dense, TopWeights, WholeRows
-from heedful.report.read_axes import AxisInput, TokenAxis, read_axes, read_tokens
+from heedful.report.read_axes import AxisInput, TokenAxis, is_of_batch, read_axes, read_tokens
 
 DEFAULT_BUDGET = 8_000_000  # bytes of numbers in a file, before they are written as text
 EXACT_BUDGET = 15_000_000  # and where every pair fits into them
+_MOST_SAMPLES = 16  # of a batch, in one section
 _CURVE = 1024  # points of a curve
 _WHOLE = 512  # positions up to which a rollout has a cell for each pair
 _ROLLOUT = 128  # cells of its map above
@@ -41,10 +43,10 @@ def attention_section(
     axes: AxisInput = (),
     tokens: AxisInput | None = None,
     separators: Sequence[Token] | None = None,
-    sample: int = 0,
+    sample: int | None = None,
     budget: int | None = None,
 ) -> AttentionSection:
-    """The attention of a model on one input, as a section.
+    """The attention of a model on one input, or on each of a batch, as a section.
 
     Args:
         calls: a recording, or some of its calls; those of a generation are joined.
@@ -56,7 +58,8 @@ def attention_section(
         tokens: strings or ids, of one sample or of the whole batch, or axes. They tell the kinds of heads that go by tokens,
             and stand along each axis of their length for which `axes` has nothing.
         separators: which tokens are separators.
-        sample: which one of a batch.
+        sample: which one of a batch; None: the first, and the others beside it to choose from, up to 16, where every pair of
+            all of them fits into the file, and tokens, if there are any, are those of a batch.
         budget: bytes of numbers in a file: they say whether every pair of a layer is stored, or the largest of each row. By
             default 8 million, or 15 million where every pair of every layer fits into them.
 
@@ -67,6 +70,32 @@ def attention_section(
     if not len(calls):
         raise ValueError("`calls` must hold at least one call of attention: got none.")
     calls = whole_calls(calls)
+    samples = [sample or 0] if sample is not None else _samples(calls, axes, tokens, budget)
+    sections = [_section(calls, title, text, axes, tokens, separators, one, budget) for one in samples]
+    return replace(sections[0], samples=sections[1:])
+
+
+def _samples(
+    calls: Sequence[AttentionCall], axes: AxisInput, tokens: AxisInput | None, budget: int | None
+) -> Sequence[int]:
+    """The first sample, and the others where all of them fit into a file and what stands along their axes is known."""
+    batches = {math.prod(call.shape[:-3]) for call in calls}
+    most = min(max(batches), _MOST_SAMPLES)
+    fits = most * sum(exact_bytes(call.matrix) for call in calls) <= (EXACT_BUDGET if budget is None else budget)
+    return range(most) if fits and len(batches) == 1 and is_of_batch(axes, tokens, max(batches)) else [0]
+
+
+def _section(
+    calls: Sequence[AttentionCall],
+    title: str,
+    text: str,
+    axes: AxisInput,
+    tokens: AxisInput | None,
+    separators: Sequence[Token] | None,
+    sample: int,
+    budget: int | None,
+) -> AttentionSection:
+    """One sample as a section."""
     for call in calls:
         batch = math.prod(call.shape[:-3])
         if not 0 <= sample < batch:
@@ -88,7 +117,7 @@ def attention_section(
             layers.append(_layer(call, label, crosses, ids, marks, every_axis, sample, share))
     followed = [chain for chain in chains(calls) if len(chain) > 1 and len({call.shape for call in chain}) == 1]
     layers += [_rollout(chain, _chain_label(chain, followed), every_axis, sample) for chain in followed]
-    batch = max(math.prod(call.matrix.shape[:-3]) for call in calls)
+    batch = max(math.prod(call.shape[:-3]) for call in calls)
     if batch > 1:
         text = f"{text} Sample {sample} of a batch of {batch}, from 0.".strip()
     first = next((layer for layer in layers if layer.nan), None)

@@ -65,6 +65,21 @@ def read_tokens(tokens: AxisInput | None, calls: Sequence[AttentionCall], sample
     return [_read("tokens", tokens, calls, sample)]
 
 
+def is_of_batch(axes: AxisInput, tokens: AxisInput | None, batch: int) -> bool:
+    """Whether what is said of the axes is said of each sample of a batch: lists of tokens, one for each and equally long."""
+    given = [] if tokens is None else [tokens]
+    if _is_one(axes) or not isinstance(axes, Sequence):
+        given.append(axes)
+    else:
+        given += axes
+    for value in given:
+        if isinstance(value, Axis | str | bytes) or not hasattr(value, "__len__") or len(value) != batch:
+            return False
+        if is_row(value) or len({len(row) for row in value if hasattr(row, "__len__")}) != 1:
+            return False
+    return True
+
+
 def fitting(axes: Iterable[Axis], calls: Sequence[AttentionCall]) -> list[Axis]:
     """Those axes that have as many positions as the queries or the keys of some call."""
     counts = _counts(calls)

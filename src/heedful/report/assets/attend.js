@@ -40,19 +40,27 @@ function stateOf(view, defaults) {
 }
 
 export function attentionSection(section, page, id) {
-  const { layers, axes } = openAttention(section);
+  const samples = [section, ...section.samples];
+  const opened = new Map(); // by sample
   const defaults = { ...DEFAULTS, ...section.opens };
   const state = stateOf(readAddress().section === id ? readAddress().view : {}, defaults);
+  const { layers, axes } = here();
   const status = long(element("p", { class: "readout", role: "status", "aria-live": "polite" }));
   const context = {
     id,
-    section,
-    layers,
-    axes,
+    get section() {
+      return samples[sample()];
+    },
+    get layers() {
+      return here().layers;
+    },
+    get axes() {
+      return here().axes;
+    },
     state,
     pages: page.sections,
     isPrinting: page.isPrinting,
-    layer: () => layers[index(state.layer, layers.length)],
+    layer: () => here().layers[index(state.layer, here().layers.length)],
     heads: () => headsOf(context.layer(), state.head),
     headsText: () => headsText(context.layer(), state.head),
     set,
@@ -67,6 +75,10 @@ export function attentionSection(section, page, id) {
   const said = new Map(); // by view: the status line belongs to the one that is shown
   const stage = element("div", { class: "attend-stage" });
   const tabs = choice("View", Object.entries(VIEWS).map(([key, [words]]) => [key, words]), state.view, (view) => set({ view }));
+  const sampleOptions = samples.map((_, at) => [String(at), `${at} of ${samples.length}`]);
+  const samplePicker = samples.length > 1 ? picker("Sample", sampleOptions, (at) => set({ sample: at === "0" ? null : at }), { "aria-label": "Sample" }) : null;
+  const lead = userText(section.text, "p", { class: "lead" });
+  let drawnSample = sample();
   const layerOptions = layers.map((layer, i) => [String(i), nameWithKind(layer)]);
   const layerPicker = picker("Layer", layerOptions, (layer) => set({ layer }), { "aria-label": "Layer" });
   const headPicker = picker("Head", [], (head) => set({ head }), { "aria-label": "Head" });
@@ -75,12 +87,13 @@ export function attentionSection(section, page, id) {
   const body = element(
     "div",
     { class: "attend" },
-    section.text ? userText(section.text, "p", { class: "lead" }) : null,
+    samples.some(({ text }) => text) ? lead : null,
     answer(section),
     element(
       "div",
       { class: "attend-bar" },
       tabs.element,
+      samplePicker?.element,
       layerPicker.element,
       headPicker.element,
       scale.element,
@@ -101,6 +114,24 @@ export function attentionSection(section, page, id) {
   let wasDrawn = false;
   const drawSoon = perFrame(draw);
 
+  function sample() {
+    return index(state.sample ?? "0", samples.length);
+  }
+
+  // The layers and axes of the sample that is shown.
+  function here() {
+    if (!opened.has(sample())) opened.set(sample(), openAttention(samples[sample()]));
+    return opened.get(sample());
+  }
+
+  // Views are made of one sample's layers: of another they are others.
+  function changeSample() {
+    if (drawnSample === sample()) return;
+    drawnSample = sample();
+    views.clear();
+    said.clear();
+  }
+
   function current() {
     if (!views.has(state.view)) views.set(state.view, VIEWS[state.view][1](context));
     return views.get(state.view);
@@ -116,6 +147,9 @@ export function attentionSection(section, page, id) {
 
   function draw() {
     wasDrawn = true;
+    changeSample();
+    samplePicker?.show(String(sample()));
+    lead.textContent = context.section.text;
     const layer = context.layer();
     tabs.show(state.view);
     layerPicker.show(String(layer.index));
