@@ -67,6 +67,24 @@ def test_every_window_is_that_of_the_dense_matrix(kind, heads):
         np.testing.assert_allclose(found.values, pooled(dense, box, rows, columns), atol=2e-6)
 
 
+@pytest.mark.parametrize("memory", [0, 4 * H * 50 * 50, 4 * H * N * M])
+def test_special_tokens_stay_apart_in_every_window(memory):
+    A = matrix_of("global")
+    dense = matrix_of("global", torch.float64).dense()[1]
+    cuts = [0, 1, 2, 30, 31]
+    windows = MatrixWindows(A, 1, A.pool(16, 16)[1].numpy(), memory, (cuts, cuts))
+    while memory and windows.step():
+        pass
+    for box, rows, columns in BOXES:
+        found = windows.window([0, 2], box, rows, columns, limit=0 if memory else EVERYTHING)
+        starts = [edges.tolist() for edges in found.edges]
+        for edges, (start, stop) in zip(starts, (box[:2], box[2:]), strict=True):
+            assert {cut for cut in cuts if start < cut < stop} <= set(edges)
+        sums = np.add.reduceat(dense[[0, 2]].mean(0).numpy()[: starts[0][-1], : starts[1][-1]], starts[1][:-1], 1)
+        means = np.add.reduceat(sums, starts[0][:-1], 0) / np.diff(starts[0])[:, None]
+        np.testing.assert_allclose(found.values, means, atol=3e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_fine_map_answers_with_the_same_numbers_and_no_work(kind):
     A = matrix_of(kind)

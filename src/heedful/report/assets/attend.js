@@ -75,7 +75,7 @@ export function attentionSection(section, page, id) {
   const said = new Map(); // by view: the status line belongs to the one that is shown
   const stage = element("div", { class: "attend-stage" });
   const tabs = choice("View", Object.entries(VIEWS).map(([key, [words]]) => [key, words]), state.view, (view) => set({ view }));
-  const sampleOptions = samples.map((_, at) => [String(at), `${at} of ${samples.length}`]);
+  const sampleOptions = samples.map((_, at) => [String(at), String(at)]);
   const samplePicker = samples.length > 1 ? picker("Sample", sampleOptions, (at) => set({ sample: at === "0" ? null : at }), { "aria-label": "Sample" }) : null;
   const lead = userText(section.text, "p", { class: "lead" });
   let drawnSample = sample();
