@@ -6,6 +6,7 @@
 
 # %%
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def translation() -> AttentionSection:
     ])  # fmt: skip
     axes = [Text(source, name="source"), Text(target, special=[0], name="target")]
     section = attention_section(seen, title="A translation", axes=axes)
-    return AttentionSection(section.title, section.text, section.layers, section.axes, output=" ".join(target[1:]))
+    return replace(section, output=" ".join(target[1:]))
 
 
 # %% [markdown]
