@@ -25,8 +25,8 @@ def test_the_frame_draws_and_answers(browser, tmp_path):
     frame.get_by_text("5 × 5 pairs, one per cell.").wait_for()
     frame.locator("canvas[role=application]").hover(position={"x": 200, "y": 200})
     words = frame.locator(".attend > .readout").inner_text()
-    query, key, weight = re.match(r"query (\d), key (\d): ([\d.]+);", words).groups()
-    assert float(weight) == pytest.approx(float(seen[1].matrix[0, 0, int(query), int(key)]), rel=2e-3)
+    query, key, weight = re.match(r"query (\d), key (\d): ([\d.]+)\s%;", words).groups()
+    assert float(weight) / 100 == pytest.approx(float(seen[1].matrix[0, 0, int(query), int(key)]), rel=2e-3)
     frame.get_by_text("Input", exact=True).click()
     frame.locator("[role=listbox], [role=option]").first.wait_for()
     assert complaints == []
