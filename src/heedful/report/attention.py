@@ -37,8 +37,8 @@ class Layer:
         columns: which stands along the keys.
         numbers: one number a head for each name (those of `NUMBERS`); NaN: not defined.
         kinds: of each head the kind that it was found to be, "" or "other" for none.
-        curves: "entropy" of the queries `[H, P]`, means of P stretches; "received", of each key the sum over the queries `[H, M]`
-            (or, with fewer points, means of stretches).
+        curves: "entropy" of each query `[H, N]`, and "received", of each key the sum over the queries `[H, M]`; with fewer points,
+            means of equal stretches.
         facts: names and values, such as the engine.
         nan: which heads and rows hold NaN, in words; "": none.
         row_starts: the first query of each row of the map, and N; None: rows are as alike as they can be.

@@ -14,7 +14,7 @@ from heedful.report.pair_weights import Dense, QueryKey, TopWeights, WholeRows
 _CELLS = (512, 384, 256, 192, 128, 96, 64)  # of a map along each axis
 COARSEST = _CELLS[-1]
 _MOST_TOP = 64  # largest weights of a row
-_ROWS_SHARE = 0.3  # of what there is, for rows of special tokens
+_ROWS_SHARE = 0.35  # of what there is, for rows of special tokens
 _MAP_SHARE = 0.6  # of what is left, for the map
 
 
@@ -61,8 +61,8 @@ class Parts(NamedTuple):
 
 
 def parts_of(heads: int, queries: int, keys: int, share: float, special: int = 0) -> Parts:
-    """What fills a share beside what each key receives; `special` is how many queries have a whole row if they fit."""
-    share -= 4 * heads * keys
+    """What fills a share beside the curves; `special` is how many queries have a whole row if they fit."""
+    share -= 4 * heads * (queries + keys)
     each = WholeRows.bytes_each(heads, keys)
     rows = min(special, int(max(share, 0) * _ROWS_SHARE / each))
     share -= rows * each

@@ -6,9 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from heedful._checks import Shape
 from heedful._types import Bool, Int, Tensor
@@ -30,7 +28,6 @@ from heedful.report.read_axes import AxisInput, TokenAxis, is_of_batch, read_axe
 DEFAULT_BUDGET = 8_000_000  # bytes of numbers in a file, before they are written as text
 EXACT_BUDGET = 15_000_000  # and where every pair fits into them
 _MOST_SAMPLES = 16  # of a batch, in one section
-_CURVE = 1024  # points of a curve
 _WHOLE = 512  # positions up to which a rollout has a cell for each pair
 _ROLLOUT = 128  # cells of its map above
 
@@ -178,7 +175,7 @@ def _layer(
         columns=columns,
         numbers=_numbers(numbers, kinds),
         kinds=[k.kind for k in kinds],
-        curves=_curves(numbers),
+        curves={name: numbers[name][..., 0].numpy() for name in ("received", "entropy") if name in numbers},
         facts=_facts(call),
         nan=_nan_words(~numbers["largest"][..., 0].isfinite()),
         whole_rows=_whole_rows(A[..., alone[: parts.whole_rows], :], alone, sample) if parts.whole_rows else None,
@@ -238,12 +235,6 @@ def _numbers(values: Mapping[str, Tensor], kinds: Sequence[HeadKind]) -> dict[st
             scores = (kind.scores[name] for kind in kinds)
             numbers[name] = [math.nan if score is None else min(max(score, 0.0), 1.0) for score in scores]
     return numbers
-
-
-def _curves(values: Mapping[str, Tensor]) -> dict[str, NDArray[np.floating]]:
-    """What each key receives, and the entropy of each row, which is smoothed where there are many."""
-    curves = {"received": values["received"][..., 0].numpy()}
-    return curves | ({"entropy": block_means(values["entropy"][..., 0].numpy())} if "entropy" in values else {})
 
 
 def _labels(calls: Sequence[AttentionCall]) -> list[str]:
@@ -334,12 +325,3 @@ def _rollout(square: Sequence[AttentionCall], label: str, axes: list[Axis], samp
         row_starts=starts.tolist(),
         column_starts=starts.tolist(),
     )
-
-
-def block_means(curves: NDArray[np.floating], points: int = _CURVE) -> NDArray[np.floating]:
-    """Curves `[H, N]` of at most so many points, each the mean of a stretch."""
-    count = curves.shape[-1]
-    if count <= points:
-        return curves
-    starts = np.arange(points) * count // points
-    return np.add.reduceat(curves, starts, axis=-1) / np.diff([*starts, count])
