@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         softmax1,
         sparsemax,
     )
+    from heedful.tasks.compare import compare
     from heedful.tasks.run import load, train
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "Soft",
     "attention",
     "attention_weights",
+    "compare",
     "entmax",
     "entmax15",
     "inspection",
@@ -137,6 +139,7 @@ _ELSEWHERE = {
     "RunFolderError": "heedful._errors",
     "HeedfulError": "heedful._errors",
     "DataError": "heedful._errors",
+    "compare": "heedful.tasks.compare",
     "load": "heedful.tasks.run",
     "load_watch": "heedful.inspection",
     "rollout": "heedful.inspection",

@@ -5,6 +5,7 @@ from typing import Any
 from cyclopts import App, Parameter
 
 from heedful._version import __version__
+from heedful.cli.compare import compare
 from heedful.cli.demo import demo
 from heedful.cli.evaluate import evaluate
 from heedful.cli.inspect import inspect
@@ -24,5 +25,5 @@ _OWN_WORDS: Any = {
     "version_flags": [],
     "end_of_options_delimiter": "\0",
 }  # their options depend on the task
-for verb in (demo, tasks, show, train, evaluate, predict, inspect):
+for verb in (demo, tasks, show, train, compare, evaluate, predict, inspect):
     app.command(verb, **(_OWN_WORDS if verb in (train, predict) else {}))

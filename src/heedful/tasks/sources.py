@@ -61,9 +61,20 @@ def split_of(kind: type[Task[Any]], settings: Any, sources: Mapping[str, Any]) -
         valid = source
     examples = read(kind, source, settings, TRAINING)
     try:
-        return (kind.split(examples, kind.example), None) if valid is None else (Split(examples, None, ""), valid)
+        parts = kind.split(examples, kind.example) if valid is None else Split(examples, None, "")
+        return parts._replace(training=_first(kind, parts.training, settings)), valid
     except DataError as error:
         raise DataError(f"{shown(source)}: {error}") from None
+
+
+def _first(kind: type[Task[Any]], examples: Any, settings: Any) -> Any:
+    """As many examples as are to be trained on."""
+    most = getattr(getattr(settings, "training", None), "max_examples", 0)
+    if most > len(examples):
+        raise DataError(
+            f"must have at least {most:,} {kind.example}s to train on, `training.max_examples`: got {len(examples):,}."
+        )
+    return examples.select(range(most)) if most else examples
 
 
 def read(kind: type[Task[Any]], source: Any, settings: Any, reading: Reading) -> Any:

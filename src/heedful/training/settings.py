@@ -80,6 +80,7 @@ class TrainingSettings(Section):
     patience: int = Field(
         0, ge=0, description="stop after this many epochs without a better validation metric; 0: never"
     )
+    max_examples: int = Field(0, ge=0, description="train on the first so many examples; 0: on all")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="mixed precision: bf16-mixed, or 16-mixed on a GPU"
     )
@@ -182,7 +183,7 @@ def settings_of(
         if not equals or not key.strip():
             raise SettingsError(f"a setting must be written key=value, as in model.layers=4: got {received(word)}.")
         _assign(values, key.strip().split("."), _value(text.strip()), word)
-    for key, value in _flat(assignments) if isinstance(assignments, Mapping) else ():
+    for key, value in flat(assignments) if isinstance(assignments, Mapping) else ():
         _assign(values, key.split("."), value, f"{key}={value!r}")
     return validated(kind, values, "" if config is None else f"{config}: ")
 
@@ -271,10 +272,11 @@ def _too_large(values: Any) -> str | None:
     return None
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested sections as dotted names with their values."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
+            yield from flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
 
