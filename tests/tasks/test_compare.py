@@ -11,7 +11,7 @@ from scipy import stats
 import heedful
 from heedful._errors import DataError, RunFolderError, SettingsError
 from heedful.tasks.compare import Comparison, RunResult, carried_out, measured
-from heedful.tasks.plans import Plan, read_plan
+from heedful.tasks.plans import ComparisonPlan, read_plan
 
 TEXTS = ["a fine film", "a dull film", "a fine day", "a dull day"] * 10
 DATA = (TEXTS, ["good", "bad"] * 20)
@@ -20,7 +20,7 @@ SMALL = {
     "training.epochs": 1, "model": {"width": 8, "heads": 1, "ffn_width": 8, "pooling_heads": 1, "ensemble_size": 1},
 }  # fmt: skip
 VARIANTS = {"one": {"model.layers": 1}, "two": {"model": {"layers": 2}}}
-PLAN = Plan("classify", DATA, VARIANTS, seeds=(1, 2), settings=SMALL)
+PLAN = ComparisonPlan("classify", DATA, VARIANTS, seeds=(1, 2), settings=SMALL)
 
 
 def result(variant, seed, accuracy, size=100, baseline=0.5):
@@ -105,17 +105,19 @@ def test_it_goes_on_to_the_same_numbers(whole, tmp_path):
     with pytest.raises(
         RunFolderError, match=r"one/seed-1: was trained with other settings; another --out begins anew\.$"
     ):
-        carried_out(Plan("classify", DATA, VARIANTS, seeds=(1, 2)), tmp_path / "out")
+        carried_out(ComparisonPlan("classify", DATA, VARIANTS, seeds=(1, 2)), tmp_path / "out")
 
 
 def test_sizes_and_a_test_part(tmp_path):
-    plan = Plan("classify", DATA, {"one": {}}, seeds=(1,), settings=SMALL, sizes=(4, 8), test=ONE, metric="accuracy")
+    plan = ComparisonPlan(
+        "classify", DATA, {"one": {}}, seeds=(1,), settings=SMALL, sizes=(4, 8), test=ONE, metric="accuracy"
+    )
     found = carried_out(plan, tmp_path / "out")
     assert [r.size for r in found.results] == [4, 8]
     assert heedful.load(tmp_path / "out/one/8-examples/seed-1").metrics["examples"] == {"train": 8, "validation": 4}
     assert {r.metrics["accuracy"] for r in found.results} <= {0.0, 1.0}  # on the test part, of one class
     assert heedful.load(tmp_path / "out/one/4-examples/seed-1").metrics["metrics"]["accuracy"] == 0.5
-    too_many = Plan("classify", DATA, {"one": {}}, seeds=(1,), settings=SMALL, sizes=(99,))
+    too_many = ComparisonPlan("classify", DATA, {"one": {}}, seeds=(1,), settings=SMALL, sizes=(99,))
     with pytest.raises(
         DataError,
         match=r"^one/99-examples/seed-1: .* at least 99 texts to train on, `training.max_examples`: got 36\.$",
@@ -136,7 +138,7 @@ def test_sizes_and_a_test_part(tmp_path):
 )
 def test_plans_that_are_none(change, message):
     with pytest.raises(SettingsError, match=message):
-        Plan(**({"task": "classify", "data": DATA, "variants": {"a": {}}} | change))
+        ComparisonPlan(**({"task": "classify", "data": DATA, "variants": {"a": {}}} | change))
 
 
 @pytest.mark.parametrize(

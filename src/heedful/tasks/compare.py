@@ -9,9 +9,12 @@ import io
 import json
 import math
 import multiprocessing
+import os
 import resource
+import signal
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -23,7 +26,7 @@ import torch
 
 from heedful._errors import HeedfulError, RunFolderError, SettingsError, needing
 from heedful._files import read_json, user_path, write_atomic
-from heedful.tasks.plans import Plan, PlannedRun
+from heedful.tasks.plans import ComparisonPlan, PlannedRun
 from heedful.tasks.run import train
 from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder, config_matches
@@ -296,14 +299,14 @@ def compare(
         >>> [(d.first, d.second, d.value.seeds) for d in found.differences()]
         [('one', 'two', 2)]
     """
-    plan = Plan(
+    plan = ComparisonPlan(
         task, data, variants, valid=valid, test=test, metric=metric, seeds=seeds, sizes=sizes, settings=settings or {}
     )
     return carried_out(plan, out, jobs=jobs, time_limit=time_limit)
 
 
 def carried_out(
-    plan: Plan,
+    plan: ComparisonPlan,
     out: str | Path,
     *,
     jobs: int = 1,
@@ -361,7 +364,7 @@ def measured(values: Sequence[float]) -> Measured:
 
 
 def _trained(
-    plan: Plan, folder: Path, runs: Sequence[PlannedRun], jobs: int, end: float, apart: bool
+    plan: ComparisonPlan, folder: Path, runs: Sequence[PlannedRun], jobs: int, end: float, apart: bool
 ) -> Iterator[tuple[str, RunResult]]:
     """Trains runs until a moment, and gives each as it is done."""
     if not apart:
@@ -389,9 +392,10 @@ def _trained(
             raise
 
 
-def _train(plan: Plan, folder: Path, run: PlannedRun, beside: int = 0) -> RunResult:
+def _train(plan: ComparisonPlan, folder: Path, run: PlannedRun, beside: int = 0) -> RunResult:
     """One training, and what it comes to; in a process of its own it shares the cores with those beside it."""
-    if beside > 1:
+    if beside:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         torch.set_num_threads(max(torch.get_num_threads() // beside, 1))
     try:
         model = train(
@@ -409,7 +413,14 @@ def _train(plan: Plan, folder: Path, run: PlannedRun, beside: int = 0) -> RunRes
     )  # fmt: skip
 
 
-def _known(plan: Plan, folder: Path) -> dict[str, RunResult]:
+def _end_with(parent: int) -> None:
+    """Ends this process when the one that began it is gone, so that no run goes on that nobody waits for."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _known(plan: ComparisonPlan, folder: Path) -> dict[str, RunResult]:
     """The results of runs that are done, in their folders of the same settings."""
     file = folder / "results.json"
     if not file.exists():

@@ -58,7 +58,7 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonPlan:
     """What is compared.
 
     Attributes:
@@ -119,7 +119,7 @@ class Plan:
         return write_settings(settings_of(find(self.task).Settings, run.settings), "")
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> ComparisonPlan:
     """The plan of a TOML file.
 
     Raises:
@@ -140,7 +140,7 @@ def read_plan(path: Path) -> Plan:
         raise SettingsError(f"{path}: must name `data`, or `train` and `valid`: got {got}.")
     source = data.get("data", data.get("train"))
     try:
-        return Plan(
+        return ComparisonPlan(
             values.task, source, values.variants, valid=values.valid, test=values.test, metric=values.metric,
             seeds=values.seeds, sizes=values.sizes, settings=values.settings,
         )  # fmt: skip
