@@ -122,7 +122,8 @@ class CachedCalls:
         if not (_fits(query, self.query) and _fits(key, self.key)):
             return False
         queries, keys, seen = query.shape[-2], key.shape[-2], last.keys[1] - last.keys[0]
-        for added in dict.fromkeys((queries, 0, keys - seen)):
+        likely = (0, queries) if last.added == 0 else (queries, 0)
+        for added in dict.fromkeys((*likely, keys - seen)):
             kept = keys - added
             if not 0 < kept <= seen or added < 0 or (added == 0 and not same):
                 continue
@@ -169,14 +170,18 @@ class CachedCalls:
     def _parents(self, key: Float[Tensor, "... m D"], start: int, stop: int) -> tuple[bool, Tensor | None]:
         """Whether keys are those of the last call, sample by sample, and of which samples if not of the same."""
         before = self._rows(len(self.spans) - 1, True, start, stop)
-        if key.shape == before.shape and _same(key[..., -1:, :], before[..., -1:, :]) and _same(key, before):
+        batched = key.dim() == 4 and len(key) > 0
+        likely = key.shape == before.shape  # of several samples the last key says first whether they changed places
+        if likely and batched and len(key) > 1:
+            likely = _same(key[..., -1:, :], before[..., -1:, :])
+        if likely and _same(key, before):
             return True, None
-        if key.dim() != 4 or not len(key) or len(before) == 1 == len(key):
+        if not batched or len(before) == 1 == len(key):
             return False, None
         parents = []
         for index, one in enumerate(key):
-            likely = [i for i in (index, *range(len(before))) if i < len(before)]
-            parent = next((i for i in likely if _same(one[:, -1:], before[i, :, -1:]) and _same(one, before[i])), None)
+            others = [i for i in (index, *range(len(before))) if i < len(before)]
+            parent = next((i for i in others if _same(one[:, -1:], before[i, :, -1:]) and _same(one, before[i])), None)
             if parent is None:
                 return False, None
             parents.append(parent)
