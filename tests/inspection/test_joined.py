@@ -175,6 +175,8 @@ def test_weights_that_a_model_stores_are_joined_too():
     with torch.no_grad():
         seen, expected = generation(model.double(), "llama")
     A = seen.joined("transformer.h.0.self_attention")
+    [call] = seen.whole()
+    assert call.notes == ("stored 7 x 7 by the model", "7 calls of a generation, joined")
     torch.testing.assert_close(A.dense(), expected.attentions[0].to(A.dense().dtype), atol=1e-5, rtol=0)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -98,14 +99,10 @@ def joined_call(calls: Sequence[AttentionCall], moved: Mapping[int, Tensor] | No
     matrix = AttentionMatrix(query, key, pattern=pattern, bias=bias, **options)
     causal, window = reach(pattern, matrix.shape)
     causal = causal or (first.kind == "self" and all(call.causal for call in calls))
-    notes = dict.fromkeys(note for call in calls for note in call.notes)
-    return dataclasses.replace(
-        first,
-        matrix=matrix,
-        causal=causal,
-        window=window,
-        notes=(*notes, f"{len(calls)} calls of a generation, joined"),
-    )
+    counts = Counter(note for call in calls for note in call.notes)
+    notes = dict.fromkeys([*first.notes, *(note for note, count in counts.items() if count > 1)])
+    notes[f"{len(calls)} calls of a generation, joined"] = None
+    return dataclasses.replace(first, matrix=matrix, causal=causal, window=window, notes=tuple(notes))
 
 
 class _Part:
