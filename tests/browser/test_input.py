@@ -127,6 +127,10 @@ def test_a_large_picture_has_the_whole_row_of_its_class_token_and_means_for_patc
     text = readout(opened)
     assert f"known only as means of queries {starts[cell]} to {starts[cell + 1] - 1} and of keys together" in text
     assert float(re.search(r"class token ([\d.]+) %", text)[1]) == pytest.approx(100 * mean[0], rel=6e-3)
+    cells = np.add.reduceat(mean, starts[:-1]) / np.diff(starts)
+    best = 2 + int(cells[2:].argmax())
+    first, last = (f"patch ({(i - 2) // 31}, {(i - 2) % 31})" for i in (starts[best], starts[best + 1] - 1))
+    assert f": {100 * cells[best]:.3g} % on each of {first} to {last}, " in text
     opened = open_report([section], fragment="#section-0&view=map&head=0")
     over(opened, ".map-cover", lambda box: {"x": box["width"] / 2, "y": 93})
     assert "query 1 register 1, key" in readout(opened)

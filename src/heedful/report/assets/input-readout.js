@@ -12,10 +12,11 @@ const MOST_EXTRA = 5; // tokens before the patches of a picture
 export function weightsSentence(heads, { shares, query }, side, subject, { start, probe, isPinned }) {
   const { weights, exact, mass, block } = shares;
   const parts = [userText(heads), ", ", ...subject, ": "];
-  const best = largestOf(weights, MOST_KEYS, start);
+  const best = block === null ? largestOf(weights, MOST_KEYS, start).map((position) => [position, position + 1]) : largestCells(shares, start);
   if (best.length === 0) parts.push(weights.some(Number.isNaN) ? "NaN" : "nothing");
-  best.forEach((position, i) => {
-    parts.push(i > 0 ? ", " : "", `${percent(weights[position])} on `, ...positionNodes(side, position));
+  best.forEach(([from, to], i) => {
+    const until = to - from > 1 ? [" to ", ...positionNodes(side, to - 1)] : [];
+    parts.push(i > 0 ? ", " : "", `${percent(weights[from])} on ${until.length > 0 ? "each of " : ""}`, ...positionNodes(side, from), ...until);
   });
   for (let i = 0; i < Math.min(start, MOST_EXTRA); i++) parts.push("; ", ...positionNodes(side, i), ` ${weightText(shares, i)}`);
   const center = side.kind === "sound" && query !== null ? centerOf(weights) : null;
@@ -27,6 +28,12 @@ export function weightsSentence(heads, { shares, query }, side, subject, { start
   if (probe !== null) parts.push(isPinned ? "; on " : ". On ", ...positionNodes(side, probe), `: ${weightText(shares, probe)}`);
   parts.push(".");
   return parts;
+}
+
+// The cells of keys with the largest means, each as [first, one more than the last].
+function largestCells({ weights, edges }, start) {
+  const cells = Array.from({ length: edges.length - 1 }, (_, cell) => [edges[cell], edges[cell + 1]]);
+  return cells.filter(([from]) => from >= start && weights[from] > 0).sort(([a], [b]) => weights[b] - weights[a]).slice(0, MOST_KEYS);
 }
 
 // What the weights of a query, or, for null, those of all queries, are.

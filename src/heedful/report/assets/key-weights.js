@@ -2,8 +2,8 @@
 import { evenEdges, meanRowOfMap, spread } from "./cells.js";
 import { columnMeans, meanOf, sumOf } from "./weights.js";
 
-// { weights, mass, exact, block }: `mass` is how much of the row is known, `block` the span of queries of which only the
-// mean is known, or null. Without a query it is what the keys receive.
+// { weights, mass, exact, block, edges }: `mass` is how much of the row is known, `block` the span of queries of which only the
+// mean is known, of cells of keys that begin at `edges`, or null. Without a query it is what the keys receive.
 export function readShares(layer, heads, query) {
   return query === null ? received(layer, heads) : given(layer, heads, query);
 }
@@ -19,7 +19,7 @@ async function given(layer, heads, query) {
   const { keys } = layer;
   const found = await layer.window(heads, { top: query, bottom: query + 1, left: 0, right: keys }, 1, keys);
   const weights = spread(found.values, found.columnEdges, { isDivided: true });
-  return { weights, mass: sumOf(weights), exact: found.exact, block: found.exact ? null : [found.top, found.bottom] };
+  return { weights, mass: sumOf(weights), exact: found.exact, block: found.exact ? null : [found.top, found.bottom], edges: found.columnEdges };
 }
 
 // The rows of one query are asked for again and again, alone and for means.
