@@ -11,7 +11,7 @@ from heedful.inspection.token_times import aligned
 KEYS, STARTS = 40, torch.tensor([0, 7, 9, 20, 33])
 
 
-def planted(starts=STARTS, keys=KEYS, noise=0.0):
+def planted(starts=STARTS, keys=KEYS, noise=0.0, stepwise=False):
     """A decoder layer with four heads: two follow the sound, one looks at the first key, one at nothing."""
     torch.manual_seed(0)
     n = len(starts)
@@ -24,20 +24,23 @@ def planted(starts=STARTS, keys=KEYS, noise=0.0):
     query[0, 0, :, n], key[0, 0, 0, n] = 9, 1
 
     class Layer(torch.nn.Module):
-        def forward(self):
-            return torch.nn.functional.scaled_dot_product_attention(query, key, key, scale=1.0)
+        def forward(self, rows):
+            return torch.nn.functional.scaled_dot_product_attention(query[:, :, rows], key, key, scale=1.0)
 
     decoder = torch.nn.Module()
     decoder.layers = torch.nn.ModuleList([torch.nn.Module()])
     decoder.layers[0].cross_attention = Layer()
     with heedful.watch(decoder) as recording:
-        decoder.layers[0].cross_attention()
+        for rows in [slice(i, i + 1) for i in range(n)] if stepwise else [slice(None)]:
+            decoder.layers[0].cross_attention(rows)
     return recording
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_planted_times_are_found(noise):
-    times = planted(noise=noise).token_times(seconds=0.8, heads=[(0, 1), ("layers.0.cross_attention", 2)], median=3)
+@pytest.mark.parametrize(("noise", "stepwise"), [(0.0, False), (0.3, False), (0.0, True)])
+def test_planted_times_are_found(noise, stepwise):
+    times = planted(noise=noise, stepwise=stepwise).token_times(
+        seconds=0.8, heads=[(0, 1), ("layers.0.cross_attention", 2)], median=3
+    )
     frame = 0.02
     within = 1.01 * frame if noise else 1e-6
     torch.testing.assert_close(times.start, STARTS * frame, rtol=0, atol=within)

@@ -154,7 +154,7 @@ class CachedCalls:
         if growing.tensor.dim() < 4:
             return growing.tensor[..., start:stop, :]
         if self._moved is None or index < self._moved:
-            return growing.tensor[: span.samples, :, start:stop]
+            return growing.tensor[: span.samples, ..., start:stop, :]
         source = self._sources(index, keys)[:, start:stop]
         return growing.tensor[source, :, torch.arange(start, stop)].transpose(1, 2)
 

@@ -233,7 +233,7 @@ class Recording(Sequence[AttentionCall]):
 
         Source: the word timestamps of Whisper, Radford et al. 2023.
         """
-        cross = {call.module: call.matrix for call in self._calls if call.kind == "cross"}
+        cross = {call.module: call.matrix for call in self.whole() if call.kind == "cross"}
         if not cross:
             raise ValueError("`token_times` needs cross-attention: got none.")
         chosen = [(_module(module, list(cross)), head) for module, head in heads or _aligning(cross)]

@@ -20,6 +20,7 @@ from heedful.inspection.capture.blocks import LARGEST, assembled, may_be_block
 from heedful.inspection.capture.captured import CapturedCall
 from heedful.inspection.capture.origins import Node, Origins
 from heedful.inspection.capture.recorder import Recorder, Refused
+from heedful.inspection.capture.windows import has_windows
 from heedful.ops import linear, relu, softmax
 
 ENGINE = "softmax by hand"
@@ -170,11 +171,11 @@ class HandWritten:
         is_gate = known.features and known.features % known.keys == 0 and matrix.shape[-2] > 1
         if is_gate or known.number in self.recorder.used:
             return
-        if node is not None and may_be_block(matrix, node):
+        rows = operands[place] if operands[place].shape == matrix.shape else None
+        if node is not None and may_be_block(matrix, node) and not has_windows(self.recorder.forms, rows):
             self._keep(known, operands[place], node, matrix)
             return
         self.recorder.used.add(known.number)
-        rows = operands[place] if operands[place].shape == matrix.shape else None
         self.recorder.take(lambda: stored(self.recorder, matrix, rows))
 
     def _keep(self, known: "_Weights", weights: Tensor, node: Node, matrix: Tensor | None) -> None:
@@ -270,7 +271,8 @@ def _matrix(weights: Tensor, place: int, equation: Any) -> Float[Tensor, "... N 
 
 def stored(recorder: Recorder, weights: Float[Tensor, "... N M"], rows: Tensor | None = None) -> CapturedCall:
     """A matrix of stored weights: as the softmax of their logarithms where rows add up to 1, else as they are."""
-    weights = _with_heads(recorder, weights.detach())
+    joined = has_windows(recorder.forms, rows)
+    weights = weights.detach() if joined and weights.dim() > 3 else _with_heads(recorder, weights.detach())
     queries, keys = weights.shape[-2:]
     if weights.numel() * 4 > LARGEST:
         raise Refused(
@@ -302,6 +304,10 @@ def _with_heads(recorder: Recorder, weights: Tensor) -> Tensor:
             return weights.reshape(-1, heads, *weights.shape[-2:])
         if weights.dim() > 4 and weights.shape[-3] < heads == weights.shape[-4] * weights.shape[-3]:
             return weights.flatten(-4, -3)
+        if (
+            weights.dim() > 4 and heads in weights.shape[1:-3] and weights.shape[-3] != heads
+        ):  # windows stand behind them
+            return weights.movedim(weights.shape.index(heads, 1), -3)
     return weights if weights.dim() > 3 else weights.unsqueeze(-3)
 
 

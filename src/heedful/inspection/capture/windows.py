@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from heedful._types import Int, Tensor
+from heedful._types import Float, Int, Tensor
 from heedful.inspection.capture.captured import CapturedCall
 from heedful.inspection.capture.forms import Forms
 from heedful.inspection.windows import WindowBias
@@ -63,6 +63,11 @@ def joined(captured: CapturedCall, forms: Forms) -> CapturedCall:
         captured, query=query, key=key, value=value, output=output, options=options, kind=captured.kind or "self",
         notes=(*captured.notes, note),
     )  # fmt: skip
+
+
+def has_windows(forms: Forms, weights: Float[Tensor, "... n m"] | None) -> bool:
+    """Whether the rows of weights are of windows that make up the whole."""
+    return weights is not None and _windows(forms, weights, weights.shape[:-1]) is not None
 
 
 def _windows(forms: Forms, rows: Tensor, lead: torch.Size) -> _Windows | None:
