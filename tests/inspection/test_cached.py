@@ -105,6 +105,13 @@ def test_samples_that_change_places_are_followed_to_their_parents():
         assert torch.equal(mine, theirs)
 
 
+def test_a_longer_text_that_begins_alike_is_no_step():
+    key = draw(B, G, 9, D)
+    calls = begin(draw(B, H, 5, D), key[:, :, :5])
+    assert not calls.follow(draw(B, H, 9, D, seed=1), key, same=False)
+    assert not calls.follow(draw(B, H, 2, D, seed=1), key, same=True)
+
+
 def test_a_call_can_be_taken_back():
     key = draw(B, G, 7, D)
     calls = begin(draw(B, H, 5, D), key[:, :, :5])

@@ -122,10 +122,9 @@ class CachedCalls:
         if not (_fits(query, self.query) and _fits(key, self.key)):
             return False
         queries, keys, seen = query.shape[-2], key.shape[-2], last.keys[1] - last.keys[0]
-        likely = (0, queries) if last.added == 0 else (queries, 0)
-        for added in dict.fromkeys((*likely, keys - seen)):
+        for added in (0, queries) if last.added == 0 else (queries, 0):  # as the call before, first
             kept = keys - added
-            if not 0 < kept <= seen or added < 0 or (added == 0 and not same):
+            if not 0 < kept <= seen or (added == 0 and not same):
                 continue
             is_same, parents = self._parents(key[..., :kept, :], last.keys[1] - kept, last.keys[1])
             if is_same:
