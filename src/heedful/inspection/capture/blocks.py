@@ -22,7 +22,7 @@ class _Tokens(NamedTuple):
     feature: Int[Tensor, "n"]
 
 
-class _Pairs(NamedTuple):
+class _BlockPairs(NamedTuple):
     """Weights, each of a query and a key; `element` tells their scores apart."""
 
     element: Int[Tensor, "n"]
@@ -77,7 +77,7 @@ def assembled(blocks: Sequence[tuple[Tensor, Node]]) -> Float[Tensor, "B H N M"]
     return matrix
 
 
-def _pairs(weights: Tensor, node: Node, known: dict[int, Tensor]) -> Iterator[_Pairs]:
+def _pairs(weights: Tensor, node: Node, known: dict[int, Tensor]) -> Iterator[_BlockPairs]:
     """The weights, with the tokens of their queries and keys, for each product of queries and keys."""
     numbers = numbers_of(node, known)
     weights = weights.cpu()
@@ -98,7 +98,7 @@ def _pairs(weights: Tensor, node: Node, known: dict[int, Tensor]) -> Iterator[_P
         )
         if query is not None and key is not None:
             left = left & ~here
-            yield _Pairs(numbers[here], weights[here], query, key)
+            yield _BlockPairs(numbers[here], weights[here], query, key)
     if bool(left.any()):
         raise Refused(f"{_BLOCKS} some weights belong to no pair of tokens")
 
@@ -153,7 +153,7 @@ def _tokens(numbers: Int[Tensor, "n"], node: Node, known: dict[int, Tensor]) -> 
         parent = source.parents[0]
 
 
-def _columns(pairs: Sequence[_Pairs], batch_first: bool) -> tuple[int, Tensor, Tensor]:
+def _columns(pairs: Sequence[_BlockPairs], batch_first: bool) -> tuple[int, Tensor, Tensor]:
     """How many keys there are, and the sample and column of each weight; those of several tensors stand side by side."""
     starts: dict[int, int] = {}
     columns = 0
