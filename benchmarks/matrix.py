@@ -152,7 +152,8 @@ def generating() -> list[dict[str, object]]:
     import transformers
 
     rows: list[dict[str, object]] = []
-    width, heads, layers, prompt, new = 64 * min(12, size(12)), min(12, size(12)), size(4), size(1000), size(200)
+    width, layers, prompt, new = size(768), 4, size(1000), size(200)
+    heads = max(width // 64, 2)
     common = {"vocab_size": 1000, "bos_token_id": 0, "eos_token_id": None, "pad_token_id": 0}
     models = {
         "GPT-2": transformers.GPT2LMHeadModel(
