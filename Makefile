@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check format bench mutate fuzz audit clean
+.PHONY: demo test check format bench coverage-models mutate fuzz audit clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -28,6 +28,9 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+coverage-models: $(INSTALLED)
+	$(BIN)/python -m benchmarks.coverage_models $(ARGS)
 
 mutate: $(INSTALLED)
 	$(BIN)/python -m tests.mutate $(ARGS)

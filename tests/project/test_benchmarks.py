@@ -22,6 +22,7 @@ from benchmarks import (
     _measure,
     attention,
     classify_image,
+    coverage_models,
     ideas,
     language_model,
     matrix,
@@ -228,6 +229,17 @@ def run_matrix(small: pytest.MonkeyPatch) -> None:
     matrix.main()
 
 
+def run_coverage_models(small: pytest.MonkeyPatch) -> None:
+    def here(specs: list[str], _: int) -> Iterator[tuple[str, dict]]:
+        return ((spec, coverage_models.attempt(spec)) for spec in specs)
+
+    small.setattr(coverage_models, "answers", here)
+    coverage_models.main(["gpt2"])
+    [row] = _measure.kept("coverage_models")["architectures"]
+    assert (row["verdict"], row["engines"]) == ("whole", ["eager", "sdpa"])
+    assert row["compared"] == row["calls"] / 2 > 0
+
+
 SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "attention": lambda small: attention.main(),
     "operator": lambda small: operator.main(),
@@ -243,6 +255,7 @@ SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "resume": run_resume,
     "viewer": run_viewer,
     "startup": run_startup,
+    "coverage_models": run_coverage_models,
 }
 
 

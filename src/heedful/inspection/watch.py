@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from heedful.inspection.capture import flash, heedful_, multihead, transformers_, unseen
+from heedful.inspection.capture import flash, flex, heedful_, multihead, transformers_, unseen
 from heedful.inspection.capture.recorder import Recorder
 from heedful.inspection.capture.torch_functions import TorchFunctionCapture
 from heedful.inspection.recording import Recording
@@ -66,7 +66,7 @@ def watch(
             _hook(stack, recorder, name, module)
         if model is None:
             stack.callback(register_module_forward_pre_hook(partial(_join, stack, recorder, modules, Counter())).remove)
-        for patch in (heedful_.PATCH, transformers_.PATCH, flash.PATCH):
+        for patch in (heedful_.PATCH, transformers_.PATCH, flash.PATCH, flex.PATCH):
             stack.enter_context(patch.active(recorder))
         stack.enter_context(TorchFunctionCapture(recorder))
         yield recording

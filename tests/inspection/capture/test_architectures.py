@@ -109,6 +109,32 @@ def test_a_band_is_a_part_of_the_matrix():
         torch.testing.assert_close(band, weights[..., -5:])
 
 
+def test_rows_of_global_tokens_are_of_another_softmax():
+    config = hf.LongformerConfig(attention_window=4, **BERT)
+    model, x = hf.LongformerModel(config).eval(), torch.randint(3, 50, (1, 8))
+    with torch.no_grad(), watch(model) as seen:
+        model(x, global_attention_mask=torch.eye(8, dtype=torch.long)[:1])
+    assert {one.why for one in seen.unseen} == {"computed by hand, in blocks: another softmax gives some of its rows"}
+    assert {call.matrix.shape for call in seen} == {(1, 2, 1, 8)}
+
+
+# Other ways of attending, in the tiny form of `benchmarks/coverage_models.py`.
+SAMPLE = {
+    "big_bird": "BigBirdModel", "longt5": "LongT5EncoderModel", "prophetnet": "ProphetNetDecoder",
+    "squeezebert": "SqueezeBertModel", "deformable_detr": "DeformableDetrModel", "groupvit": "GroupViTVisionModel",
+    "granite_swa": "GraniteSWAModel", "inkling2": "Inkling2TextModel", "t5": "T5Model", "bart": "BartModel", "llama": "LlamaModel",
+    "clip": "CLIPModel", "gpt_oss": "GptOssModel", "deepseek_v3": "DeepseekV3Model",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_sample_is_seen_whole(name):
+    from benchmarks.coverage_models import attempt
+
+    runs = attempt(f"transformers.models.{name}.modeling_{name}:{SAMPLE[name]}")["runs"]
+    assert {run["verdict"] for run in runs} == {"whole"}
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_float64_whose_softmax_runs_in_float32(attention):
     config = hf.LlamaConfig(num_key_value_heads=1, **BERT)

@@ -206,6 +206,19 @@ def test_beyond_the_budget_it_is_in_a_file_and_it_can_be_saved(tmp_path, monkeyp
     torch.testing.assert_close(heedful.load_watch(tmp_path / "watch")[0].matrix.dense(), model.weights.detach())
 
 
+def test_five_axes_are_kept():
+    """Windows behind the heads, `[B, H, W, N, M]`."""
+
+    def windows(m, q, k, v):
+        q, k, v = (x[:, :, None].expand(-1, -1, 7, -1, -1) for x in (q, k, v))
+        A = (scores(q, k)[..., :3, :]).softmax(-1)
+        return A @ v, A
+
+    with watch(model := Written(windows)) as seen:
+        model(torch.randn(3, N, H * D))
+    torch.testing.assert_close(seen[0].matrix.dense(), model.weights.detach())
+
+
 def test_gradients_are_those_without_a_watch():
     model, x = Written(plain), torch.randn(3, N, H * D)
     model(x).sum().backward()

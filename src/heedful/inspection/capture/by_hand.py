@@ -191,7 +191,16 @@ class HandWritten:
             self.recorder.used.update(one.number for one in kept)
             whole = [one.matrix for one in kept if one.matrix is not None]
             in_parts = len(whole) < len(kept)
+            if in_parts and self._has_others(module, {one.number for one in kept}):
+                self.recorder.add_unseen(module, "computed by hand, in blocks: another softmax gives some of its rows")
+                return
             self.recorder.take_all(lambda: _together(self.recorder, kept, [] if in_parts else whole))
+
+    def _has_others(self, module: str, numbers: set[int]) -> bool:
+        """Whether a softmax of the same run of the module gave another call."""
+        later = range(min(numbers), len(self.recorder.softmaxes))
+        others = [n for n in later if n not in numbers and n in self.recorder.used]
+        return any(self.recorder.softmaxes[n][0] == module for n in others)
 
 
 class _Block(NamedTuple):
@@ -209,13 +218,19 @@ def _together(recorder: Recorder, kept: list[_Block], whole: list[Tensor]) -> li
         matrix, refused = assembled([(one.weights, one.node) for one in kept]), None
     except Refused as reason:
         matrix, refused = None, reason
-    if matrix is not None and (not whole or bool((matrix.sum((1, 3)) != 0).any(0).all())):
+    if matrix is not None and (not whole or _is_of_all(matrix)):
         call = stored(recorder, matrix)
         note = f"{call.notes[0]} in blocks, put together here"
         return [dataclasses.replace(call, notes=(note,))]
     if refused is not None and not whole:
         raise refused
     return [stored(recorder, one) for one in whole]
+
+
+def _is_of_all(matrix: Float[Tensor, "B H N M"]) -> bool:
+    """Whether all heads have the same queries, and no position is without one, as where some were selected."""
+    has = matrix.sum(-1) != 0
+    return bool((has.all(1) == has.any(1)).all() and has.any(1).any(0).all())
 
 
 def _of_samples(recorder: Recorder, weights: Float[Tensor, "... N M"]) -> CapturedCall:
