@@ -371,7 +371,7 @@ def main(words: list[str] | None = None) -> None:
         )
         if options.raw:
             Path(options.raw).write_text(json.dumps(found))
-    rows = [summary(name, found[name]) for name in sorted(found)]
+    rows = [summary(name, found[name]) for name in sorted(found) if found[name]]
     for row in rows:
         if row["verdict"] in ("wrong", "silent", "named"):
             print(f"{row['name']:<28} {row['verdict']:<7} {row['why']}")
