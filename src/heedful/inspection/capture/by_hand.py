@@ -172,7 +172,12 @@ class HandWritten:
         if is_gate or known.number in self.recorder.used:
             return
         rows = operands[place] if operands[place].shape == matrix.shape else None
-        if node is not None and may_be_block(matrix, node) and not has_windows(self.recorder.forms, rows):
+        in_order = matrix.shape[-1] == matrix.shape[-2] and node is not None and not node.gathered
+        if (
+            node is not None
+            and may_be_block(matrix, node)
+            and not (in_order and has_windows(self.recorder.forms, rows))
+        ):
             self._keep(known, operands[place], node, matrix)
             return
         self.recorder.used.add(known.number)

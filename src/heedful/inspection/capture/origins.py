@@ -19,6 +19,7 @@ _MOVES = frozenset(
     "transpose swapaxes swapdims permute movedim t expand expand_as __get__ __getitem__ as_strided roll flip gather "  # noqa: SIM905
     "index_select take_along_dim narrow select repeat repeat_interleave tile unfold diagonal chunk split unbind tensor_split".split()
 )
+_GATHERS = frozenset({"gather", "index_select", "take_along_dim"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack"})
 # Each element of the result stands where it stood in the first operand that is followed.
 _EACH = frozenset(
@@ -55,11 +56,13 @@ class Node(NamedTuple):
         root: the root of its first element, as far as can be told without computing.
         function: of the numbers of elements; None: it is a root.
         parents: whose numbers the function takes.
+        gathered: whether elements stand in an order that depends on numbers.
     """
 
     root: Root
     function: Callable[..., Any] | None = None
     parents: tuple["Node | Blank", ...] = ()
+    gathered: bool = False
 
 
 class Blank(NamedTuple):
@@ -99,7 +102,8 @@ class Origins:
         """Two tensors that are followed were multiplied: these may be scores."""
         nodes = tuple(self.nodes.get(one) for one in operands)
         if all(nodes) and isinstance(output, Tensor):
-            self.nodes[output] = self._root(tuple(output.shape), nodes, equation)
+            node = self._root(tuple(output.shape), nodes, equation)
+            self.nodes[output] = node._replace(gathered=any(one.gathered for one in nodes))
 
     def follow(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
         """A function that may only move elements has run."""
@@ -123,22 +127,24 @@ class Origins:
     ) -> None:
         if name in _AS_SHAPED and isinstance(output, Tensor):
             shape = tuple(output.shape)
-            self.nodes[output] = Node(node.root, lambda numbers: numbers.reshape(shape), (node,))
+            self.nodes[output] = Node(node.root, lambda numbers: numbers.reshape(shape), (node,), node.gathered)
         elif name == "pad" and kwargs.get("mode", "constant") == "constant":
             widths = kwargs.get("pad", args[1] if len(args) > 1 else None)
-            self.nodes[output] = Node(node.root, lambda numbers: F.pad(numbers, widths, value=NOWHERE), (node,))
+            self.nodes[output] = Node(
+                node.root, lambda numbers: F.pad(numbers, widths, value=NOWHERE), (node,), node.gathered
+            )
         elif name in _MOVES:
-            rest, named = args[1:], dict(kwargs)
+            rest, named, gathered = args[1:], dict(kwargs), node.gathered or name in _GATHERS
             if name == "expand_as":
                 func, rest = Tensor.expand, tuple(output.shape)
             if isinstance(output, Tensor):
-                self.nodes[output] = Node(node.root, lambda numbers: func(numbers, *rest, **named), (node,))
+                self.nodes[output] = Node(node.root, lambda numbers: func(numbers, *rest, **named), (node,), gathered)
                 return
             for index, part in enumerate(output if isinstance(output, (list, tuple)) else ()):
                 if not isinstance(part, Tensor):
                     return
                 moved = lambda numbers, index=index: func(numbers, *rest, **named)[index]  # noqa: E731
-                self.nodes[part] = Node(node.root, moved, (node,))
+                self.nodes[part] = Node(node.root, moved, (node,), gathered)
 
     def _join(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
         parts, rest, named = tuple(args[0]), args[1:], dict(kwargs)
