@@ -39,8 +39,8 @@ def test_strings_and_ids_flat_or_of_a_batch(value, rows, batched):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ("the sky", TypeError, "`axes.1.` must be strings or integer ids, .*: got 'the sky'."),
-        (b"the", TypeError, "`axes.1.` must be strings or integer ids, .*: got b'the'."),
+        ("the sky", TypeError, "`axes.1.` must be strings or integer ids, .*: got a text, 'the sky'"),
+        (b"the", TypeError, "`axes.1.` must be strings or integer ids, .*: got a text, b'the'"),
         (None, TypeError, "`axes.1.` must be strings or integer ids, .*: got None."),
         (7, TypeError, "`axes.1.` must be strings or integer ids, .*: got 7."),
         ({"the": 1}, TypeError, "`axes.1.` must be strings or integer ids, .*: got {'the': 1}."),

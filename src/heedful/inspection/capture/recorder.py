@@ -190,7 +190,7 @@ class Recorder:
         causal = causal if captured.causal is None else captured.causal
         kind = captured.kind or _kind(self.module, matrix.shape, causal, self._running.arguments.get(self.module, ()))
         notes = list(captured.notes)
-        if kind == "self" and query.shape[-2] < key.shape[-2]:
+        if kind == "self" and query.shape[-2] < key.shape[-2] and self._is_read(captured.options.get("pattern")):
             left = without_last_keys(matrix.pattern, options.get("bias"), matrix.shape)
             if left is not None:
                 notes.append(_EMPTY_PLACES)
@@ -211,10 +211,14 @@ class Recorder:
 
     def _copied(self, value: Any) -> Any:
         """The same value, its tensors copied to the CPU; what was read of a mask is such a copy."""
-        if any(value is one for _, _, reading in self._masks for one in (reading.pattern, reading.bias)):
+        if self._is_read(value):
             return value
         tensors, build = flatten(value)
         return build(self.store.put(compact(tensor.detach())) for tensor in tensors) if tensors else value
+
+    def _is_read(self, value: Any) -> bool:
+        """Whether it is what was read of a mask."""
+        return any(value is one for _, _, reading in self._masks for one in (reading.pattern, reading.bias))
 
     def _check(self, matrix: AttentionMatrix, captured: CapturedCall) -> None:
         """Refuses a matrix that does not give the output of the call."""
