@@ -238,9 +238,13 @@ def _numbers(values: Mapping[str, Tensor], kinds: Sequence[HeadKind]) -> dict[st
 
 
 def _labels(calls: Sequence[AttentionCall]) -> list[str]:
-    """Names of the calls, each another: "layer 2"; "decoder 0 self", "decoder 0 cross"; "layer 2, step 1"."""
+    """Names of the calls, each another: "layer 2"; "decoder 0 self", "decoder 0 cross"; "layer 2, block 1"; "layer 2, step 1"."""
     labels = _numbered([call.module for call in calls])
-    differences = ([f" {call.kind}" for call in calls], [f", step {call.step}" for call in calls])
+    differences = (
+        [f" {call.kind}" for call in calls],
+        [_within(call.module) for call in calls],
+        [f", step {call.step}" for call in calls],
+    )
     for words in differences:
         told = {label: {w for one, w in zip(labels, words, strict=True) if one == label} for label in labels}
         labels = [label + (w if len(told[label]) > 1 else "") for label, w in zip(labels, words, strict=True)]
@@ -249,6 +253,12 @@ def _labels(calls: Sequence[AttentionCall]) -> list[str]:
         f"{label}, call {count}" if labels.count(label) > 1 else label
         for label, count in zip(labels, before, strict=True)
     ]
+
+
+def _within(module: str) -> str:
+    """Where a module stands in its layer: ", block 1" of "layers.0.blocks.1.attention"."""
+    parts = re.findall(r"([^.]+)\.(\d+)(?=\.|$)", module)[1:]
+    return "".join(f", {name.removesuffix('s')} {number}" for name, number in parts)
 
 
 def _numbered(modules: Sequence[str]) -> list[str]:

@@ -207,8 +207,10 @@ def test_a_report_of_windows_is_that_of_float64():
     model, inputs = swin(depths=[2, 2])
     recording, _ = watched(model, inputs)
     layers = recording.section().layers
-    labels = [layer.label for layer in layers if layer.kind == "rollout"]
-    assert labels == ["rollout, 256 positions", "rollout, 64 positions"]
+    assert [layer.label for layer in layers] == [
+        "layer 0, block 0", "layer 0, block 1", "layer 1, block 0", "layer 1, block 1",
+        "rollout, 256 positions", "rollout, 64 positions",
+    ]  # fmt: skip
     chain = [call.matrix.dense()[0] for call in recording[:2]]
     mixed = [weights.mean(0) / 2 + torch.eye(256).double() / 2 for weights in chain]
     rows = recording.rollout(modules=[call.module for call in recording[:2]]).rows([0, 100])

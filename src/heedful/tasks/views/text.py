@@ -75,5 +75,5 @@ def _occlusion(drops: Tensor, effect: Literal["supports", "opposes"]) -> Layer:
 def _of_member(layer: Layer) -> Layer:
     """A layer with the number of its model in its label."""
     member = re.match(r"members\.(\d+)\.", layer.name)
-    pooled = "pooling" if layer.name.endswith("pooling") else layer.label
+    pooled = "pooling" if layer.name.endswith("pooling") else layer.label.removesuffix(f" {layer.kind}")
     return layer if member is None else replace(layer, label=f"model {member[1]}, {pooled}")
