@@ -58,6 +58,12 @@ def test_the_tables():
         Comparison("bleu", RESULTS, 0)
 
 
+def test_the_best_baseline_of_a_loss_is_the_lowest():
+    losses = {"uniform": {"nats": 4.0}, "n-grams": {"nats": 1.5}}
+    results = [one._replace(metrics={"nats": 1.0}, units={"nats": "nats"}, baselines=losses) for one in RESULTS]
+    assert Comparison(None, results, 0).rows()[-1]["variant"] == "baseline: n-grams"
+
+
 @pytest.mark.parametrize("sizes", [1, 3])
 def test_the_picture(tmp_path, sizes):
     several = [one._replace(size=10**i, variant=one.variant) for i in range(2, 2 + sizes) for one in RESULTS]
@@ -168,5 +174,7 @@ def test_folders_of_something_else(tmp_path):
     (tmp_path / "diary.txt").rename(tmp_path / "results.json")
     with pytest.raises(RunFolderError, match="results.json: must hold the results of a comparison: "):
         carried_out(PLAN, tmp_path)
+    with pytest.raises(RunFolderError, match=r"results.json: a comparison needs a folder: this is a file\.$"):
+        carried_out(PLAN, tmp_path / "results.json")
     with pytest.raises(SettingsError, match=r"^`jobs` must be at least 1: got 0\.$"):
         carried_out(PLAN, tmp_path, jobs=0)

@@ -32,6 +32,7 @@ from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder, config_matches
 
 _LARGEST = 2**26  # bytes of results.json
+_HIGHER = ("%", "of 100")  # units of metrics that are better where they are higher; the others are losses
 _MODULES = ["heedful.tasks.run", "heedful.training.fit", "sklearn.linear_model"]  # which every process needs
 
 
@@ -246,7 +247,7 @@ class Comparison:
             for baseline, metrics in run.baselines.items():
                 if self.metric in metrics:
                     values.setdefault(baseline, {})[run.seed] = metrics[self.metric]
-        best = max if not self.metric.endswith(("loss", "perplexity", "bits_per_character")) else min
+        best = max if self.results[0].units.get(self.metric) in _HIGHER else min
         means = {name: measured(list(by_seed.values())) for name, by_seed in values.items()}
         name = best(means, key=lambda one: means[one].mean, default=None)
         return None if name is None else (name, means[name])
@@ -327,6 +328,8 @@ def carried_out(
     if jobs < 1:
         raise SettingsError(f"`jobs` must be at least 1: got {jobs}.")
     folder = user_path(out).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder}: a comparison needs a folder: this is a file.")
     folder.mkdir(parents=True, exist_ok=True)
     end = math.inf if time_limit is None else time.monotonic() + time_limit
     with locked(folder):
