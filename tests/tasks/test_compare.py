@@ -10,7 +10,8 @@ from scipy import stats
 
 import heedful
 from heedful._errors import DataError, RunFolderError, SettingsError
-from heedful.tasks.compare import Comparison, RunResult, carried_out, measured
+from heedful.tasks.compare import carried_out
+from heedful.tasks.comparison import Comparison, RunResult, measured
 from heedful.tasks.plans import ComparisonPlan, read_plan
 
 TEXTS = ["a fine film", "a dull film", "a fine day", "a dull day"] * 10

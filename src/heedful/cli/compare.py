@@ -7,7 +7,7 @@ from heedful._terminal import visible
 from heedful.cli._paths import UserPath
 
 if TYPE_CHECKING:
-    from heedful.tasks.compare import Comparison
+    from heedful.tasks.comparison import Comparison
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
