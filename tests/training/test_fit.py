@@ -152,6 +152,24 @@ def test_each_optimizer_changes_its_own_parameters_by_its_own_loss(monkeypatch, 
         assert torch.equal(tensor, before[name]) is not changes, name
 
 
+def test_a_parameter_has_its_share_of_the_learning_rate_and_stays_where_that_is_0(monkeypatch):
+    monkeypatch.setattr("heedful.training.fit.seed_everything", lambda *_: torch.manual_seed(0))
+    settings = {"training.epochs": 1, "training.batch_size": 100, "training.weight_decay": 0}
+
+    def moved(rates):
+        monkeypatch.setattr(Adversaries, "rate", lambda self, name: rates.get(name[:8], 1.0))
+        after = train(Adversaries, NUMBERS, settings=settings, progress=False).model.state_dict()
+        torch.manual_seed(0)
+        before = Adversaries(Adversaries.Settings(), {}).build().state_dict()
+        return {name: after[name] - before[name] for name in after if name.startswith("critic")}
+
+    rates = {"critic.0": 0.25, "critic.2": 0.0}
+    whole, some = moved({}), moved(rates)
+    for name, by in whole.items():
+        assert by.abs().max() > 0
+        torch.testing.assert_close(some[name], by * rates[name[:8]])
+
+
 def test_two_optimizers_resumed_are_two_that_were_not_interrupted(tmp_path, monkeypatch):
     whole = train(Adversaries, NUMBERS, out=tmp_path / "whole", progress=False)
     log = (tmp_path / "whole" / "log.csv").read_text().splitlines()

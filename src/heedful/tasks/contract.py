@@ -114,6 +114,14 @@ class Task(abc.ABC, Generic[E]):
     def build(self) -> nn.Module:
         """A new model. Raises ValueError for settings that do not fit each other."""
 
+    def begin(self, model: Any) -> list[str]:
+        """Puts weights into a new model that others have trained; gives notes for a reader. A loaded run does without it."""
+        return []
+
+    def rate(self, parameter: str) -> float:
+        """The share of the learning rate that a parameter of the model has; 0: it stays as it is."""
+        return 1.0
+
     @abc.abstractmethod
     def batches(self, examples: E, *, training: bool) -> Batches:
         """The examples as tensors."""

@@ -304,6 +304,7 @@ def _train(
     seed = 0 if training_settings is None else training_settings.seed
     seed_everything(seed)
     model = built(ours)
+    started_with = ours.begin(model)
     batches = ours.batches(parts.training, training=True) if parameters_of(model) else None
     located_data = {name: located(kind, source) for name, source in sources.items()}
     if resumed:
@@ -319,7 +320,7 @@ def _train(
             data_checksums=checksums,
             config=write_settings(chosen, title),
         )
-    notes = [*notes_of(*examples.values()), *([batches.note] if batches and batches.note else ())]
+    notes = [*notes_of(*examples.values()), *started_with, *([batches.note] if batches and batches.note else ())]
     _say(
         console,
         f"{len(parts.training):,} {kind.example}s to train on, {ours.describe()}; validation: {parts.held_out}",

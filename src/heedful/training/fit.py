@@ -62,6 +62,8 @@ def fit(
         RunFolderError: a checkpoint that cannot be read.
         ValueError: a parameter that is to be trained by no optimizer, or by several.
     """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and objective.rate(name) > 0)
     _check_optimizers(objective, model)
     learner = _Learner(objective, model, settings, folder)
     callbacks: list[Callback] = [EpochSeed(settings.seed)]
@@ -204,12 +206,14 @@ class _Learner(LightningModule):
         """The optimizer of the parameters whose names begin so, and its schedule."""
         s = self.settings
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad and name.startswith(prefix)]
-        matrices = [p for name, p in named if p.dim() > 1 and name.endswith("weight")]
-        others = [p for name, p in named if not (p.dim() > 1 and name.endswith("weight"))]
-        groups = [{"params": matrices, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups: dict[tuple[bool, float], dict[str, Any]] = {}
+        for name, p in sorted(named, key=lambda pair: not _is_matrix(*pair)):
+            matrix, share = _is_matrix(name, p), factor * self.objective.rate(name)
+            new = {"params": [], "lr": share * s.learning_rate, "weight_decay": s.weight_decay if matrix else 0.0}
+            groups.setdefault((matrix, share), new)["params"].append(p)
         # Fused, it unscales gradients itself, so that in mixed precision they could not be clipped in between.
         fused = s.precision == "32-true"
-        optimizer = torch.optim.AdamW(groups, lr=factor * s.learning_rate, betas=(0.9, s.beta2), fused=fused)
+        optimizer = torch.optim.AdamW(list(groups.values()), betas=(0.9, s.beta2), fused=fused)
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step))
 
     def _rate(self, step: int) -> float:
@@ -219,6 +223,11 @@ class _Learner(LightningModule):
         if step < rise:
             return (step + 1) / rise
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min((step - rise) / max(steps - rise, 1), 1)))
+
+
+def _is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter decays: biases, norms and positions do not."""
+    return parameter.dim() > 1 and name.endswith("weight")
 
 
 def _value(mean: Mean) -> Tensor:
