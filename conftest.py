@@ -1,20 +1,22 @@
-"""For all tests and doctests: shapes in signatures are checked, and examples know the names that they use."""
+"""For all tests and doctests: examples know the names that they use, and `--shapes` checks shapes in signatures."""
 
-from collections.abc import Iterator
-
-import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 
-install_import_hook(["heedful.ops", "heedful.nn", "heedful.models", "heedful.inspection.rollout"], "beartype.beartype")
+ANNOTATED = ("heedful.ops", "heedful.nn", "heedful.models", "heedful.inspection.rollout")
 
 
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Annotations are not checked, so that a wrong type meets our own words."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--shapes`."""
+    words = "check each annotation of a type and a shape at each call; six times slower, so tests/project/test_shapes.py chooses"
+    parser.addoption("--shapes", action="store_true", help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The hook stands before anything of heedful is imported."""
+    if config.getoption("--shapes"):
+        from jaxtyping import install_import_hook
+
+        install_import_hook(list(ANNOTATED), "beartype.beartype")
 
 
 @pytest.fixture(autouse=True)

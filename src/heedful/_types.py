@@ -1,4 +1,4 @@
-"""Shapes in signatures: jaxtyping's names where it has been imported (the tests do), plain tensors otherwise.
+"""Shapes in signatures: jaxtyping's names where it has been imported (tests with `--shapes` do), plain tensors otherwise.
 
 The legend, for the whole package: B batch, H heads, G key/value heads, N queries, M keys, D width, E value width.
 """

@@ -469,7 +469,6 @@ def test_the_gradient_of_lse_where_weights_are_alike():
         torch.testing.assert_close(ours, right, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_numbers_of_numpy():
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, 2, 6, 4) for _ in range(3))

@@ -7,8 +7,6 @@ from tests.fuzz.check import problems_of
 from tests.fuzz.dying import falls_over
 from tests.fuzz.run import one, run
 
-pytestmark = pytest.mark.usefixtures("unchecked")  # numbers of all kinds are drawn, and each call would be checked
-
 
 @pytest.mark.parametrize("chunk", range(16))
 def test_short_sequences(chunk):

@@ -303,7 +303,7 @@ class TestCompiled:
             torch.compile(model, backend="eager")(given)
         assert [call.module for call in seen] == [""]
 
-    def test_heedful(self, unchecked):
+    def test_heedful(self):
         class Layer(torch_nn.Module):
             def forward(self, x):
                 return heedful.attention(x, x, x, pattern=ops.Local(1), engine="tiled")

@@ -83,6 +83,6 @@ def test_padding_is_masked_where_there_is_any():
         ({"width": 9}, "`width` must be .*2.*: got 3"),
     ],
 )
-def test_what_does_not_fit(arguments, message, unchecked):
+def test_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         build_encoder(**{"width": 12, "heads": 3, "layers": 1, "ffn_width": 7} | arguments)

@@ -185,7 +185,7 @@ def test_the_model_goes_on_training_afterwards():
         ({"max_length": [3, 3]}, "`max_length` must be a number, or one for each of 3 sources: got 2."),
     ],
 )
-def test_bad_options(unchecked, options, message):
+def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         beam_search(small(), SOURCE, **{"max_length": 3, **options})
     if "no_repeat_ngram" not in options and "max_length" not in options:

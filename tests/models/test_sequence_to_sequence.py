@@ -96,7 +96,7 @@ def test_steps_give_what_all_positions_at_once_give_also_for_several_targets_of_
             torch.testing.assert_close(found, expected[rows, position])
 
 
-def test_bad_input(unchecked):
+def test_bad_input():
     with pytest.raises(ValueError, match="`end` must be a token, 0 to 8: got 9."):
         sequence_to_sequence(vocabulary_size=9, end=9)
     with pytest.raises(

@@ -195,7 +195,6 @@ def test_a_full_cache():
     ],
 )  # fmt: skip
 @caches
-@pytest.mark.usefixtures("unchecked")
 def test_what_does_not_fit(made, change, error, message):
     cache, key = made(), torch.zeros(B, GROUPS, 2, WIDTH // HEADS, dtype=torch.float64)
     cache.append(key, key)
@@ -212,7 +211,6 @@ def test_sizes_that_do_not_fit():
 
 
 @caches
-@pytest.mark.usefixtures("unchecked")
 def test_compiled_steps(made):
     """The length changes at each step; after a few of them no graph is new."""
     attend, x, cache, graphs, counts, parts = layer(), inputs(), made(), [], [], []

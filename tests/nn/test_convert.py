@@ -195,7 +195,6 @@ def test_what_is_no_such_layer():
         nn.from_torch(Own(WIDTH, HEADS))
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_module():
     with pytest.raises(TypeError, match="`module` must be a torch.nn.Module: got int."):
         nn.from_torch(3)

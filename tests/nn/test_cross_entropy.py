@@ -61,7 +61,7 @@ def test_gradients_in_mixed_precision_are_those_of_float32():
         assert (a - b).norm() < 2**-7 * b.norm()  # numbers of 8 bits
 
 
-def test_bad_input(unchecked):
+def test_bad_input():
     x, weight, targets = drawn()
     with pytest.raises(ValueError, match=r"`x` must be \[11, 5\] to fit `targets` and `weight`: got \[10, 5\]."):
         linear_cross_entropy(x[:10], weight, targets)

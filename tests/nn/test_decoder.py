@@ -84,7 +84,7 @@ def test_samples_are_chosen_and_left():
         (lambda d: nn.TransformerDecoder(8, 2, 2, norm="middle"), "`norm` must be 'pre' or 'post': got 'middle'"),
     ],
 )
-def test_what_does_not_fit(call, message, unchecked):
+def test_what_does_not_fit(call, message):
     with pytest.raises(ValueError, match=message):
         call(nn.TransformerDecoder(8, 2, 2))
 

@@ -52,7 +52,7 @@ def test_a_seed_draws_the_same_whatever_the_layout():
     torch.testing.assert_close(dropout(x.T.contiguous().T, 0.5), first)
 
 
-def test_under_transforms_it_is_pytorchs(unchecked):
+def test_under_transforms_it_is_pytorchs():
     x = torch.randn(4, 1000)
     with pytest.raises(RuntimeError, match="randomness"):
         torch.func.vmap(lambda row: dropout(row, 0.5))(x)
@@ -70,7 +70,7 @@ def test_the_layer_drops_in_training_alone():
     assert str(layer) == "Dropout(0.5)"
 
 
-def test_bad_input(unchecked):
+def test_bad_input():
     with pytest.raises(ValueError, match="`p` must be at least 0 and less than 1: got 1"):
         Dropout(1)
     with pytest.raises(ValueError, match="`p` must be at least 0 and less than 1: got -0.1"):

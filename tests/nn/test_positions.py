@@ -237,7 +237,6 @@ def test_learned_slopes_begin_with_those_of_the_paper():
     assert numbers(nn.LearnedRelativeBias(3, 2, align="start")(), 1, 5).shape == (3, 1, 5)
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -332,7 +331,7 @@ def test_a_sequence_may_begin_later(layer):
     torch.testing.assert_close(layer(torch.zeros(1, 4, 8), start=7), whole[:, 7:])
 
 
-def test_where_a_sequence_cannot_begin(unchecked):
+def test_where_a_sequence_cannot_begin():
     with pytest.raises(ValueError, match="at most .*11.* positions.*got .*12"):
         nn.LearnedPositions(11, 8)(torch.zeros(1, 5, 8), start=7)
     for x, start in ((torch.zeros(1, 5, 8), -1), (torch.zeros(1, 3, 3, 8), 1)):
@@ -350,7 +349,7 @@ def test_kept_tables_serve_training_after_inference():
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
-def test_sines_of_integers_are_floats(dtype, unchecked):
+def test_sines_of_integers_are_floats(dtype):
     got = nn.sinusoidal(torch.arange(7).to(dtype), 4)
     assert got.dtype == torch.float32
     assert torch.equal(got, nn.sinusoidal(torch.arange(7.0), 4))
@@ -391,18 +390,18 @@ def test_far_starts_and_double_inputs_keep_their_precision():
         ("x", lambda x: ops.rotary2d(x, (2, 2))),
     ],
 )
-def test_integers_are_not_cut_off(name, layer, dtype, unchecked):
+def test_integers_are_not_cut_off(name, layer, dtype):
     with pytest.raises(TypeError, match=f"`{name}` must be floating point: got {dtype}"):
         layer(torch.ones(1, 4, 8).to(dtype))
 
 
 @pytest.mark.parametrize("positions", [torch.ones(3).bool(), torch.ones(3).to(torch.complex64), [0, 1, 2]])
-def test_positions_are_real_numbers(positions, unchecked):
+def test_positions_are_real_numbers(positions):
     with pytest.raises(TypeError, match="`positions` must be a tensor of real numbers: got"):
         nn.sinusoidal(positions, 4)
 
 
-def test_numbers_of_any_kind(unchecked):
+def test_numbers_of_any_kind():
     assert nn.LearnedPositions([np.int64(3), 5], np.int64(4)).table.shape == (3, 5, 4)
     assert nn.LearnedPositions(np.int32(5), 4).table.shape == (5, 4)
     assert nn.LearnedRelativeBias(np.int64(2), np.int64(3))().table.shape == (2, 7)

@@ -58,7 +58,7 @@ def test_every_layer_sees_pattern_and_bias():
         ({"drop_path": -0.1}, "`drop_path` must be at least 0 and less than 1: got -0.1"),
     ],
 )
-def test_what_does_not_fit(arguments, message, unchecked):
+def test_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         nn.TransformerEncoder(**{"width": 8, "heads": 2, "layers": 3} | arguments)
 
@@ -78,7 +78,7 @@ def test_positions_may_be_a_value_or_a_layer():
     assert sum("table" in name for name, _ in learned.named_parameters()) == 1
 
 
-def test_caches_are_one_for_each_layer(unchecked):
+def test_caches_are_one_for_each_layer():
     encoder = nn.TransformerEncoder(8, 2, 3)
     with pytest.raises(ValueError, match="`caches` must be one for each of 3 layers: got 2"):
         encoder(torch.randn(1, 2, 8), caches=encoder.caches()[:2])

@@ -12,8 +12,6 @@ import heedful
 from heedful import _checks, ops
 from heedful.ops.biases import alibi_slopes, log_buckets
 
-pytestmark = pytest.mark.usefixtures("unchecked")
-
 
 def operands(q=(2, 3, 5, 7), k=(2, 3, 11, 7), v=(2, 3, 11, 13)):
     return torch.randn(q), torch.randn(k), torch.randn(v)

@@ -265,7 +265,6 @@ def test_tensors_on_either_side_of_a_sum():
     assert as_bias(tensor).tensor is tensor
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("other", [1.0, "causal", None])
 def test_only_tensors_and_biases_are_summed(other):
     with pytest.raises(TypeError, match="ALiBi"):
@@ -302,7 +301,6 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("make", "shape", "error", "message"), WRONG)
 def test_what_does_not_fit_the_matrix(make, shape, error, message):
     with pytest.raises(error, match=message):

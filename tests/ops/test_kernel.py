@@ -28,7 +28,6 @@ WRONG = {
 }
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("spoil", WRONG.values(), ids=WRONG)
 def test_operands_that_do_not_fit_are_refused(spoil):
     with pytest.raises(RuntimeError, match="would be read out of bounds"):
@@ -47,7 +46,6 @@ def test_masks_that_do_not_fit_are_refused(shape):
         kernel.forward(*operands(), scale=1.0, mask=torch.zeros(shape))
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_gradients_of_other_sizes_are_refused():
     q, k, v = operands(groups=4)
     out, lse = kernel.forward(q, k, v, scale=1.0)

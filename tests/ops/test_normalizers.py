@@ -119,7 +119,7 @@ def test_part_of_a_larger_buffer(name):
     "name", ["softmax", "softmax1", "relu", "proportional", "sigmoid", "sparsemax", "entmax15", "entmax 1.25"]
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's compiler
-def test_compiled(name, unchecked):
+def test_compiled(name):
     normalize, _ = CASES[name]
     torch.compiler.reset()
 

@@ -56,7 +56,6 @@ def test_has_a_gradient():
     assert torch.autograd.gradcheck(heedful.reweight, (x, z))
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("x", "other", "error", "message"),
     [
@@ -79,7 +78,6 @@ def test_what_does_not_fit_is_said(x, other, error, message):
         heedful.reweight(x, other)
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_a_function_is_not_a_normalizer():
     with pytest.raises(TypeError, match="`normalize` must be a normalizer such as `heedful.softmax`: got"):
         heedful.reweight(torch.ones(2, 3), normalize=torch.softmax)

@@ -125,7 +125,7 @@ def test_a_bad_first_query_stays_in_its_row():
         (heedful.Additive(V.to("meta")), Q, KEY, "`weight` of Additive must be on the device of `query`, cpu: got meta."),
     ],
 )  # fmt: skip
-def test_words_of_what_does_not_fit(score, query, key, message, unchecked):
+def test_words_of_what_does_not_fit(score, query, key, message):
     """More of them are in test_bad_input.py."""
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         score.check(query, key)

@@ -110,7 +110,7 @@ def test_a_batch_is_one_by_one():
         assert torch.equal(select.apply(WEIGHTS, uniform), want)
 
 
-def test_a_draw_needs_numbers(unchecked):
+def test_a_draw_needs_numbers():
     with pytest.raises(ValueError, match=r"`uniform` must be a number in \[0, 1\) for each row: got None."):
         heedful.Sampled().apply(WEIGHTS)
 
