@@ -118,9 +118,9 @@ class Task(abc.ABC, Generic[E]):
         """Puts weights into a new model that others have trained; gives notes for a reader. A loaded run does without it."""
         return []
 
-    def rate(self, parameter: str) -> float:
-        """The share of the learning rate that a parameter of the model has; 0: it stays as it is."""
-        return 1.0
+    def rates(self, model: Any) -> Mapping[str, float]:
+        """The share of the learning rate that a parameter has, by its name; 0: it stays as it is; of others 1."""
+        return {}
 
     @abc.abstractmethod
     def batches(self, examples: E, *, training: bool) -> Batches:

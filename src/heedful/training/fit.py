@@ -62,8 +62,9 @@ def fit(
         RunFolderError: a checkpoint that cannot be read.
         ValueError: a parameter that is to be trained by no optimizer, or by several.
     """
+    rates = objective.rates(model)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and objective.rate(name) > 0)
+        parameter.requires_grad_(parameter.requires_grad and rates.get(name, 1.0) > 0)
     _check_optimizers(objective, model)
     learner = _Learner(objective, model, settings, folder)
     callbacks: list[Callback] = [EpochSeed(settings.seed)]
@@ -204,11 +205,11 @@ class _Learner(LightningModule):
 
     def _optimizer(self, prefix: str, factor: float) -> tuple[torch.optim.Optimizer, Any]:
         """The optimizer of the parameters whose names begin so, and its schedule."""
-        s = self.settings
+        s, rates = self.settings, self.objective.rates(self.model)
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad and name.startswith(prefix)]
         groups: dict[tuple[bool, float], dict[str, Any]] = {}
         for name, p in sorted(named, key=lambda pair: not _is_matrix(*pair)):
-            matrix, share = _is_matrix(name, p), factor * self.objective.rate(name)
+            matrix, share = _is_matrix(name, p), factor * rates.get(name, 1.0)
             new = {"params": [], "lr": share * s.learning_rate, "weight_decay": s.weight_decay if matrix else 0.0}
             groups.setdefault((matrix, share), new)["params"].append(p)
         # Fused, it unscales gradients itself, so that in mixed precision they could not be clipped in between.
