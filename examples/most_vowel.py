@@ -74,7 +74,7 @@ class MostVowel(Task[LabeledTexts]):
     def validate(self, model, batch):
         return {"loss": Mean(self.loss(model, batch, "") * len(batch[1]), len(batch[1]))}
 
-    def predict(self, model, inputs, options, first=0):
+    def predict(self, model, inputs, options, numbers=None):
         return [Vowel(text, self.vocabulary["classes"][int(model([text]).argmax())]) for text in inputs]
 
     def inputs(self, examples):

@@ -90,7 +90,7 @@ class Average(Task[Numbers]):
     def validate(self, model, batch):
         raise AssertionError("nothing is trained")
 
-    def predict(self, model, inputs, options, first=0):
+    def predict(self, model, inputs, options, numbers=None):
         return [Number(text, self.vocabulary["average"]) for text in inputs]
 
     def inputs(self, examples):
@@ -167,7 +167,7 @@ class Adversaries(Task[Numbers]):
         }
 
     @torch.inference_mode()
-    def predict(self, model, inputs, options, first=0):
+    def predict(self, model, inputs, options, numbers=None):
         assert list(inputs) == []
         noise = torch.randn(options.num_samples, 1, generator=torch.Generator().manual_seed(options.seed))
         return [Number("", value) for value in model["generator"](noise)[:, 0].tolist()]

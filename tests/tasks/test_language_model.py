@@ -31,8 +31,8 @@ class Untrained:
         _, self.task = prepared(tmp_path, *settings)
         self.model = self.task.build().eval()
 
-    def predict(self, inputs, first=0, **options):
-        return self.task.predict(self.model, inputs, self.task.Options(**options), first)
+    def predict(self, inputs, numbers=None, **options):
+        return self.task.predict(self.model, inputs, self.task.Options(**options), numbers)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_samples_differ_and_do_not_depend_on_what_is_asked_beside(causal):
     predictions = causal.predict(prompts, **options)
     assert [(p.input, p.sample) for p in predictions] == [(prompt, sample) for prompt in prompts for sample in (0, 1)]
     assert len({p.output for p in predictions}) == 7
-    apart = [p for i, prompt in enumerate(prompts) for p in causal.predict([prompt], first=i, **options)]
+    apart = [p for i, prompt in enumerate(prompts) for p in causal.predict([prompt], numbers=[i], **options)]
     assert apart == predictions
     assert causal.predict(["the"], seed=2, **options) != causal.predict(["the"], **options)
 

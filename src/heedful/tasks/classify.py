@@ -202,7 +202,9 @@ class Classify(Task[LabeledTexts]):
             probabilities, labels, F.nll_loss(probabilities.log(), labels, reduction="sum", ignore_index=UNSEEN)
         )
 
-    def predict(self, model: Ensemble, inputs: Sequence[str], options: Any, first: int = 0) -> list[Classification]:
+    def predict(
+        self, model: Ensemble, inputs: Sequence[str], options: Any, numbers: Sequence[int] | None = None
+    ) -> list[Classification]:
         predictions = [Classification(text) for text in inputs]
         filled = [i for i, text in enumerate(inputs) if text.strip()]
         texts = [inputs[i] for i in filled]

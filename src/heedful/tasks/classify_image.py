@@ -220,7 +220,7 @@ class ClassifyImage(Task[LabeledImages]):
         return class_means(logits, labels, loss)
 
     def predict(
-        self, model: VisionTransformer, inputs: Sequence[Any], options: Any, first: int = 0
+        self, model: VisionTransformer, inputs: Sequence[Any], options: Any, numbers: Sequence[int] | None = None
     ) -> list[Classification]:
         images = self.images(inputs)
         probabilities = self.logits(model, images.images).softmax(-1)

@@ -135,8 +135,10 @@ class Task(abc.ABC, Generic[E]):
         """The loss, "loss", and whatever else is to stand in log.csv and may be monitored."""
 
     @abc.abstractmethod
-    def predict(self, model: Any, inputs: Sequence[Any], options: Any, first: int = 0) -> list[Any]:
-        """Predictions for the inputs, in their order; `first` is the number of the first one, on which samples depend.
+    def predict(
+        self, model: Any, inputs: Sequence[Any], options: Any, numbers: Sequence[int] | None = None
+    ) -> list[Any]:
+        """Predictions for the inputs, in their order, as many for each; samples depend on its number, from 0 on.
 
         Frozen dataclasses whose fields are the JSON line, `input` first and the answer in `label`, `labels` or `output`, with
         `__str__`, a line to read, and `to_format`, the task's data format.

@@ -163,12 +163,14 @@ class ModelLanguage(Task[Any]):
         logits, truth = _at_targets(model, batch)
         return {"loss": Mean(F.cross_entropy(logits, truth, reduction="sum"), len(truth))}
 
-    def predict(self, model: Any, inputs: Sequence[Any], options: SamplingOptions, first: int = 0) -> list[Any]:
+    def predict(
+        self, model: Any, inputs: Sequence[Any], options: SamplingOptions, numbers: Sequence[int] | None = None
+    ) -> list[Any]:
         """Continuations, or texts whose gaps, written `[MASK]`, are filled; of a whole text of the data its likelihood."""
         if any(isinstance(one, PlainText) for one in inputs):
             return [self.likelihood(model, one) for one in inputs]
         if not self.masked:
-            return self._continued(model, inputs, options, first)
+            return self._continued(model, inputs, options, numbers or range(len(inputs)))
         for name in sorted(options.model_fields_set):
             raise SettingsError(
                 f"`{name}` is for a model that continues a text: got {getattr(options, name)} for a masked one."
@@ -243,10 +245,12 @@ class ModelLanguage(Task[Any]):
         known = self.tokenizer.alphabet if isinstance(self.tokenizer, Characters) else text
         return "".join(sorted(set(text) - set(known)))
 
-    def _continued(self, model: Any, texts: Sequence[str], options: SamplingOptions, first: int) -> list[Continuation]:
+    def _continued(
+        self, model: Any, texts: Sequence[str], options: SamplingOptions, numbers: Sequence[int]
+    ) -> list[Continuation]:
         prompts, samples = [self.tokenizer.encode(text).tolist() for text in texts], options.num_samples or 1
         drawn = [(i, sample) for i, prompt in enumerate(prompts) for sample in range(samples) if prompt]
-        draws = [(first + i) * samples + sample for i, sample in drawn]
+        draws = [numbers[i] * samples + sample for i, sample in drawn]
         outputs = self.generate(model, [prompts[i] for i, _ in drawn], options, draws)
         decoded = {which: self.tokenizer.decode(ids) for which, ids in zip(drawn, outputs, strict=True)}
         return [

@@ -86,14 +86,14 @@ class TrainedModel:
         first = 0
         for chunk in chunks:
             try:
-                yield from self.task.predict(self.model, chunk, chosen, first)
+                yield from self.task.predict(self.model, chunk, chosen, range(first, first + len(chunk)))
             except DataError:
                 for number, one in enumerate(chunk, start=first):
                     try:
-                        yield from self.task.predict(self.model, [one], chosen, number)
+                        yield from self.task.predict(self.model, [one], chosen, [number])
                     except DataError as error:
                         if error.before is not None:
-                            yield from self.task.predict(self.model, [error.before], chosen, number)
+                            yield from self.task.predict(self.model, [error.before], chosen, [number])
                         location = (
                             f"input {number + 1}: "
                             if self.task.input is InputKind.TEXT and isinstance(one, str)

@@ -121,9 +121,9 @@ class Summarize(Task[SummaryExamples]):
         model: SequenceToSequence,
         inputs: Sequence[str | Sequence[str]],
         options: GenerationOptions,
-        first: int = 0,
+        numbers: Sequence[int] | None = None,
     ) -> list[Generated]:
-        return self.generator.predict(model, list(map(_joined, inputs)), options, first)
+        return self.generator.predict(model, list(map(_joined, inputs)), options, numbers)
 
     def inputs(self, examples: SummaryExamples) -> Sequence[Sequence[str]]:
         return examples.sources

@@ -206,7 +206,11 @@ class SummarizeExtractive(Task[SummaryExamples]):
         return {"loss": Mean(-(targets * log).sum(), len(targets))}
 
     def predict(
-        self, model: Ensemble, inputs: Sequence[str | Sequence[str]], options: ExtractiveOptions, first: int = 0
+        self,
+        model: Ensemble,
+        inputs: Sequence[str | Sequence[str]],
+        options: ExtractiveOptions,
+        numbers: Sequence[int] | None = None,
     ) -> list[ExtractedSummary]:
         documents = [self.sentences(text) for text in inputs]
         texts = [text if isinstance(text, str) else " ".join(text) for text in inputs]

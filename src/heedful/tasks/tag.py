@@ -188,7 +188,9 @@ class Tag(Task[Tagged]):
         }
 
     @torch.inference_mode()
-    def predict(self, model: Tagger, inputs: Sequence[Any], options: Any, first: int = 0) -> list[TaggedSentence]:
+    def predict(
+        self, model: Tagger, inputs: Sequence[Any], options: Any, numbers: Sequence[int] | None = None
+    ) -> list[TaggedSentence]:
         sentences = sentences_of(inputs, self.segmenter, words=options.words)
         for sentence in sentences:
             self._check_length(sentence)

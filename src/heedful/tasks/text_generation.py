@@ -250,11 +250,15 @@ class TextGenerator:
         return {"loss": Mean(model.loss(*batch) * count, count)}
 
     def predict(
-        self, model: SequenceToSequence, texts: Sequence[str], options: GenerationOptions, first: int = 0
+        self,
+        model: SequenceToSequence,
+        texts: Sequence[str],
+        options: GenerationOptions,
+        numbers: Sequence[int] | None = None,
     ) -> list[Generated]:
         """What is generated from each text; `n_best` or `num_samples` of each, one after the other."""
         generated = []
-        for text, hypotheses in zip(texts, self.search(model, texts, options, first), strict=True):
+        for text, hypotheses in zip(texts, self.search(model, texts, options, numbers), strict=True):
             unknown = self.unknown(text)
             for rank in range(options.num_samples or options.n_best):
                 if rank >= len(hypotheses):  # an empty text, or fewer targets than were asked for
@@ -267,7 +271,11 @@ class TextGenerator:
         return generated
 
     def search(
-        self, model: SequenceToSequence, texts: Sequence[str], options: GenerationOptions, first: int = 0
+        self,
+        model: SequenceToSequence,
+        texts: Sequence[str],
+        options: GenerationOptions,
+        numbers: Sequence[int] | None = None,
     ) -> list[list[Hypothesis]]:
         """The targets of each text, none for an empty one; texts of one length are computed together."""
         samples, run = options.num_samples, self.settings.search
@@ -289,7 +297,7 @@ class TextGenerator:
                 outputs = sample(
                     model, batch, limits, num_samples=samples, temperature=options.temperature, top_k=options.top_k,
                     top_p=options.top_p, no_repeat_ngram=no_repeat, seed=options.seed,
-                    numbers=[first + filled[i] for i in rows], suppress=suppress,
+                    numbers=[filled[i] if numbers is None else numbers[filled[i]] for i in rows], suppress=suppress,
                 )  # fmt: skip
             else:
                 outputs = beam_search(

@@ -109,9 +109,13 @@ class Translate(Task[ParallelTexts]):
         return self.generator.validate(model, batch)
 
     def predict(
-        self, model: SequenceToSequence, inputs: Sequence[str], options: GenerationOptions, first: int = 0
+        self,
+        model: SequenceToSequence,
+        inputs: Sequence[str],
+        options: GenerationOptions,
+        numbers: Sequence[int] | None = None,
     ) -> list[Generated]:
-        return self.generator.predict(model, inputs, options, first)
+        return self.generator.predict(model, inputs, options, numbers)
 
     def inputs(self, examples: ParallelTexts) -> Sequence[str]:
         return examples.sources
