@@ -49,4 +49,4 @@ def test_an_annotation_that_does_not_hold_is_told(tmp_path: Path) -> None:
     (tmp_path / "test_wrong.py").write_text(WRONG)
     found = checked("-c", ROOT / "pyproject.toml", "-p", "conftest", tmp_path / "test_wrong.py")
     assert found.returncode == 1
-    assert "Type-check error whilst checking the parameters of forward" in found.stdout
+    assert "jaxtyping.TypeCheckError: " in found.stdout
