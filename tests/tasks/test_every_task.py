@@ -1,12 +1,16 @@
 """Every task by every law: what holds of one task at the command line and from Python holds of all."""
 
+import base64
 import dataclasses
 import json
 import math
 import pickle
 import re
 import shutil
+import threading
 import tomllib
+import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +18,14 @@ import torch
 import heedful as package
 from heedful._errors import DataError, HeedfulError, SettingsError
 from heedful._terminal import visible
-from heedful.cli._formats import as_json, as_label
+from heedful.cli._formats import as_label
+from heedful.data.inputs import InputKind
 from heedful.tasks.catalog import TASKS, find
 from heedful.tasks.contract import Task
+from heedful.tasks.predictions import as_json
 from heedful.tasks.run import load
+from heedful.tasks.serve import ModelServer
+from heedful.tasks.serve_schema import openapi
 from tests.tasks.cases import CASES
 from tests.tiny import Killed, killing, little_memory, outcome, rewrite
 
@@ -138,6 +146,35 @@ def test_one_by_one_as_in_a_batch_and_as_the_command_line_says(case, run, data, 
 def shown(prediction):
     """A prediction as a terminal shows it."""
     return visible(prediction, keep="\n\t")
+
+
+def test_it_is_served_as_it_predicts(case, data, model):
+    inputs = case.inputs(data)
+    images = model.task.input is InputKind.IMAGE
+    sent = [base64.b64encode(Path(one).read_bytes()).decode() for one in inputs] if images else inputs
+    server = ModelServer(model, port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        for words in [(), *case.options]:
+            option = {words[0][2:].replace("-", "_"): words[1] if len(words) > 1 else True} if words else {}
+            chosen = type(model.task).Options(**option).model_dump(exclude_unset=True)
+            body = json.dumps({"inputs": sent, "options": option}).encode()
+            request = urllib.request.Request(
+                f"{server.address}/predict", body, {"Content-Type": "application/json"}, method="POST"
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                predictions = json.load(answer)["predictions"]
+            expected = [json.loads(as_json(one)) for one in model.predict(inputs, **chosen)]
+            if images:
+                expected = [one | {"input": f"inputs[{row}]"} for row, one in enumerate(expected)]
+            assert predictions == expected
+    finally:
+        server.stop()
+        thread.join(60)
+    schema = openapi(model.task)["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]
+    assert set(predictions[0]) >= set(schema["schema"]["properties"]["predictions"]["items"]["required"])
+    assert "$ref" not in json.dumps(schema)
 
 
 def test_the_options_of_the_task(case, run, data, model, heedful, trust):

@@ -1,12 +1,12 @@
 """How predictions are printed: `heedful predict --format`."""
 
-import dataclasses
 import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
 from heedful._errors import HeedfulError
-from heedful._terminal import json_line, visible
+from heedful._terminal import visible
+from heedful.tasks.predictions import as_json
 
 Format = Literal["text", "label", "jsonl", "data"]
 _ANSWERS = ("label", "labels", "output")  # the first of these fields that a prediction has
@@ -31,15 +31,3 @@ def as_label(prediction: Any) -> str:
         )
     answer = getattr(prediction, name)
     return " ".join(" ".join([answer] if isinstance(answer, str) else answer).splitlines())
-
-
-def as_json(prediction: Any) -> str:
-    """A line of JSON: the fields, of which the first is `input`, but for those that only steer how it is shown.
-
-    A field whose metadata say so (`"json": "set"`) is left out where it is None.
-    """
-    kept = {field.name: field.metadata.get("json", True) for field in dataclasses.fields(prediction)}
-    values = dataclasses.asdict(prediction).items()
-    return json_line(
-        {name: value for name, value in values if kept[name] and (kept[name] != "set" or value is not None)}
-    )
