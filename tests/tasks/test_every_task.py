@@ -125,6 +125,46 @@ def test_an_interrupted_run_comes_out_as_one_that_was_not(case, run, data, monke
     assert outcome(tmp_path / "run") == outcome(run)
 
 
+def test_a_run_that_goes_on_from_another_takes_what_both_know(case, run, model, monkeypatch, tmp_path, heedful):
+    """And comes out as one that was not interrupted; so low a rate leaves the weights nearly where they were."""
+    (tmp_path / "data").mkdir()
+    words = ("train", case.task, "--data", case.write(tmp_path / "data", 30, 5), "--from", run)
+    words += ("--set", "training.learning_rate=1e-5", "--set", "training.epochs=2")
+    answer = heedful(*words, "--out", tmp_path / "whole")
+    assert answer.status == 0, answer.err
+    assert f"from {run}: " in answer.out
+    with monkeypatch.context() as patch:
+        killing(patch, "heedful.training.callbacks.CsvLog.on_train_epoch_end", 2)
+        with pytest.raises(Killed):
+            heedful(*words, "--out", tmp_path / "run")
+    answer = heedful("train", case.task, "--out", tmp_path / "run", "--resume")
+    assert answer.status == 0, answer.err
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    further = load(tmp_path / "whole", task=case.task)
+    before, compared = dict(model.model.named_parameters()), 0
+    for name, after in further.model.named_parameters():
+        rows = {
+            one: _numbered(one.task.rows(), name, tensor) for one, tensor in ((model, before[name]), (further, after))
+        }
+        both = rows[model].keys() & rows[further].keys()
+        assert both
+        mine, theirs = ([rows[one][row] for row in both] for one in (further, model))
+        assert torch.allclose(after[mine], before[name][theirs], atol=2e-3), name
+        compared += len(both)
+    transferred = further.metrics["transfer"]
+    assert transferred["from"] == str(run)
+    assert transferred["tensors"]["new"] == []
+    assert transferred["taken"] == pytest.approx(transferred["numbers"], rel=0.5)
+    assert compared > len(before)
+
+
+def _numbered(named, name, tensor):
+    """The number of each row of a tensor by its name; of rows without one by itself."""
+    names = next((list(rows.names) for end, rows in (named or {}).items() if name.endswith(end)), [])
+    unnamed = len(tensor) - len(names)
+    return {row if row < unnamed else names[row - unnamed]: row for row in range(len(tensor))}
+
+
 def test_one_by_one_as_in_a_batch_and_as_the_command_line_says(case, run, data, model, heedful, trust):
     inputs = case.inputs(data)
     together = model.predict(inputs)

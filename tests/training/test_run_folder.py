@@ -220,7 +220,7 @@ def test_a_run_that_this_user_made(tmp_path, monkeypatch):
     run = finished(tmp_path)
     assert run.made_here()
     assert oct(signature.key_file().stat().st_mode)[-3:] == "600"
-    run.move_data({"data": "elsewhere"})
+    run.move_sources({"data": "elsewhere"})
     assert run.made_here()
     about = json.loads((tmp_path / "run.json").read_text())
     for change in ({"data": {"data": "/etc/passwd"}}, {"task": "other"}, {"signature": "ü"}, {"signature": ""}):

@@ -15,7 +15,7 @@ from heedful.cli._paths import UserPath
 if TYPE_CHECKING:
     from heedful.tasks.contract import Task
 
-_VALUED = ("--out", "--data", "--train", "--valid", "--config", "--set")
+_VALUED = ("--out", "--data", "--train", "--valid", "--config", "--set", "--from")
 
 
 def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
@@ -60,6 +60,7 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
         train: str | None = None,
         valid: str | None = None,
         config: UserPath | None = None,
+        from_: Annotated[UserPath | None, Parameter(name="--from")] = None,
         set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
         resume: bool = False,
         flags: Annotated[flags, described] = flags(),
@@ -81,6 +82,9 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
             The validation data.
         config
             A TOML file of settings, as `heedful show TASK` prints it.
+        from_
+            A finished run of this task to go on from, with its settings unless they are changed: weights are taken where they fit,
+            those of words and labels where both know them. What is taken is printed.
         set_
             Change a setting: model.layers=4. May be given several times.
         resume
@@ -100,8 +104,8 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
         lasting: Any = LastingOutput(sys.stdout, "the training")
         with redirect_stdout(lasting):
             trained = run.train(
-                kind, train if data is None else data, valid=valid, settings=[*(set_ or ()), *shortcuts], config=config, out=out,
-                resume=resume, command=command,
+                kind, train if data is None else data, valid=valid, settings=[*(set_ or ()), *shortcuts], config=config, from_=from_,
+                out=out, resume=resume, command=command,
             )  # fmt: skip
             metrics = trained.metrics
             print_metrics(metrics, f"on {metrics['validation']}")

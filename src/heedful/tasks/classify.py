@@ -8,7 +8,7 @@ view         heedful/tasks/views/text.py: what each token contributes to the dec
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -39,8 +39,9 @@ from heedful.tasks.classification import (
     classifications,
     described_classes,
 )
-from heedful.tasks.contract import TRAINING, Reading, Scores, Task
+from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Classes, Counts, Schema, Words
 from heedful.training.settings import LossSettings, RowSettings, TaskSettings, TrainingSettings, defaults
@@ -142,6 +143,10 @@ class Classify(Task[LabeledTexts]):
             return classes | {"tokenizer": Characters.fit(training.texts).save()}
         return classes | {"tokenizer": Subwords.fit(training.texts, data.vocabulary_size).save()}
 
+    @classmethod
+    def extend(cls, training: LabeledTexts, settings: ClassifySettings, base: Self) -> dict[str, Any]:
+        return extended(cls.learn(training, settings), settings, base)
+
     def describe(self) -> str:
         return described_classes(self.classes)
 
@@ -167,6 +172,9 @@ class Classify(Task[LabeledTexts]):
                 )
             )  # fmt: skip
         return Ensemble(members)
+
+    def rows(self) -> Mapping[str, Rows]:
+        return token_rows(self.tokenization.by) | label_rows(self.classes)
 
     def batches(self, examples: LabeledTexts, *, training: bool) -> Batches:
         texts, s = self.tokenization.encode(examples.texts, examples.locations), self.settings.training

@@ -9,7 +9,7 @@ view         heedful/tasks/views/image.py: the attention of every layer and head
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,8 @@ from heedful.tasks.classification import (
     classifications,
     described_classes,
 )
-from heedful.tasks.contract import TRAINING, Embedded, Reading, Scores, Task
+from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
+from heedful.tasks.vocabularies import label_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Classes, Schema
 from heedful.training.settings import LossSettings, RowSettings, Section, TaskSettings, TrainingSettings, defaults
@@ -168,6 +169,12 @@ class ClassifyImage(Task[LabeledImages]):
             "std": std,
         }
 
+    @classmethod
+    def extend(cls, training: LabeledImages, settings: ClassifyImageSettings, base: Self) -> dict[str, Any]:
+        learned, known = cls.learn(training, settings), base.vocabulary
+        same = learned["channels"] == known["channels"]  # then the weights are for images of that brightness
+        return learned | ({name: known[name] for name in ("mean", "std")} if same else {})
+
     def describe(self) -> str:
         return described_classes(self.classes)
 
@@ -190,6 +197,9 @@ class ClassifyImage(Task[LabeledImages]):
         except ValueError as error:
             raise SettingsError(f"[model] does not fit images of {height} x {width} pixels: {error}") from None
         return model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def rows(self) -> Mapping[str, Rows]:
+        return label_rows(self.classes)
 
     def batches(self, examples: LabeledImages, *, training: bool) -> Batches:
         settings, count = self.settings.training, len(examples)

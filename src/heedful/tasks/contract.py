@@ -56,6 +56,13 @@ class Shortcut(NamedTuple):
     help: str
 
 
+class Rows(NamedTuple):
+    """What the last rows of a tensor are named; any before them, such as that of padding, have the same meaning in each run."""
+
+    kind: str  # "labels", "words", ...
+    names: Sequence[str]
+
+
 class Reading(NamedTuple):
     """What is read: which part of embedded data, whether with labels, and the vocabulary of a trained task."""
 
@@ -102,6 +109,11 @@ class Task(abc.ABC, Generic[E]):
     def learn(cls, training: E, settings: Any) -> dict[str, Any]:
         """The vocabulary: classes, words, the text of a tokenizer, the size of an image, a mean and a standard deviation."""
 
+    @classmethod
+    def extend(cls, training: E, settings: Any, base: Self) -> dict[str, Any]:
+        """The vocabulary of a training that goes on from a run, whose task is `base`: with the words that it knows, too."""
+        return cls.learn(training, settings)
+
     @abc.abstractmethod
     def describe(self) -> str:
         """The vocabulary in a few words: "2 classes"."""
@@ -121,6 +133,13 @@ class Task(abc.ABC, Generic[E]):
     def rates(self, model: Any) -> Mapping[str, float]:
         """The share of the learning rate that a parameter has, by its name; 0: it stays as it is; of others 1."""
         return {}
+
+    def rows(self) -> Mapping[str, Rows] | None:
+        """The names of rows of the model's tensors, by the ends of the tensors' names; None: it is not known which have any.
+
+        A training that goes on from a run takes a row that has the same name there. Rows of "labels" are always trained.
+        """
+        return None
 
     @abc.abstractmethod
     def batches(self, examples: E, *, training: bool) -> Batches:

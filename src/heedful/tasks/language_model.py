@@ -9,7 +9,7 @@ view         heedful/tasks/views/language.py: what each token attends to
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from heedful.data.text import Characters, Subwords, load_tokenizer
 from heedful.data.text.labeled import LabeledTexts
 from heedful.data.text.plain import PlainText, read_lines, read_plain
 from heedful.models import LanguageModel, fill_masks, generate, language_model
-from heedful.tasks.contract import TRAINING, Metric, Reading, Scores, Shortcut, Task
+from heedful.tasks.contract import TRAINING, Metric, Reading, Rows, Scores, Shortcut, Task
 from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.language_predictions import Continuation, FilledText, TextLikelihood
 from heedful.tasks.lm_batches import (
@@ -43,6 +43,7 @@ from heedful.tasks.lm_batches import (
 )
 from heedful.tasks.ngrams import nats_around, nats_before
 from heedful.tasks.sampling_options import SamplingOptions
+from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Schema
 from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
@@ -127,6 +128,10 @@ class ModelLanguage(Task[Any]):
             )
         return {"tokenizer": tokenizer.save()}
 
+    @classmethod
+    def extend(cls, training: PlainText, settings: LanguageSettings, base: Self) -> dict[str, Any]:
+        return extended(cls.learn(training, settings), settings, base)
+
     def describe(self) -> str:
         return f"{self.tokenizer.size - SPECIAL:,} {self.settings.data.tokenizer}, {self.settings.model.objective}"
 
@@ -138,6 +143,9 @@ class ModelLanguage(Task[Any]):
         with torch.no_grad():  # some parts check what they get only then
             model.eval()(torch.zeros(1, min(2, self.context), dtype=torch.long))
         return model.train()
+
+    def rows(self) -> Mapping[str, Rows]:
+        return token_rows(self.tokenizer)
 
     def batches(self, examples: PlainText, *, training: bool) -> Batches:
         ids, context = encode(self.tokenizer, examples.text), self.context

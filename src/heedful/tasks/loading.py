@@ -50,9 +50,14 @@ def task_of(run: RunFolder, task: str | type[Task[Any]] | None = None) -> type[T
         except HeedfulError as error:
             raise RunFolderError(f"{run.path / 'run.json'}: {error}") from None
     kind = find(task)
-    if reference(kind) != name and kind.__name__ != name.rpartition(":")[2]:
+    if not is_of(kind, name):
         raise RunFolderError(f"{run.path}: is a run of {name}: got {reference(kind)}.")
     return kind
+
+
+def is_of(kind: type[Task[Any]], name: str) -> bool:
+    """Whether a task is the one that a run folder names; a file may have moved."""
+    return reference(kind) == name or kind.__name__ == name.rpartition(":")[2]
 
 
 def built(task: Task[Any]) -> torch.nn.Module:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 
-from heedful._errors import DataError, HeedfulError, RunFolderError, enough_memory
+from heedful._errors import DataError, HeedfulError, RunFolderError, SettingsError, enough_memory
 from heedful._files import user_path
 from heedful._signals import TO_END, TO_END_SOON, ending_on
 from heedful._terminal import visible, working
@@ -23,9 +23,10 @@ from heedful.tasks.loading import built, task_and_model
 from heedful.tasks.memory import less_memory
 from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, notes_of, prepare, preset, read, source_of
 from heedful.tasks.task_inputs import listed
+from heedful.tasks.transfer import Base, base_of, transfer
 from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder, config_matches
-from heedful.training.settings import settings_of, validated, write_settings
+from heedful.training.settings import TransferSettings, settings_of, validated, write_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -187,6 +188,7 @@ def train(
     valid: Any = None,
     settings: Mapping[str, Any] | Sequence[str] | None = None,
     config: str | Path | None = None,
+    from_: "str | Path | TrainedModel | None" = None,
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -201,6 +203,8 @@ def train(
         valid: to choose the best epoch by; None: a tenth of the data, or less, is held out.
         settings: those that differ from the defaults: `{"model.layers": 4}`.
         config: a TOML file of settings, as `heedful show TASK` prints it.
+        from_: a finished run of this task to go on from: its folder, or the trained model. Its settings are the defaults, its weights
+            are taken where they fit, and rows of words and labels where both know them; `[transfer]` in the settings says how.
         out: the run folder, empty or not there; None: a temporary one, which goes with the model.
         resume: go on with the interrupted run in `out`, to the same numbers; where there is none, a new one begins.
         progress: whether to print what is trained, and a line an epoch.
@@ -223,13 +227,16 @@ def train(
     from rich.console import Console
 
     kind = find(task)
+    base = None
+    if from_ is not None:
+        base = from_.folder if isinstance(from_, TrainedModel) else RunFolder(user_path(from_).absolute())
     folder = Path(tempfile.mkdtemp(prefix="heedful-")) if out is None else user_path(out).absolute()
     console = Console(quiet=not progress)
     data, valid = source_of(data), source_of(valid)
     try:
         with enough_memory(less_memory(kind)), ending_on(*TO_END, *TO_END_SOON), ExitStack() as stack:
             run = RunFolder(folder)
-            trained = _train(kind, data, valid, settings, config, run, resume, console, command, stack)
+            trained = _train(kind, data, valid, settings, config, base, run, resume, console, command, stack)
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -245,6 +252,7 @@ def _train(
     valid: Any,
     settings: Mapping[str, Any] | Sequence[str] | None,
     config: str | Path | None,
+    base_run: RunFolder | None,
     run: RunFolder,
     resume: bool,
     console: "Console",
@@ -266,12 +274,16 @@ def _train(
             raise RunFolderError(
                 f"{run.path}: is a run of {manifest['task']}: it cannot be resumed as {reference(kind)}."
             )
+        if base_run is not None and "base" not in manifest:
+            raise RunFolderError(f"{run.path}: was not begun from a run: it cannot be resumed with --from.")
         chosen = settings_of(kind.Settings, config=run.config())
-        changed = settings_of(kind.Settings, settings or (), config, preset(kind, manifest["data"]))
-        if (settings or config) and not config_matches(write_settings(changed, title), write_settings(chosen, title)):
-            raise RunFolderError(
-                f"{run.path}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
-            )
+        base = _base_again(kind, base_run, run) if settings or config or not manifest["finished"] else None
+        if settings or config:
+            changed = _settings(kind, settings, config, manifest["data"], base)
+            if not config_matches(write_settings(changed, title), write_settings(chosen, title)):
+                raise RunFolderError(
+                    f"{run.path}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
+                )
         if manifest["finished"]:
             _say(console, f"{run.path}: this run has finished.")
             return load(run.path, task=kind)
@@ -289,14 +301,15 @@ def _train(
         run.check_new()
         if resume:
             _say(console, f"{run.path}: no run was begun here; a new one begins.")
-        chosen = settings_of(kind.Settings, settings or (), config, preset(kind, sources))
+        base = None if base_run is None else base_of(base_run, kind)
+        chosen = _settings(kind, settings, config, sources, base)
     # Imported here: the training library takes seconds, and a setting that is wrong is told before.
     from heedful.training.fit import check_training, fit, seed_everything
 
     training_settings: Any = getattr(chosen, "training", None)
     if training_settings is not None:
         check_training(training_settings)
-    parts, ours = prepare(kind, chosen, sources)
+    parts, ours = prepare(kind, chosen, sources, base and base.task)
     examples = {"train": parts.training, "valid": parts.validation} | (
         {} if parts.test is None else {"test": parts.test}
     )
@@ -305,11 +318,12 @@ def _train(
     seed_everything(seed)
     model = built(ours)
     started_with = ours.begin(model)
+    taken = None if base is None else transfer(base, ours, model)
     batches = ours.batches(parts.training, training=True) if parameters_of(model) else None
     located_data = {name: located(kind, source) for name, source in sources.items()}
     if resumed:
         run.resumable(checksums)
-        run.move_data(located_data)
+        run.move_sources(located_data, base and base.named())
     else:
         stack.enter_context(locked(run.path))
         run.begin(
@@ -319,19 +333,25 @@ def _train(
             data=located_data,
             data_checksums=checksums,
             config=write_settings(chosen, title),
+            base=base and base.named(),
         )
     notes = [*notes_of(*examples.values()), *started_with, *([batches.note] if batches and batches.note else ())]
     _say(
         console,
         f"{len(parts.training):,} {kind.example}s to train on, {ours.describe()}; validation: {parts.held_out}",
         f"{type(model).__name__}, {parameters_of(model):,} parameters",
+        *(taken.lines() if taken is not None else ()),
         *(f"note: {note}" for note in notes),
     )
     weights = dict(model.state_dict())
     if batches is not None:
+        rates = dict(ours.rates(model))
+        if taken is not None:
+            rates = {name: rates.get(name, 1.0) * taken.rate(name, chosen) for name, _ in model.named_parameters()}
         weights = fit(
             ours, model, training=batches, validation=ours.batches(parts.validation, training=False),
-            settings=training_settings, folder=run, console=console, unit=kind.unit, resume=resumed,
+            settings=training_settings, folder=run, console=console, unit=kind.unit, rates=rates,
+            resume=resumed,
         )  # fmt: skip
         model.load_state_dict(weights)
     trained = TrainedModel(ours, model, run, parts.training)
@@ -348,8 +368,40 @@ def _train(
     fraction = getattr(getattr(batches, "order", None), "non_padding_fraction", None)
     del found["examples"]
     about |= {} if fraction is None else {"non_padding_fraction": fraction()}
+    about |= {} if taken is None else {"transfer": taken.to_dict()}
     run.finish(weights, dict(ours.vocabulary), about | found | {"seconds": time.monotonic() - started})
     return trained
+
+
+def _settings(
+    kind: type[Task[Any]], settings: Any, config: str | Path | None, sources: Mapping[str, Any], base: Base | None
+) -> Any:
+    """The settings of a training: those that are given, over those of the run that it goes on from."""
+    if base is not None:
+        return settings_of(kind.Settings, settings or (), config, base=base.settings())
+    chosen: Any = settings_of(kind.Settings, settings or (), config, preset(kind, sources))
+    given = getattr(chosen, "transfer", TransferSettings())
+    for name, value in given:
+        if value != getattr(TransferSettings(), name):
+            raise SettingsError(
+                f"`transfer.{name}`: is for a training that goes on from a run, --from: got {value!r} without one."
+            )
+    return chosen
+
+
+def _base_again(kind: type[Task[Any]], again: RunFolder | None, run: RunFolder) -> Base | None:
+    """The run that an interrupted one goes on from, which may have moved."""
+    known = run.manifest().get("base")
+    if known is None:
+        return None
+    if again is None and not run.made_here():
+        raise RunFolderError(
+            f"{run.path}: was begun elsewhere: name again what it goes on from, --from {known['run']}."
+        )
+    base = base_of(again or RunFolder(Path(known["run"])), kind)
+    if base.named()["weights"] != known["weights"]:
+        raise RunFolderError(f"{run.path}: was begun from another run than {base.run.path}: the weights differ.")
+    return base
 
 
 def load(folder: str | Path, *, task: str | type[Task[Any]] | None = None) -> TrainedModel:

@@ -24,12 +24,16 @@ def source_of(source: Any) -> Any:
     return ",".join(map(os.path.expanduser, source.split(",")))
 
 
-def prepare(kind: type[Task[Any]], settings: Any, sources: Mapping[str, Any]) -> tuple[Split, Task[Any]]:
-    """The parts of the data, read and checked, and the task with what it has learned of the training part."""
+def prepare(
+    kind: type[Task[Any]], settings: Any, sources: Mapping[str, Any], base: Task[Any] | None = None
+) -> tuple[Split, Task[Any]]:
+    """The parts of the data, read and checked, and the task with what it has learned of the training part, and of a base."""
     split, valid = split_of(kind, settings, sources)
     source = next(iter(sources.values()))
     try:
-        vocabulary = kind.learn(split.training, settings)
+        vocabulary = (
+            kind.learn(split.training, settings) if base is None else kind.extend(split.training, settings, base)
+        )
         if kind.Vocabulary is not None:
             checked(kind.Vocabulary, vocabulary, shown(source))
         ours = kind(settings, vocabulary)

@@ -8,7 +8,7 @@ view         heedful/tasks/views/generation.py: what each token attends to
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 from torch import Tensor
@@ -18,7 +18,7 @@ from heedful.data.splits import EveryTenth
 from heedful.data.text import ParallelTexts
 from heedful.data.text.documents import SummaryExamples, read_documents
 from heedful.models.sequence_to_sequence import SequenceToSequence
-from heedful.tasks.contract import TRAINING, Reading, Scores, Task
+from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.rouge import summary_baselines, summary_scores
 from heedful.tasks.text_generation import (
     Generated,
@@ -33,6 +33,7 @@ from heedful.tasks.text_generation import (
     TransformerGenerator,
     check_columns,
 )
+from heedful.tasks.vocabularies import token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.settings import TaskSettings, defaults
 
@@ -98,6 +99,10 @@ class Summarize(Task[SummaryExamples]):
     def learn(cls, training: SummaryExamples, settings: SummarizeSettings) -> dict[str, Any]:
         return TextGenerator.learn(settings.data, _pairs(training))
 
+    @classmethod
+    def extend(cls, training: SummaryExamples, settings: SummarizeSettings, base: Self) -> dict[str, Any]:
+        return TextGenerator.extend(settings, _pairs(training), base)
+
     def describe(self) -> str:
         return self.generator.describe()
 
@@ -106,6 +111,9 @@ class Summarize(Task[SummaryExamples]):
 
     def build(self) -> SequenceToSequence:
         return self.generator.build()
+
+    def rows(self) -> Mapping[str, Rows]:
+        return token_rows(self.generator.tokenizer)
 
     def batches(self, examples: SummaryExamples, *, training: bool) -> Batches:
         return self.generator.batches(_pairs(examples), training=training)

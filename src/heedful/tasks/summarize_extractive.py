@@ -10,7 +10,7 @@ view         heedful/tasks/views/generation.py: how probable each sentence is
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import Field
@@ -28,10 +28,11 @@ from heedful.models.encoders import attention_pattern
 from heedful.models.ensemble import Ensemble
 from heedful.models.extractor import SentenceExtractor, label_targets, soft_cross_entropy, soft_targets
 from heedful.models.words import FastTextEmbedding
-from heedful.tasks.contract import TRAINING, Reading, Scores, Task
+from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
 from heedful.tasks.rouge import sentence_gains, summary_baselines, summary_scores
 from heedful.tasks.text_generation import one_line, shortened
+from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Counts, Schema, Words
 from heedful.training.settings import RowSettings, Section, TaskSettings, TrainingSettings, defaults
@@ -156,6 +157,10 @@ class SummarizeExtractive(Task[SummaryExamples]):
         words = WordVocabulary.fit(sentences, min_count=settings.model.min_count)
         return {"words": words.words, "char_ngrams": list(words.char_ngrams)}
 
+    @classmethod
+    def extend(cls, training: SummaryExamples, settings: ExtractiveSettings, base: Self) -> dict[str, Any]:
+        return extended(cls.learn(training, settings), settings, base)
+
     def describe(self) -> str:
         return f"{len(self.words.words):,} words"
 
@@ -179,6 +184,9 @@ class SummarizeExtractive(Task[SummaryExamples]):
                 )
             )  # fmt: skip
         return Ensemble(members)
+
+    def rows(self) -> Mapping[str, Rows]:
+        return token_rows(self.words)
 
     def batches(self, examples: SummaryExamples, *, training: bool) -> Batches:
         documents, labels = EncodedDocuments(Tokenization(self.words), examples.sources), examples.labels

@@ -12,7 +12,7 @@ view         heedful/tasks/views/text.py: what each word attends to
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -35,9 +35,10 @@ from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEmbedding
 from heedful.tasks.baselines import word_baselines
 from heedful.tasks.classification import UNSEEN, accuracy, candidates, confusions, unseen_labels
-from heedful.tasks.contract import TRAINING, Metric, Reading, Scores, Task
+from heedful.tasks.contract import TRAINING, Metric, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.tag_settings import TagOptions, TagSettings, TagVocabulary, WindowTagger
+from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
 
 _IGNORED = -100  # the target of padding
@@ -120,6 +121,11 @@ class Tag(Task[Tagged]):
         learned = {"labels": labels, "words": words.words, "forms": words.forms, "char_ngrams": list(words.char_ngrams)}
         return learned if segmenter is None else learned | {"segmenter": segmenter.save()}
 
+    @classmethod
+    def extend(cls, training: Tagged, settings: TagSettings, base: Self) -> dict[str, Any]:
+        known = {name: part for name, part in base.vocabulary.items() if name == "segmenter"}
+        return known | extended(cls.learn(training, settings), settings, base)
+
     def describe(self) -> str:
         also = f" (and {', '.join(list(self.labels)[1:])})" if len(self.labels) > 1 else ""
         column = f"column {self.column}" if self.column.isdigit() else self.column
@@ -148,6 +154,16 @@ class Tag(Task[Tagged]):
             words=embedding, positions=positions, encoder=layers, pattern=attention_pattern(s.window), labels=sizes,
             dropout=s.output_dropout,
         )  # fmt: skip
+
+    def rows(self) -> Mapping[str, Rows]:
+        named = [label_rows(labels, f"heads.{column}") for column, labels in enumerate(self.labels.values())]
+        (main, *auxiliary), also = named, list(self.labels)[1:]
+        others = {
+            end: rows._replace(kind=f"labels of {name}")
+            for name, one in zip(also, auxiliary, strict=True)
+            for end, rows in one.items()
+        }
+        return token_rows(self.words) | main | others
 
     def batches(self, examples: Tagged, *, training: bool) -> Batches:
         columns = self.labels if training else {self.column: self.labels[self.column]}

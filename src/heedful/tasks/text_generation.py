@@ -18,8 +18,10 @@ from heedful.inspection import watch
 from heedful.models.encoders import NormalizerName, ScoreName
 from heedful.models.search import Hypothesis, beam_search, sample
 from heedful.models.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
+from heedful.tasks.contract import Task
 from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.sampling_options import SamplingOptions
+from heedful.tasks.vocabularies import extended
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Schema
 from heedful.training.settings import LossSettings, RowSettings, Section, TaskSettings, TrainingSettings, defaults
@@ -202,9 +204,11 @@ class TextGenerator:
         self.lowercase: bool = settings.data.lowercase
 
     @staticmethod
-    def learn(data: ParallelData, pairs: ParallelTexts) -> dict[str, Any]:
-        """The vocabulary of training pairs. Raises DataError where each of them is too long."""
-        tokenizer = learn_tokenizer(data, (*pairs.sources, *pairs.targets))
+    def learn(
+        data: ParallelData, pairs: ParallelTexts, tokenizer: Characters | Subwords | None = None
+    ) -> dict[str, Any]:
+        """The vocabulary of training pairs, or what else a known tokenizer needs. Raises DataError where each of them is too long."""
+        tokenizer = tokenizer or learn_tokenizer(data, (*pairs.sources, *pairs.targets))
         lengths = _Pairs.lengths_of(tokenizer, pairs, data.lowercase)
         targets = [target - 1 for source, target in lengths if max(source, target) <= data.max_length + 1]
         if not targets:
@@ -212,6 +216,16 @@ class TextGenerator:
                 f"at least one pair must have at most {data.max_length} tokens a side (data.max_length): got {len(pairs):,} that have more"
             )
         return {"tokenizer": tokenizer.save(), "max_target_length": max(targets)}
+
+    @staticmethod
+    def extend(settings: Any, pairs: ParallelTexts, base: Task[Any]) -> dict[str, Any]:
+        """The vocabulary of training pairs, with the tokens that a run knows."""
+        learned = TextGenerator.learn(settings.data, pairs)
+        whole = TextGenerator.learn(
+            settings.data, pairs, load_tokenizer(extended(learned, settings, base)["tokenizer"])
+        )
+        known: int = base.vocabulary["max_target_length"]
+        return whole | {"max_target_length": max(known, whole["max_target_length"])}
 
     def describe(self) -> str:
         """The vocabulary in a few words."""

@@ -8,7 +8,7 @@ view         heedful/tasks/views/generation.py: what each token attends to, in t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 from torch import Tensor
@@ -22,7 +22,7 @@ from heedful.data.text.parallel import read_sources
 from heedful.models.sequence_to_sequence import SequenceToSequence
 from heedful.tasks.baselines import translation_baselines
 from heedful.tasks.bleu import Tokenizer, bleu_metric
-from heedful.tasks.contract import TRAINING, Embedded, Metric, Reading, Scores, Task
+from heedful.tasks.contract import TRAINING, Embedded, Metric, Reading, Rows, Scores, Task
 from heedful.tasks.text_generation import (
     Generated,
     GenerationOptions,
@@ -32,6 +32,7 @@ from heedful.tasks.text_generation import (
     check_columns,
     one_line,
 )
+from heedful.tasks.vocabularies import token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.settings import Section
 
@@ -90,6 +91,10 @@ class Translate(Task[ParallelTexts]):
             bleu_metric(settings.metric.tokenize, ())  # what cannot be used is known before the training
         return TextGenerator.learn(settings.data, training)
 
+    @classmethod
+    def extend(cls, training: ParallelTexts, settings: TranslateSettings, base: Self) -> dict[str, Any]:
+        return TextGenerator.extend(settings, training, base)
+
     def describe(self) -> str:
         return self.generator.describe()
 
@@ -98,6 +103,9 @@ class Translate(Task[ParallelTexts]):
 
     def build(self) -> SequenceToSequence:
         return self.generator.build()
+
+    def rows(self) -> Mapping[str, Rows]:
+        return token_rows(self.generator.tokenizer)
 
     def batches(self, examples: ParallelTexts, *, training: bool) -> Batches:
         return self.generator.batches(examples, training=training)

@@ -4,7 +4,8 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from heedful._errors import SettingsError, Terminated
 from heedful.training.callbacks import (
@@ -42,6 +44,7 @@ def fit(
     folder: RunFolder,
     console: Console,
     unit: str = "examples",
+    rates: Mapping[str, float] = MappingProxyType({}),
     resume: bool = False,
 ) -> dict[str, Tensor]:
     """Trains `model` and gives the weights of its best epoch, or the mean of its last ones.
@@ -55,6 +58,7 @@ def fit(
         folder: a run folder that was begun; gets log.csv and the checkpoints.
         console: where the progress is shown.
         unit: what is counted to tell the speed.
+        rates: the share of the learning rate that a parameter has, by its name; 0: it stays as it is; of others 1.
         resume: go on from the last checkpoint, if there is one.
 
     Raises:
@@ -62,11 +66,13 @@ def fit(
         RunFolderError: a checkpoint that cannot be read.
         ValueError: a parameter that is to be trained by no optimizer, or by several.
     """
-    rates = objective.rates(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and rates.get(name, 1.0) > 0)
+    for module in model.modules():  # norms that stay as they are also keep their statistics
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
     _check_optimizers(objective, model)
-    learner = _Learner(objective, model, settings, folder)
+    learner = _Learner(objective, model, settings, folder, rates)
     callbacks: list[Callback] = [EpochSeed(settings.seed)]
     if settings.ema_decay:
         callbacks.append(WeightAveraging(multi_avg_fn=_moving_average(settings.ema_decay)))
@@ -146,9 +152,17 @@ def _check_optimizers(objective: Objective, model: nn.Module) -> None:
 class _Learner(LightningModule):
     """A task and its model as a LightningModule."""
 
-    def __init__(self, objective: Objective, model: nn.Module, settings: TrainingSettings, folder: RunFolder) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        model: nn.Module,
+        settings: TrainingSettings,
+        folder: RunFolder,
+        rates: Mapping[str, float],
+    ) -> None:
         super().__init__()
         self.objective, self.model, self.settings, self.folder = objective, model, settings, folder
+        self.rates = rates
         self.automatic_optimization = len(objective.optimizers) == 1
         self.totals: dict[str, Mean] = {}
         self.sum, self.steps = 0.0, 0
@@ -205,11 +219,11 @@ class _Learner(LightningModule):
 
     def _optimizer(self, prefix: str, factor: float) -> tuple[torch.optim.Optimizer, Any]:
         """The optimizer of the parameters whose names begin so, and its schedule."""
-        s, rates = self.settings, self.objective.rates(self.model)
+        s = self.settings
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad and name.startswith(prefix)]
         groups: dict[tuple[bool, float], dict[str, Any]] = {}
         for name, p in sorted(named, key=lambda pair: not _is_matrix(*pair)):
-            matrix, share = _is_matrix(name, p), factor * rates.get(name, 1.0)
+            matrix, share = _is_matrix(name, p), factor * self.rates.get(name, 1.0)
             new = {"params": [], "lr": share * s.learning_rate, "weight_decay": s.weight_decay if matrix else 0.0}
             groups.setdefault((matrix, share), new)["params"].append(p)
         # Fused, it unscales gradients itself, so that in mixed precision they could not be clipped in between.

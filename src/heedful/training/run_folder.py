@@ -1,6 +1,7 @@
 """A run folder: the command, the settings, the results and the weights of one training.
 
-run.json             task, version, command, seed, data and their checksum, signed by the user; checksums of the final files
+run.json             task, version, command, seed, data and their checksum, signed by the user; checksums of the final files;
+                     the run that it goes on from
 config.toml          every setting, with its meaning
 vocabulary.json      names that the weights know by number, such as the classes
 tokenizer.json       how texts become tokens, where they do
@@ -83,6 +84,7 @@ class RunFolder:
         data: dict[str, str],
         data_checksums: dict[str, str],
         config: str,
+        base: dict[str, str] | None = None,
     ) -> None:
         """Makes the folder for a new run, which must be empty or not there; run.json, written last, says that it was begun."""
         self.check_new()
@@ -91,16 +93,18 @@ class RunFolder:
             write_atomic(self.config(), config)
             manifest: dict[str, Any] = {"format": FORMAT, "heedful": __version__, "torch": torch.__version__}
             manifest |= {"task": task, "command": command, "seed": seed, "data": data, "data_checksums": data_checksums}
+            manifest |= {} if base is None else {"base": base}
             manifest["signature"] = signature(_signed(manifest))
             self._write_json("run.json", manifest | {"finished": False, "files": self._checksums("config.toml")})
         except OSError as error:
             raise RunFolderError(f"{self.path}: the run folder cannot be written: {error.strerror}.") from None
 
-    def move_data(self, data: dict[str, str]) -> None:
-        """Notes where the data are now."""
+    def move_sources(self, data: dict[str, str], base: dict[str, str] | None = None) -> None:
+        """Notes where the data are now, and the run that it goes on from."""
         manifest = self.manifest()
-        if manifest["data"] != data:
-            manifest["data"] = data
+        moved = manifest | {"data": data} | ({} if base is None else {"base": base})
+        if moved != manifest:
+            manifest = moved
             self._write_json("run.json", manifest | {"signature": signature(_signed(manifest))})
 
     def made_here(self) -> bool:
@@ -258,7 +262,7 @@ def config_matches(text: str, other: str) -> bool:
 
 def _signed(manifest: dict[str, Any]) -> list[Any]:
     """What a signature vouches for: which data may be read again."""
-    return [manifest[name] for name in ("task", "data", "data_checksums")]
+    return [manifest[name] for name in ("task", "data", "data_checksums", "base") if name in manifest]
 
 
 def _reason(error: Exception) -> str:

@@ -54,6 +54,7 @@ class Manifest(Schema):
     seed: int = Field(ge=0, lt=2**64)
     data: dict[str, str] = Field(min_length=1)
     data_checksums: dict[str, str]
+    base: dict[str, str] | None = None  # the run that it goes on from: "run", its folder, and "weights", their checksum
     signature: str = ""
     finished: bool
     files: dict[str, str]
@@ -69,6 +70,7 @@ class Metrics(Schema):
     examples: dict[str, int]
     parameters: int
     non_padding_fraction: float | None = None
+    transfer: dict[str, Any] | None = None
     metrics: dict[str, float] = Field(min_length=1)
     units: dict[str, str]
     baselines: dict[str, dict[str, float]]

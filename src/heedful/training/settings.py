@@ -86,6 +86,23 @@ class TrainingSettings(Section):
     )
 
 
+class TransferSettings(Section):
+    """How a training goes on from a run (`--from`); the same for every task."""
+
+    frozen: bool = Field(
+        False, description="with --from: what is taken as it is stays so; what is new is trained, and labels"
+    )
+    learning_rate: float = Field(
+        0.0,
+        ge=0,
+        description="with --from: of what is taken, at its highest; 0: training.learning_rate, as all that is new",
+    )
+    labels: Literal["known", "new"] = Field(
+        "known",
+        description="with --from: weights of labels that the run knows are taken, at least one; new: all begin anew",
+    )
+
+
 class RowSettings(Section):
     """What is done with rows, or files, that are not what they should be."""
 
@@ -110,6 +127,7 @@ class TaskSettings(Section):
     """All settings of a task: sections, of which `model` may be one of several, told apart by its `architecture`."""
 
     training: TrainingSettings = TrainingSettings()
+    transfer: TransferSettings = TransferSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -144,14 +162,16 @@ def settings_of(
     assignments: Sequence[str] | Mapping[str, Any] = (),
     config: str | Path | None = None,
     preset: Sequence[str] = (),
+    base: S | None = None,
 ) -> S:
-    """Settings of a `kind`: the defaults, changed by a TOML file, or else a preset, then by assignments.
+    """Settings of a `kind`: the defaults or a base, changed by a TOML file, or else a preset, then by assignments.
 
     Args:
         kind: a section of sections.
         assignments: words such as "model.layers=4"; or a mapping, `{"model.layers": 4}` or `{"model": {"layers": 4}}`.
         config: a TOML file.
         preset: words that suit the data, where there is no file.
+        base: settings in place of the defaults; with another architecture, those of the model are its defaults.
 
     Raises:
         SettingsError: for all unknown keys and impossible values at once, with the nearest known name.
@@ -185,6 +205,8 @@ def settings_of(
         _assign(values, key.strip().split("."), _value(text.strip()), word)
     for key, value in flat(assignments) if isinstance(assignments, Mapping) else ():
         _assign(values, key.split("."), value, f"{key}={value!r}")
+    if base is not None:
+        values = _over(base, values)
     return validated(kind, values, "" if config is None else f"{config}: ")
 
 
@@ -214,7 +236,8 @@ def write_settings(settings: Section, title: str) -> str:
     """The settings as a TOML text in which a comment explains each key."""
     document = tomlkit.document()
     document.add(tomlkit.comment(title))
-    for name, section in sorted(settings, key=lambda pair: pair[0] == "training"):  # what all tasks have comes last
+    shared = list(TaskSettings.model_fields)  # what all tasks have comes last
+    for name, section in sorted(settings, key=lambda pair: pair[0] in shared):
         table = tomlkit.table()
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
@@ -244,6 +267,18 @@ def describe_settings(kind: type[Section], architecture: str | None = None) -> I
         for section in sections:
             for key, inner in section.model_fields.items():
                 yield f"{name}.{key}", inner.default, _choices(inner), inner.description or ""
+
+
+def _over(base: Section, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of sections, and those of a base where there are none."""
+    known, model = base.model_dump(), values.get("model")
+    if isinstance(model, dict) and _TAG in model and model[_TAG] != known["model"].get(_TAG):
+        del known["model"]
+    for name, own in values.items():
+        known[name] = (
+            known.get(name, {}) | own if isinstance(own, dict) else own
+        )  # what is no section is an error later
+    return known
 
 
 def _choices(field: FieldInfo) -> str:

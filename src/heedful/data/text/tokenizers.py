@@ -61,6 +61,11 @@ class Characters:
         """How many tokens there are, special ones included."""
         return len(_SPECIAL) + len(self.alphabet)
 
+    @property
+    def tokens(self) -> list[str]:
+        """The name of each token, by its number."""
+        return [*_SPECIAL, *self.alphabet]
+
     def encode(self, text: str) -> IntArray:
         """The token of each character."""
         encoded: IntArray = self._ids[np.minimum(_codes(text), len(self._ids) - 1)]
@@ -180,6 +185,12 @@ class Subwords:
     def size(self) -> int:
         """How many tokens there are, special ones included."""
         return self._tokenizer.get_vocab_size()
+
+    @property
+    def tokens(self) -> list[str]:
+        """The name of each token, by its number: as tokenizer.json writes it."""
+        numbers = self._tokenizer.get_vocab()
+        return sorted(numbers, key=numbers.__getitem__)
 
     def encode(self, text: str) -> IntArray:
         """The tokens of a text."""

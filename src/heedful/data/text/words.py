@@ -111,6 +111,19 @@ class WordVocabulary:
         known = tuple(sorted(ngram for ngram, count in ngrams.items() if count >= 2))
         return cls(_frequent(words, min_count), _frequent(forms, min_form_count), known)
 
+    def joined(self, other: "WordVocabulary") -> "WordVocabulary":
+        """The words and n-grams of both; how often words occurred is the sum.
+
+        Example:
+            >>> WordVocabulary({"the": 2}, {}, ("a",)).joined(WordVocabulary({"cat": 3, "the": 2}, {}, ("b", "a"))).words
+            {'the': 4, 'cat': 3}
+        """
+        words, forms = (
+            _frequent(Counter(mine) + Counter(theirs), 1)
+            for mine, theirs in ((self.words, other.words), (self.forms, other.forms))
+        )
+        return WordVocabulary(words, forms, tuple(sorted({*self.char_ngrams, *other.char_ngrams})))
+
     def __contains__(self, word: str) -> bool:
         return _composed(word).lower() in self._words
 
