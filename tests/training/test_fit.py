@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 import heedful as package
-from heedful._errors import SettingsError
-from heedful.tasks.run import train
-from heedful.training.callbacks import CheckpointAverage, CsvLog
+from heedful._errors import RunFolderError, SettingsError
+from heedful.tasks.run import load, train
+from heedful.training.callbacks import CheckpointAverage, CsvLog, TimeLimit
+from heedful.training.checkpoints import read_checkpoint
 from heedful.training.fit import _value, check_training
 from heedful.training.objective import Mean
 from heedful.training.settings import TrainingSettings
@@ -74,6 +76,55 @@ def test_a_run_that_is_resumed_in_between_has_the_same_mean(
             heedful(*words(shades, tmp_path / "run", *MEAN))
     assert heedful("train", "classify-image", "--out", tmp_path / "run", "--resume").status == 0
     assert outcome(tmp_path / "run") == outcome(averaged[0])
+
+
+def test_a_run_that_a_time_limit_stops_is_evaluated_and_goes_on(averaged, shades, tmp_path, heedful, monkeypatch):
+    """One epoch at a time; a kill while it goes on leaves a run that has not finished."""
+    folder = tmp_path / "run"
+    first = heedful(*words(shades, folder, *MEAN), "--time-limit", "0.001s")
+    assert first.status == 0, first.err
+    note = "The time limit stopped the training after epoch 1 of 4; --resume goes on with it."
+    assert f"note: {note}" in first.out
+    assert load(folder).metrics["note"] == note
+    best = read_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
+    assert torch.equal(load_file(folder / "model.safetensors")["head.weight"], best["model.head.weight"])
+    assert heedful("train", "classify-image", "--out", folder, "--resume", "--time-limit", "0.001s").status == 0
+    assert json.loads((folder / "run.json").read_text())["stopped"] == {"epoch": 2, "epochs": 4}
+    with monkeypatch.context() as patch:
+        killing(patch, "heedful.training.callbacks.CsvLog.on_train_epoch_end", 2)
+        with pytest.raises(Killed):
+            heedful("train", "classify-image", "--out", folder, "--resume")
+    with pytest.raises(RunFolderError, match="the training has not finished; go on with"):
+        load(folder)
+    assert heedful("train", "classify-image", "--out", folder, "--resume", "--time-limit", "1h").status == 0
+    assert outcome(folder) == outcome(averaged[0])
+    assert "stopped" not in json.loads((folder / "run.json").read_text())
+    assert "this run has finished." in heedful("train", "classify-image", "--out", folder, "--resume").out
+
+
+def test_no_epoch_is_begun_that_would_end_too_late(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("heedful.training.callbacks.time.monotonic", lambda: now)
+    limit, stopped = TimeLimit(10.0), []
+    for epoch in range(5):
+        trainer = SimpleNamespace(current_epoch=epoch, max_epochs=5, should_stop=False)
+        limit.on_train_epoch_start(trainer, None)
+        now += 4.0
+        limit.on_train_epoch_end(trainer, None)
+        stopped.append(trainer.should_stop)
+    assert stopped == [False, True, True, True, False], "after the last epoch there is nothing to stop"
+    trainer = SimpleNamespace(current_epoch=1, max_epochs=5, should_stop=True)
+    other = TimeLimit(0.0)
+    other.on_train_epoch_start(trainer, None)
+    other.on_train_epoch_end(trainer, None)
+    assert not other.stopped_after, "what stops early for another reason has finished"
+
+
+def test_time_limits_that_are_none(shades, tmp_path, refused):
+    told = "--time-limit must be a time such as 90s, 30m or 2h: got 'soon'."
+    assert refused(*words(shades, tmp_path / "run"), "--time-limit", "soon") == told
+    with pytest.raises(SettingsError, match="`time_limit` must be positive: got 0."):
+        train("classify-image", shades, time_limit=0)
 
 
 def test_a_mean_of_weights_keeps_their_dtypes():

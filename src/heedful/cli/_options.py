@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from heedful._errors import SettingsError
 from heedful.training.settings import Section, explained
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
 
 def run_command(name: str, command: Callable[..., Any], options: type[Section], words: Sequence[str]) -> None:
     """Runs a command that was made for a task, with the words behind its name.
@@ -52,3 +54,21 @@ def read_words(words: Sequence[str], valued: Collection[str]) -> Iterator[tuple[
             yield name, value if equals else next(rest, "")
         elif not word.startswith("-"):
             yield "", word
+
+
+def seconds_of(text: str | None) -> float | None:
+    """The value of --time-limit, a time such as 90s, 30m or 2h, in seconds.
+
+    Example:
+        >>> seconds_of("30m"), seconds_of("90"), seconds_of(None)
+        (1800.0, 90.0, None)
+    """
+    if text is None:
+        return None
+    try:
+        number, unit = (text[:-1], text[-1:]) if text[-1:] in _UNITS else (text, "s")
+        if (seconds := float(number) * _UNITS[unit]) > 0:
+            return seconds
+    except ValueError:
+        pass
+    raise SettingsError(f"--time-limit must be a time such as 90s, 30m or 2h: got {text!r}.")

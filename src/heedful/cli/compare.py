@@ -2,14 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from heedful._errors import SettingsError
 from heedful._terminal import visible
 from heedful.cli._paths import UserPath
 
 if TYPE_CHECKING:
     from heedful.tasks.comparison import Comparison
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def compare(plan: UserPath, /, *, out: UserPath, jobs: int = 1, time_limit: str | None = None) -> None:
@@ -26,10 +23,11 @@ def compare(plan: UserPath, /, *, out: UserPath, jobs: int = 1, time_limit: str 
     time_limit
         Begin no run after this time, such as 30m or 2h; the same command goes on later.
     """
+    from heedful.cli._options import seconds_of
     from heedful.tasks.compare import carried_out
     from heedful.tasks.plans import read_plan
 
-    planned, limit = read_plan(plan), None if time_limit is None else _seconds(time_limit)
+    planned, limit = read_plan(plan), seconds_of(time_limit)
     total = len(list(planned.runs()))
 
     def done(found: "Comparison") -> None:
@@ -39,14 +37,3 @@ def compare(plan: UserPath, /, *, out: UserPath, jobs: int = 1, time_limit: str 
     found = carried_out(planned, out, jobs=jobs, time_limit=limit, own_processes=True, done=done)
     print("\n".join(map(visible, str(found).splitlines())))
     print(visible(f"results: {out / 'results.csv'}"))
-
-
-def _seconds(text: str) -> float:
-    """A time such as 90s, 30m or 2h."""
-    try:
-        number, unit = (text[:-1], text[-1:]) if text[-1:] in _UNITS else (text, "s")
-        if (seconds := float(number) * _UNITS[unit]) > 0:
-            return seconds
-    except ValueError:
-        pass
-    raise SettingsError(f"--time-limit must be a time such as 90s, 30m or 2h: got {text!r}.")

@@ -15,7 +15,7 @@ from heedful.cli._paths import UserPath
 if TYPE_CHECKING:
     from heedful.tasks.contract import Task
 
-_VALUED = ("--out", "--data", "--train", "--valid", "--config", "--set", "--from")
+_VALUED = ("--out", "--data", "--train", "--valid", "--config", "--set", "--from", "--time-limit")
 
 
 def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
@@ -63,6 +63,7 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
         from_: Annotated[UserPath | None, Parameter(name="--from")] = None,
         set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
         resume: bool = False,
+        time_limit: str | None = None,
         flags: Annotated[flags, described] = flags(),
     ) -> None:
         """Train a model into a new run folder.
@@ -90,7 +91,11 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
         resume
             Go on with an interrupted run, to the same numbers; settings and data are taken from its folder. Where there is no
             run, a new one begins.
+        time_limit
+            Train no longer than this time, such as 30m or 2h: the training ends with an epoch, the first one at least, the best one so
+            far is evaluated, and --resume goes on later.
         """
+        from heedful.cli._options import seconds_of
         from heedful.cli._tables import print_metrics
         from heedful.tasks import run
 
@@ -105,7 +110,7 @@ def _command(kind: "type[Task[Any]] | None", flags: Any, words: Sequence[str]) -
         with redirect_stdout(lasting):
             trained = run.train(
                 kind, train if data is None else data, valid=valid, settings=[*(set_ or ()), *shortcuts], config=config, from_=from_,
-                out=out, resume=resume, command=command,
+                out=out, resume=resume, time_limit=seconds_of(time_limit), command=command,
             )  # fmt: skip
             metrics = trained.metrics
             print_metrics(metrics, f"on {metrics['validation']}")

@@ -1,5 +1,6 @@
 """What is the same for every task: from data to a run folder, and from a run folder to predictions."""
 
+import math
 import shutil
 import tempfile
 import time
@@ -191,6 +192,7 @@ def train(
     from_: "str | Path | TrainedModel | None" = None,
     out: str | Path | None = None,
     resume: bool = False,
+    time_limit: float | None = None,
     progress: bool = True,
     command: Sequence[str] = (),
 ) -> TrainedModel:
@@ -207,6 +209,8 @@ def train(
             are taken where they fit, and rows of words and labels where both know them; `[transfer]` in the settings says how.
         out: the run folder, empty or not there; None: a temporary one, which goes with the model.
         resume: go on with the interrupted run in `out`, to the same numbers; where there is none, a new one begins.
+        time_limit: the training ends with an epoch, the first one at least, so that it takes no more than so many seconds; the best
+            epoch so far is evaluated, and `resume` goes on. None: it ends with the last epoch.
         progress: whether to print what is trained, and a line an epoch.
         command: the command of the run, for run.json.
 
@@ -227,6 +231,9 @@ def train(
     from rich.console import Console
 
     kind = find(task)
+    if time_limit is not None and not time_limit > 0:
+        raise SettingsError(f"`time_limit` must be positive: got {time_limit}.")
+    end = math.inf if time_limit is None else time.monotonic() + time_limit
     base = None
     if from_ is not None:
         base = from_.folder if isinstance(from_, TrainedModel) else RunFolder(user_path(from_).absolute())
@@ -236,7 +243,7 @@ def train(
     try:
         with enough_memory(less_memory(kind)), ending_on(*TO_END, *TO_END_SOON), ExitStack() as stack:
             run = RunFolder(folder)
-            trained = _train(kind, data, valid, settings, config, base, run, resume, console, command, stack)
+            trained = _train(kind, data, valid, settings, config, base, run, resume, end, console, command, stack)
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -255,6 +262,7 @@ def _train(
     base_run: RunFolder | None,
     run: RunFolder,
     resume: bool,
+    end: float,
     console: "Console",
     command: Sequence[str],
     stack: ExitStack,
@@ -277,14 +285,15 @@ def _train(
         if base_run is not None and "base" not in manifest:
             raise RunFolderError(f"{run.path}: was not begun from a run: it cannot be resumed with --from.")
         chosen = settings_of(kind.Settings, config=run.config())
-        base = _base_again(kind, base_run, run) if settings or config or not manifest["finished"] else None
+        done = manifest["finished"] and "stopped" not in manifest
+        base = _base_again(kind, base_run, run) if settings or config or not done else None
         if settings or config:
             changed = _settings(kind, settings, config, manifest["data"], base)
             if not config_matches(write_settings(changed, title), write_settings(chosen, title)):
                 raise RunFolderError(
                     f"{run.path}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
                 )
-        if manifest["finished"]:
+        if done:
             _say(console, f"{run.path}: this run has finished.")
             return load(run.path, task=kind)
         if not sources and IN_MEMORY in manifest["data"].values():
@@ -323,6 +332,7 @@ def _train(
     located_data = {name: located(kind, source) for name, source in sources.items()}
     if resumed:
         run.resumable(checksums)
+        run.reopen()
         run.move_sources(located_data, base and base.named())
     else:
         stack.enter_context(locked(run.path))
@@ -343,22 +353,26 @@ def _train(
         *(taken.lines() if taken is not None else ()),
         *(f"note: {note}" for note in notes),
     )
-    weights = dict(model.state_dict())
+    weights, stopped = dict(model.state_dict()), None
     if batches is not None:
         rates = dict(ours.rates(model))
         if taken is not None:
             rates = {name: rates.get(name, 1.0) * taken.rate(name, chosen) for name, _ in model.named_parameters()}
-        weights = fit(
+        weights, epoch = fit(
             ours, model, training=batches, validation=ours.batches(parts.validation, training=False),
             settings=training_settings, folder=run, console=console, unit=kind.unit, rates=rates,
-            resume=resumed,
+            end=end, resume=resumed,
         )  # fmt: skip
         model.load_state_dict(weights)
+        stopped = {"epoch": epoch, "epochs": training_settings.epochs} if epoch else None
     trained = TrainedModel(ours, model, run, parts.training)
     measured = parts.validation if parts.test is None else parts.test
     if not console.is_terminal:  # which would show it while it goes on
         _say(console, f"evaluating on {len(measured):,} {kind.example}s, and fitting the baselines")
     found = evaluated(ours, trained.model, parts.training, measured, parts.held_out, console=console).to_dict()
+    if stopped is not None:
+        words = f"The time limit stopped the training after epoch {epoch} of {training_settings.epochs}; --resume goes on with it."
+        found["note"] = f"{found['note']} {words}".strip()
     about = {
         "task": reference(kind),
         "validation": found.pop("data"),
@@ -369,7 +383,7 @@ def _train(
     del found["examples"]
     about |= {} if fraction is None else {"non_padding_fraction": fraction()}
     about |= {} if taken is None else {"transfer": taken.to_dict()}
-    run.finish(weights, dict(ours.vocabulary), about | found | {"seconds": time.monotonic() - started})
+    run.finish(weights, dict(ours.vocabulary), about | found | {"seconds": time.monotonic() - started}, stopped)
     return trained
 
 

@@ -132,6 +132,25 @@ class ResumeEarlyStopping(Callback):
             trainer.should_stop = True
 
 
+class TimeLimit(Callback):
+    """Ends a training after the epoch behind which, by the time of that epoch, no other one ends in time.
+
+    Args:
+        end: the moment, of `time.monotonic`.
+    """
+
+    def __init__(self, end: float) -> None:
+        self.end, self.stopped_after = end, 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epoch_started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        now, epochs = time.monotonic(), trainer.current_epoch + 1
+        if epochs < (trainer.max_epochs or 0) and not trainer.should_stop and 2 * now - self.epoch_started > self.end:
+            self.stopped_after, trainer.should_stop = epochs, True
+
+
 class ProgressLines(Callback):
     """Printed progress: a bar with rate and remaining time, and a line an epoch; without a terminal only the lines."""
 

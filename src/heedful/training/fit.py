@@ -6,7 +6,7 @@ import signal
 import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -24,6 +24,7 @@ from heedful.training.callbacks import (
     EpochSeed,
     ProgressLines,
     ResumeEarlyStopping,
+    TimeLimit,
     TrainingError,
     not_finite,
     seed_everything,
@@ -32,6 +33,18 @@ from heedful.training.checkpoints import AtomicCheckpoints, KeepCheckpoints, che
 from heedful.training.objective import Batches, Mean, Objective
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import TrainingSettings
+
+
+class Fitted(NamedTuple):
+    """What came of a training.
+
+    Attributes:
+        weights: by their names.
+        stopped_after: the epoch after which the time was over; 0 where it was not.
+    """
+
+    weights: dict[str, Tensor]
+    stopped_after: int
 
 
 def fit(
@@ -45,8 +58,9 @@ def fit(
     console: Console,
     unit: str = "examples",
     rates: Mapping[str, float] = MappingProxyType({}),
+    end: float = math.inf,
     resume: bool = False,
-) -> dict[str, Tensor]:
+) -> Fitted:
     """Trains `model` and gives the weights of its best epoch, or the mean of its last ones.
 
     Args:
@@ -59,6 +73,7 @@ def fit(
         console: where the progress is shown.
         unit: what is counted to tell the speed.
         rates: the share of the learning rate that a parameter has, by its name; 0: it stays as it is; of others 1.
+        end: the moment, of `time.monotonic`, at which the training shall end; one epoch is always trained.
         resume: go on from the last checkpoint, if there is one.
 
     Raises:
@@ -82,8 +97,9 @@ def fit(
     average = CheckpointAverage(settings.average_last_epochs) if settings.average_last_epochs else None
     if average is not None:
         callbacks.append(average)
+    limit = TimeLimit(end)
     progress = ProgressLines(console, unit, training.size)
-    callbacks += [CsvLog(folder.path / "log.csv"), progress, KeepCheckpoints(folder, "_selection")]
+    callbacks += [limit, CsvLog(folder.path / "log.csv"), progress, KeepCheckpoints(folder, "_selection")]
     checkpoint = checkpoint_to_resume(folder, console) if resume else None
     folder.checkpoints.mkdir(exist_ok=True)
     with warnings.catch_warnings():
@@ -120,7 +136,9 @@ def fit(
             torch.set_flush_denormal(False)
     best = read_checkpoint(folder.best_checkpoint)["state_dict"]
     weights = {name.removeprefix("model."): tensor for name, tensor in best.items() if name.startswith("model.")}
-    return weights if average is None else average.mean(weights)
+    if average is not None and average.count:  # which it has not where the time was over before
+        weights = average.mean(weights)
+    return Fitted(weights, limit.stopped_after)
 
 
 def check_training(settings: TrainingSettings) -> None:

@@ -127,8 +127,14 @@ class RunFolder:
                 )
         shutil.rmtree(self.path)
 
-    def finish(self, weights: dict[str, Tensor], vocabulary: dict[str, Any], metrics: dict[str, Any]) -> None:
-        """Writes what came of the run; the checksums in run.json, written last, close it.
+    def finish(
+        self,
+        weights: dict[str, Tensor],
+        vocabulary: dict[str, Any],
+        metrics: dict[str, Any],
+        stopped: dict[str, int] | None = None,
+    ) -> None:
+        """Writes what came of the run; the checksums in run.json, written last, close it, unless a time limit `stopped` it.
 
         The text of a tokenizer, `vocabulary["tokenizer"]`, becomes a file of its own.
         """
@@ -148,7 +154,14 @@ class RunFolder:
             kept = (*_KEPT, _TOKENIZER)
         if not (self.path / "log.csv").exists():  # nothing was trained
             write_atomic(self.path / "log.csv", "")
+        manifest |= {} if stopped is None else {"stopped": stopped}
         self._write_json("run.json", manifest | {"finished": True, "files": self._checksums(*kept)})
+
+    def reopen(self) -> None:
+        """Goes on with a run that was stopped: until it is finished again, it is none."""
+        manifest = self.manifest()
+        if manifest.pop("stopped", None) is not None:
+            self._write_json("run.json", manifest | {"finished": False, "files": self._checksums("config.toml")})
 
     def manifest(self) -> dict[str, Any]:
         """What run.json says; it is checked."""

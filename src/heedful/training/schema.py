@@ -57,6 +57,7 @@ class Manifest(Schema):
     base: dict[str, str] | None = None  # the run that it goes on from: "run", its folder, and "weights", their checksum
     signature: str = ""
     finished: bool
+    stopped: dict[str, int] | None = None  # by a time limit: after which "epoch" of how many "epochs"
     files: dict[str, str]
 
 
