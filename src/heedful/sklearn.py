@@ -1,4 +1,4 @@
-"""Classifiers as scikit-learn estimators: in `cross_val_score`, `GridSearchCV`, a `Pipeline`, and pickled as safetensors.
+"""Classifiers and regressors as scikit-learn estimators: in `cross_val_score`, `GridSearchCV`, a `Pipeline`, and pickled as safetensors.
 
 Example:
     >>> from heedful.sklearn import TextClassifier
@@ -8,24 +8,23 @@ Example:
     ['good', 'bad']
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from heedful.tasks.run import train
 
-__all__ = ["ImageClassifier", "TextClassifier"]
+__all__ = ["ImageClassifier", "ImageRegressor", "TextClassifier", "TextRegressor"]
 
 
-class _Classifier(ClassifierMixin, BaseEstimator):
+class _Estimator(BaseEstimator):
     _task: str
 
     def __init__(
@@ -37,63 +36,97 @@ class _Classifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.settings, self.random_state, self.verbose = settings, random_state, verbose
 
-    def fit(self, X: Any, y: ArrayLike) -> Self:
-        """Trains on inputs and their labels."""
+    def _train(self, inputs: Any, cells: Any, target: str) -> None:
         if not isinstance(self.settings, Mapping | None):
             raise TypeError(f"`settings` must be a mapping of names to values: got {self.settings!r}.")
-        inputs = self._inputs(X)
-        self.classes_, numbers = _classes(y, len(inputs))
-        settings = dict(self.settings or {})
+        settings = {**(self.settings or {}), "data.target": target}
         if self.random_state is not None:
             seed = self.random_state
             settings["training.seed"] = int(
                 seed if isinstance(seed, Integral) else check_random_state(seed).randint(2**31)
             )
-        # The task knows classes by names; numbers with as many digits sort as the classes do.
-        width = len(str(len(self.classes_)))
-        names = [f"{number:0{width}}" for number in numbers]
-        self.model_ = train(self._task, (inputs, names), settings=settings, progress=self.verbose)
-        self.classes_ = self.classes_[[int(name) for name in self.model_.task.vocabulary["classes"]]]
-        return self
+        self.model_ = train(self._task, (inputs, cells), settings=settings, progress=self.verbose)
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """The probability of each class `[inputs, classes]`."""
+    def _values(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities or numbers, `[inputs, outputs]`."""
         check_is_fitted(self)
-        inputs = self._inputs(X)
+        inputs, task = self._inputs(X), cast(Any, self.model_.task)
         if not len(inputs):
-            return np.zeros((0, len(self.classes_)))
-        shares: NDArray[np.float64] = self._shares(inputs).double().numpy()
-        normalized: NDArray[np.float64] = shares / shares.sum(1, keepdims=True)
-        return normalized
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable class of each input."""
-        best = self.predict_proba(X).argmax(1)
-        labels: NDArray[Any] = self.classes_[best]
-        return labels
+            return np.zeros([0, task.target.outputs])
+        values: NDArray[np.float64] = task.target.values(self._outputs(inputs)).double().numpy()
+        return values
 
     def _inputs(self, X: Any) -> Any:
         raise NotImplementedError
 
-    def _shares(self, inputs: Any) -> Tensor:
+    def _outputs(self, inputs: Any) -> Any:
         raise NotImplementedError
 
 
-class TextClassifier(_Classifier):
-    """A text classifier: a Transformer encoder with attention pooling, the task `classify`.
+class _Classifier(ClassifierMixin, _Estimator):
+    def fit(self, X: Any, y: ArrayLike) -> Self:
+        """Trains on inputs and their labels: one a row; or of several labels an array of 0 and 1, `[rows, labels]`."""
+        inputs = self._inputs(X)
+        self.multilabel_ = np.ndim(y) == 2 and type_of_target(y) == "multilabel-indicator"
+        if self.multilabel_:
+            there = _indicator(y, len(inputs))
+            self.classes_ = np.arange(there.shape[1])
+            names = _names(range(there.shape[1]))
+            self._train(inputs, [[names[i] for i in row.nonzero()[0]] for row in there], "labels")
+            self._known = [int(name) for name in self.model_.task.vocabulary["classes"]]
+            return self
+        self.classes_, numbers = _classes(y, len(inputs))
+        # The task knows classes by names; numbers with as many digits sort as the classes do.
+        names = _names(range(len(self.classes_)))
+        self._train(inputs, [names[number] for number in numbers], "label")
+        self.classes_ = self.classes_[[int(name) for name in self.model_.task.vocabulary["classes"]]]
+        return self
 
-    `X` holds texts: a list, an array, a column of a data frame. A tenth of them is held out, to choose the best epoch.
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """The probability of each class, or of each label, `[inputs, classes]`."""
+        shares = self._values(X)
+        if not self.multilabel_:
+            shares /= shares.sum(1, keepdims=True)
+            return shares
+        probabilities = np.zeros((len(shares), len(self.classes_)))  # of a label that the training did not have 0
+        probabilities[:, self._known] = shares
+        return probabilities
 
-    Args:
-        settings: those that differ from the defaults, as `heedful show classify` lists them: `{"model.layers": 2}`.
-        random_state: the seed of the training, or a generator to draw it from; None: the one of the settings.
-        verbose: whether to print a line an epoch.
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class of each input; of several labels an array of 0 and 1."""
+        probabilities = self.predict_proba(X)
+        if self.multilabel_:
+            thresholds = np.full(len(self.classes_), np.inf)
+            thresholds[self._known] = self.model_.task.target.thresholds  # type: ignore[attr-defined]
+            there: NDArray[Any] = (probabilities >= thresholds).astype(int)
+            return there
+        labels: NDArray[Any] = self.classes_[probabilities.argmax(1)]
+        return labels
 
-    Attributes:
-        classes_: the labels, in order.
-        model_: the trained model, with `inspect`, `predict` and `evaluate` of its own.
-    """
 
+class _Regressor(RegressorMixin, _Estimator):
+    def fit(self, X: Any, y: ArrayLike) -> Self:
+        """Trains on inputs and their numbers."""
+        inputs = self._inputs(X)
+        if y is None:
+            raise ValueError("`y` must be the numbers: requires y to be passed, but the target y is None.")
+        numbers = np.asarray(y)
+        if numbers.shape != (len(inputs),):
+            raise ValueError(
+                f"`y` must be one number for each of {len(inputs)} rows of `X`: got shape {numbers.shape}."
+            )
+        if numbers.dtype.kind not in "uifb" or not np.isfinite(numbers).all():
+            raise ValueError("`y` must hold numbers: got NaN, infinity or no numbers.")
+        self._train(inputs, numbers.astype(float).tolist(), "number")
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The number of each input."""
+        numbers: NDArray[np.float64] = self._values(X)[:, 0]
+        return numbers
+
+
+class _Texts(_Estimator):
     _task = "classify"
 
     def _inputs(self, X: Any) -> list[str]:
@@ -109,10 +142,8 @@ class TextClassifier(_Classifier):
                 raise ValueError(f"`X` must hold texts: got half a character in row {row}, {text!r}.")
         return [str(text) for text in texts]
 
-    def _shares(self, inputs: list[str]) -> Tensor:
-        task: Any = self.model_.task
-        shares: Tensor = task.probabilities(self.model_.model, inputs)
-        return shares
+    def _outputs(self, inputs: list[str]) -> Any:
+        return self.model_.task.outputs(self.model_.model, inputs)  # type: ignore[attr-defined]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -120,30 +151,51 @@ class TextClassifier(_Classifier):
         return tags
 
 
-class ImageClassifier(_Classifier):
-    """An image classifier: a Vision Transformer, the task `classify-image`.
+class TextClassifier(_Classifier, _Texts):
+    """A text classifier: a Transformer encoder with attention pooling, the task `classify`.
 
-    `X` holds images `[count, height, width]` or `[count, height, width, 3]`, numbers from 0 to 255, of one size. A tenth of them is
-    held out, to choose the best epoch.
+    `X` holds texts: a list, an array, a column of a data frame. A tenth of them is held out, to choose the best epoch and to
+    calibrate the probabilities. `y` holds a label for each, or is an array of 0 and 1, `[texts, labels]`.
 
     Args:
-        settings: those that differ from the defaults, as `heedful show classify-image` lists them.
+        settings: those that differ from the defaults, as `heedful show classify` lists them: `{"model.layers": 2}`.
         random_state: the seed of the training, or a generator to draw it from; None: the one of the settings.
         verbose: whether to print a line an epoch.
 
     Attributes:
-        classes_: the labels, in order.
-        image_size_: height and width of an image.
+        classes_: the labels, in order; of an array of 0 and 1 the numbers of its columns.
+        multilabel_: whether there is any number of labels a text.
         model_: the trained model, with `inspect`, `predict` and `evaluate` of its own.
     """
 
+
+class TextRegressor(_Regressor, _Texts):
+    """Predicts a number for a text: the task `classify` with `data.target=number`.
+
+    `X` holds texts, as for `TextClassifier`, and `y` numbers.
+
+    Args:
+        settings: those that differ from the defaults, as `heedful show classify` lists them.
+        random_state: the seed of the training, or a generator to draw it from; None: the one of the settings.
+        verbose: whether to print a line an epoch.
+
+    Attributes:
+        model_: the trained model, with `inspect`, `predict` and `evaluate` of its own.
+
+    Example:
+        >>> texts = ["one day", "two days", "three days", "four days"] * 10
+        >>> settings = {"training.epochs": 2, "model.ensemble_size": 1}
+        >>> TextRegressor(settings=settings).fit(texts, [1.0, 2.0, 3.0, 4.0] * 10).predict(["five days"]).shape
+        (1,)
+    """
+
+
+class _Images(_Estimator):
     _task = "classify-image"
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Trains on images and their labels."""
-        super().fit(X, y)
-        self.image_size_ = np.shape(X)[1:3]
-        return self
+    def _train(self, inputs: Any, cells: Any, target: str) -> None:
+        super()._train(inputs, cells, target)
+        self.image_size_ = inputs.shape[1:3]
 
     def _inputs(self, X: ArrayLike) -> NDArray[np.uint8]:
         try:
@@ -167,20 +219,68 @@ class ImageClassifier(_Classifier):
         pixels: NDArray[np.uint8] = np.rint(images).astype(np.uint8)
         return pixels
 
-    def _shares(self, inputs: NDArray[np.uint8]) -> Tensor:
+    def _outputs(self, inputs: NDArray[np.uint8]) -> Any:
         size = inputs.shape[1:3]
         if size != self.image_size_:
             raise ValueError(
                 f"`X` must be images of shape {self.image_size_}, height and width, as in `fit`: got {size}."
             )
         task: Any = self.model_.task
-        logits: Tensor = task.logits(self.model_.model, task.images(list(inputs)).images)
-        return logits.softmax(-1)
+        return task.outputs(self.model_.model, task.images(list(inputs)).images)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
         return tags
+
+
+class ImageClassifier(_Classifier, _Images):
+    """An image classifier: a Vision Transformer, the task `classify-image`.
+
+    `X` holds images `[count, height, width]` or `[count, height, width, 3]`, numbers from 0 to 255, of one size. A tenth of them is
+    held out, to choose the best epoch and to calibrate the probabilities. `y` is as for `TextClassifier`.
+
+    Args:
+        settings: those that differ from the defaults, as `heedful show classify-image` lists them.
+        random_state: the seed of the training, or a generator to draw it from; None: the one of the settings.
+        verbose: whether to print a line an epoch.
+
+    Attributes:
+        classes_: the labels, in order; of an array of 0 and 1 the numbers of its columns.
+        multilabel_: whether there is any number of labels an image.
+        image_size_: height and width of an image.
+        model_: the trained model, with `inspect`, `predict` and `evaluate` of its own.
+    """
+
+
+class ImageRegressor(_Regressor, _Images):
+    """Predicts a number for an image: the task `classify-image` with `data.target=number`.
+
+    `X` holds images, as for `ImageClassifier`, and `y` numbers.
+
+    Args:
+        settings: those that differ from the defaults, as `heedful show classify-image` lists them.
+        random_state: the seed of the training, or a generator to draw it from; None: the one of the settings.
+        verbose: whether to print a line an epoch.
+
+    Attributes:
+        image_size_: height and width of an image.
+        model_: the trained model, with `inspect`, `predict` and `evaluate` of its own.
+    """
+
+
+def _names(numbers: Iterable[int]) -> list[str]:
+    """Numbers as texts of one length."""
+    numbers = list(numbers)
+    return [f"{number:0{len(str(len(numbers)))}}" for number in numbers]
+
+
+def _indicator(y: ArrayLike, rows: int) -> NDArray[Any]:
+    """Which labels there are, `[rows, labels]`."""
+    there = np.asarray(y)
+    if len(there) != rows:
+        raise ValueError(f"`y` must have a row for each of {rows} rows of `X`: got shape {there.shape}.")
+    return there
 
 
 def _classes(y: ArrayLike, rows: int) -> tuple[NDArray[Any], list[int]]:

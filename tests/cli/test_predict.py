@@ -212,7 +212,7 @@ def test_classes_and_files_with_any_name(heedful, tmp_path, monkeypatch):
     out = heedful("predict", tmp_path / "läufe", data / names[1] / "0.png", "--format", "jsonl").out
     assert json.loads(out)["label"] in names
     assert "\\u" not in out
-    assert set(package.load(tmp_path / "läufe").task.classes) == set(names)
+    assert set(package.load(tmp_path / "läufe").task.target.classes) == set(names)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

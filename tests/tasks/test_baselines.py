@@ -7,8 +7,22 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from heedful.data import LabeledImages, read_images
 from heedful.data.splits import EveryTenth
+from heedful.data.targets import ONE_LABEL
 from heedful.data.text import ParallelTexts
-from heedful.tasks.baselines import image_baselines, text_baselines, translation_baselines, word_baselines
+from heedful.tasks.baselines import image_features, text_features, translation_baselines, word_baselines
+from heedful.tasks.classification import OneLabel
+
+
+def image_baselines(training, examples):
+    target = OneLabel(ONE_LABEL, {"classes": list(training.classes)})
+    found = target.baselines(examples.names, training.cells, image_features(training, examples))
+    return {name: [training.classes.index(one.label) for one in labels] for name, labels in found.items()}
+
+
+def text_baselines(texts, labels, others):
+    target = OneLabel(ONE_LABEL, {"classes": sorted(set(labels))})
+    found = target.baselines(others, labels, text_features(texts, others))
+    return {name: [one.label for one in predictions] for name, predictions in found.items()}
 
 
 def test_they_are_what_scikit_learn_makes_of_the_pixels():

@@ -36,21 +36,23 @@ def test_a_prediction_is_a_line_for_a_person():
 def test_predictions_are_the_softmax_of_the_logits(classifier, shades):
     images = read_images(str(shades))
     task = classifier.task
-    probabilities = task.logits(classifier.model, images.images).softmax(-1)
+    probabilities = (
+        task.outputs(classifier.model, images.images) / task.vocabulary["calibration"]["temperature"]
+    ).softmax(-1)
     predictions = classifier.predict(images)
     assert len(predictions) == 40
     for row, prediction in enumerate(predictions):
         assert prediction.input == images.names[row]
-        assert prediction.label == task.classes[int(probabilities[row].argmax())]
+        assert prediction.label == task.target.classes[int(probabilities[row].argmax())]
         assert prediction.probability == probabilities[row].max().item()
         assert prediction.runner_up_probability == probabilities[row].min().item()
 
 
 def test_a_batch_says_the_same_as_a_few(classifier, shades, monkeypatch):
     images = read_images(str(shades)).images
-    whole = classifier.task.logits(classifier.model, images)
+    whole = classifier.task.outputs(classifier.model, images)
     monkeypatch.setattr("heedful.tasks.classify_image._TOGETHER", 3)
-    torch.testing.assert_close(classifier.task.logits(classifier.model, images), whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(classifier.task.outputs(classifier.model, images), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_images_of_any_size_and_color_are_taken_as_they_are(classifier, tmp_path):
@@ -65,7 +67,7 @@ def test_images_of_any_size_and_color_are_taken_as_they_are(classifier, tmp_path
 def test_metrics_are_those_of_scikit_learn(classifier, tmp_path):
     folder = draw(tmp_path / "x", count=17, seed=5)
     images = read_images(str(folder))
-    guess = classifier.task.logits(classifier.model, images.images).argmax(1)
+    guess = classifier.task.outputs(classifier.model, images.images).argmax(1)
     found = classifier.evaluate(str(folder))
     assert found.metrics["accuracy"] == pytest.approx(accuracy_score(images.labels, guess))
     assert found.metrics["macro_f1"] == pytest.approx(f1_score(images.labels, guess, average="macro", zero_division=0))
@@ -149,14 +151,14 @@ def test_the_checksum_notices_every_change_of_the_data(shades):
 
 def test_the_loss_of_mixed_images_is_the_mixture_of_losses(shades, monkeypatch):
     task = prepared(shades)[1]
-    logits, labels = torch.randn(5, 7), torch.arange(5)
+    logits, labels = torch.randn(5, 7), torch.tensor([6, 0, 2, 2, 5])
     share = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
-    mixed = torch.stack([labels, labels + 2, share], dim=1)
+    mixed = torch.stack([torch.arange(5), torch.arange(2, 7) % 5, share], dim=1)
     monkeypatch.setattr(task, "augment", lambda images, _: (images, mixed))
     loss = task.loss(lambda _: logits, (torch.zeros(5, 1, 2, 2, dtype=torch.uint8), labels), "")
     expected = [
         s * F.cross_entropy(logits[i], labels[i], label_smoothing=0.1)
-        + (1 - s) * F.cross_entropy(logits[i], labels[i] + 2, label_smoothing=0.1)
+        + (1 - s) * F.cross_entropy(logits[i], labels[(i + 2) % 5], label_smoothing=0.1)
         for i, s in enumerate(share)
     ]
     torch.testing.assert_close(loss, torch.stack(expected).mean())

@@ -9,7 +9,7 @@ from heedful._terminal import visible
 from heedful.tasks.predictions import as_json
 
 Format = Literal["text", "label", "jsonl", "data"]
-_ANSWERS = ("label", "labels", "output")  # the first of these fields that a prediction has
+_ANSWERS = ("label", "labels", "number", "output")  # the first of these fields that a prediction has
 
 
 def formatter(format: Format) -> Callable[[Any], str]:
@@ -30,4 +30,6 @@ def as_label(prediction: Any) -> str:
             f"--format label needs predictions with one of {', '.join(_ANSWERS)}: this task's have none."
         )
     answer = getattr(prediction, name)
-    return " ".join(" ".join([answer] if isinstance(answer, str) else answer).splitlines())
+    if not isinstance(answer, list):
+        return " ".join(str(answer).splitlines())
+    return " ".join(getattr(prediction, "separator", " ").join(answer).splitlines())

@@ -18,6 +18,12 @@ def print_metrics(metrics: dict[str, Any], where: str) -> None:
     lines += [f"    {name}: {signature}" for name, signature in metrics["details"].get("signatures", {}).items()]
     for truth, predicted, count in metrics["details"].get("confusions", [])[:_CONFUSIONS]:
         lines.append(f"    {count:,} x {truth} predicted as {predicted}")
+    if calibration := metrics["details"].get("calibration"):
+        before, after = (100 * calibration[name] for name in ("error_before", "error"))
+        temperature = calibration["temperature"]
+        lines.append(
+            f"    expected calibration error: {after:.1f} %, before the temperature of {temperature:.2f} {before:.1f} %"
+        )
     if metrics["note"]:
         lines.append(f"note: {metrics['note']}")
     print("\n".join(map(visible, lines)))
@@ -29,4 +35,4 @@ def _words(name: str) -> str:
 
 
 def _shown(value: float, unit: str) -> str:
-    return f"{100 * value:5.1f} %" if unit == "%" else f"{value:.4f} {unit}"
+    return f"{100 * value:5.1f} %" if unit == "%" else f"{value:.4f} {unit}".rstrip()

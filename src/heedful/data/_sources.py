@@ -46,9 +46,15 @@ def split_slice(source: str) -> tuple[str, slice]:
 
 
 def labeled_entries(
-    source: str, split: EmbeddedSplit, known: Collection[str], stack: ExitStack, log: RowLog
+    source: str,
+    split: EmbeddedSplit,
+    known: Collection[str],
+    stack: ExitStack,
+    log: RowLog,
+    *,
+    optional: bool = False,
 ) -> list[ImageFile]:
-    """Every picture of a labeled source, in the source's order; nothing is decoded."""
+    """Every picture of a labeled source, in the source's order; nothing is decoded. `optional` labels of a table may be blank."""
     if source in EMBEDDED:
         return embedded_entries(source, split)
     path, inner = _locate(source, _LABELED)
@@ -57,7 +63,7 @@ def labeled_entries(
     if is_idx(path):
         return idx_entries(path, labeled=True)
     if is_table(path):
-        return table_entries(path, log, labeled=True)
+        return table_entries(path, log, labeled=True, optional=optional)
     raise DataError(f"{path}: must be {_LABELED}: got a file named '{path.name}'")
 
 

@@ -20,8 +20,8 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv")
 
 
-def table_entries(path: Path, log: RowLog, *, labeled: bool) -> list[ImageFile]:
-    """The pictures that a table names; their paths are relative to the table's folder."""
+def table_entries(path: Path, log: RowLog, *, labeled: bool, optional: bool = False) -> list[ImageFile]:
+    """The pictures that a table names; their paths are relative to the table's folder; labels may be blank where they are optional."""
     rows = _rows(path)
     first_line, first = next(rows, (1, []))
     wanted = ("path", "label") if labeled else ("path",)
@@ -40,18 +40,22 @@ def table_entries(path: Path, log: RowLog, *, labeled: bool) -> list[ImageFile]:
     entries = []
     for line, fields in rows:
         try:
-            entries.append(_entry(path, fields, len(first), chosen, f"{path}:{line}", labeled=labeled))
+            entries.append(
+                _entry(path, fields, len(first), chosen, f"{path}:{line}", labeled=labeled, optional=optional)
+            )
         except DataError as error:
             log.bad(error)
     return entries
 
 
-def _entry(path: Path, fields: list[str], width: int, chosen: list[int], location: str, *, labeled: bool) -> ImageFile:
+def _entry(
+    path: Path, fields: list[str], width: int, chosen: list[int], location: str, *, labeled: bool, optional: bool
+) -> ImageFile:
     if len(fields) != width:
         raise DataError(f"{location}: must have {width} fields: got {len(fields)}")
     name = fields[chosen[0]]
     label = printable(fields[chosen[1]].strip()) if labeled else None
-    if label == "":
+    if label == "" and not optional:
         raise DataError(f"{location}: must have a label: got an empty field")
     file = _file(path.parent, name, location)
     name = printable(name)

@@ -4,6 +4,7 @@ No library of data frames is imported: their columns are asked for by name and t
 """
 
 import difflib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -17,7 +18,7 @@ from heedful.data._rows import RowLog
 
 __all__ = ["ColumnKind", "FrameColumns", "from_frame", "in_memory", "meant"]
 
-ColumnKind = Literal["text", "texts", "any"]
+ColumnKind = Literal["text", "texts", "list", "any"]
 
 _MISSING = ("nothing", "NaN")
 
@@ -46,7 +47,8 @@ def from_frame(data: Any, columns: Mapping[str, ColumnKind] | Sequence[str]) -> 
     Args:
         data: one of the above.
         columns: the names; of a mapping, with what each column holds: "text" (numbers and truth values become text as the readers
-            of files write them), "texts" (a list of texts in each row), or "any" (all but nothing). Names alone: texts.
+            of files write them), "texts" (a list of texts in each row), "list" (a text, or a list of texts that becomes JSON), or "any"
+            (all but nothing). Names alone: texts.
 
     Raises:
         DataError: a column is not there, a row has no value or one of another kind, or the columns differ in length.
@@ -206,6 +208,9 @@ def _values(
         elif kind == "texts":
             texts = as_texts(value, name, location)
             yield texts if names is None else [_class_name(text, name, names, location) for text in texts]
+        elif kind == "list" and hasattr(value, "__iter__") and not isinstance(value, str | bytes | Mapping):
+            texts = [one for (one,) in (_values([item], name, "text", [location], names) for item in value)]
+            yield json.dumps(texts, ensure_ascii=False)
         else:
             text = as_text(value, name, location)
             yield text if names is None or isinstance(value, str) else _class_name(text, name, names, location)

@@ -17,9 +17,10 @@ from heedful.data._content import framed
 from heedful.data._decode import Progress, decode
 from heedful.data._embedded import EmbeddedSplit
 from heedful.data._entries import ImageFile, Raster, natural_key
-from heedful.data._rows import RowLog, check_label, check_some_known
+from heedful.data._rows import RowLog, check_some_known
 from heedful.data._sources import labeled_entries, split_slice, stream_entry, unlabeled_entries
 from heedful.data.frames import ColumnKind, from_frame, in_memory, meant
+from heedful.data.targets import ONE_LABEL, TargetFormat
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,6 +38,7 @@ class LabeledImages:
         classes: the names of the classes; empty where unlabeled.
         names: where each picture came from: `cats/3.jpg`, `t10k-images-idx3-ubyte.gz[17]`, `digits[3]`.
         notes: what was taken for what, and what was skipped.
+        format: what the name of a class stands for: itself, several labels or a number.
 
     Raises:
         ValueError: the parts do not fit each other.
@@ -53,6 +55,7 @@ class LabeledImages:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    format: TargetFormat = ONE_LABEL
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -75,6 +78,7 @@ class LabeledImages:
         classes: Sequence[str] | None = None,
         names: Sequence[str] | None = None,
         log: RowLog | None = None,
+        format: TargetFormat = ONE_LABEL,
     ) -> "LabeledImages":
         """Images from Python, decoded as those of files are.
 
@@ -88,6 +92,7 @@ class LabeledImages:
             classes: the known classes; None takes those of the labels, in natural order.
             names: of each image, "row 0" and so on unless given.
             log: takes the images that are to be skipped; None: the first bad one is an error.
+            format: what a label is.
 
         Raises:
             DataError: they are not as many as each other, or one is missing or no image.
@@ -99,22 +104,32 @@ class LabeledImages:
             (torch.Size([2, 1, 5, 7]), ('cat', 'dog'))
         """
         _check(size, channels)
-        columns: dict[str, ColumnKind] = {"images": "any"} if labels is None else {"images": "any", "labels": "text"}
+        columns: dict[str, ColumnKind] = (
+            {"images": "any"}
+            if labels is None
+            else {"images": "any", "labels": "list" if format.kind == "labels" else "text"}
+        )
         frame = from_frame({"images": list(images), "labels": labels}, columns)
         if not frame.locations:
             raise DataError("`images` must hold at least one image: got none")
         values = frame.values[1] if labels is not None else [None] * len(frame.locations)
         for label, location in zip(values, frame.locations, strict=True):
-            check_label(label or "", location)
+            if label is not None:
+                format.check(label, location)
         entries = [
             ImageFile(name, name, label, partial(_raster, image, name))
             for name, label, image in zip(names or frame.locations, values, frame.values[0], strict=True)
         ]
         log = log or RowLog()
-        return _labeled(entries, entries, None if labels is None else classes or (), size, channels, iter, log)
+        return _labeled(entries, entries, None if labels is None else classes or (), size, channels, iter, log, format)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def cells(self) -> list[str]:
+        """The name of the class of each picture; none where unlabeled."""
+        return [] if self.labels is None else [self.classes[number] for number in self.labels.tolist()]
 
     @property
     def locations(self) -> list[str]:
@@ -147,6 +162,7 @@ def read_images(
     classes: Sequence[str] | None = None,
     progress: Progress = iter,
     skip: float | None = None,
+    format: TargetFormat = ONE_LABEL,
 ) -> LabeledImages:
     """Reads labeled pictures from what a person types for them.
 
@@ -170,6 +186,7 @@ def read_images(
         classes: the known classes, behind which others of the source stand; None takes those of the source.
         progress: wraps the list of pictures while they are decoded, as a progress bar does.
         skip: the largest share of bad pictures and rows that may be skipped; None: the first one is an error.
+        format: what a label is; several labels and numbers need no known classes.
 
     Raises:
         DataError: the source is not there or does not hold what its format promises; the message begins with the file.
@@ -183,18 +200,24 @@ def read_images(
     log = RowLog(skip)
     if in_memory(source):
         image, label = meant(source, ["image", "label"], log)
-        frame = from_frame(source, {image: "any", label: "text"})
+        frame = from_frame(source, {image: "any", label: "list" if format.kind == "labels" else "text"})
         return LabeledImages.of(
-            *frame.values, size=size, channels=channels, classes=classes, names=frame.locations, log=log
+            *frame.values, size=size, channels=channels, classes=classes, names=frame.locations, log=log, format=format
         )
     _check(size, channels)
     base, part = split_slice(source)
     with ExitStack() as stack:
-        entries = labeled_entries(base, split, classes or (), stack, log)
+        entries = labeled_entries(base, split, classes or (), stack, log, optional=format.kind == "labels")
         chosen = _chosen(source, entries, part)
-        if split == "train" and classes is None and len({entry.label for entry in chosen}) < 2:
+        chosen = [entry for entry in chosen if _fits(entry, format, log)]
+        if (
+            split == "train"
+            and classes is None
+            and format.kind == "label"
+            and len({entry.label for entry in chosen}) < 2
+        ):
             raise DataError(f"{source}: must hold at least two classes: got 1, '{chosen[0].label}'")
-        return _labeled(entries, chosen, classes or (), size, channels, progress, log)
+        return _labeled(entries, chosen, classes or (), size, channels, progress, log, format)
 
 
 def _labeled(
@@ -205,6 +228,7 @@ def _labeled(
     channels: int | None,
     progress: Progress,
     log: RowLog,
+    format: TargetFormat = ONE_LABEL,
 ) -> LabeledImages:
     """The chosen pictures; their classes are the known ones, then the others of all entries; None for no labels."""
     if classes:
@@ -216,7 +240,7 @@ def _labeled(
     others = {str(entry.label) for entry in entries} - set(classes)
     numbers = {name: number for number, name in enumerate((*classes, *sorted(others, key=natural_key)))}
     labels = torch.tensor([numbers[str(chosen[row].label)] for row in kept])
-    return LabeledImages(images, labels, tuple(numbers), names, tuple(log.notes))
+    return LabeledImages(images, labels, tuple(numbers), names, tuple(log.notes), format)
 
 
 def read_unlabeled(
@@ -303,6 +327,17 @@ def _check(size: tuple[int, int] | None, channels: int | None) -> None:
         raise SettingsError(f"`size` must be a height and a width of at least 1: got {size}")
     if channels not in (None, 1, 3):
         raise SettingsError(f"`channels` must be 1, 3 or None: got {channels}")
+
+
+def _fits(entry: ImageFile, format: TargetFormat, log: RowLog) -> bool:
+    """Whether its label is what labels are; of one that is to be skipped the log is told."""
+    if format.kind != "label":
+        try:
+            format.check(str(entry.label), entry.location)
+        except DataError as error:
+            log.bad(error)
+            return False
+    return True
 
 
 def _chosen(source: str, entries: list[ImageFile], part: slice) -> list[ImageFile]:

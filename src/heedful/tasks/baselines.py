@@ -1,6 +1,5 @@
 """Baselines: simple methods, fitted on the same data in the same run."""
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from heedful.data import LabeledImages
 from heedful.data.text import ParallelTexts
 from heedful.data.text.words import folded_words
+from heedful.tasks.targets import Features
 
 Labels = Sequence[Sequence[str]]
 
@@ -19,26 +19,11 @@ _LABELS = 500  # with more of them, a regression takes hours
 _PIXELS = 4_000_000  # numbers that a logistic regression is fitted on within a few seconds
 
 
-def image_baselines(training: LabeledImages, examples: LabeledImages) -> dict[str, list[int]]:
-    """Labels by the majority class, the three nearest neighbors, and a logistic regression on pixels.
-
-    Large images are shrunk first, to 32 x 32 for the neighbors and until the regression is a matter of seconds.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-
-    assert training.labels is not None
-    labels = training.labels.numpy()
+def image_features(training: LabeledImages, examples: LabeledImages) -> Features:
+    """Pixels; large images are shrunk first, to 32 x 32 for the neighbors and until a regression is a matter of seconds."""
     small, tiny = _side(training, 32 * 32 * 3 * len(training)), _side(training, _PIXELS)
-    neighbors = KNeighborsClassifier(n_neighbors=min(3, len(training))).fit(_pixels(training, small), labels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # not fully converged is good enough to compare with
-        regression = LogisticRegression(max_iter=200).fit(_pixels(training, tiny), labels)
-    return {
-        "majority": [int(training.labels.bincount().argmax())] * len(examples),
-        "nearest neighbors": neighbors.predict(_pixels(examples, small)).tolist(),
-        "logistic regression": regression.predict(_pixels(examples, tiny)).tolist(),
-    }
+    near, linear = ((_pixels(training, side), _pixels(examples, side)) for side in (small, tiny))
+    return Features(*linear, name="", logistic={"max_iter": 200}, neighbors=near)
 
 
 def _side(images: LabeledImages, numbers: int) -> int:
@@ -55,19 +40,15 @@ def _pixels(images: LabeledImages, side: int) -> Any:
     return pixels.flatten(1).numpy()
 
 
-def text_baselines(texts: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> dict[str, list[str]]:
-    """Labels of other texts by the majority class, and a logistic regression on words and pairs of words (TF-IDF)."""
+def text_features(texts: Sequence[str], others: Sequence[str]) -> Features:
+    """Words and pairs of words (TF-IDF)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
 
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, preprocessor=str, tokenizer=folded_words, token_pattern=None
     )
-    regression = LogisticRegression(C=10.0, max_iter=1000).fit(vectorizer.fit_transform(texts), labels)
-    return {
-        "majority": [Counter(labels).most_common(1)[0][0]] * len(others),
-        "TF-IDF + logistic regression": [str(label) for label in regression.predict(vectorizer.transform(others))],
-    }
+    fitted = vectorizer.fit_transform(texts)
+    return Features(fitted, vectorizer.transform(others), "TF-IDF + ", {"C": 10.0, "max_iter": 1000})
 
 
 def word_baselines(words: Labels, labels: Labels, others: Labels) -> dict[str, Labels]:

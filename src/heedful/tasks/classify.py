@@ -1,9 +1,9 @@
-"""classify: a label for a text.
+"""classify: a label for a text, several labels, or a number.
 
 data         heedful/data/text/labeled.py: TSV, CSV, JSONL, data sets of Hugging Face
 model        heedful/models/text_classifier.py
-loss         cross entropy; predictions under two dropout masks are pulled together (R-Drop, Liang et al. 2021)
-metrics      accuracy, macro F1
+target       heedful/tasks/targets.py: one label, several labels or a number, each with its loss and its metrics
+loss         that of the target; predictions under two dropout masks are pulled together (R-Drop, Liang et al. 2021)
 view         heedful/tasks/views/text.py: what each token contributes to the decision, and what each attends to
 """
 
@@ -11,12 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from heedful._errors import DataError
-from heedful.data._rows import check_some_known
 from heedful.data.batches import BucketBatches, LengthBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
@@ -29,28 +26,21 @@ from heedful.models.encoders import attention_pattern
 from heedful.models.ensemble import Ensemble
 from heedful.models.text_classifier import TextClassificationModel, TokenEmbedding
 from heedful.models.words import FastTextEmbedding
-from heedful.tasks.baselines import text_baselines
-from heedful.tasks.classification import (
-    UNSEEN,
-    Classification,
-    ClassificationOptions,
-    class_means,
-    classification_scores,
-    classifications,
-    described_classes,
-)
+from heedful.tasks.baselines import text_features
+from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary, learn_target, target_of
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
-from heedful.training.schema import Classes, Counts, Schema, Words
-from heedful.training.settings import LossSettings, RowSettings, TaskSettings, TrainingSettings, defaults
+from heedful.training.schema import Counts, Words
+from heedful.training.settings import TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 8000  # tokens that are computed together
 _PASSES = 256  # in which tokens are masked in turn
 
 
-class ClassifyData(RowSettings):
+class ClassifyData(TargetSettings):
     """Which texts, and how they are cut into tokens."""
 
     text: str | int = Field("text", description="the column of the texts: a name, or a number from 1")
@@ -73,7 +63,7 @@ class ClassifierModel(EncoderSettings):
 
 
 @defaults(label_smoothing=0.05)
-class ClassifierLoss(LossSettings):
+class ClassifierLoss(TargetLoss):
     """What is minimized."""
 
     consistency: float = Field(
@@ -99,26 +89,25 @@ class ClassifySettings(TaskSettings):
     training: ClassifierTraining = ClassifierTraining()
 
 
-class ClassifyVocabulary(Schema):
+class ClassifyVocabulary(TargetVocabulary):
     """What the weights know by number."""
 
-    classes: Classes
     words: Counts | None = None
     char_ngrams: Words | None = None
     tokenizer: str | None = None
 
 
 class Classify(Task[LabeledTexts]):
-    """A label for a text."""
+    """A label for a text, several labels, or a number."""
 
     name = "classify"
     example, unit, input = "text", "tokens", InputKind.TEXT  # few validation texts tell epochs apart by their loss
     Settings, Options, Vocabulary = ClassifySettings, ClassificationOptions, ClassifyVocabulary
-    split = EveryTenth(lambda texts: texts.labels)
+    split = EveryTenth(lambda texts: texts.labels if texts.format.kind == "label" else ())
 
     def __init__(self, settings: ClassifySettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
-        self.classes: list[str] = vocabulary["classes"]
+        self.target = target_of(settings, vocabulary)
         by = (
             load_tokenizer(vocabulary["tokenizer"]) if "tokenizer" in vocabulary
             else WordVocabulary(vocabulary["words"], {}, tuple(vocabulary["char_ngrams"]))
@@ -128,31 +117,32 @@ class Classify(Task[LabeledTexts]):
 
     @classmethod
     def read(cls, source: Any, settings: ClassifySettings, reading: Reading = TRAINING) -> LabeledTexts:
-        data, classes = settings.data, None if reading.vocabulary is None else reading.vocabulary["classes"]
-        return read_texts(source, data.text, data.label, classes=classes, labeled=reading.labeled, skip=data.skip)
+        data = settings.data
+        known = reading.vocabulary["classes"] if reading.vocabulary and data.target == "label" else None
+        return read_texts(
+            source, data.text, data.label, classes=known, labeled=reading.labeled, skip=data.skip, format=data.format
+        )
 
     @classmethod
     def learn(cls, training: LabeledTexts, settings: ClassifySettings) -> dict[str, Any]:
-        classes, data = {"classes": sorted(set(training.labels or ()))}, settings.data
-        if len(classes["classes"]) < 2:
-            raise DataError(f"must hold at least two classes: got {classes['classes'][0]!r} alone")
+        target, data = learn_target(training.labels or (), settings), settings.data
         if data.tokenizer == "words":
             words = WordVocabulary.fit([split_words(text) for text in training.texts], min_count=data.min_count)
-            return classes | {"words": words.words, "char_ngrams": list(words.char_ngrams)}
+            return target | {"words": words.words, "char_ngrams": list(words.char_ngrams)}
         if data.tokenizer == "characters":
-            return classes | {"tokenizer": Characters.fit(training.texts).save()}
-        return classes | {"tokenizer": Subwords.fit(training.texts, data.vocabulary_size).save()}
+            return target | {"tokenizer": Characters.fit(training.texts).save()}
+        return target | {"tokenizer": Subwords.fit(training.texts, data.vocabulary_size).save()}
 
     @classmethod
     def extend(cls, training: LabeledTexts, settings: ClassifySettings, base: Self) -> dict[str, Any]:
         return extended(cls.learn(training, settings), settings, base)
 
     def describe(self) -> str:
-        return described_classes(self.classes)
+        return self.target.describe()
 
     def check(self, examples: LabeledTexts) -> None:
         self.tokenization.encode(examples.texts, examples.locations)
-        check_some_known(zip(examples.labels or (), examples.locations, strict=True), self.classes)
+        self.target.check(zip(examples.labels or (), examples.locations, strict=True))
 
     def build(self) -> Ensemble:
         s, by = self.settings.model, self.tokenization.by
@@ -167,78 +157,75 @@ class Classify(Task[LabeledTexts]):
             members.append(
                 TextClassificationModel(
                     tokens=tokens, positions=positions, encoder=encoder, pattern=attention_pattern(s.window),
-                    pooling_heads=s.pooling_heads, classes=len(self.classes), token_dropout=s.token_dropout,
+                    pooling_heads=s.pooling_heads, classes=self.target.outputs, token_dropout=s.token_dropout,
                     dropout=s.output_dropout,
                 )
             )  # fmt: skip
         return Ensemble(members)
 
     def rows(self) -> Mapping[str, Rows]:
-        return token_rows(self.tokenization.by) | label_rows(self.classes)
+        return token_rows(self.tokenization.by) | label_rows([*self.target.classes] or ["number"])
 
     def batches(self, examples: LabeledTexts, *, training: bool) -> Batches:
         texts, s = self.tokenization.encode(examples.texts, examples.locations), self.settings.training
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        labels = torch.tensor([numbers.get(label, UNSEEN) for label in examples.labels or ()])
+        targets = self.target.encode(examples.labels or ())
         order = (
             BucketBatches(texts.lengths, s.batch_size, s.seed)
             if training
             else LengthBatches(texts.lengths, _MAX_TOKENS)
         )
-        return Batches(lambda rows: (texts.batch(rows), labels[rows]), order, lambda batch: int(batch[0].lengths.sum()))
+        return Batches(
+            lambda rows: (texts.batch(rows), targets[rows]), order, lambda batch: int(batch[0].lengths.sum())
+        )
 
     def loss(self, model: Ensemble, batch: Any, optimizer: str) -> Tensor:
         """The sum over the members, each of which learns as if it were alone."""
-        tokens, labels = batch
-        settings, first = self.settings.loss, model(tokens)  # [K, B, classes]
-        targets = labels.expand(len(first), -1)
+        tokens, targets = batch
+        settings, first = self.settings.loss, model(tokens)  # [K, B, outputs]
+        losses = self.target.loss(first, targets, settings.label_smoothing).mean(-1).sum()
         if not settings.consistency:
-            return _cross_entropy(first, targets, settings.label_smoothing)
+            return losses
         second = model(tokens)
-        p, q = first.log_softmax(-1), second.log_softmax(-1)
-        divergence = F.kl_div(p, q, log_target=True, reduction="none") + F.kl_div(
-            q, p, log_target=True, reduction="none"
-        )
-        both = (_cross_entropy(logits, targets, settings.label_smoothing) for logits in (first, second))
-        total: Tensor = 0.5 * (sum(both, torch.zeros(())) + settings.consistency * divergence.sum(-1).mean(1).sum())
-        return total
+        both = losses + self.target.loss(second, targets, settings.label_smoothing).mean(-1).sum()
+        apart = self.target.divergence(first, second).mean(-1).sum()
+        return both.add(apart, alpha=settings.consistency).mul(0.5)
 
     def validate(self, model: Ensemble, batch: Any) -> Mapping[str, Mean]:
-        tokens, labels = batch
-        probabilities = model.probabilities(tokens)
-        return class_means(
-            probabilities, labels, F.nll_loss(probabilities.log(), labels, reduction="sum", ignore_index=UNSEEN)
-        )
+        tokens, targets = batch
+        return self.target.means(self.target.merge(model(tokens)), targets)
 
     def predict(
         self, model: Ensemble, inputs: Sequence[str], options: Any, numbers: Sequence[int] | None = None
-    ) -> list[Classification]:
-        predictions = [Classification(text) for text in inputs]
+    ) -> list[Any]:
+        predictions: list[Any] = [self.target.blank(text) for text in inputs]
         filled = [i for i, text in enumerate(inputs) if text.strip()]
         texts = [inputs[i] for i in filled]
-        found = classifications(texts, self.probabilities(model, texts), self.classes, options)
+        found = self.target.predictions(texts, self.outputs(model, texts), options)
         for i, prediction in zip(filled, found, strict=True):
             predictions[i] = prediction
         return predictions
 
     @torch.inference_mode()
-    def probabilities(self, model: Ensemble, texts: Sequence[str]) -> Tensor:
-        """Of each class, `[texts, classes]`; texts of nearly one length are computed together, none may be blank."""
+    def outputs(self, model: Ensemble, texts: Sequence[str]) -> Tensor:
+        """Of each text, `[texts, outputs]`; texts of nearly one length are computed together, none may be blank."""
         corpus = self.tokenization.encode(texts)
-        probabilities = torch.empty(len(texts), len(self.classes))
+        outputs = torch.empty(len(texts), self.target.outputs)
         for rows in LengthBatches(corpus.lengths, _MAX_TOKENS) if texts else ():
-            probabilities[rows] = model.probabilities(corpus.batch(rows))
-        return probabilities
+            outputs[rows] = self.target.merge(model(corpus.batch(rows)))
+        return outputs
+
+    def calibrate(self, model: Ensemble, examples: LabeledTexts) -> dict[str, Any]:
+        return self.target.calibrate(self.outputs(model, examples.texts), examples.labels or ())
 
     def inputs(self, examples: LabeledTexts) -> Sequence[str]:
         return examples.texts
 
-    def score(self, predictions: Sequence[Classification], examples: LabeledTexts) -> Scores:
-        return classification_scores(predictions, examples.labels or [], self.classes)
+    def score(self, predictions: Sequence[Any], examples: LabeledTexts) -> Scores:
+        return self.target.score(predictions, examples.labels or ())
 
-    def baselines(self, training: LabeledTexts, examples: LabeledTexts) -> Mapping[str, list[Classification]]:
-        labels = text_baselines(training.texts, training.labels or (), examples.texts)
-        return {name: list(map(Classification, examples.texts, of)) for name, of in labels.items()}
+    def baselines(self, training: LabeledTexts, examples: LabeledTexts) -> Mapping[str, list[Any]]:
+        features = text_features(training.texts, examples.texts)
+        return self.target.baselines(examples.texts, training.labels or (), features)
 
     def inspect(self, model: Ensemble, inputs: Sequence[str]) -> list[Any]:
         from heedful.tasks.views.text import classified_section
@@ -247,19 +234,18 @@ class Classify(Task[LabeledTexts]):
 
     @torch.inference_mode()
     def occlusion(self, model: Ensemble, text: str) -> Tensor:
-        """What each token of a text contributes to its class: by how much the log-odds fall when it is masked.
+        """What each token of a text contributes to its prediction: by how much its log-odds, or its number, fall when it is masked.
 
         Of a long text neighbors are masked together, so that at most 256 passes are made.
         """
         batch = self.tokenization.encode([text]).batch([0])
-        whole = model.probabilities(batch)[0]
-        count, best = int(batch.lengths), int(whole.argmax())
+        whole, count = self.target.merge(model(batch)), int(batch.lengths)
         cells = min(count, _PASSES)
         cell = torch.arange(count) * cells // count
         drops = []
         for rows in torch.arange(cells).split(max(_MAX_TOKENS // count, 1)):
-            masked = model.probabilities(_repeated(batch, len(rows)), cell == rows[:, None])[:, best]
-            drops.append(torch.logit(whole[best], eps=1e-6) - torch.logit(masked, eps=1e-6))
+            masked = self.target.merge(model(_repeated(batch, len(rows)), cell == rows[:, None]))
+            drops.append(self.target.evidence(whole, whole[0]) - self.target.evidence(masked, whole[0]))
         return torch.cat(drops)[cell] / torch.bincount(cell)[cell]
 
 
@@ -267,8 +253,3 @@ def _repeated(batch: Any, times: int) -> Any:
     """A batch of one text, this many times."""
     of_texts = {name: getattr(batch, name) for name in batch._fields if name not in ("char_ngrams", "offsets")}
     return batch._replace(**{name: tensor.expand(times, *tensor.shape[1:]) for name, tensor in of_texts.items()})
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), label_smoothing=label_smoothing, reduction="none")
-    return losses.view_as(targets).mean(1).sum()

@@ -1,9 +1,9 @@
-"""classify-image: a label for an image.
+"""classify-image: a label for an image, several labels, or a number.
 
 data         heedful/data/images.py: folders, archives, IDX, CSV, digits
 model        heedful/models/vit.py
-loss         cross entropy with label smoothing, on augmented images
-metrics      accuracy, macro F1
+target       heedful/tasks/targets.py: one label, several labels or a number, each with its loss and its metrics
+loss         that of the target, with label smoothing, on augmented images
 view         heedful/tasks/views/image.py: the attention of every layer and head over the image
 """
 
@@ -12,33 +12,23 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor
 
 from heedful._errors import SettingsError
 from heedful.data import LabeledImages, read_images, read_unlabeled
-from heedful.data._rows import check_some_known
 from heedful.data.batches import SequentialBatches, ShuffledBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.models import VisionTransformer, vision_transformer
 from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
-from heedful.tasks.baselines import image_baselines
-from heedful.tasks.classification import (
-    UNSEEN,
-    Classification,
-    ClassificationOptions,
-    class_means,
-    classification_scores,
-    classifications,
-    described_classes,
-)
+from heedful.tasks.baselines import image_features
+from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
+from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary, learn_target, target_of
 from heedful.tasks.vocabularies import label_rows
 from heedful.training.objective import Batches, Mean
-from heedful.training.schema import Classes, Schema
-from heedful.training.settings import LossSettings, RowSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
 
 _DIGITS = ("data.size=16", "model.pooling=class-token")  # settings that suit images of 8 x 8 pixels
 _TOGETHER = 256  # images that are computed together
@@ -46,7 +36,7 @@ _MAX_PIXELS = 2**22  # of an image
 _MAX_TRIAL = 4096  # tokens of an image by which a new model is tried
 
 
-class ImageData(RowSettings):
+class ImageData(TargetSettings):
     """What images become before the model sees them."""
 
     size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
@@ -86,7 +76,7 @@ class PatchTransformer(EncoderOfPatches):
 
 
 @defaults(label_smoothing=0.1)
-class ImageLoss(LossSettings):
+class ImageLoss(TargetLoss):
     """What is minimized."""
 
 
@@ -102,10 +92,9 @@ class ClassifyImageSettings(TaskSettings):
     training: TrainingSettings = TrainingSettings()
 
 
-class ImageVocabulary(Schema):
+class ImageVocabulary(TargetVocabulary):
     """What the weights know by number, and the images that they take."""
 
-    classes: Classes
     size: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)  # height, width
     channels: Literal[1, 3]
     mean: list[float]
@@ -122,21 +111,18 @@ class ImageVocabulary(Schema):
 
 
 class ClassifyImage(Task[LabeledImages]):
-    """A label for an image."""
+    """A label for an image, several labels, or a number."""
 
     name = "classify-image"
-    example, unit, input, monitor = "image", "images", InputKind.IMAGE, "accuracy"
+    example, unit, input = "image", "images", InputKind.IMAGE
     Settings, Options, Vocabulary = ClassifyImageSettings, ClassificationOptions, ImageVocabulary
-    split = EveryTenth(lambda images: images.labels.tolist())
+    split = EveryTenth(lambda images: images.labels.tolist() if images.format.kind == "label" else ())
     embedded = {"digits": Embedded(("train", "test"), _DIGITS)}
 
     def __init__(self, settings: ClassifyImageSettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
-        self.classes, self.size, self.channels = (
-            vocabulary["classes"],
-            tuple(vocabulary["size"]),
-            vocabulary["channels"],
-        )
+        self.target = target_of(settings, vocabulary)
+        self.size, self.channels, self.monitor = tuple(vocabulary["size"]), vocabulary["channels"], self.target.monitor
 
     @cached_property
     def augment(self) -> Augmentation:
@@ -152,8 +138,9 @@ class ClassifyImage(Task[LabeledImages]):
         if not reading.labeled:
             return read_unlabeled(source, **shape)
         return read_images(
-            source, split="train" if reading.part == "train" else "test", classes=known["classes"],
-            skip=settings.data.skip, **shape,
+            source, split="train" if reading.part == "train" else "test",
+            classes=known["classes"] if settings.data.target == "label" else None, skip=settings.data.skip,
+            format=settings.data.format, **shape,
         )  # fmt: skip
 
     @classmethod
@@ -161,8 +148,7 @@ class ClassifyImage(Task[LabeledImages]):
         _, channels, height, width = training.images.shape
         some = training.images[:: max(len(training) // 10_000, 1)].float() / 255
         mean, std = some.mean((0, 2, 3)).tolist(), some.std((0, 2, 3)).clamp_min(1e-3).tolist()
-        return {
-            "classes": list(training.classes),
+        return learn_target(training.cells, settings, training.classes) | {
             "size": [height, width],
             "channels": channels,
             "mean": mean,
@@ -176,18 +162,17 @@ class ClassifyImage(Task[LabeledImages]):
         return learned | ({name: known[name] for name in ("mean", "std")} if same else {})
 
     def describe(self) -> str:
-        return described_classes(self.classes)
+        return self.target.describe()
 
     def check(self, examples: LabeledImages) -> None:
         """Images are read as the model takes them."""
-        assert examples.labels is not None
-        check_some_known([(examples.classes[i], "the data") for i in examples.labels.unique().tolist()], self.classes)
+        self.target.check((cell, "the data") for cell in dict.fromkeys(examples.cells))
 
     def build(self) -> VisionTransformer:
         height, width = self.size
         try:
             model = vision_transformer(
-                size=self.size, channels=self.channels, classes=len(self.classes), **self.settings.model.model_dump()
+                size=self.size, channels=self.channels, classes=self.target.outputs, **self.settings.model.model_dump()
             )
             model.mean.copy_(torch.tensor(self.vocabulary["mean"]))
             model.std.copy_(torch.tensor(self.vocabulary["std"]))
@@ -199,7 +184,7 @@ class ClassifyImage(Task[LabeledImages]):
         return model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def rows(self) -> Mapping[str, Rows]:
-        return label_rows(self.classes)
+        return label_rows([*self.target.classes] or ["number"])
 
     def batches(self, examples: LabeledImages, *, training: bool) -> Batches:
         settings, count = self.settings.training, len(examples)
@@ -207,55 +192,44 @@ class ClassifyImage(Task[LabeledImages]):
             ShuffledBatches(count, settings.batch_size, settings.seed) if training
             else SequentialBatches(count, 4 * settings.batch_size)
         )  # fmt: skip
-        assert examples.labels is not None
-        number = {name: i for i, name in enumerate(self.classes)}
-        numbers = torch.tensor([number.get(name, UNSEEN) for name in examples.classes])
-        images, labels = examples.images, numbers[examples.labels]
-        return Batches(lambda rows: (images[rows], labels[rows]), order)
+        images, targets = examples.images, self.target.encode(examples.cells)
+        return Batches(lambda rows: (images[rows], targets[rows]), order)
 
     def loss(self, model: VisionTransformer, batch: Any, optimizer: str) -> Tensor:
-        images, labels = batch
-        images, mixed = self.augment(images / 255, labels)
+        images, targets = batch
+        images, mixed = self.augment(images / 255, torch.arange(len(images)))
         first, second, share = mixed.unbind(1)
-        logits, smoothing = model(images), self.settings.loss.label_smoothing
-        losses = [
-            F.cross_entropy(logits, x.long(), label_smoothing=smoothing, reduction="none") for x in (first, second)
-        ]
+        outputs, smoothing = model(images), self.settings.loss.label_smoothing
+        losses = [self.target.loss(outputs, targets[rows.long()], smoothing) for rows in (first, second)]
         return torch.lerp(losses[1], losses[0], share.to(losses[0].dtype)).mean()  # mixed precision has several dtypes
 
     def validate(self, model: VisionTransformer, batch: Any) -> Mapping[str, Mean]:
-        images, labels = batch
-        logits, smoothing = model(images), self.settings.loss.label_smoothing
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum", ignore_index=UNSEEN)
-        return class_means(logits, labels, loss)
+        images, targets = batch
+        return self.target.means(model(images), targets, self.settings.loss.label_smoothing)
 
     def predict(
         self, model: VisionTransformer, inputs: Sequence[Any], options: Any, numbers: Sequence[int] | None = None
-    ) -> list[Classification]:
+    ) -> list[Any]:
         images = self.images(inputs)
-        probabilities = self.logits(model, images.images).softmax(-1)
-        return classifications(images.names, probabilities, self.classes, options, named=True)
+        return self.target.predictions(images.names, self.outputs(model, images.images), options, named=True)
 
     @torch.inference_mode()
-    def logits(self, model: VisionTransformer, images: Tensor) -> Tensor:
-        """The logits `[count, classes]` of uint8 images `[count, C, h, w]`."""
+    def outputs(self, model: VisionTransformer, images: Tensor) -> Tensor:
+        """Of uint8 images `[count, C, h, w]`: `[count, outputs]`."""
         return torch.cat([model(part).float() for part in images.split(_TOGETHER)])
+
+    def calibrate(self, model: VisionTransformer, examples: LabeledImages) -> dict[str, Any]:
+        return self.target.calibrate(self.outputs(model, examples.images), examples.cells)
 
     def inputs(self, examples: LabeledImages) -> Sequence[LabeledImages]:
         return [examples]
 
-    def score(self, predictions: Sequence[Classification], examples: LabeledImages) -> Scores:
-        assert examples.labels is not None
-        return classification_scores(predictions, [examples.classes[i] for i in examples.labels.tolist()], self.classes)
+    def score(self, predictions: Sequence[Any], examples: LabeledImages) -> Scores:
+        return self.target.score(predictions, examples.cells)
 
-    def baselines(self, training: LabeledImages, examples: LabeledImages) -> Mapping[str, list[Classification]]:
-        return {
-            name: [
-                Classification(*pair)
-                for pair in zip(examples.names, map(self.classes.__getitem__, labels), strict=True)
-            ]
-            for name, labels in image_baselines(training, examples).items()
-        }
+    def baselines(self, training: LabeledImages, examples: LabeledImages) -> Mapping[str, list[Any]]:
+        features = image_features(training, examples)
+        return self.target.baselines(examples.names, training.cells, features)
 
     def inspect(self, model: VisionTransformer, inputs: Sequence[Any]) -> list[Any]:
         from heedful.tasks.views.image import image_section

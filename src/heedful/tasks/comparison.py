@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from heedful._errors import SettingsError, needing
 from heedful._files import write_atomic
 
-_HIGHER = ("%", "of 100")  # units of metrics that are better where they are higher; the others are losses
+_HIGHER = ("%", "of 100", "of 1")  # units of metrics that are better where they are higher; the others are losses
 
 
 class RunResult(NamedTuple):

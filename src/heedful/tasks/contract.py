@@ -91,7 +91,7 @@ class Task(abc.ABC, Generic[E]):
     input: ClassVar[InputKind]  # how inputs are read from words, files and standard input
     lists: ClassVar[bool] = False  # whether a text may also be given as a list, of its words or its sentences
     split: ClassVar[Splitter]  # how examples are held out
-    monitor: ClassVar[str] = "loss"  # what chooses the best epoch; anything but the loss is better where it is higher
+    monitor: str = "loss"  # what chooses the best epoch; anything but the loss is better where it is higher
     embedded: ClassVar[Mapping[str, Embedded]] = {}
     shortcuts: ClassVar[Mapping[str, Shortcut]] = {}
     optimizers: ClassVar[Mapping[str, float]] = {"": 1.0}  # the beginning of its parameters' names: share of the rate
@@ -153,13 +153,17 @@ class Task(abc.ABC, Generic[E]):
     def validate(self, model: Any, batch: Any) -> Mapping[str, Mean]:
         """The loss, "loss", and whatever else is to stand in log.csv and may be monitored."""
 
+    def calibrate(self, model: Any, examples: E) -> dict[str, Any]:
+        """What is fitted on the validation part after the training; the vocabulary keeps it as `calibration`."""
+        return {}
+
     @abc.abstractmethod
     def predict(
         self, model: Any, inputs: Sequence[Any], options: Any, numbers: Sequence[int] | None = None
     ) -> list[Any]:
         """Predictions for the inputs, in their order, as many for each; samples depend on its number, from 0 on.
 
-        Frozen dataclasses whose fields are the JSON line, `input` first and the answer in `label`, `labels` or `output`, with
+        Frozen dataclasses whose fields are the JSON line, `input` first and the answer in `label`, `labels`, `number` or `output`, with
         `__str__`, a line to read, and `to_format`, the task's data format.
         Where `input` is InputKind.NONE, the options say how many there are.
         """

@@ -365,6 +365,8 @@ def _train(
         )  # fmt: skip
         model.load_state_dict(weights)
         stopped = {"epoch": epoch, "epochs": training_settings.epochs} if epoch else None
+    if calibration := ours.calibrate(model.eval(), parts.validation):
+        ours = kind(chosen, {**ours.vocabulary, "calibration": calibration})
     trained = TrainedModel(ours, model, run, parts.training)
     measured = parts.validation if parts.test is None else parts.test
     if not console.is_terminal:  # which would show it while it goes on

@@ -27,7 +27,9 @@ def test_a_section_shows_what_the_model_computed(shades, pooling, color):
         assert layer.pairs.weights.sum(-1) == pytest.approx(1, abs=1e-5)
         assert section.axes[layer.columns] is image
     assert section.truth == "light"
-    probabilities = task.logits(model, images.images[2:3]).softmax(-1)[0]
-    assert dict(section.predictions) == pytest.approx(dict(zip(task.classes, probabilities.tolist(), strict=True)))
-    assert section.title == f"{images.names[2]}: {task.classes[int(probabilities.argmax())]}"
+    probabilities = task.target.values(task.outputs(model, images.images[2:3]))[0]
+    assert dict(section.predictions) == pytest.approx(
+        dict(zip(task.target.classes, probabilities.tolist(), strict=True))
+    )
+    assert section.title == f"{images.names[2]}: {task.target.classes[int(probabilities.argmax())]}"
     assert not torch.is_inference_mode_enabled()

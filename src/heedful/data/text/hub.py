@@ -1,6 +1,7 @@
 """Data sets of Hugging Face, on the hub or in a folder here: `hf:NAMESPACE/NAME/CONFIG:SPLIT`."""
 
 import importlib
+import json
 import logging
 import os
 import re
@@ -60,8 +61,10 @@ def address(source: str) -> Address:
     return Address(name, config, split or "train")
 
 
-def hub_rows(source: str, columns: Sequence[str], log: RowLog | None = None) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The place of each row, and its value in each of these columns.
+def hub_rows(
+    source: str, columns: Sequence[str], log: RowLog | None = None, *, lists: bool = False
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The place of each row, and its value in each of these columns; with `lists` the last one's may be lists, given as JSON.
 
     What is no column is looked for in the column `translation`, where data sets of translation have their languages.
     """
@@ -83,7 +86,10 @@ def hub_rows(source: str, columns: Sequence[str], log: RowLog | None = None) -> 
         yield (
             location,
             tuple(
-                _text(row[column], feature, column, location) for column, feature in zip(columns, features, strict=True)
+                _list_as_json(row[column], feature, column, location)
+                if lists and column == columns[-1] and isinstance(row[column], list)
+                else _text(row[column], feature, column, location)
+                for column, feature in zip(columns, features, strict=True)
             ),
         )
 
@@ -185,6 +191,11 @@ def _names(feature: Any) -> list[str] | None:
     """The names of a ClassLabel."""
     names = getattr(feature, "names", None)
     return list(names) if names is not None else None
+
+
+def _list_as_json(values: list[Any], feature: Any, column: str, location: str) -> str:
+    inner = getattr(feature, "feature", feature)
+    return json.dumps([_text(value, inner, column, location) for value in values], ensure_ascii=False)
 
 
 def _list(value: Any, column: str, location: str) -> list[Any]:

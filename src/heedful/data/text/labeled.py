@@ -1,4 +1,4 @@
-"""Texts, each with the name of its class where there is one."""
+"""Texts, each with the name of its class, its labels or its number where there are some."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,8 +7,9 @@ from typing import Any
 
 from heedful._errors import DataError
 from heedful.data._content import framed
-from heedful.data._rows import RowLog, check_label, check_some_known
-from heedful.data.frames import from_frame, in_memory, meant
+from heedful.data._rows import RowLog, check_some_known
+from heedful.data.frames import ColumnKind, from_frame, in_memory, meant
+from heedful.data.targets import ONE_LABEL, TargetFormat
 from heedful.data.text._lines import lines, quoted, shown_path
 from heedful.data.text.hub import hub_rows, is_hub
 from heedful.data.text.tables import DEFAULTS, TableRow, another_name, read_table, table_format
@@ -22,15 +23,17 @@ class LabeledTexts:
 
     Attributes:
         texts: the texts.
-        labels: the class of each; None where unlabeled.
+        labels: of each, the cell of the column of labels; None where unlabeled.
         locations: where each stood, for errors: `file:line`.
         notes: what was taken for what, and what was skipped.
+        format: what a cell of the column of labels holds.
     """
 
     texts: list[str]
     labels: list[str] | None
     locations: list[str]
     notes: tuple[str, ...] = field(default=(), compare=False)
+    format: TargetFormat = ONE_LABEL
 
     @classmethod
     def of(
@@ -56,7 +59,7 @@ class LabeledTexts:
         if labels is None:
             return cls(frame.values[0], None, where)
         for values, location in zip(zip(*frame.values, strict=True), where, strict=True):
-            _check(values, location)
+            _check(values, location, ONE_LABEL)
         return cls(frame.values[0], [label.strip() for label in frame.values[1]], where)
 
     def __len__(self) -> int:
@@ -83,6 +86,7 @@ def read_texts(
     classes: Sequence[str] | None = None,
     labeled: bool = True,
     skip: float | None = None,
+    format: TargetFormat = ONE_LABEL,
 ) -> LabeledTexts:
     r"""Reads texts and their labels.
 
@@ -99,6 +103,7 @@ def read_texts(
         labeled: False reads texts alone; labels may stand beside them.
         classes: the known classes, of which some label must be one; None takes those of the source, at least two.
         skip: the largest share of bad rows that may be skipped; None: the first one is an error.
+        format: what a cell of the column of labels holds.
 
     Raises:
         DataError: the source cannot be read or does not hold what its format promises; the message begins with the location.
@@ -118,10 +123,10 @@ def read_texts(
     path = "the data" if in_memory(source) else shown_path(source)
     columns = (text,) if label is None else (text, label)
     texts, labels, locations, log = [], [], [], RowLog(skip)
-    for values, location in _rows(source, columns, path, classes, log):
+    for values, location in _rows(source, columns, path, classes, log, lists=format.kind == "labels"):
         if label is not None:
             try:
-                _check(values, location)
+                _check(values, location, format)
             except DataError as error:
                 log.bad(error)
                 continue
@@ -133,11 +138,11 @@ def read_texts(
         raise DataError(f"{path}: must hold at least one text: got none")
     if label is None:
         return LabeledTexts(texts, None, locations, notes)
-    if classes is None and len(set(labels)) < 2:
+    if classes is None and format.kind == "label" and len(set(labels)) < 2:
         raise DataError(f"{path}: must hold at least two classes: got 1, {quoted(labels[0])}")
     if classes is not None:
         check_some_known(zip(labels, locations, strict=True), classes)
-    return LabeledTexts(texts, labels, locations, notes)
+    return LabeledTexts(texts, labels, locations, notes, format)
 
 
 def _without_labels(source: Any, text: str | int, label: str | int, classes: Sequence[str] | None) -> LabeledTexts:
@@ -154,17 +159,26 @@ def _without_labels(source: Any, text: str | int, label: str | int, classes: Seq
 
 
 def _rows(
-    source: Any, columns: Sequence[str | int], path: str, classes: Sequence[str] | None, log: RowLog
+    source: Any,
+    columns: Sequence[str | int],
+    path: str,
+    classes: Sequence[str] | None,
+    log: RowLog,
+    *,
+    lists: bool = False,
 ) -> Iterator[TableRow]:
+    """The rows of a source; with `lists` those of the last column may be lists of texts, which are given as JSON."""
     names = [str(column) for column in columns]
     if in_memory(source):
-        frame = from_frame(source, meant(source, names, log))
+        there = meant(source, names, log)
+        kinds: dict[str, ColumnKind] = {name: "list" if lists and name == there[-1] else "text" for name in there}
+        frame = from_frame(source, kinds)
         yield from map(TableRow, zip(*frame.values, strict=True), frame.locations)
     elif is_hub(source):
-        for location, values in hub_rows(str(source), names, log):
+        for location, values in hub_rows(str(source), names, log, lists=lists):
             yield TableRow(values, location)
     elif table_format(source, is_table=len(columns) > 1) is not None or Path(source).is_dir():
-        yield from read_table(source, columns, classes=classes, log=log)
+        yield from read_table(source, columns, classes=classes, log=log, lists=lists)
     elif len(columns) > 1:
         raise another_name(source, "texts with labels must be a .csv, .tsv or .jsonl")
     else:
@@ -172,10 +186,10 @@ def _rows(
             yield TableRow((line,), f"{path}:{number}")
 
 
-def _check(values: Sequence[str], location: str) -> None:
+def _check(values: Sequence[str], location: str, format: TargetFormat) -> None:
     text, label = values[0], values[1].strip()
     if not text or text.isspace():
         raise DataError(f"{location}: must have a text: got an empty one, with the label {quoted(label)}")
-    if not label:
-        raise DataError(f"{location}: must have a label: got an empty one, for the text {quoted(text)}")
-    check_label(label, location)
+    if not label and format.kind != "labels":
+        raise DataError(f"{location}: must have a {format.kind}: got an empty one, for the text {quoted(text)}")
+    format.check(label, location)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heedful._errors import DataError
-from heedful.data._header import all_named, by_contents, by_names, missing, taken, wanted_number
+from heedful.data._header import KNOWN, all_named, by_contents, by_names, missing, taken, wanted_number
 from heedful.data._limits import STREAMS, unpacked_name
 from heedful.data._rows import RowLog
 from heedful.data.text._lines import LONGEST, lines, quoted, quoted_all, shown_path
@@ -40,6 +40,7 @@ def read_table(
     *,
     classes: Collection[str] | None = None,
     log: RowLog | None = None,
+    lists: bool = False,
 ) -> Iterator[TableRow]:
     r"""The rows of a table, read as they are asked for.
 
@@ -60,6 +61,7 @@ def read_table(
         columns: the wanted columns.
         classes: the known classes, of which the column "label" holds some.
         log: takes what was taken for what, and the rows that do not fit, where they may be skipped.
+        lists: whether the last column of JSON lines may hold lists of texts; they are given as JSON.
 
     Raises:
         DataError: the file cannot be read, a wanted column is not there, or a row does not have as many as the first.
@@ -78,7 +80,7 @@ def read_table(
         raise another_name(source, f"must be a table, {', '.join(_SUFFIXES)}")
     wanted = [wanted_number(column, path) for column in columns]
     if format == "jsonl":
-        yield from _objects(source, path, columns, log)
+        yield from _objects(source, path, columns, log, lists)
         return
     rows = _csv_rows(lines(source), path, ",") if format == "csv" else _tsv_rows(source, path)
     begin, first = next(((number, cells) for number, cells in rows if cells), (0, []))
@@ -192,7 +194,9 @@ def _csv_rows(numbered: Iterator[tuple[int, str]], path: str, delimiter: str) ->
         raise DataError(f"{path}:{begin}: must be a row of {_VALUES[delimiter]}: got the error '{error}'") from error
 
 
-def _objects(source: str | Path, path: str, wanted: Sequence[str | int], log: RowLog) -> Iterator[TableRow]:
+def _objects(
+    source: str | Path, path: str, wanted: Sequence[str | int], log: RowLog, lists: bool
+) -> Iterator[TableRow]:
     names = [column for column in wanted if isinstance(column, str)]
     if len(names) != len(wanted):
         raise DataError(f"{path}: the columns of JSON lines must be wanted by name: got {list(wanted)}")
@@ -202,7 +206,7 @@ def _objects(source: str | Path, path: str, wanted: Sequence[str | int], log: Ro
         try:
             row = json_object(line, location)
             keys = keys or keys_of(row, names, path, location, log)
-            values = tuple(_value(row, name, location) for name in keys)
+            values = tuple(_value(row, name, location, lists and name == keys[-1]) for name in keys)
         except DataError as error:
             log.bad(error)
         else:
@@ -238,15 +242,18 @@ class _Number(str):
     """A number as it stands in JSON."""
 
 
-def _value(row: dict[str, Any], name: str, location: str) -> str:
+def _value(row: dict[str, Any], name: str, location: str, lists: bool) -> str:
     if name not in row:
         raise DataError(f"{location}: must have {quoted(name)}: got {quoted_all(list(row)) or 'an empty object'}")
     value = row[name]
+    if lists and isinstance(value, list):
+        return json.dumps([_value({name: item}, name, location, False) for item in value], ensure_ascii=False)
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
         got = "null" if value is None else "a list" if isinstance(value, list) else "an object"
-        raise DataError(f"{location}: {quoted(name)} must be a text, a number, true or false: got {got}")
+        hint = "; data.target=labels reads several labels" if got == "a list" and name in KNOWN["label"].split() else ""
+        raise DataError(f"{location}: {quoted(name)} must be a text, a number, true or false: got {got}{hint}")
     try:
         value.encode()
     except UnicodeEncodeError as error:

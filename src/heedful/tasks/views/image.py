@@ -8,7 +8,6 @@ import torch
 from heedful.data import LabeledImages
 from heedful.inspection import watch
 from heedful.report import AttentionSection, Picture, Positions, attention_section
-from heedful.tasks.views._common import most_probable
 
 if TYPE_CHECKING:
     from heedful.tasks.classify_image import ClassifyImage
@@ -18,7 +17,9 @@ def image_section(task: "ClassifyImage", model: Any, images: LabeledImages, inde
     """Watches the model on one image; all that is shown comes from its attention matrices, which are never stored."""
     image, name = images.images[index : index + 1], images.names[index]
     with torch.inference_mode(), watch(model) as recording:
-        predictions = most_probable(task.classes, model(image).softmax(-1)[0])
+        outputs = model(image).float()
+    predictions = task.target.ranked(outputs[0])
+    (found,) = task.target.predictions([name], outputs, None)
     pixels = image[0].permute(1, 2, 0).numpy()
     patches = Picture(
         pixels=pixels[..., 0] if pixels.shape[-1] == 1 else pixels,
@@ -27,6 +28,7 @@ def image_section(task: "ClassifyImage", model: Any, images: LabeledImages, inde
         name=name,
     )
     axes = [patches] if model.class_tokens else [patches, Positions(1, ["the decision"], "decision")]
-    section = attention_section(recording, title=f"{name}: {predictions[0][0]}", axes=axes)
+    section = attention_section(recording, title=f"{name}: {predictions[0][0] if predictions else found}", axes=axes)
     truth = None if images.labels is None else images.classes[int(images.labels[index])]
-    return replace(section, predictions=predictions, truth=truth)
+    output = None if predictions else str(found)
+    return replace(section, predictions=predictions, truth=truth, output=output)

@@ -12,7 +12,7 @@ from torch import Tensor
 from heedful.data.text.sentences import Sentence
 from heedful.inspection import watch
 from heedful.report import AttentionSection, Dense, Layer, Positions, Text, attention_section
-from heedful.tasks.views._common import most_probable, shortened, with_rows
+from heedful.tasks.views._common import shortened, with_rows
 
 if TYPE_CHECKING:
     from heedful.tasks.classify import Classify
@@ -36,17 +36,19 @@ def classified_section(task: "Classify", model: Any, text: str) -> AttentionSect
     tokens = task.tokenization.tokenize(text)
     batch = task.tokenization.encode([text]).batch([0])
     with torch.inference_mode(), watch(model) as recording:
-        probabilities = model.probabilities(batch)[0]
-    predictions, drops = most_probable(task.classes, probabilities), task.occlusion(model, text)
+        outputs = task.target.merge(model(batch))
+    predictions, drops = task.target.ranked(outputs[0]), task.occlusion(model, text)
+    (found,) = task.target.predictions([text], outputs, None)
     axes = [Text(tokens, name="text"), Positions(1, ["the decision"], "decision")]
     section = attention_section(recording, title=shortened(text), axes=axes)
     # Models of an ensemble stand side by side; a rollout would chain them.
     layers = [layer for layer in section.layers if layer.kind != "rollout" or len(model.members) == 1]
     return replace(
         section,
-        text=f"{predictions[0][0]}: {_strongest(tokens, drops)}.",
+        text=f"{predictions[0][0] if predictions else found}: {_strongest(tokens, drops)}.",
         layers=[_occlusion(drops, "supports"), _occlusion(drops, "opposes"), *map(_of_member, layers)],
         predictions=predictions,
+        output=None if predictions else str(found),
     )
 
 
