@@ -17,9 +17,9 @@ from heedful.tasks.calibration import calibration_error, fit_temperature, fit_th
 from heedful.tasks.classification import OneLabel
 from heedful.tasks.classify import Classify
 from heedful.tasks.multilabel import LabelSet, SeveralLabels
-from heedful.tasks.regression import Estimate, Number
+from heedful.tasks.regression import Estimate, OneNumber
 from heedful.tasks.run import load
-from heedful.tasks.targets import learn_target
+from heedful.tasks.target_kinds import learn_target
 from heedful.training.settings import settings_of
 from tests import texts
 from tests.tiny import TINY
@@ -125,7 +125,7 @@ def test_losses_and_divergences_are_those_of_their_formulas():
     )
     torch.testing.assert_close(several.divergence(first, second), coins.mean(-1))
     torch.testing.assert_close(several.merge(first).double().sigmoid(), p.mean(0), rtol=1e-6, atol=1e-7)
-    number = Number(TargetFormat("number"), {"target_mean": 4.0, "target_std": 2.0})
+    number = OneNumber(TargetFormat("number"), {"target_mean": 4.0, "target_std": 2.0})
     torch.testing.assert_close(number.encode(["8", "3"]), torch.tensor([2.0, -0.5]))
     torch.testing.assert_close(number.loss(first[..., :1], targets[:, 0]), (first[..., 0] - targets[:, 0]) ** 2)
     torch.testing.assert_close(number.values(torch.tensor([[1.5]])), torch.tensor([[7.0]]).double())
@@ -170,7 +170,7 @@ def test_scores_of_numbers_are_those_of_scikit_learn_and_scipy():
 
     random = np.random.default_rng(0)
     truth, found = random.normal(size=40), random.normal(size=40)
-    target = Number(TargetFormat("number"), {"target_mean": 0.0, "target_std": 1.0})
+    target = OneNumber(TargetFormat("number"), {"target_mean": 0.0, "target_std": 1.0})
     scores = target.score([Estimate("", number) for number in found], [repr(float(number)) for number in truth])
     assert {name: metric.value for name, metric in scores.metrics.items()} == pytest.approx(
         {

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from heedful.data import LabeledImages
 from heedful.data.text import ParallelTexts
 from heedful.data.text.words import folded_words
-from heedful.tasks.targets import Features
+from heedful.tasks.targets import BaselineFeatures
 
 Labels = Sequence[Sequence[str]]
 
@@ -19,11 +19,11 @@ _LABELS = 500  # with more of them, a regression takes hours
 _PIXELS = 4_000_000  # numbers that a logistic regression is fitted on within a few seconds
 
 
-def image_features(training: LabeledImages, examples: LabeledImages) -> Features:
+def image_features(training: LabeledImages, examples: LabeledImages) -> BaselineFeatures:
     """Pixels; large images are shrunk first, to 32 x 32 for the neighbors and until a regression is a matter of seconds."""
     small, tiny = _side(training, 32 * 32 * 3 * len(training)), _side(training, _PIXELS)
     near, linear = ((_pixels(training, side), _pixels(examples, side)) for side in (small, tiny))
-    return Features(*linear, name="", logistic={"max_iter": 200}, neighbors=near)
+    return BaselineFeatures(*linear, name="", logistic={"max_iter": 200}, neighbors=near)
 
 
 def _side(images: LabeledImages, numbers: int) -> int:
@@ -40,7 +40,7 @@ def _pixels(images: LabeledImages, side: int) -> Any:
     return pixels.flatten(1).numpy()
 
 
-def text_features(texts: Sequence[str], others: Sequence[str]) -> Features:
+def text_features(texts: Sequence[str], others: Sequence[str]) -> BaselineFeatures:
     """Words and pairs of words (TF-IDF)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -48,7 +48,7 @@ def text_features(texts: Sequence[str], others: Sequence[str]) -> Features:
         ngram_range=(1, 2), sublinear_tf=True, preprocessor=str, tokenizer=folded_words, token_pattern=None
     )
     fitted = vectorizer.fit_transform(texts)
-    return Features(fitted, vectorizer.transform(others), "TF-IDF + ", {"C": 10.0, "max_iter": 1000})
+    return BaselineFeatures(fitted, vectorizer.transform(others), "TF-IDF + ", {"C": 10.0, "max_iter": 1000})
 
 
 def word_baselines(words: Labels, labels: Labels, others: Labels) -> dict[str, Labels]:
@@ -94,7 +94,7 @@ def _regression(words: Labels, labels: Labels, others: Labels, classes: int) -> 
 
 
 def _around(sentence: Sequence[str]) -> Iterator[list[str]]:
-    """Features of each word."""
+    """BaselineFeatures of each word."""
     padded = ["<", *sentence, ">"]
     for before, word, after in zip(padded, padded[1:], padded[2:], strict=False):
         lower = word.lower()

@@ -42,9 +42,9 @@ TASKS = {
     ),
     "classify": CatalogEntry(
         "heedful.tasks.classify:Classify",
-        "a label for a text",
+        "a label for a text, several labels, or a number",
         f"TSV, CSV or JSONL with a column `text` and a column `label`, {_HUB}",
-        "accuracy, macro F1",
+        "accuracy, macro F1; several labels: F1, mean average precision; numbers: R2, rank correlation, MAE, MSE",
     ),
     "language-model": CatalogEntry(
         "heedful.tasks.language_model:ModelLanguage",
@@ -72,9 +72,9 @@ TASKS = {
     ),
     "classify-image": CatalogEntry(
         "heedful.tasks.classify_image:ClassifyImage",
-        "a label for an image",
+        "a label for an image, several labels, or a number",
         "image folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: first four fifths, else the last)",
-        "accuracy, macro F1",
+        "accuracy, macro F1; several labels: F1, mean average precision; numbers: R2, rank correlation, MAE, MSE",
     ),
 }
 

@@ -19,7 +19,7 @@ from heedful.data._rows import check_some_known
 from heedful.data.targets import TargetFormat
 from heedful.tasks.calibration import calibration_details, fit_temperature
 from heedful.tasks.contract import Metric, Scores
-from heedful.tasks.targets import Features, Target, check_weights
+from heedful.tasks.targets import BaselineFeatures, Target, check_weights
 from heedful.training.objective import Mean
 from heedful.training.settings import Section
 
@@ -172,7 +172,7 @@ class OneLabel(Target):
         return scores._replace(details={**scores.details, "calibration": details})
 
     def baselines(
-        self, inputs: Sequence[str], cells: Sequence[str], features: Features
+        self, inputs: Sequence[str], cells: Sequence[str], features: BaselineFeatures
     ) -> Mapping[str, list[Classification]]:
         from sklearn.linear_model import LogisticRegression
         from sklearn.neighbors import KNeighborsClassifier

@@ -30,7 +30,8 @@ from heedful.tasks.baselines import text_features
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
-from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary, learn_target, target_of
+from heedful.tasks.target_kinds import learn_target, target_of
+from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Counts, Words

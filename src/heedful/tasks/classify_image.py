@@ -25,7 +25,8 @@ from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augme
 from heedful.tasks.baselines import image_features
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
-from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary, learn_target, target_of
+from heedful.tasks.target_kinds import learn_target, target_of
+from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.tasks.vocabularies import label_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults

@@ -17,7 +17,7 @@ from heedful.data.targets import TargetFormat
 from heedful.tasks.calibration import calibration_details, fit_temperature, fit_thresholds
 from heedful.tasks.classification import candidates, described_classes, f1_scores, unseen_labels
 from heedful.tasks.contract import Metric, Scores
-from heedful.tasks.targets import Features, Target, check_weights
+from heedful.tasks.targets import BaselineFeatures, Target, check_weights
 from heedful.training.objective import Mean
 
 _MAX_REGRESSIONS = 300  # labels, for each of which a regression is fitted
@@ -207,7 +207,7 @@ class SeveralLabels(Target):
         return Scores(metrics, details, note)
 
     def baselines(
-        self, inputs: Sequence[str], cells: Sequence[str], features: Features
+        self, inputs: Sequence[str], cells: Sequence[str], features: BaselineFeatures
     ) -> Mapping[str, list[LabelSet]]:
         """The shares of the labels; a logistic regression for each, with the threshold that is best on its training examples' own folds."""
         from sklearn.linear_model import LogisticRegression

@@ -15,7 +15,7 @@ from heedful._errors import DataError, SettingsError
 from heedful._terminal import visible
 from heedful.data.targets import TargetFormat
 from heedful.tasks.contract import Metric, Scores
-from heedful.tasks.targets import Features, Target
+from heedful.tasks.targets import BaselineFeatures, Target
 from heedful.training.objective import Mean
 
 _ALPHAS = [0.1, 0.3, 1.0, 3.0, 10.0]  # penalties of which ridge regression takes the best
@@ -45,7 +45,7 @@ class Estimate:
 
 
 @final
-class Number(Target):
+class OneNumber(Target):
     """Each example has a number; the output is that number, less the mean of the training and over its standard deviation."""
 
     monitor = "loss"
@@ -124,7 +124,7 @@ class Number(Target):
         return Scores(metrics)
 
     def baselines(
-        self, inputs: Sequence[str], cells: Sequence[str], features: Features
+        self, inputs: Sequence[str], cells: Sequence[str], features: BaselineFeatures
     ) -> Mapping[str, list[Estimate]]:
         from sklearn.linear_model import Ridge
         from sklearn.model_selection import GridSearchCV

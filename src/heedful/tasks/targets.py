@@ -1,8 +1,9 @@
-"""What a classifier predicts: one label, several labels, or a number. All that differs between the three is here.
+"""What a classifier predicts: one label, several labels, or a number. All that differs between the three is in these files.
 
 classification.py   one label: cross entropy, accuracy
 multilabel.py       several labels: binary cross entropy, F1, mean average precision
 regression.py       a number: squared error, R2
+target_kinds.py     the table of the three
 """
 
 import abc
@@ -51,7 +52,7 @@ class TargetVocabulary(Schema):
     calibration: Calibration | None = None
 
 
-class Features(NamedTuple):
+class BaselineFeatures(NamedTuple):
     """What simple methods see of the training examples and of others, `[examples, features]`.
 
     Attributes:
@@ -125,7 +126,9 @@ class Target(abc.ABC):
         """The metrics."""
 
     @abc.abstractmethod
-    def baselines(self, inputs: Sequence[str], cells: Sequence[str], features: Features) -> Mapping[str, list[Any]]:
+    def baselines(
+        self, inputs: Sequence[str], cells: Sequence[str], features: BaselineFeatures
+    ) -> Mapping[str, list[Any]]:
         """Predictions for the inputs by simple methods, fitted on the features and cells of the training examples."""
 
     @abc.abstractmethod
@@ -137,27 +140,6 @@ class Target(abc.ABC):
         """The most probable labels of outputs `[C]` with their probabilities; of a number none."""
 
 
-def target_of(settings: Any, vocabulary: Mapping[str, Any]) -> Target:
-    """The target of a task with these settings."""
-    target: Target = _kind(settings.data.target)(settings.data.format, vocabulary)
-    return target
-
-
-def learn_target(cells: Sequence[str], settings: Any, classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """What the outputs mean, learned of the training examples.
-
-    Args:
-        cells: of the training examples.
-        settings: of the task.
-        classes: the labels in an order of their own.
-
-    Raises:
-        DataError: there are too few labels, or one has no example where all are to weigh the same.
-    """
-    learned: dict[str, Any] = _kind(settings.data.target).learn(cells, settings, classes)
-    return learned
-
-
 def check_weights(classes: Sequence[str], counts: Sequence[int]) -> None:
     """Raises DataError for a label that cannot be balanced since no example has it."""
     for name, count in zip(classes, counts, strict=True):
@@ -165,11 +147,3 @@ def check_weights(classes: Sequence[str], counts: Sequence[int]) -> None:
             raise DataError(
                 f"loss.class_weights=balanced needs an example of each label to train on: got none of '{name}'"
             )
-
-
-def _kind(name: TargetKind) -> Any:
-    from heedful.tasks.classification import OneLabel
-    from heedful.tasks.multilabel import SeveralLabels
-    from heedful.tasks.regression import Number
-
-    return {"label": OneLabel, "labels": SeveralLabels, "number": Number}[name]
