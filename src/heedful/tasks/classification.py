@@ -78,7 +78,7 @@ class ClassificationOptions(Section):
 class OneLabel(Target):
     """Each example has one label; the outputs are logits."""
 
-    monitor = "accuracy"
+    monitor, prediction = "accuracy", Classification
 
     def __init__(self, format: TargetFormat, vocabulary: Mapping[str, Any]) -> None:
         self.classes: list[str] = vocabulary["classes"]

@@ -109,6 +109,7 @@ class Classify(Task[LabeledTexts]):
     def __init__(self, settings: ClassifySettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
         self.target = target_of(settings, vocabulary)
+        self.prediction, self.classes = self.target.prediction, list(self.target.classes)
         by = (
             load_tokenizer(vocabulary["tokenizer"]) if "tokenizer" in vocabulary
             else WordVocabulary(vocabulary["words"], {}, tuple(vocabulary["char_ngrams"]))
@@ -165,7 +166,7 @@ class Classify(Task[LabeledTexts]):
         return Ensemble(members)
 
     def rows(self) -> Mapping[str, Rows]:
-        return token_rows(self.tokenization.by) | label_rows([*self.target.classes] or ["number"])
+        return token_rows(self.tokenization.by) | label_rows(self.classes or ["number"])
 
     def batches(self, examples: LabeledTexts, *, training: bool) -> Batches:
         texts, s = self.tokenization.encode(examples.texts, examples.locations), self.settings.training

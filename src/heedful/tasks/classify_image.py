@@ -123,6 +123,7 @@ class ClassifyImage(Task[LabeledImages]):
     def __init__(self, settings: ClassifyImageSettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
         self.target = target_of(settings, vocabulary)
+        self.prediction, self.classes = self.target.prediction, list(self.target.classes)
         self.size, self.channels, self.monitor = tuple(vocabulary["size"]), vocabulary["channels"], self.target.monitor
 
     @cached_property
@@ -185,7 +186,7 @@ class ClassifyImage(Task[LabeledImages]):
         return model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def rows(self) -> Mapping[str, Rows]:
-        return label_rows([*self.target.classes] or ["number"])
+        return label_rows(self.classes or ["number"])
 
     def batches(self, examples: LabeledImages, *, training: bool) -> Batches:
         settings, count = self.settings.training, len(examples)

@@ -91,6 +91,9 @@ class Task(abc.ABC, Generic[E]):
     input: ClassVar[InputKind]  # how inputs are read from words, files and standard input
     lists: ClassVar[bool] = False  # whether a text may also be given as a list, of its words or its sentences
     split: ClassVar[Splitter]  # how examples are held out
+    prediction: type[Any] | None = (
+        None  # the dataclass of predictions, where the signature of `predict` does not say it
+    )
     monitor: str = "loss"  # what chooses the best epoch; anything but the loss is better where it is higher
     embedded: ClassVar[Mapping[str, Embedded]] = {}
     shortcuts: ClassVar[Mapping[str, Shortcut]] = {}

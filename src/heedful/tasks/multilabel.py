@@ -63,7 +63,7 @@ class LabelSet:
 class SeveralLabels(Target):
     """Each example has any number of labels; the outputs are a logit for each."""
 
-    monitor = "micro_f1"
+    monitor, prediction = "micro_f1", LabelSet
 
     def __init__(self, format: TargetFormat, vocabulary: Mapping[str, Any]) -> None:
         self.format = format

@@ -48,7 +48,7 @@ class Estimate:
 class OneNumber(Target):
     """Each example has a number; the output is that number, less the mean of the training and over its standard deviation."""
 
-    monitor = "loss"
+    monitor, prediction = "loss", Estimate
     outputs = 1
 
     def __init__(self, format: TargetFormat, vocabulary: Mapping[str, Any]) -> None:

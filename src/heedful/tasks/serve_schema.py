@@ -68,7 +68,9 @@ def _input(task: Task[Any]) -> dict[str, Any]:
 
 def _prediction(task: Task[Any]) -> dict[str, Any]:
     """What `predict` says that it returns: a list of a dataclass; where it says less, an object whose first field is `input`."""
-    kind: Any = next(iter(typing.get_args(typing.get_type_hints(type(task).predict).get("return"))), None)
+    kind: Any = task.prediction or next(
+        iter(typing.get_args(typing.get_type_hints(type(task).predict).get("return"))), None
+    )
     if not dataclasses.is_dataclass(kind):
         return {"type": "object", "properties": {"input": {}}, "required": ["input"]}
     schema = TypeAdapter(kind).json_schema(mode="serialization")

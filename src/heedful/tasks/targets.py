@@ -74,6 +74,7 @@ class Target(abc.ABC):
     """What a model's outputs `[..., B, C]` mean, C of them an example. Cells are those of the column of labels."""
 
     monitor: ClassVar[str]  # what chooses the best epoch, where examples are many
+    prediction: ClassVar[type[Any]]
     classes: Sequence[str] = ()
     outputs: int  # C
 
