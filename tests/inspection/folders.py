@@ -82,6 +82,41 @@ def bert(folder: Path, kind=hf.BertForSequenceClassification, **changes) -> Path
     return save(folder, kind, config, word_pieces())
 
 
+def roberta(folder: Path) -> Path:
+    tokenizer = around(bytes_pairs("<s>", "<pad>", "<unk>"), "<s>", "<end>")
+    config = hf.RobertaConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=403, pad_token_id=2, bos_token_id=1, eos_token_id=0, **_SMALL
+    )
+    return save(folder, hf.RobertaForMaskedLM, config, tokenizer)
+
+
+def distilbert(folder: Path) -> Path:
+    tokenizer = around(bytes_pairs("<s>"), "<s>", "<end>")
+    config = hf.DistilBertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=64, dim=16, n_layers=2, n_heads=2, hidden_dim=16
+    )
+    return save(folder, hf.DistilBertForMaskedLM, config, tokenizer)
+
+
+def modernbert(folder: Path) -> Path:
+    tokenizer = around(bytes_pairs("<s>", "<pad>"), "<s>", "<end>")
+    config = hf.ModernBertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=64, pad_token_id=2, bos_token_id=1, eos_token_id=0,
+        cls_token_id=1, sep_token_id=0, local_attention=4, global_attn_every_n_layers=2, **_SMALL,
+    )  # fmt: skip
+    return save(folder, hf.ModernBertForMaskedLM, config, tokenizer)
+
+
+def around(tokenizer, begin: str, end: str):
+    """The tokenizer with a special token before and one behind each text."""
+    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (begin, end)]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}", special_tokens=ids
+    )
+    tokenizer.model_max_length = 400
+    return tokenizer
+
+
 def gpt2(folder: Path) -> Path:
     tokenizer = bytes_pairs()
     config = hf.GPT2Config(

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "training": {"_errors", "_files", "_safetensors", "_version"},
     "tasks": {
         *("_errors", "_files", "_safetensors", "_signals", "_types", "ops", "nn", "models", "inspection", "report"),
-        *("data", "training"),
+        *("data", "hugging_face", "training"),
     },
     "cli": {
         *("_errors", "_files", "_signals", "_version", "ops", "nn", "inspection", "report", "hugging_face", "data"),

@@ -1,6 +1,10 @@
 """Every task with tiny data: what the laws of `test_every_task.py` are asked of."""
 
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +34,7 @@ class Case:
         options: of `predict`: each changes what is printed.
         unknown: a setting that is misspelt, and what was meant.
         label: the metric that is compared.
+        pretrained: which tiny model of `tests/inspection/folders.py` it begins with; empty: none.
     """
 
     task: str
@@ -43,11 +48,23 @@ class Case:
     train: tuple[str, ...] = ()
     hostile: tuple[str, ...] = ("", " ", "\u202e\u0000\u200d", "🤷🏽‍♀️", "a" * 300, "[MASK] </s> <pad>", "\t", "e\u0301")
     skip: frozenset[str] = field(default_factory=frozenset)
+    pretrained: str = ""
 
     @property
     def words(self) -> list[str]:
         """The settings as the command line takes them."""
-        return [*self.train, *texts.options(self.settings)]
+        model = ("model.architecture=pretrained", f"model.name={_model(self.pretrained)}") if self.pretrained else ()
+        return [*self.train, *texts.options((*model, *self.settings))]
+
+
+@functools.cache
+def _model(name: str) -> Path:
+    """The folder of a tiny model, made once."""
+    from tests.inspection import folders
+
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return getattr(folders, name)(place / name)
 
 
 def _conllu(folder: Path, count: int, seed: int) -> Path:
@@ -173,6 +190,21 @@ CASES = {
                            "training.batch_size=7", "training.epochs=3"),
         _shades, lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")],
         (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(),
+    ),
+    "pretrained-tag": Case(
+        "tag", ("model.encoder_rate=1", "training.batch_size=60", "training.learning_rate=0.02"),
+        _conllu, lambda data: ["la boro bira.", "la"], (("1\tla\tla\tDET\tdet\t_\t0\n\n", ":1: "),), _sentences,
+        options=(("--words",),), pretrained="roberta",
+    ),
+    "pretrained-classify": Case(
+        "classify", ("model.encoder_rate=1", "model.layer_decay=0.5", "training.batch_size=20"), _reviews,
+        lambda data: ["bona boro", "malbona biro bela"], (("fine\tgood\n\tbad\n", ":2: must have a text"),), _table,
+        pretrained="distilbert",
+    ),
+    "pretrained-classify-image": Case(
+        "classify-image", ("model.encoder_rate=0", "training.batch_size=7", "training.epochs=3"), _shades,
+        lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")], (("not an image", ""),), _images,
+        hostile=(), pretrained="vit",
     ),
     "most-vowel": Case(
         TOY, ("training.epochs=3",), _vowels, lambda data: ["banana", "coffee"],

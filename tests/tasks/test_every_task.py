@@ -426,11 +426,7 @@ def test_sizes_of_a_folder_that_were_blown_up(case, run, data, tmp_path):
         for line in lines
         if re.match(r"\w+ = \[?\d+(?!\.)\b", line)
     ]
-    changes += [
-        {"vocabulary": names | {key: 10**9 if isinstance(value, int) else [10**9, *value[1:]]}}
-        for key, value in names.items()
-        if isinstance(value, int | list)
-    ]
+    changes += [{"vocabulary": changed} for changed in blown_up(names, ("pretrained", "config"))]
     for change in changes:
         rewrite(copy, **({"config": config, "vocabulary": vocabulary} | change))
         with little_memory(2000):
@@ -442,6 +438,15 @@ def test_sizes_of_a_folder_that_were_blown_up(case, run, data, tmp_path):
         assert len(after) == len(before)
     assert all("\n" not in line for line in refused)
     assert len(refused) >= 4 or case.task.endswith(":MostVowel")
+
+
+def blown_up(values, inside):
+    """Copies of a mapping in which one number is huge, or the first entry of one list; also of the mappings named `inside` it."""
+    for key, value in values.items():
+        if key in inside and isinstance(value, dict):
+            yield from (values | {key: changed} for changed in blown_up(value, inside))
+        elif isinstance(value, int | list) and not isinstance(value, bool):
+            yield values | {key: 10**9 if isinstance(value, int) else [10**9, *value[1:]]}
 
 
 def test_a_class_in_a_file_is_run_only_if_it_is_named(case, run, refused):

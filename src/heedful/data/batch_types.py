@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from heedful._types import Int, Tensor
 
-__all__ = ["SentenceBatch", "TokenBatch", "WordBatch"]
+__all__ = ["PieceBatch", "SentenceBatch", "TokenBatch", "WordBatch"]
 
 
 class TokenBatch(NamedTuple):
@@ -38,6 +38,22 @@ class WordBatch(NamedTuple):
     inverse: Int[Tensor, "B N"]
     char_ngrams: Int[Tensor, " P"]
     offsets: Int[Tensor, " U"]
+    lengths: Int[Tensor, " B"]
+
+
+class PieceBatch(NamedTuple):
+    """A batch of sentences as tokens of a pretrained model, padded at their ends.
+
+    Attributes:
+        tokens: `[B, N]`, numbers of tokens.
+        token_lengths: `[B]`, how many tokens each sentence has.
+        first: `[B, W]`, the first token of each word.
+        lengths: `[B]`, how many words each sentence has.
+    """
+
+    tokens: Int[Tensor, "B N"]
+    token_lengths: Int[Tensor, " B"]
+    first: Int[Tensor, "B W"]
     lengths: Int[Tensor, " B"]
 
 

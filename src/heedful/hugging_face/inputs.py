@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -97,7 +97,7 @@ def writes_on(loaded: HuggingFaceModel) -> bool:
 
 
 def _add_text(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequence[ModelInput]) -> None:
-    tokenizer, limit = loaded.tokenizer, _limit(loaded)
+    tokenizer, limit = loaded.tokenizer, token_limit(loaded)
     texts = [one.value for one in inputs]
     try:
         whole = len(tokenizer(*texts)["input_ids"])
@@ -117,20 +117,19 @@ def _add_text(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequenc
     prepared.axes.append(lambda recording: axis)
 
 
-def _limit(loaded: HuggingFaceModel) -> int:
+def token_limit(loaded: HuggingFaceModel) -> int:
     """How many tokens the model reads."""
-    config = getattr(loaded.config, "text_config", None) or loaded.config
-    max_positions = getattr(config, "max_position_embeddings", None)
-    if isinstance(max_positions, int) and "roberta" in str(
-        config.model_type
-    ):  # whose positions begin behind the padding's
-        max_positions -= (getattr(config, "pad_token_id", None) or 0) + 1
-    known = [
-        number
-        for number in (loaded.tokenizer.model_max_length, max_positions)
-        if isinstance(number, int) and number > 0
-    ]
-    return min([*known, _MOST_TOKENS])
+    known = [loaded.tokenizer.model_max_length, position_limit(loaded.config)]
+    return min([*(number for number in known if isinstance(number, int) and number > 0), _MOST_TOKENS])
+
+
+def position_limit(config: Any) -> int | None:
+    """For how many tokens a model of texts has positions; None where the configuration does not say."""
+    config = getattr(config, "text_config", None) or config
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and "roberta" in str(config.model_type):  # positions begin behind the padding's
+        positions -= (getattr(config, "pad_token_id", None) or 0) + 1
+    return positions
 
 
 def _text_axis(tokenizer: Any, ids: list[int], name: str, encoded: Any = None) -> Text:
@@ -199,9 +198,7 @@ def _add_picture(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequ
     prepared.arguments["pixel_values"] = pixels
     if pixels.dim() == 4:
         size, shown_pixels = pixels.shape[-2:], _pixels(pixels[0], mean, spread, scale)
-        prepared.axes.append(lambda recording: _picture_axis(loaded, recording, size, shown_pixels))
-        if loaded.modalities == ("image",):
-            prepared.axes += (partial(_stage_axis, shown_pixels, grid) for grid in _stages(loaded, size))
+        prepared.axes += picture_axes(_vision(loaded), size, shown_pixels, stages=loaded.modalities == ("image",))
 
 
 def _vision(loaded: HuggingFaceModel) -> dict[str, Any]:
@@ -214,16 +211,19 @@ def _vision(loaded: HuggingFaceModel) -> dict[str, Any]:
 def _plain(loaded: HuggingFaceModel, picture: Any) -> Tensor:
     """A picture as most models take it, for those that do not say: `[1, C, height, width]` from -1 to 1."""
     settings = _vision(loaded)
-    height, width = _both(settings.get("image_size") or 224)
+    height, width = both(settings.get("image_size") or 224)
     small = picture.convert("L" if settings.get("num_channels") == 1 else "RGB").resize((width, height))
     values = torch.from_numpy(np.array(small, dtype=np.float32)).reshape(height, width, -1)
     return (values.permute(2, 0, 1)[None] / 255 - 0.5) / 0.5
 
 
-def _both(size: Any) -> tuple[int, int]:
+def both(size: Any) -> tuple[int, int]:
     """A height and a width, from one number or two."""
-    if isinstance(size, dict):
-        size = (size["height"], size["width"])
+    if not isinstance(size, int | list | tuple):
+        size = dict(size)
+        size = (
+            (size["height"], size["width"]) if "height" in size else next(iter(size.values()))
+        )  # of the shortest edge
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
     return int(height), int(width)
 
@@ -241,24 +241,39 @@ def _pixels(values: Tensor, mean: Any, spread: Any, scale: float) -> NDArray[np.
     return np.array(picture)
 
 
+def picture_axes(
+    settings: Mapping[str, Any], size: Sequence[int], shown_pixels: NDArray[np.uint8], *, stages: bool = True
+) -> list[Callable[[Recording], Axis | None]]:
+    """What may stand along the axes of a model of pictures, each as a function of what it attended to.
+
+    Args:
+        settings: of the part that sees pictures: `patch_size`, `num_register_tokens`.
+        size: height and width of the pictures that it takes.
+        shown_pixels: the picture.
+        stages: whether later layers may have a coarser grid.
+    """
+    axes: list[Callable[[Recording], Axis | None]] = [partial(_picture_axis, settings, size, shown_pixels)]
+    return axes + [partial(_stage_axis, shown_pixels, grid) for grid in (_stages(settings, size) if stages else ())]
+
+
 def _picture_axis(
-    loaded: HuggingFaceModel, recording: Recording, size: Sequence[int], shown_pixels: NDArray[np.uint8]
+    settings: Mapping[str, Any], size: Sequence[int], shown_pixels: NDArray[np.uint8], recording: Recording
 ) -> Picture | None:
     """The picture, if positions of self-attention are its patches behind tokens that are known."""
-    settings = _vision(loaded)
     if not settings.get("patch_size"):
         return None
-    high, wide = _both(settings["patch_size"])
+    high, wide = both(settings["patch_size"])
     return _patches(
         recording, (size[0] // high, size[1] // wide), shown_pixels, int(settings.get("num_register_tokens") or 0)
     )
 
 
-def _stages(loaded: HuggingFaceModel, size: Sequence[int]) -> list[tuple[int, int]]:
+def _stages(settings: Mapping[str, Any], size: Sequence[int]) -> list[tuple[int, int]]:
     """The grids that a picture can be cut into evenly, but that of its patches; models have some of them in later stages."""
-    (height, width), patch = size, _vision(loaded).get("patch_size")
+    height, width, *_ = size
+    patch = settings.get("patch_size")
     steps = (step for step in range(2, min(height, width)) if height % step == width % step == 0)
-    return [(height // step, width // step) for step in steps if not patch or _both(patch) != (step, step)]
+    return [(height // step, width // step) for step in steps if not patch or both(patch) != (step, step)]
 
 
 def _stage_axis(shown_pixels: NDArray[np.uint8], grid: tuple[int, int], recording: Recording) -> Picture | None:
@@ -321,7 +336,7 @@ def _add_sound(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequen
 def _spectrogram_axis(loaded: HuggingFaceModel, recording: Recording, values: Tensor) -> Picture | None:
     """A spectrogram `[frames, bands]` that is cut into patches that overlap, as a picture with the low bands on top."""
     config = loaded.config
-    high, wide = _both(config.patch_size)
+    high, wide = both(config.patch_size)
     bands = values.float().T.numpy()
     low, span = bands.min(), max(float(bands.max() - bands.min()), 1e-12)
     grid = ((bands.shape[0] - high) // config.frequency_stride + 1, (bands.shape[1] - wide) // config.time_stride + 1)
@@ -338,11 +353,11 @@ def continue_text(loaded: HuggingFaceModel, prepared: PreparedInput, new_tokens:
     ids = prepared.arguments.get("input_ids")
     if not writes_on(loaded) or ids is None:
         raise HeedfulError(f"{loaded.where}: --generate needs a language model: got a {type(loaded.model).__name__}.")
-    most = _limit(loaded) - ids.shape[-1]
+    most = token_limit(loaded) - ids.shape[-1]
     if new_tokens > most:
         raise HeedfulError(
             f"{loaded.where}: --generate must be at most {max(most, 0):,}, with {ids.shape[-1]:,} tokens of text in "
-            f"{_limit(loaded):,} positions: got {new_tokens:,}."
+            f"{token_limit(loaded):,} positions: got {new_tokens:,}."
         )
     made = _generate(
         loaded, prepared, new_tokens, return_dict_in_generate=True, output_logits=True, disable_compile=True
@@ -362,7 +377,7 @@ def continue_text(loaded: HuggingFaceModel, prepared: PreparedInput, new_tokens:
 def _add_target(loaded: HuggingFaceModel, prepared: PreparedInput, target: ModelInput | None, new_tokens: int) -> None:
     """The decoder's text, given or generated; encoder and decoder then run once, so that their matrices are whole."""
     tokenizer = loaded.tokenizer
-    most = _decoder_limit(loaded)
+    most = _decodertoken_limit(loaded)
     try:
         ids = (
             _teacher_forced(loaded, target.value) if target else _generated(loaded, prepared, min(most - 1, new_tokens))
@@ -422,7 +437,7 @@ def _decoder_ids(loaded: HuggingFaceModel) -> str:
     return next((name for name in ("decoder_input_ids", "input_ids") if name in parameters), "")
 
 
-def _decoder_limit(loaded: HuggingFaceModel) -> int:
+def _decodertoken_limit(loaded: HuggingFaceModel) -> int:
     config = getattr(loaded.config, "decoder", None) or loaded.config
     for name in ("max_target_positions", "max_position_embeddings"):
         max_positions = getattr(config, name, None)

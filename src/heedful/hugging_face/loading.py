@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,10 +111,14 @@ def is_name(word: str) -> bool:
     return _NAME.fullmatch(word) is not None and not os.path.exists(word)
 
 
-def load_model(where: str) -> HuggingFaceModel:
+def load_model(where: str, choose: Callable[[Any, str], tuple[Any, dict[str, Any]]] | None = None) -> HuggingFaceModel:
     """The model of a folder, or of a name, which is downloaded where it is not there yet.
 
     Weights are read as safetensors alone, and code that comes with a model is never run.
+
+    Args:
+        where: the folder or the name.
+        choose: gives the class and arguments of its own, from the configuration and `where`; None: the class that it names.
 
     Raises:
         HeedfulError: it is not there, or damaged, or of an unknown architecture.
@@ -136,10 +140,10 @@ def load_model(where: str) -> HuggingFaceModel:
         try:
             # The user names the model; its code is never run, and its weights are safetensors.
             config = transformers.AutoConfig.from_pretrained(where, **options)  # nosec B615
-            kind = _class(config, where)
+            kind, own = (_class(config, where), {}) if choose is None else choose(config, where)
             with bounded:
                 model, info = kind.from_pretrained(
-                    where, config=config, use_safetensors=True, output_loading_info=True, **options
+                    where, config=config, use_safetensors=True, output_loading_info=True, **options, **own
                 )
         except (HeedfulError, MemoryError):
             raise

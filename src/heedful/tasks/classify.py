@@ -8,7 +8,7 @@ view         heedful/tasks/views/text.py: what each token contributes to the dec
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -18,18 +18,30 @@ from heedful.data.batches import BucketBatches, LengthBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.data.text.labeled import LabeledTexts, read_texts
+from heedful.data.text.pieces import Pieces
 from heedful.data.text.tokenization import Tokenization
-from heedful.data.text.tokenizers import Characters, Subwords
+from heedful.data.text.tokenizers import Characters, Subwords, Tokenizer
 from heedful.data.text.tokenizers import load as load_tokenizer
 from heedful.data.text.words import WordVocabulary, split_words
 from heedful.models.encoders import attention_pattern
 from heedful.models.ensemble import Ensemble
+from heedful.models.pretrained import PretrainedTextClassifier
 from heedful.models.text_classifier import TextClassificationModel, TokenEmbedding
 from heedful.models.words import FastTextEmbedding
 from heedful.tasks.baselines import text_features
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.tasks.pretrained import (
+    PretrainedClassifierModel,
+    PretrainedModel,
+    PretrainedVocabulary,
+    begin,
+    learned_text,
+    pooling_of,
+    rates_of,
+)
+from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.target_kinds import learn_target, target_of
 from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
@@ -55,12 +67,22 @@ class ClassifyData(TargetSettings):
 class ClassifierModel(EncoderSettings):
     """The text classifier."""
 
+    architecture: Literal["transformer"] = Field("transformer", description="an encoder of its own")
     max_positions: int = Field(4096, ge=1, description="the most positions that learned ones know")
     input_dropout: float = Field(0.4, ge=0, lt=1, description="dropout of a token's features")
     token_dropout: float = Field(0.15, ge=0, lt=1, description="probability that a token is masked in training")
     output_dropout: float = Field(0.4, ge=0, lt=1, description="dropout of the pooled features")
     pooling_heads: int = Field(4, ge=1, description="heads of the attention pooling")
     ensemble_size: int = Field(5, ge=1, description="models that are trained side by side and averaged")
+
+
+class PretrainedTextModel(PretrainedClassifierModel):
+    """A pretrained encoder of texts."""
+
+    suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "training": {**PretrainedModel.suits["training"], "batch_size": 32},
+        "loss": {**PretrainedModel.suits["loss"], "consistency": 0.0},
+    }
 
 
 @defaults(label_smoothing=0.05)
@@ -85,7 +107,7 @@ class ClassifySettings(TaskSettings):
     """All settings of classify."""
 
     data: ClassifyData = ClassifyData()
-    model: ClassifierModel = ClassifierModel()
+    model: Annotated[ClassifierModel | PretrainedTextModel, Field(discriminator="architecture")] = ClassifierModel()
     loss: ClassifierLoss = ClassifierLoss()
     training: ClassifierTraining = ClassifierTraining()
 
@@ -96,6 +118,7 @@ class ClassifyVocabulary(TargetVocabulary):
     words: Counts | None = None
     char_ngrams: Words | None = None
     tokenizer: str | None = None
+    pretrained: PretrainedVocabulary | None = None
 
 
 class Classify(Task[LabeledTexts]):
@@ -110,12 +133,17 @@ class Classify(Task[LabeledTexts]):
         super().__init__(settings, vocabulary)
         self.target = target_of(settings, vocabulary)
         self.prediction, self.classes = self.target.prediction, list(self.target.classes)
-        by = (
-            load_tokenizer(vocabulary["tokenizer"]) if "tokenizer" in vocabulary
-            else WordVocabulary(vocabulary["words"], {}, tuple(vocabulary["char_ngrams"]))
-        )  # fmt: skip
-        model = settings.model
-        self.tokenization = Tokenization(by, model.max_positions if model.positions == "learned" else None)
+        model, most = settings.model, None
+        by: WordVocabulary | Tokenizer | Pieces
+        if isinstance(model, PretrainedModel):
+            by = Pieces(vocabulary["tokenizer"], vocabulary["pretrained"]["max_tokens"])
+        else:
+            most = model.max_positions if model.positions == "learned" else None
+            by = (
+                load_tokenizer(vocabulary["tokenizer"]) if "tokenizer" in vocabulary
+                else WordVocabulary(vocabulary["words"], {}, tuple(vocabulary["char_ngrams"]))
+            )  # fmt: skip
+        self.tokenization = Tokenization(by, most)
 
     @classmethod
     def read(cls, source: Any, settings: ClassifySettings, reading: Reading = TRAINING) -> LabeledTexts:
@@ -128,6 +156,8 @@ class Classify(Task[LabeledTexts]):
     @classmethod
     def learn(cls, training: LabeledTexts, settings: ClassifySettings) -> dict[str, Any]:
         target, data = learn_target(training.labels or (), settings), settings.data
+        if isinstance(settings.model, PretrainedModel):
+            return target | learned_text(settings.model)
         if data.tokenizer == "words":
             words = WordVocabulary.fit([split_words(text) for text in training.texts], min_count=data.min_count)
             return target | {"words": words.words, "char_ngrams": list(words.char_ngrams)}
@@ -137,6 +167,8 @@ class Classify(Task[LabeledTexts]):
 
     @classmethod
     def extend(cls, training: LabeledTexts, settings: ClassifySettings, base: Self) -> dict[str, Any]:
+        if isinstance(settings.model, PretrainedModel):
+            return learn_target(training.labels or (), settings) | learned_text(settings.model, base)
         return extended(cls.learn(training, settings), settings, base)
 
     def describe(self) -> str:
@@ -148,9 +180,12 @@ class Classify(Task[LabeledTexts]):
 
     def build(self) -> Ensemble:
         s, by = self.settings.model, self.tokenization.by
+        if isinstance(s, PretrainedTextModel):
+            return Ensemble([self._pretrained(s)])
+        assert not isinstance(by, Pieces)
         members = []
         for _ in range(s.ensemble_size):
-            positions, encoder = encoder_of(s, s.max_positions)
+            positions, layers = encoder_of(s, s.max_positions)
             tokens = (
                 FastTextEmbedding(len(by.words), len(by.char_ngrams), s.width, dropout=s.input_dropout)
                 if isinstance(by, WordVocabulary)
@@ -158,7 +193,7 @@ class Classify(Task[LabeledTexts]):
             )
             members.append(
                 TextClassificationModel(
-                    tokens=tokens, positions=positions, encoder=encoder, pattern=attention_pattern(s.window),
+                    tokens=tokens, positions=positions, encoder=layers, pattern=attention_pattern(s.window),
                     pooling_heads=s.pooling_heads, classes=self.target.outputs, token_dropout=s.token_dropout,
                     dropout=s.output_dropout,
                 )
@@ -166,7 +201,26 @@ class Classify(Task[LabeledTexts]):
         return Ensemble(members)
 
     def rows(self) -> Mapping[str, Rows]:
-        return token_rows(self.tokenization.by) | label_rows(self.classes or ["number"])
+        by = self.tokenization.by
+        return ({} if isinstance(by, Pieces) else token_rows(by)) | label_rows(self.classes or ["number"])
+
+    def _pretrained(self, settings: PretrainedTextModel) -> PretrainedTextClassifier:
+        by = self.tokenization.by
+        assert isinstance(by, Pieces)
+        encoder = pretrained_encoder(settings, self.vocabulary, by)
+        return PretrainedTextClassifier(
+            encoder,
+            pooling=pooling_of(settings.pooling, encoder, 0 in by.show("a").special),
+            classes=self.target.outputs,
+            mask=self.vocabulary["pretrained"]["mask"],
+            dropout=settings.output_dropout,
+        )
+
+    def begin(self, model: Ensemble, base: Self | None = None) -> list[str]:
+        return begin(self.settings.model, model, "text", base and base.settings.model)
+
+    def rates(self, model: Ensemble) -> Mapping[str, float]:
+        return rates_of(self.settings.model, model)
 
     def batches(self, examples: LabeledTexts, *, training: bool) -> Batches:
         texts, s = self.tokenization.encode(examples.texts, examples.locations), self.settings.training
@@ -176,8 +230,11 @@ class Classify(Task[LabeledTexts]):
             if training
             else LengthBatches(texts.lengths, _MAX_TOKENS)
         )
+        note, by = "", self.tokenization.by
+        if isinstance(by, Pieces) and (long := sum(length == by.max_tokens for length in texts.lengths)):
+            note = f"{long:,} texts have {by.max_tokens:,} tokens or more, of which the pretrained model reads the first ones."
         return Batches(
-            lambda rows: (texts.batch(rows), targets[rows]), order, lambda batch: int(batch[0].lengths.sum())
+            lambda rows: (texts.batch(rows), targets[rows]), order, lambda batch: int(batch[0].lengths.sum()), note
         )
 
     def loss(self, model: Ensemble, batch: Any, optimizer: str) -> Tensor:
@@ -248,7 +305,11 @@ class Classify(Task[LabeledTexts]):
         for rows in torch.arange(cells).split(max(_MAX_TOKENS // count, 1)):
             masked = self.target.merge(model(_repeated(batch, len(rows)), cell == rows[:, None]))
             drops.append(self.target.evidence(whole, whole[0]) - self.target.evidence(masked, whole[0]))
-        return torch.cat(drops)[cell] / torch.bincount(cell)[cell]
+        found = torch.cat(drops)[cell] / torch.bincount(cell)[cell]
+        by = self.tokenization.by
+        if isinstance(by, Pieces):
+            found[by.show(text).special] = 0
+        return found
 
 
 def _repeated(batch: Any, times: int) -> Any:

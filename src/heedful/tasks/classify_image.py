@@ -9,7 +9,7 @@ view         heedful/tasks/views/image.py: the attention of every layer and head
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
@@ -21,10 +21,21 @@ from heedful.data.batches import SequentialBatches, ShuffledBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.models import VisionTransformer, vision_transformer
+from heedful.models.pretrained import PretrainedImageClassifier
 from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
 from heedful.tasks.baselines import image_features
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
+from heedful.tasks.pretrained import (
+    PretrainedClassifierModel,
+    PretrainedModel,
+    PretrainedVocabulary,
+    begin,
+    learned_image,
+    pooling_of,
+    rates_of,
+)
+from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.target_kinds import learn_target, target_of
 from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.tasks.vocabularies import label_rows
@@ -35,13 +46,17 @@ _DIGITS = ("data.size=16", "model.pooling=class-token")  # settings that suit im
 _TOGETHER = 256  # images that are computed together
 _MAX_PIXELS = 2**22  # of an image
 _MAX_TRIAL = 4096  # tokens of an image by which a new model is tried
+_LEAST_PATCH = 8  # pixels of a side of a pretrained model's patch
+
+Network = VisionTransformer | PretrainedImageClassifier
 
 
 class ImageData(TargetSettings):
     """What images become before the model sees them."""
 
     size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
-        0, description="resize to so many pixels, or to [height, width]; 0: as they are"
+        0,
+        description="resize to so many pixels, or to [height, width]; 0: as they are, or as a pretrained model takes them",
     )
     color: Literal["auto", "gray", "color"] = Field("auto", description="auto: gray if every training image is")
 
@@ -76,6 +91,15 @@ class PatchTransformer(EncoderOfPatches):
     patch_size: int = Field(4, ge=1, description="side of a patch in pixels")
 
 
+class PretrainedImageModel(PretrainedClassifierModel):
+    """A pretrained encoder of images."""
+
+    suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "training": {**PretrainedModel.suits["training"], "epochs": 10, "batch_size": 32},
+        "loss": {"label_smoothing": 0.1},
+    }
+
+
 @defaults(label_smoothing=0.1)
 class ImageLoss(TargetLoss):
     """What is minimized."""
@@ -85,9 +109,9 @@ class ClassifyImageSettings(TaskSettings):
     """All settings of classify-image."""
 
     data: ImageData = ImageData()
-    model: Annotated[ConvolutionalTransformer | PatchTransformer, Field(discriminator="architecture")] = (
-        ConvolutionalTransformer()
-    )
+    model: Annotated[
+        ConvolutionalTransformer | PatchTransformer | PretrainedImageModel, Field(discriminator="architecture")
+    ] = ConvolutionalTransformer()
     augmentation: AugmentationSettings = AugmentationSettings()
     loss: ImageLoss = ImageLoss()
     training: TrainingSettings = TrainingSettings()
@@ -100,6 +124,7 @@ class ImageVocabulary(TargetVocabulary):
     channels: Literal[1, 3]
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
+    pretrained: PretrainedVocabulary | None = None
 
     @field_validator("size")
     @classmethod
@@ -136,6 +161,9 @@ class ClassifyImage(Task[LabeledImages]):
         size, channels = settings.data.size, {"auto": None, "gray": 1, "color": 3}[settings.data.color]
         size = (size, size) if isinstance(size, int) else size
         known = reading.vocabulary or {"size": size if any(size) else None, "channels": channels, "classes": None}
+        if reading.vocabulary is None and isinstance(settings.model, PretrainedModel):
+            wanted = learned_image(settings.model)
+            known = {**known, "size": known["size"] or wanted["size"], "channels": channels or wanted["channels"]}
         shape: Any = {"size": known["size"] and tuple(known["size"]), "channels": known["channels"]}
         if not reading.labeled:
             return read_unlabeled(source, **shape)
@@ -150,12 +178,10 @@ class ClassifyImage(Task[LabeledImages]):
         _, channels, height, width = training.images.shape
         some = training.images[:: max(len(training) // 10_000, 1)].float() / 255
         mean, std = some.mean((0, 2, 3)).tolist(), some.std((0, 2, 3)).clamp_min(1e-3).tolist()
-        return learn_target(training.cells, settings, training.classes) | {
-            "size": [height, width],
-            "channels": channels,
-            "mean": mean,
-            "std": std,
-        }
+        own = {"channels": channels, "mean": mean, "std": std}
+        if isinstance(settings.model, PretrainedModel):
+            own = learned_image(settings.model)
+        return learn_target(training.cells, settings, training.classes) | own | {"size": [height, width]}
 
     @classmethod
     def extend(cls, training: LabeledImages, settings: ClassifyImageSettings, base: Self) -> dict[str, Any]:
@@ -170,15 +196,14 @@ class ClassifyImage(Task[LabeledImages]):
         """Images are read as the model takes them."""
         self.target.check((cell, "the data") for cell in dict.fromkeys(examples.cells))
 
-    def build(self) -> VisionTransformer:
+    def build(self) -> Network:
         height, width = self.size
         try:
-            model = vision_transformer(
-                size=self.size, channels=self.channels, classes=self.target.outputs, **self.settings.model.model_dump()
-            )
+            model = self._network()
             model.mean.copy_(torch.tensor(self.vocabulary["mean"]))
             model.std.copy_(torch.tensor(self.vocabulary["std"]))
-            if height * width <= _MAX_TRIAL * model.tokenizer.stride**2:  # some parts check what they get only then
+            stride = model.tokenizer.stride if isinstance(model, VisionTransformer) else _LEAST_PATCH
+            if height * width <= _MAX_TRIAL * stride**2:  # some parts check what they get only then
                 with torch.no_grad():
                     model.eval()(torch.zeros(1, self.channels, *self.size, dtype=torch.uint8))
         except ValueError as error:
@@ -187,6 +212,20 @@ class ClassifyImage(Task[LabeledImages]):
 
     def rows(self) -> Mapping[str, Rows]:
         return label_rows(self.classes or ["number"])
+
+    def _network(self) -> Network:
+        s, common = self.settings.model, {"channels": self.channels, "classes": self.target.outputs}
+        if not isinstance(s, PretrainedImageModel):
+            return vision_transformer(size=self.size, **common, **s.model_dump())
+        encoder = pretrained_encoder(s, self.vocabulary)
+        pooling = pooling_of(s.pooling, encoder, any("cls_token" in name for name, _ in encoder.named_parameters()))
+        return PretrainedImageClassifier(encoder, pooling=pooling, dropout=s.output_dropout, **common)
+
+    def begin(self, model: Network, base: Self | None = None) -> list[str]:
+        return begin(self.settings.model, model, "image", base and base.settings.model)
+
+    def rates(self, model: Network) -> Mapping[str, float]:
+        return rates_of(self.settings.model, model)
 
     def batches(self, examples: LabeledImages, *, training: bool) -> Batches:
         settings, count = self.settings.training, len(examples)
@@ -197,7 +236,7 @@ class ClassifyImage(Task[LabeledImages]):
         images, targets = examples.images, self.target.encode(examples.cells)
         return Batches(lambda rows: (images[rows], targets[rows]), order)
 
-    def loss(self, model: VisionTransformer, batch: Any, optimizer: str) -> Tensor:
+    def loss(self, model: Network, batch: Any, optimizer: str) -> Tensor:
         images, targets = batch
         images, mixed = self.augment(images / 255, torch.arange(len(images)))
         first, second, share = mixed.unbind(1)
@@ -205,18 +244,18 @@ class ClassifyImage(Task[LabeledImages]):
         losses = [self.target.loss(outputs, targets[rows.long()], smoothing) for rows in (first, second)]
         return torch.lerp(losses[1], losses[0], share.to(losses[0].dtype)).mean()  # mixed precision has several dtypes
 
-    def validate(self, model: VisionTransformer, batch: Any) -> Mapping[str, Mean]:
+    def validate(self, model: Network, batch: Any) -> Mapping[str, Mean]:
         images, targets = batch
         return self.target.means(model(images), targets, self.settings.loss.label_smoothing)
 
     def predict(
-        self, model: VisionTransformer, inputs: Sequence[Any], options: Any, numbers: Sequence[int] | None = None
+        self, model: Network, inputs: Sequence[Any], options: Any, numbers: Sequence[int] | None = None
     ) -> list[Any]:
         images = self.images(inputs)
         return self.target.predictions(images.names, self.outputs(model, images.images), options, named=True)
 
     @torch.inference_mode()
-    def outputs(self, model: VisionTransformer, images: Tensor) -> Tensor:
+    def outputs(self, model: Network, images: Tensor) -> Tensor:
         """Of uint8 images `[count, C, h, w]`: `[count, outputs]`."""
         return torch.cat([model(part).float() for part in images.split(_TOGETHER)])
 
@@ -233,7 +272,7 @@ class ClassifyImage(Task[LabeledImages]):
         features = image_features(training, examples)
         return self.target.baselines(examples.names, training.cells, features)
 
-    def inspect(self, model: VisionTransformer, inputs: Sequence[Any]) -> list[Any]:
+    def inspect(self, model: Network, inputs: Sequence[Any]) -> list[Any]:
         from heedful.tasks.views.image import image_section
 
         images = self.images(inputs)

@@ -129,8 +129,11 @@ class Task(abc.ABC, Generic[E]):
     def build(self) -> nn.Module:
         """A new model. Raises ValueError for settings that do not fit each other."""
 
-    def begin(self, model: Any) -> list[str]:
-        """Puts weights into a new model that others have trained; gives notes for a reader. A loaded run does without it."""
+    def begin(self, model: Any, base: Self | None = None) -> list[str]:
+        """Puts weights into a new model that others have trained; gives notes for a reader. A loaded run does without it.
+
+        `base`: the task of the run that the training goes on from, whose weights come after.
+        """
         return []
 
     def rates(self, model: Any) -> Mapping[str, float]:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from heedful._errors import DataError
+from heedful._errors import DataError, HeedfulError
 from heedful._terminal import working
 from heedful.tasks.contract import Scores, Task
 from heedful.tasks.sources import IN_MEMORY, checksum, is_embedded, shown, split_of
@@ -72,7 +72,7 @@ def training_of(task: Task[Any], run: RunFolder, train: Any = None) -> tuple[Any
         return None, f"{need} are not opened since the run is from elsewhere: it names {source}, --train may name them."
     try:
         training = split_of(type(task), task.settings, sources)[0].training
-    except (DataError, OSError) as error:
+    except (HeedfulError, OSError) as error:
         if train is not None:
             raise
         return None, f"{need} cannot be read: {str(error).rstrip('.')}."

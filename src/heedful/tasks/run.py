@@ -326,7 +326,7 @@ def _train(
     seed = 0 if training_settings is None else training_settings.seed
     seed_everything(seed)
     model = built(ours)
-    started_with = ours.begin(model)
+    started_with = ours.begin(model, base and base.task)
     taken = None if base is None else transfer(base, ours, model)
     batches = ours.batches(parts.training, training=True) if parameters_of(model) else None
     located_data = {name: located(kind, source) for name, source in sources.items()}

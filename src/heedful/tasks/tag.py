@@ -21,22 +21,26 @@ from torch import Tensor
 from heedful._errors import DataError
 from heedful._terminal import visible
 from heedful.data._rows import check_label, check_some_known
-from heedful.data.batch_types import WordBatch
+from heedful.data.batch_types import PieceBatch, WordBatch
 from heedful.data.batches import LengthBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
+from heedful.data.text.pieces import EncodedPieces, Pieces
 from heedful.data.text.segmentation import Segmenter, sentences_of
 from heedful.data.text.sentences import Sentence
 from heedful.data.text.spans import is_bio, score_spans
 from heedful.data.text.tagged import Tagged, read_tagged, write_like
 from heedful.data.text.words import EncodedWords, WordVocabulary
 from heedful.models.encoders import attention_pattern
+from heedful.models.pretrained import PretrainedTagger
 from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEmbedding
 from heedful.tasks.baselines import word_baselines
 from heedful.tasks.classification import UNSEEN, accuracy, candidates, confusions, unseen_labels
 from heedful.tasks.contract import TRAINING, Metric, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
+from heedful.tasks.pretrained import PretrainedModel, begin, learned_text, rates_of
+from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.tag_settings import TagOptions, TagSettings, TagVocabulary, WindowTagger
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
@@ -88,6 +92,9 @@ class Tag(Task[Tagged]):
         self.labels: dict[str, list[str]] = vocabulary["labels"]
         self.column = next(iter(self.labels))
         self.segmenter = Segmenter.load(vocabulary["segmenter"]) if "segmenter" in vocabulary else None
+        self.pieces: Pieces | None = None
+        if isinstance(settings.model, PretrainedModel):
+            self.pieces = Pieces(vocabulary["tokenizer"], vocabulary["pretrained"]["max_tokens"])
 
     @classmethod
     def read(cls, source: Any, settings: TagSettings, reading: Reading = TRAINING) -> Tagged:
@@ -106,6 +113,10 @@ class Tag(Task[Tagged]):
 
     @classmethod
     def learn(cls, training: Tagged, settings: TagSettings) -> dict[str, Any]:
+        return cls._learned(training, settings, None)
+
+    @classmethod
+    def _learned(cls, training: Tagged, settings: TagSettings, base: Self | None) -> dict[str, Any]:
         columns = training.sentences[0].labels
         labels = {
             column: sorted(set(chain.from_iterable(s.labels[column] for s in training.sentences))) for column in columns
@@ -119,12 +130,13 @@ class Tag(Task[Tagged]):
             raise DataError(f"must hold at least two different words: got {next(iter(words.words))!r} alone")
         segmenter = Segmenter.fit(training.sentences)
         learned = {"labels": labels, "words": words.words, "forms": words.forms, "char_ngrams": list(words.char_ngrams)}
+        learned |= learned_text(settings.model, base) if isinstance(settings.model, PretrainedModel) else {}
         return learned if segmenter is None else learned | {"segmenter": segmenter.save()}
 
     @classmethod
     def extend(cls, training: Tagged, settings: TagSettings, base: Self) -> dict[str, Any]:
         known = {name: part for name, part in base.vocabulary.items() if name == "segmenter"}
-        return known | extended(cls.learn(training, settings), settings, base)
+        return known | extended(cls._learned(training, settings, base), settings, base)
 
     def describe(self) -> str:
         also = f" (and {', '.join(list(self.labels)[1:])})" if len(self.labels) > 1 else ""
@@ -132,23 +144,24 @@ class Tag(Task[Tagged]):
         return f"{len(self.labels[self.column])} labels in {column}{also}"
 
     def check(self, examples: Tagged) -> None:
-        for sentence in examples.sentences:
-            self._check_length(sentence)
+        self._encoded(examples.sentences)
         labels = ((label, s.location) for s in examples.sentences for label in s.labels[self.column])
         check_some_known(labels, self.labels[self.column])
 
-    def build(self) -> Tagger:
-        s, words = self.settings.model, self.words
+    def build(self) -> Tagger | PretrainedTagger:
+        s, words, sizes = self.settings.model, self.words, [len(names) for names in self.labels.values()]
+        if isinstance(s, PretrainedModel):
+            encoder = pretrained_encoder(s, self.vocabulary, self.pieces)
+            return PretrainedTagger(encoder, labels=sizes, dropout=s.output_dropout)
         embedding = WordEmbedding(
             list(words.words.values()), list(words.forms.values()), len(words.char_ngrams), word_width=s.word_width,
             form_width=s.form_width, ngram_width=s.ngram_width, width=s.width, dropout=s.input_dropout,
             ngram_dropout=s.ngram_dropout, word_dropout=s.word_dropout, rare_word_dropout=s.rare_word_dropout,
         )  # fmt: skip
-        sizes = [len(names) for names in self.labels.values()]
         if isinstance(s, WindowTagger):
             ffn_width = (4 * s.width + 2 * s.ffn_width) // (2 * s.reach + 2)  # as many parameters as with attention
-            encoder = NeighborEncoder(s.width, s.layers, ffn_width=ffn_width, reach=s.reach, dropout=s.dropout)
-            return Tagger(words=embedding, encoder=encoder, labels=sizes, dropout=s.output_dropout)
+            neighbors = NeighborEncoder(s.width, s.layers, ffn_width=ffn_width, reach=s.reach, dropout=s.dropout)
+            return Tagger(words=embedding, encoder=neighbors, labels=sizes, dropout=s.output_dropout)
         positions, layers = encoder_of(s, self.settings.data.max_length)
         return Tagger(
             words=embedding, positions=positions, encoder=layers, pattern=attention_pattern(s.window), labels=sizes,
@@ -165,16 +178,22 @@ class Tag(Task[Tagged]):
         }
         return token_rows(self.words) | main | others
 
+    def begin(self, model: Any, base: Self | None = None) -> list[str]:
+        return begin(self.settings.model, model, "text", base and base.settings.model)
+
+    def rates(self, model: Any) -> Mapping[str, float]:
+        return rates_of(self.settings.model, model)
+
     def batches(self, examples: Tagged, *, training: bool) -> Batches:
         columns = self.labels if training else {self.column: self.labels[self.column]}
-        words = EncodedWords(self.words, [sentence.words for sentence in examples.sentences])
+        words = self._encoded(examples.sentences)
         targets = []
         for column, names in columns.items():
             numbers = {name: number for number, name in enumerate(names)}
             labels = chain.from_iterable(sentence.labels[column] for sentence in examples.sentences)
             targets.append(torch.tensor([numbers.get(label, UNSEEN) for label in labels]))
 
-        def make(rows: list[int]) -> tuple[WordBatch, list[Tensor]]:
+        def make(rows: list[int]) -> tuple[WordBatch | PieceBatch, list[Tensor]]:
             return words.batch(rows), [words.padded(target, rows, _IGNORED) for target in targets]
 
         size, seed = self.settings.training.batch_size, self.settings.training.seed
@@ -208,13 +227,11 @@ class Tag(Task[Tagged]):
         self, model: Tagger, inputs: Sequence[Any], options: Any, numbers: Sequence[int] | None = None
     ) -> list[TaggedSentence]:
         sentences = sentences_of(inputs, self.segmenter, words=options.words)
-        for sentence in sentences:
-            self._check_length(sentence)
         names = self.labels[self.column]
         told: Any = None if options.top_k is None else []
         best: list[tuple[list[str], list[float], Any]] = [([], [], told)] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.words]
-        corpus = EncodedWords(self.words, [sentences[i].words for i in filled])
+        corpus = self._encoded([sentences[i] for i in filled])
         for rows in LengthBatches(corpus.lengths, _MAX_TOKENS) if filled else ():
             probabilities = model.logits(model(corpus.batch(rows))).float().softmax(-1)
             for row, i in enumerate(rows):
@@ -269,10 +286,15 @@ class Tag(Task[Tagged]):
         text = sentence.text or " ".join(words)
         return TaggedSentence(text, words, labels, list(probabilities), raw_lines, told)
 
-    def _check_length(self, sentence: Sentence) -> None:
+    def _encoded(self, sentences: Sequence[Sentence]) -> EncodedWords | EncodedPieces:
+        """Sentences as numbers. Raises DataError for one that is too long."""
         most = self.settings.data.max_length
-        if len(sentence.words) > most:
-            location = f"{sentence.location}: " if sentence.location else ""
-            raise DataError(
-                f"{location}a sentence must have at most {most:,} words (data.max_length): got {len(sentence.words):,}"
-            )
+        for sentence in sentences:
+            if len(sentence.words) > most:
+                location = f"{sentence.location}: " if sentence.location else ""
+                raise DataError(
+                    f"{location}a sentence must have at most {most:,} words (data.max_length): got {len(sentence.words):,}"
+                )
+        if self.pieces is not None:
+            return EncodedPieces(self.pieces, sentences)
+        return EncodedWords(self.words, [sentence.words for sentence in sentences])

@@ -1,11 +1,13 @@
 """The settings and the options of `tag`."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.encoder_settings import EncoderSettings
+from heedful.tasks.pretrained import PretrainedModel, PretrainedVocabulary
 from heedful.training.schema import Counts, Schema, Words
 from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
 
@@ -63,6 +65,16 @@ class WindowTagger(WordSettings):
     reach: int = Field(2, ge=0, description="how many neighbors on each side a layer sees; 0: each word alone")
 
 
+class PretrainedTaggerModel(PretrainedModel):
+    """A pretrained encoder; the first token of a word stands for it."""
+
+    suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **PretrainedModel.suits,
+        "training": {**PretrainedModel.suits["training"], "batch_size": 500},
+        "data": {"auxiliary_columns": ()},
+    }
+
+
 class TagLoss(LossSettings):
     """What is minimized."""
 
@@ -80,7 +92,9 @@ class TagSettings(TaskSettings):
     """All settings of tag."""
 
     data: TagData = TagData()
-    model: Annotated[TransformerTagger | WindowTagger, Field(discriminator="architecture")] = TransformerTagger()
+    model: Annotated[TransformerTagger | WindowTagger | PretrainedTaggerModel, Field(discriminator="architecture")] = (
+        TransformerTagger()
+    )
     loss: TagLoss = TagLoss()
     training: TagTraining = TagTraining()
 
@@ -99,3 +113,5 @@ class TagVocabulary(Schema):
     forms: Counts
     char_ngrams: Words
     segmenter: dict[str, Any] | None = None
+    tokenizer: str | None = None
+    pretrained: PretrainedVocabulary | None = None

@@ -17,7 +17,7 @@ def extended(learned: Mapping[str, Any], settings: Any, base: Task[Any]) -> dict
         base: the task of the run.
     """
     known, frozen = base.vocabulary, settings.transfer.frozen
-    if "tokenizer" in learned and "tokenizer" in known:
+    if "tokenizer" in learned and "tokenizer" in known and "pretrained" not in {*learned, *known}:
         return {**learned, "tokenizer": _tokenizer(learned["tokenizer"], settings, base)}
     if "words" not in learned or "words" not in known:
         return dict(learned)

@@ -9,6 +9,7 @@ from torch import nn
 
 from heedful._errors import DataError
 from heedful.data.batch_types import TokenBatch
+from heedful.data.text.pieces import Pieces
 from heedful.data.text.tokenizers import Tokenizer
 from heedful.data.text.words import EncodedWords, WordVocabulary, split_words
 
@@ -20,11 +21,11 @@ class Tokenization:
     """Splits texts into tokens and numbers them.
 
     Attributes:
-        by: the vocabulary of words, or the tokenizer.
+        by: the vocabulary of words, the tokenizer, or that of a pretrained model.
         max_positions: the most tokens of a text, where a model has positions for no more; None: any number.
     """
 
-    by: WordVocabulary | Tokenizer
+    by: WordVocabulary | Tokenizer | Pieces
     max_positions: int | None = None
 
     def encode(self, texts: Sequence[str], locations: Sequence[str] | None = None) -> "EncodedWords | EncodedTokens":
@@ -60,11 +61,11 @@ class EncodedTokens:
     """Texts as numbers of subwords or characters, from which batches are taken.
 
     Args:
-        tokenizer: of the texts.
+        tokenizer: of the texts; a pretrained model's takes the beginning of long ones.
         texts: none of them empty.
     """
 
-    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer | Pieces, texts: Sequence[str]) -> None:
         self._tokens = [torch.from_numpy(np.ascontiguousarray(tokens)) for tokens in tokenizer.encode_batch(texts)]
         self.lengths = [len(tokens) for tokens in self._tokens]
 

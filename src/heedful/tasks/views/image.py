@@ -3,14 +3,30 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from heedful.data import LabeledImages
-from heedful.inspection import watch
-from heedful.report import AttentionSection, Picture, Positions, attention_section
+from heedful.inspection import Recording, watch
+from heedful.models.pretrained import PretrainedImageClassifier
+from heedful.report import AttentionSection, Axis, Picture, Positions, attention_section
+from heedful.report.read_axes import fitting
 
 if TYPE_CHECKING:
     from heedful.tasks.classify_image import ClassifyImage
+
+
+def _axes(model: Any, recording: Recording, pixels: NDArray[np.uint8], name: str) -> list[Axis]:
+    """What stands along the axes: patches, behind tokens that are none."""
+    if isinstance(model, PretrainedImageClassifier):
+        from heedful.hugging_face.inputs import picture_axes
+
+        made = (make(recording) for make in picture_axes(model.encoder.network.config.to_dict(), pixels.shape, pixels))
+        return fitting([replace(axis, name=name) for axis in made if isinstance(axis, Picture)], recording)
+    grid = (pixels.shape[0] // model.tokenizer.stride, pixels.shape[1] // model.tokenizer.stride)
+    patches = Picture(pixels=pixels, grid=grid, extra=["class token"] * model.class_tokens, name=name)
+    return [patches] if model.class_tokens else [patches, Positions(1, ["the decision"], "decision")]
 
 
 def image_section(task: "ClassifyImage", model: Any, images: LabeledImages, index: int) -> AttentionSection:
@@ -21,14 +37,12 @@ def image_section(task: "ClassifyImage", model: Any, images: LabeledImages, inde
     predictions = task.target.ranked(outputs[0])
     (found,) = task.target.predictions([name], outputs, None)
     pixels = image[0].permute(1, 2, 0).numpy()
-    patches = Picture(
-        pixels=pixels[..., 0] if pixels.shape[-1] == 1 else pixels,
-        grid=(image.shape[-2] // model.tokenizer.stride, image.shape[-1] // model.tokenizer.stride),
-        extra=["class token"] * model.class_tokens,
-        name=name,
+    pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    section = attention_section(
+        recording,
+        title=f"{name}: {predictions[0][0] if predictions else found}",
+        axes=_axes(model, recording, pixels, name),
     )
-    axes = [patches] if model.class_tokens else [patches, Positions(1, ["the decision"], "decision")]
-    section = attention_section(recording, title=f"{name}: {predictions[0][0] if predictions else found}", axes=axes)
     truth = None if images.labels is None else images.classes[int(images.labels[index])]
     output = None if predictions else str(found)
     return replace(section, predictions=predictions, truth=truth, output=output)
