@@ -27,7 +27,7 @@ from heedful.tasks.task_inputs import listed
 from heedful.tasks.transfer import Base, base_of, transfer
 from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder, config_matches
-from heedful.training.settings import TransferSettings, settings_of, validated, write_settings
+from heedful.training.settings import TransferSettings, flat, settings_of, validated, write_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -361,7 +361,7 @@ def _train(
         weights, epoch = fit(
             ours, model, training=batches, validation=ours.batches(parts.validation, training=False),
             settings=training_settings, folder=run, console=console, unit=kind.unit, rates=rates,
-            end=end, resume=resumed,
+            end=end, hyperparameters={"task": kind.name, **dict(flat(chosen.model_dump()))}, resume=resumed,
         )  # fmt: skip
         model.load_state_dict(weights)
         stopped = {"epoch": epoch, "epochs": training_settings.epochs} if epoch else None

@@ -17,6 +17,8 @@ IN_MEMORY = "data in memory"  # what run.json says of data that have no path
 
 def source_of(source: Any) -> Any:
     """A source as it is read: in a path, `~` is the home folder; an empty text, such as a variable that was not set, is none."""
+    if isinstance(source, os.PathLike):
+        return os.path.expanduser(source)
     if not isinstance(source, str):
         return source
     if not source.strip():

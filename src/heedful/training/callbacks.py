@@ -43,7 +43,7 @@ def seed_everything(seed: int, epoch: int = -1) -> None:
 
 
 class CsvLog(Callback):
-    """A row an epoch in log.csv; the rows are part of the checkpoint, so that a resumed run's log has each epoch once."""
+    """A row an epoch in log.csv and in a logger; the rows are part of the checkpoint: a resumed run has each epoch once."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -56,6 +56,8 @@ class CsvLog(Callback):
                 raise TrainingError(not_finite(name, value, trainer, self.file.parent))
         self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
         self._write()
+        for logger in trainer.loggers:
+            logger.log_metrics(self.rows[-1], step=trainer.global_step)
 
     def _write(self) -> None:
         text = io.StringIO()

@@ -30,6 +30,7 @@ from heedful.training.callbacks import (
     seed_everything,
 )  # fmt: skip
 from heedful.training.checkpoints import AtomicCheckpoints, KeepCheckpoints, checkpoint_to_resume, read_checkpoint
+from heedful.training.loggers import check_logger, finish, logger_of
 from heedful.training.objective import Batches, Mean, Objective
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import TrainingSettings
@@ -59,6 +60,7 @@ def fit(
     unit: str = "examples",
     rates: Mapping[str, float] = MappingProxyType({}),
     end: float = math.inf,
+    hyperparameters: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
 ) -> Fitted:
     """Trains `model` and gives the weights of its best epoch, or the mean of its last ones.
@@ -74,6 +76,7 @@ def fit(
         unit: what is counted to tell the speed.
         rates: the share of the learning rate that a parameter has, by its name; 0: it stays as it is; of others 1.
         end: the moment, of `time.monotonic`, at which the training shall end; one epoch is always trained.
+        hyperparameters: what a logger shows of the run.
         resume: go on from the last checkpoint, if there is one.
 
     Raises:
@@ -105,6 +108,7 @@ def fit(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        logger = logger_of(settings.logger, folder, hyperparameters)
         trainer = Trainer(
             max_epochs=settings.epochs,
             precision=settings.precision,
@@ -112,7 +116,7 @@ def fit(
             callbacks=callbacks,
             plugins=[AtomicCheckpoints(folder), LightningEnvironment()],  # no cluster is asked, and none is told
             devices=1,
-            logger=False,
+            logger=logger or False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -134,6 +138,7 @@ def fit(
             raise
         finally:
             torch.set_flush_denormal(False)
+            finish(logger)
     best = read_checkpoint(folder.best_checkpoint)["state_dict"]
     weights = {name.removeprefix("model."): tensor for name, tensor in best.items() if name.startswith("model.")}
     if average is not None and average.count:  # which it has not where the time was over before
@@ -143,6 +148,7 @@ def fit(
 
 def check_training(settings: TrainingSettings) -> None:
     """Raises where this machine cannot train with the precision of the settings, or where they contradict each other."""
+    check_logger(settings.logger)
     if settings.average_last_epochs and settings.patience:
         raise SettingsError(
             "`training.average_last_epochs`: the last epochs are known only where none may be the last too soon: "
@@ -221,11 +227,11 @@ class _Learner(LightningModule):
     def on_validation_epoch_end(self) -> None:
         metrics = {name: _value(mean) for name, mean in self.totals.items()}
         loss, monitored = metrics["loss"], self.objective.monitor
-        self.log_dict({f"valid_{name}": value.float() for name, value in metrics.items()})
-        self.log("loss", self.sum / max(self.steps, 1))
+        self.log_dict({f"valid_{name}": value.float() for name, value in metrics.items()}, logger=False)
+        self.log("loss", self.sum / max(self.steps, 1), logger=False)
         # The loss decides between equal metrics.
         selection = -loss if monitored == "loss" else metrics[monitored] - 1e-3 * loss
-        self.log("_selection", selection.float())
+        self.log("_selection", selection.float(), logger=False)
         self.totals, self.sum, self.steps = {}, 0.0, 0
 
     def configure_optimizers(self) -> Any:

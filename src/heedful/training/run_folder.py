@@ -8,6 +8,7 @@ tokenizer.json       how texts become tokens, where they do
 model.safetensors    the best weights
 metrics.json         metrics and baselines
 log.csv              a row an epoch
+logs/                what a logger wrote (training.logger)
 checkpoints/         last.ckpt to resume from, best.ckpt; while it is trained, before.ckpt, the one before the last
 """
 
@@ -118,7 +119,7 @@ class RunFolder:
 
     def remove(self) -> None:
         """Removes a run and its folder; raises, and removes nothing, where the folder holds anything else."""
-        made = {"run.json", *_KEPT, _TOKENIZER, self.checkpoints.name, LOCK}
+        made = {"run.json", *_KEPT, _TOKENIZER, self.checkpoints.name, LOCK, "logs"}
         own = {file.name for file in (self.last_checkpoint, self.best_checkpoint, self.checkpoint_before)}
         for entry in (*self.path.iterdir(), *self.checkpoints.glob("*")):
             if entry.name not in (own if entry.parent == self.checkpoints else made) and UNFINISHED not in entry.name:

@@ -84,6 +84,9 @@ class TrainingSettings(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="mixed precision: bf16-mixed, or 16-mixed on a GPU"
     )
+    logger: Literal["none", "tensorboard", "trackio", "wandb", "mlflow"] = Field(
+        "none", description="a program that shows the training while it goes on; each is an extra of the package"
+    )
 
 
 class TransferSettings(Section):
