@@ -415,6 +415,18 @@ def test_it_is_inspected(case, run, data, model, heedful, trust, tmp_path):
             model.inspect(["  "])
 
 
+def test_errors_are_analyzed(case, run, model, test_data, heedful, trust, tmp_path):
+    page = model.report(worst=1)
+    titles = [section.title for section in page]
+    assert titles[:2] == ["Metrics", "Learning curves"]
+    assert titles[-2:] == ["Settings", "Environment"]
+    assert "What went most wrong" in titles
+    assert any(section.title.startswith("1. ") and section.layers for section in page)
+    answer = heedful("report", run, "--data", test_data, "--worst", 0, "--out", tmp_path / "report.html", *trust)
+    assert answer == (0, f"report: {tmp_path / 'report.html'}\n", "")
+    assert str(test_data) in (tmp_path / "report.html").read_text()
+
+
 def test_sizes_of_a_folder_that_were_blown_up(case, run, data, tmp_path):
     """Each number of the settings and the vocabulary: it is refused in one line, or changes no more than what is predicted."""
     copy = shutil.copytree(run, tmp_path / "run")

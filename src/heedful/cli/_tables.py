@@ -22,7 +22,7 @@ def print_metrics(metrics: dict[str, Any], where: str) -> None:
         before, after = (100 * calibration[name] for name in ("error_before", "error"))
         temperature = calibration["temperature"]
         lines.append(
-            f"    expected calibration error: {after:.1f} %, before the temperature of {temperature:.2f} {before:.1f} %"
+            f"    expected calibration error: {after:.1f} %; without the temperature of {temperature:.2f}, {before:.1f} %"
         )
     if metrics["note"]:
         lines.append(f"note: {metrics['note']}")

@@ -33,7 +33,7 @@ _OVERLAY = 0.65  # how much the colors cover of a picture
 _LINE_LETTERS = 54  # of a line that is as wide as a column
 _WAVE_POINTS = 2048  # of a waveform, each with its lowest and highest sample
 INK, LINE = "#222222", "#888888"
-_COLORS = (  # of Okabe and Ito: told apart by everyone
+COLORS = (  # of Okabe and Ito: told apart by everyone
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
 )  # fmt: skip
 
@@ -138,11 +138,11 @@ def _draw_strip(axes: Any, key_axis: Axis) -> None:
         values = np.asarray(key_axis.values, np.float32).reshape(len(key_axis.values), -1)
         low, high = values.min(0), values.max(0)
         scaled = (values - low) / np.where(high > low, high - low, 1)
-        many = scaled.shape[1] > len(_COLORS)
+        many = scaled.shape[1] > len(COLORS)
         for channel, line in enumerate(scaled.T):
-            color = INK if scaled.shape[1] == 1 else LINE if many else _COLORS[channel]
+            color = INK if scaled.shape[1] == 1 else LINE if many else COLORS[channel]
             axes.plot(np.arange(len(line)) + 0.5, line, color=color, alpha=0.4 if many else 1.0)
-        if key_axis.channels is not None and 1 < len(key_axis.channels) <= len(_COLORS):
+        if key_axis.channels is not None and 1 < len(key_axis.channels) <= len(COLORS):
             names = [plain(name) for name in key_axis.channels]
             axes.legend(
                 axes.lines, names, loc="upper left", bbox_to_anchor=(1.0, 1.1), fontsize=SMALL, frameon=False,

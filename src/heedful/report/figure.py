@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from heedful._errors import needing
 from heedful._files import checked_target, write_atomic
 from heedful.report.attention import AttentionSection
 from heedful.report.drawing import DOUBLE, INK, LARGE, LINE, SMALL, draw_map, draw_overview, draw_picture
-from heedful.report.figure_request import FigureRequest, figure_request
+from heedful.report.figure_request import figure_request
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _STYLE: dict[str, Any] = {
@@ -82,15 +82,33 @@ def draw_figure(
         >>> section = AttentionSection("A model", "", [layer], [Text(["I", "can", "see"])])
         >>> draw_figure(section, tempfile.mkdtemp() + "/head.pdf", layer="encoder.0", heads=[1])
     """
+    request = figure_request(section, layer, heads, view)
+    draw = {"overview": draw_overview, "picture": draw_picture}.get(request.view, draw_map)
+    write_figure(path, lambda figure: draw(figure, request))
+
+
+def write_figure(path: str | os.PathLike[str], draw: Callable[[Any], None]) -> None:
+    """Writes what `draw` draws into a figure of matplotlib.
+
+    Raises:
+        ValueError: the path ends in none of `SUFFIXES`; nothing is written.
+        FileNotFoundError: the folder does not exist.
+        ImportError: matplotlib is missing.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"`path` must end in one of {', '.join(SUFFIXES)}: got {str(path)!r}.")
     target = checked_target(path)
-    request = figure_request(section, layer, heads, view)
     dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     buffer = io.BytesIO()
     with _style():
-        _figure_of(request).savefig(buffer, format=suffix[1:], metadata=dates[suffix])
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(DOUBLE, DOUBLE), dpi=300)
+        FigureCanvasAgg(figure)
+        draw(figure)
+        figure.savefig(buffer, format=suffix[1:], metadata=dates[suffix])
     write_atomic(target, buffer.getvalue())
 
 
@@ -105,14 +123,3 @@ def _style() -> Iterator[None]:
     with style.context(["default", fonts | _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # then a box is drawn
         yield
-
-
-def _figure_of(request: FigureRequest) -> Any:
-    """Returns what is drawn, as matplotlib's figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(DOUBLE, DOUBLE), dpi=300)
-    FigureCanvasAgg(figure)
-    {"overview": draw_overview, "picture": draw_picture}.get(request.view, draw_map)(figure, request)
-    return figure

@@ -190,6 +190,9 @@ class OneLabel(Target):
             for name, found in labels.items()
         }
 
+    def shown(self, cell: str) -> str:
+        return cell
+
     def evidence(self, outputs: Tensor, like: Tensor) -> Tensor:
         return torch.logit(self.values(outputs)[..., int(like.argmax())], eps=1e-6)
 

@@ -286,6 +286,9 @@ class Classify(Task[LabeledTexts]):
         features = text_features(training.texts, examples.texts)
         return self.target.baselines(examples.texts, training.labels or (), features)
 
+    def expected(self, example: LabeledTexts) -> str:
+        return self.target.shown((example.labels or [""])[0])
+
     def inspect(self, model: Ensemble, inputs: Sequence[str]) -> list[Any]:
         from heedful.tasks.views.text import classified_section
 

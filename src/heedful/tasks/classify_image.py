@@ -272,6 +272,9 @@ class ClassifyImage(Task[LabeledImages]):
         features = image_features(training, examples)
         return self.target.baselines(examples.names, training.cells, features)
 
+    def expected(self, example: LabeledImages) -> str:
+        return self.target.shown(example.cells[0])
+
     def inspect(self, model: Network, inputs: Sequence[Any]) -> list[Any]:
         from heedful.tasks.views.image import image_section
 

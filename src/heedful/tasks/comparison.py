@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from heedful._errors import SettingsError, needing
 from heedful._files import write_atomic
-
-_HIGHER = ("%", "of 100", "of 1")  # units of metrics that are better where they are higher; the others are losses
+from heedful.tasks.contract import HIGHER_IS_BETTER
 
 
 class RunResult(NamedTuple):
@@ -226,7 +225,7 @@ class Comparison:
             for baseline, metrics in run.baselines.items():
                 if self.metric in metrics:
                     values.setdefault(baseline, {})[run.seed] = metrics[self.metric]
-        best = max if self.results[0].units.get(self.metric) in _HIGHER else min
+        best = max if self.results[0].units.get(self.metric) in HIGHER_IS_BETTER else min
         means = {name: measured(list(by_seed.values())) for name, by_seed in values.items()}
         name = best(means, key=lambda one: means[one].mean, default=None)
         return None if name is None else (name, means[name])

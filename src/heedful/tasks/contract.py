@@ -72,6 +72,7 @@ class Reading(NamedTuple):
 
 
 TRAINING = Reading()
+HIGHER_IS_BETTER = ("%", "of 100", "of 1")  # units of such metrics; the others are losses
 
 
 E = TypeVar("E", bound=Examples)
@@ -185,6 +186,15 @@ class Task(abc.ABC, Generic[E]):
     @abc.abstractmethod
     def baselines(self, training: E, examples: E) -> Mapping[str, Sequence[Any]]:
         """The predictions of simple methods that are fitted on the training examples."""
+
+    def alone(self, examples: E, most: int) -> list[tuple[E, Any]]:
+        """At most so many of the examples, evenly spaced: each alone, with what `inspect` is given of it."""
+        ones = [examples.select([row]) for row in range(0, len(examples), -(-len(examples) // most))]
+        return [(one, self.inputs(one)[0]) for one in ones]
+
+    def expected(self, example: E) -> str:
+        """The right answer of an example that stands alone, in words; nothing where there is none to be told."""
+        return ""
 
     @abc.abstractmethod
     def inspect(self, model: Any, inputs: Sequence[Any]) -> "list[AttentionSection]":

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from heedful._errors import DataError, HeedfulError
 from heedful._terminal import working
-from heedful.tasks.contract import Scores, Task
-from heedful.tasks.sources import IN_MEMORY, checksum, is_embedded, shown, split_of
+from heedful.tasks.contract import Reading, Scores, Task
+from heedful.tasks.sources import IN_MEMORY, checksum, is_embedded, read, shown, split_of
 from heedful.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -61,26 +61,43 @@ def training_of(task: Task[Any], run: RunFolder, train: Any = None) -> tuple[Any
     Raises:
         DataError: `train` cannot be read, or is other data.
     """
+    need = "no baselines: they need the training data, which"
+    if train is None:
+        return _recorded(task, run, "train", need, ", --train may name them")
     manifest = run.manifest()
-    sources, need = manifest["data"], "no baselines: they need the training data, which"
-    first, source = next(iter(sources.items()))
-    if train is not None:
-        sources = sources | {first: train}
-    elif IN_MEMORY in sources.values():
-        return None, f"{need} were in memory."
-    elif not may_read(type(task), run):
-        return None, f"{need} are not opened since the run is from elsewhere: it names {source}, --train may name them."
-    try:
-        training = split_of(type(task), task.settings, sources)[0].training
-    except (HeedfulError, OSError) as error:
-        if train is not None:
-            raise
-        return None, f"{need} cannot be read: {str(error).rstrip('.')}."
-    if checksum(training) == manifest["data_checksums"].get("train"):
-        return training, ""
-    if train is not None:
+    training = split_of(type(task), task.settings, manifest["data"] | {next(iter(manifest["data"])): train})[0].training
+    if checksum(training) != manifest["data_checksums"].get("train"):
         raise DataError(f"{shown(train)}: must be the data that the run was trained on: got others.")
-    return None, f"{need} have changed since: {source}."
+    return training, ""
+
+
+def measured_of(task: Task[Any], run: RunFolder) -> tuple[Any, str]:
+    """The examples on which metrics.json was measured, as `training_of` gives those of the training."""
+    part = "test" if "test" in run.manifest()["data_checksums"] else "valid"
+    return _recorded(
+        task, run, part, "no single examples: they need the validation data, which", ", --data may name them"
+    )
+
+
+def _recorded(task: Task[Any], run: RunFolder, part: str, need: str, hint: str) -> tuple[Any, str]:
+    """A part of the data that run.json names; None, and why, where it may not be read, is not there or has changed."""
+    manifest, kind = run.manifest(), type(task)
+    sources = manifest["data"]
+    source = sources["valid"] if part != "train" and "valid" in sources else next(iter(sources.values()))
+    if IN_MEMORY in sources.values():
+        return None, f"{need} were in memory."
+    if not may_read(kind, run):
+        return None, f"{need} are not opened since the run is from elsewhere: it names {source}{hint}."
+    try:
+        parts, valid = split_of(kind, task.settings, sources)
+        examples = {"train": parts.training, "valid": parts.validation, "test": parts.test}[part]
+        if part == "valid" and valid is not None:
+            examples = read(kind, valid, task.settings, Reading("valid", vocabulary=task.vocabulary))
+    except (HeedfulError, OSError) as error:
+        return None, f"{need} cannot be read: {str(error).rstrip('.')}."
+    if checksum(examples) != manifest["data_checksums"].get(part):
+        return None, f"{need} have changed since: {source}."
+    return examples, ""
 
 
 def evaluated(

@@ -48,6 +48,7 @@ from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Schema
 from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
 
+_PIECE = 200  # characters of a text that are told apart in an error analysis
 _MAX_TOKENS = 16_384  # tokens that are computed together
 _NEW_TOKENS = 200  # by default
 _ROUNDS = 8  # in which gaps are filled, the most probable first
@@ -226,6 +227,13 @@ class ModelLanguage(Task[Any]):
             counts = {"unigram": 0, f"{counted + 1}-gram Kneser-Ney": counted}
             nats = {name: nats_before(learned, ids, size, count) for name, count in counts.items()}
         return {name: [TextLikelihood(examples.text[:80], of)] for name, of in nats.items()}
+
+    def alone(self, examples: PlainText, most: int) -> list[tuple[PlainText, str]]:
+        """Pieces of the text, evenly spaced."""
+        count = len(examples)
+        starts = range(0, max(count - _PIECE, 0) + 1, max(_PIECE, -(-count // most)))
+        pieces = [examples.select(range(start, min(start + _PIECE, count))) for start in starts]
+        return [(piece, piece.text) for piece in pieces if piece.text.strip()]
 
     def inspect(self, model: Any, inputs: Sequence[str]) -> list[Any]:
         from heedful.tasks.views.language import language_section

@@ -230,6 +230,9 @@ class SeveralLabels(Target):
             )
         return found
 
+    def shown(self, cell: str) -> str:
+        return ", ".join(self.format.labels(cell))
+
     def evidence(self, outputs: Tensor, like: Tensor) -> Tensor:
         return outputs[..., int(like.argmax())] / (self._temperature or 1.0)
 

@@ -144,6 +144,9 @@ class OneNumber(Target):
             for name, values in found.items()
         }
 
+    def shown(self, cell: str) -> str:
+        return f"{float(cell):.6g}"
+
     def evidence(self, outputs: Tensor, like: Tensor) -> Tensor:
         return self.values(outputs)[..., 0]
 

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -143,6 +144,45 @@ class TrainedModel:
                 training, note = training_of(task, self.folder, train)
         note = " ".join([*(f"{one}." for one in notes_of(examples)), note]).strip()
         return evaluated(task, self.model, training, examples, counted(task, examples, data), note, console)
+
+    def report(self, data: Any = None, *, worst: int = 5, progress: bool = False) -> "Report":
+        """An analysis of the errors, as one page: shown in a notebook, or saved by `report(...).save(path)`.
+
+        Learning curves, confusions, metrics by class and by length, calibration, the examples that went most wrong with their
+        attention, settings and environment: what of it the task has.
+
+        Args:
+            data: labeled data that are analyzed. None: the validation data of the run, if this user trained it.
+            worst: of how many of the worst examples the attention is shown.
+            progress: whether a terminal shows what is being done, on standard error.
+
+        Raises:
+            DataError: labels that the model does not know.
+        """
+        from rich.console import Console
+
+        from heedful.report.page import Report
+        from heedful.tasks.error_analysis import error_sections
+        from heedful.tasks.evaluation import measured_of
+
+        task, metrics = self.task, self.metrics
+        if data is None:
+            examples, note = measured_of(task, self.folder)
+            count = metrics["examples"].get("test", metrics["examples"]["validation"])
+            known = {name: metrics[name] for name in ("metrics", "units", "baselines", "details")}
+            words = f"{metrics['note']} {note}".strip()
+            evaluation = Evaluation(metrics["validation"], count, **known, note=words)
+        else:
+            examples = read(type(task), source_of(data), task.settings, Reading("test", vocabulary=task.vocabulary))
+            evaluation = replace(self.evaluate(examples, progress=progress), data=counted(task, examples, data))
+        with (
+            working(Console(stderr=True, quiet=not progress), "looking at single examples"),
+            enough_memory("--worst 0 needs less"),
+        ):
+            sections = error_sections(task, self.model, self.folder, evaluation, examples, worst)
+        return Report(
+            sections, f"{task.name}: {self.folder.path.name}", {"run": str(self.folder.path), "data": evaluation.data}
+        )
 
     def inspect(self, inputs: Any = ()) -> "Report":
         """What the model attends to, a section for each input: shown in a notebook, or saved by `inspect(...).save(path)`."""

@@ -146,6 +146,9 @@ class Summarize(Task[SummaryExamples]):
         inputs = list(map(_joined, examples.sources))
         return {name: list(map(Generated, inputs, outputs)) for name, outputs in summary_baselines(examples).items()}
 
+    def expected(self, example: SummaryExamples) -> str:
+        return (example.references or [[""]])[0][0]
+
     def inspect(self, model: SequenceToSequence, inputs: Sequence[str]) -> list[Any]:
         from heedful.tasks.views.generation import generated_section
 

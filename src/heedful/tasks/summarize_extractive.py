@@ -262,6 +262,9 @@ class SummarizeExtractive(Task[SummaryExamples]):
             for name, outputs in summary_baselines(examples).items()
         }
 
+    def expected(self, example: SummaryExamples) -> str:
+        return (example.references or [[""]])[0][0]
+
     def inspect(self, model: Ensemble, inputs: Sequence[str]) -> list[Any]:
         from heedful.tasks.views.generation import extracted_section
 

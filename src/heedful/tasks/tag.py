@@ -36,7 +36,7 @@ from heedful.models.pretrained import PretrainedTagger
 from heedful.models.tagger import NeighborEncoder, Tagger
 from heedful.models.words import WordEmbedding
 from heedful.tasks.baselines import word_baselines
-from heedful.tasks.classification import UNSEEN, accuracy, candidates, confusions, unseen_labels
+from heedful.tasks.classification import UNSEEN, accuracy, by_class, candidates, confusions, unseen_labels
 from heedful.tasks.contract import TRAINING, Metric, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.pretrained import PretrainedModel, begin, learned_text, rates_of
@@ -253,6 +253,7 @@ class Tag(Task[Tagged]):
             metrics["oov_accuracy"] = Metric(accuracy(truth, predicted, unseen))
         details, note = unseen_labels(truth, set(self.labels[self.column]))
         details |= {"oov_words": sum(map(sum, unseen)), "confusions": confusions(truth, predicted)}
+        details["by_class"] = by_class(truth, predicted)
         if is_bio(chain.from_iterable(truth)):
             spans = score_spans(truth, predicted)
             names = {"span_f1": "f1", "span_precision": "precision", "span_recall": "recall"}
@@ -268,6 +269,11 @@ class Tag(Task[Tagged]):
             name: [self._prediction(s, row, unsure) for s, row in zip(examples.sentences, labels, strict=True)]
             for name, labels in word_baselines(words[0], truth, words[1]).items()
         }
+
+    def expected(self, example: Tagged) -> str:
+        (sentence,) = example.sentences
+        pairs = zip(sentence.words, sentence.labels[self.column], strict=True)
+        return " ".join(f"{visible(word)}/{visible(label)}" for word, label in pairs)
 
     def inspect(self, model: Tagger, inputs: Sequence[Any]) -> list[Any]:
         from heedful.tasks.views.text import tagged_section

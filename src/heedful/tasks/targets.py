@@ -133,6 +133,10 @@ class Target(abc.ABC):
         """Predictions for the inputs by simple methods, fitted on the features and cells of the training examples."""
 
     @abc.abstractmethod
+    def shown(self, cell: str) -> str:
+        """A cell in words."""
+
+    @abc.abstractmethod
     def evidence(self, outputs: Tensor, like: Tensor) -> Tensor:
         """How much of `[B, C]` speaks for the prediction of outputs `[C]`: log-odds or a number, `[B]`."""
 

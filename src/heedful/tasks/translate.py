@@ -149,6 +149,9 @@ class Translate(Task[ParallelTexts]):
             for name, outputs in translation_baselines(training, examples).items()
         }
 
+    def expected(self, example: ParallelTexts) -> str:
+        return example.targets[0]
+
     def inspect(self, model: SequenceToSequence, inputs: Sequence[str]) -> list[Any]:
         from heedful.tasks.views.generation import generated_section
 

@@ -13,6 +13,7 @@ checkpoints/         last.ckpt to resume from, best.ckpt; while it is trained, b
 """
 
 import json
+import platform
 import shutil
 import tomllib
 from collections.abc import Sequence
@@ -95,6 +96,7 @@ class RunFolder:
             manifest: dict[str, Any] = {"format": FORMAT, "heedful": __version__, "torch": torch.__version__}
             manifest |= {"task": task, "command": command, "seed": seed, "data": data, "data_checksums": data_checksums}
             manifest |= {} if base is None else {"base": base}
+            manifest["environment"] = _environment()
             manifest["signature"] = signature(_signed(manifest))
             self._write_json("run.json", manifest | {"finished": False, "files": self._checksums("config.toml")})
         except OSError as error:
@@ -272,6 +274,17 @@ class RunFolder:
 def config_matches(text: str, other: str) -> bool:
     """Whether two TOML texts hold the same settings."""
     return tomllib.loads(text) == tomllib.loads(other)
+
+
+def _environment() -> dict[str, str]:
+    """The machine on which a training is begun."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": device,
+        "threads": str(torch.get_num_threads()),
+    }
 
 
 def _signed(manifest: dict[str, Any]) -> list[Any]:

@@ -54,6 +54,7 @@ class Manifest(Schema):
     seed: int = Field(ge=0, lt=2**64)
     data: dict[str, str] = Field(min_length=1)
     data_checksums: dict[str, str]
+    environment: dict[str, str] = {}
     base: dict[str, str] | None = None  # the run that it goes on from: "run", its folder, and "weights", their checksum
     signature: str = ""
     finished: bool

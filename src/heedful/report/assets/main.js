@@ -1,6 +1,7 @@
 // Builds the page from its payload. A kind of section is a module; all of them stand in this table.
 import { readAddress, writeAddress } from "./address.js";
 import { attentionSection } from "./attend.js";
+import { chartsSection } from "./charts.js";
 import { element, userText } from "./dom.js";
 import { helpButton } from "./help.js";
 import { matrixSection } from "./matrix.js";
@@ -8,7 +9,7 @@ import { tableSection } from "./table.js";
 import { themeButton } from "./theme.js";
 
 // Each takes its part of the payload and returns { body, draw(), thumbnail(canvas) where there is one }.
-const KINDS = { attention: attentionSection, matrix: matrixSection, table: tableSection };
+const KINDS = { attention: attentionSection, charts: chartsSection, matrix: matrixSection, table: tableSection };
 const AHEAD = "400px";
 
 const payload = JSON.parse(document.getElementById("payload").textContent);
