@@ -47,7 +47,7 @@ from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Counts, Words
-from heedful.training.settings import TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import BatchSize, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 8000  # tokens that are computed together
 _PASSES = 256  # in which tokens are masked in turn
@@ -100,7 +100,7 @@ class ClassifierLoss(TargetLoss):
 class ClassifierTraining(TrainingSettings):
     """How the classifier is trained."""
 
-    batch_size: int = Field(100, ge=1, description="texts a step")
+    batch_size: BatchSize = Field(100, description="texts a step; auto: what is fastest on this machine")
 
 
 class ClassifySettings(TaskSettings):
@@ -226,7 +226,7 @@ class Classify(Task[LabeledTexts]):
         texts, s = self.tokenization.encode(examples.texts, examples.locations), self.settings.training
         targets = self.target.encode(examples.labels or ())
         order = (
-            BucketBatches(texts.lengths, s.batch_size, s.seed)
+            BucketBatches(texts.lengths, int(s.batch_size), s.seed)
             if training
             else LengthBatches(texts.lengths, _MAX_TOKENS)
         )

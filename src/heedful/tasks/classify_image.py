@@ -230,8 +230,8 @@ class ClassifyImage(Task[LabeledImages]):
     def batches(self, examples: LabeledImages, *, training: bool) -> Batches:
         settings, count = self.settings.training, len(examples)
         order = (
-            ShuffledBatches(count, settings.batch_size, settings.seed) if training
-            else SequentialBatches(count, 4 * settings.batch_size)
+            ShuffledBatches(count, int(settings.batch_size), settings.seed) if training
+            else SequentialBatches(count, 4 * int(settings.batch_size))
         )  # fmt: skip
         images, targets = examples.images, self.target.encode(examples.cells)
         return Batches(lambda rows: (images[rows], targets[rows]), order)

@@ -46,7 +46,7 @@ from heedful.tasks.sampling_options import SamplingOptions
 from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Schema
-from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import BatchSize, Section, TaskSettings, TrainingSettings, defaults
 
 _PIECE = 200  # characters of a text that are told apart in an error analysis
 _MAX_TOKENS = 16_384  # tokens that are computed together
@@ -77,7 +77,9 @@ class LanguageModelSettings(EncoderSettings):
 class LanguageTraining(TrainingSettings):
     """How the language model is trained."""
 
-    batch_size: int = Field(1024, ge=1, description="tokens a step, in sequences as long as the context")
+    batch_size: BatchSize = Field(
+        1024, description="tokens a step, in sequences as long as the context; auto: what is fastest on this machine"
+    )
 
 
 class LanguageSettings(TaskSettings):
@@ -156,7 +158,7 @@ class ModelLanguage(Task[Any]):
             return Batches(windows.__getitem__, order, lambda batch: batch[0].numel())
         text = torch.from_numpy(ids) if self.masked else with_bos(ids, self.tokenizer)
         settings = self.settings.training
-        size = max(settings.batch_size // context, 1)
+        size = max(int(settings.batch_size) // context, 1)
         length = context if self.masked else context + 1
         starts = RandomWindows(len(text), context, size, settings.seed)
         return Batches(TextWindows(text, length).__getitem__, starts, lambda batch: len(batch) * context)

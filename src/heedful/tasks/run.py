@@ -18,6 +18,7 @@ from heedful._files import user_path
 from heedful._signals import TO_END, TO_END_SOON, ending_on
 from heedful._terminal import visible, working
 from heedful.data.inputs import InputKind
+from heedful.tasks.batch_size import with_batch_size
 from heedful.tasks.catalog import find, reference
 from heedful.tasks.contract import Reading, Task
 from heedful.tasks.evaluation import Evaluation, evaluated, may_read, named, training_of
@@ -329,7 +330,7 @@ def _train(
         base = _base_again(kind, base_run, run) if settings or config or not done else None
         if settings or config:
             changed = _settings(kind, settings, config, manifest["data"], base)
-            if not config_matches(write_settings(changed, title), write_settings(chosen, title)):
+            if not config_matches(write_settings(chosen, title), write_settings(changed, title)):
                 raise RunFolderError(
                     f"{run.path}: was begun with other settings (config.toml): --resume takes them from there, without --config and --set."
                 )
@@ -359,6 +360,11 @@ def _train(
     if training_settings is not None:
         check_training(training_settings)
     parts, ours = prepare(kind, chosen, sources, base and base.task)
+    if training_settings is not None and training_settings.batch_size == "auto":
+        with working(console, "trying batch sizes"):
+            chosen, tried = with_batch_size(ours, parts.training, run)
+        _say(console, tried)
+        ours, training_settings = kind(chosen, ours.vocabulary), chosen.training
     examples = {"train": parts.training, "valid": parts.validation} | (
         {} if parts.test is None else {"test": parts.test}
     )

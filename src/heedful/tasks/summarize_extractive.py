@@ -35,7 +35,7 @@ from heedful.tasks.text_generation import one_line, shortened
 from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Counts, Schema, Words
-from heedful.training.settings import RowSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import BatchSize, RowSettings, Section, TaskSettings, TrainingSettings, defaults
 
 _MAX_TOKENS = 20_000  # tokens of sentences that are computed together
 
@@ -70,7 +70,7 @@ class ExtractiveModel(EncoderSettings):
 class ExtractiveTraining(TrainingSettings):
     """How the model is trained."""
 
-    batch_size: int = Field(2560, ge=1, description="sentences a step, about")
+    batch_size: BatchSize = Field(2560, description="sentences a step, about; auto: what is fastest on this machine")
 
 
 class ExtractiveSettings(TaskSettings):
@@ -200,7 +200,7 @@ class SummarizeExtractive(Task[SummaryExamples]):
             return documents.batch(rows), soft_targets([gains[i] for i in rows], temperature)
 
         lengths = documents.lengths
-        size = max(round(settings.batch_size * len(lengths) / sum(lengths)), 1)
+        size = max(round(int(settings.batch_size) * len(lengths) / sum(lengths)), 1)
         order = BucketBatches(lengths, size, settings.seed) if training else documents.batches(_MAX_TOKENS)
         return Batches(make, order, lambda batch: len(batch[1]))
 

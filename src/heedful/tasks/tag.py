@@ -196,7 +196,7 @@ class Tag(Task[Tagged]):
         def make(rows: list[int]) -> tuple[WordBatch | PieceBatch, list[Tensor]]:
             return words.batch(rows), [words.padded(target, rows, _IGNORED) for target in targets]
 
-        size, seed = self.settings.training.batch_size, self.settings.training.seed
+        size, seed = int(self.settings.training.batch_size), self.settings.training.seed
         order = LengthBatches(words.lengths, size, seed) if training else LengthBatches(words.lengths, 4 * size)
         return Batches(make, order, lambda batch: int(batch[0].lengths.sum()))
 

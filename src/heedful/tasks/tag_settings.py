@@ -9,7 +9,7 @@ from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.pretrained import PretrainedModel, PretrainedVocabulary
 from heedful.training.schema import Counts, Schema, Words
-from heedful.training.settings import LossSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import BatchSize, LossSettings, Section, TaskSettings, TrainingSettings, defaults
 
 
 class TagData(Section):
@@ -85,7 +85,7 @@ class TagLoss(LossSettings):
 class TagTraining(TrainingSettings):
     """How the tagger is trained."""
 
-    batch_size: int = Field(1500, ge=1, description="words a step")
+    batch_size: BatchSize = Field(1500, description="words a step; auto: what is fastest on this machine")
 
 
 class TagSettings(TaskSettings):

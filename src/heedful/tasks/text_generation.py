@@ -24,7 +24,15 @@ from heedful.tasks.sampling_options import SamplingOptions
 from heedful.tasks.vocabularies import extended
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Schema
-from heedful.training.settings import LossSettings, RowSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import (
+    BatchSize,
+    LossSettings,
+    RowSettings,
+    Section,
+    TaskSettings,
+    TrainingSettings,
+    defaults,
+)
 
 _MAX_TOKENS = 8192  # source tokens, once for each beam, that are computed together
 _MAX_LENGTH = 100_000  # tokens of a text that may be learned from
@@ -98,7 +106,9 @@ class GenerationLoss(LossSettings):
 class GenerationTraining(TrainingSettings):
     """How the model is trained."""
 
-    batch_size: int = Field(4096, ge=1, description="tokens a step, of the longer side, padding included")
+    batch_size: BatchSize = Field(
+        4096, description="tokens a step, of the longer side, padding included; auto: what is fastest on this machine"
+    )
 
 
 class GenerationSettings(TaskSettings):
@@ -248,7 +258,7 @@ class TextGenerator:
         """The pairs as batches of source and target."""
         settings, longest = self.settings.training, self.settings.data.max_length
         data = _Pairs(self, pairs, longest if training else None)
-        order = LengthBatches(data.lengths, settings.batch_size, settings.seed if training else None)
+        order = LengthBatches(data.lengths, int(settings.batch_size), settings.seed if training else None)
         left_out = len(pairs) - len(data)
         note = f"{left_out:,} pairs are left out that are longer than data.max_length = {longest}." if left_out else ""
         return Batches(data.batch, order, lambda batch: _count(batch[1]), note)

@@ -19,6 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from heedful._errors import HeedfulError
 from heedful._files import write_atomic
 
+_TIMED, _STEPS = 0.3, 8  # seconds and steps that tell the speed
+
 
 class TrainingError(HeedfulError):
     """The training cannot go on."""
@@ -151,6 +153,34 @@ class TimeLimit(Callback):
         now, epochs = time.monotonic(), trainer.current_epoch + 1
         if epochs < (trainer.max_epochs or 0) and not trainer.should_stop and 2 * now - self.epoch_started > self.end:
             self.stopped_after, trainer.should_stop = epochs, True
+
+
+class StepTimes(Callback):
+    """Times a few steps behind the first one, and ends the training.
+
+    Args:
+        count: how many units a batch has.
+    """
+
+    def __init__(self, count: Callable[[Any], int]) -> None:
+        self.count, self.units, self.seconds = count, 0, 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.started = _now()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx or trainer.num_training_batches == 1:  # the first step does more than the others
+            self.units, self.seconds = self.units + self.count(batch), self.seconds + _now() - self.started
+        trainer.should_stop = self.seconds > _TIMED or batch_idx >= _STEPS
+
+
+def _now() -> float:
+    """The time when all that was begun is computed."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic()
 
 
 class ProgressLines(Callback):

@@ -24,6 +24,7 @@ from heedful.training.callbacks import (
     EpochSeed,
     ProgressLines,
     ResumeEarlyStopping,
+    StepTimes,
     TimeLimit,
     TrainingError,
     not_finite,
@@ -109,19 +110,8 @@ def fit(
         warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         logger = logger_of(settings.logger, folder, hyperparameters)
-        trainer = Trainer(
-            max_epochs=settings.epochs,
-            precision=settings.precision,
-            gradient_clip_val=settings.gradient_clip or None if learner.automatic_optimization else None,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpoints(folder), LightningEnvironment()],  # no cluster is asked, and none is told
-            devices=1,
-            logger=logger or False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder.path,
-        )
+        checkpoints = AtomicCheckpoints(folder)
+        trainer = _trainer(learner, callbacks, checkpoints, max_epochs=settings.epochs, logger=logger or False)
         interrupt = signal.getsignal(signal.SIGINT)
         # A CPU computes many times slower with the tiny numbers that training leaves behind.
         torch.set_flush_denormal(True)
@@ -144,6 +134,38 @@ def fit(
     if average is not None and average.count:  # which it has not where the time was over before
         weights = average.mean(weights)
     return Fitted(weights, limit.stopped_after)
+
+
+def speed(
+    objective: Objective, model: nn.Module, batches: Batches, settings: TrainingSettings, folder: RunFolder
+) -> float:
+    """How many of its units a second a training takes, as a few steps of a model tell that is not used any further."""
+    learner, clock = _Learner(objective, model, settings, folder, {}), StepTimes(batches.size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        trainer = _trainer(
+            learner, [clock], max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False
+        )
+        trainer.fit(learner, batches.loader())
+    return clock.units / max(clock.seconds, 1e-9)
+
+
+def _trainer(learner: "_Learner", callbacks: list[Callback], *plugins: Any, **more: Any) -> Trainer:
+    """The training library's trainer, on the device that it finds."""
+    s = learner.settings
+    return Trainer(
+        precision=s.precision,
+        gradient_clip_val=s.gradient_clip or None if learner.automatic_optimization else None,
+        callbacks=callbacks,
+        plugins=[*plugins, LightningEnvironment()],  # no cluster is asked, and none is told
+        devices=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=learner.folder.path,
+        **more,
+    )
 
 
 def check_training(settings: TrainingSettings) -> None:
@@ -290,4 +312,4 @@ def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
     return update
 
 
-__all__ = ["TrainingError", "check_training", "fit", "seed_everything"]
+__all__ = ["TrainingError", "check_training", "fit", "seed_everything", "speed"]

@@ -33,6 +33,7 @@ from heedful._safetensors import Shapes, not_finite, weight_shapes
 from heedful._version import __version__
 from heedful.training.lock import LOCK
 from heedful.training.schema import Manifest, Metrics, Schema, checked, received, shown
+from heedful.training.settings import flat
 from heedful.training.signature import signature, signed_here
 
 FORMAT = 2
@@ -271,9 +272,10 @@ class RunFolder:
         return content
 
 
-def config_matches(text: str, other: str) -> bool:
-    """Whether two TOML texts hold the same settings."""
-    return tomllib.loads(text) == tomllib.loads(other)
+def config_matches(text: str, asked: str) -> bool:
+    """Whether the settings of a run, as TOML, are those that are asked for, of which "auto" has become what was chosen."""
+    found, wanted = (dict(flat(tomllib.loads(one))) for one in (text, asked))
+    return found.keys() == wanted.keys() and all(wanted[key] in (value, "auto") for key, value in found.items())
 
 
 def _environment() -> dict[str, str]:
