@@ -22,6 +22,7 @@ from heedful.cli._formats import as_label
 from heedful.data.inputs import InputKind
 from heedful.tasks.catalog import TASKS, find
 from heedful.tasks.contract import Task
+from heedful.tasks.forward_pass import real_positions
 from heedful.tasks.predictions import as_json
 from heedful.tasks.run import load
 from heedful.tasks.serve import ModelServer
@@ -215,6 +216,31 @@ def test_it_is_served_as_it_predicts(case, data, model):
     schema = openapi(model.task)["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]
     assert set(predictions[0]) >= set(schema["schema"]["properties"]["predictions"]["items"]["required"])
     assert "$ref" not in json.dumps(schema)
+
+
+def test_its_forward_pass_or_that_it_has_none(case, data, model):
+    """What `heedful export` writes computes what the model computes; tests/tasks/test_export.py writes it."""
+    task = model.task
+    pretrained = getattr(getattr(task.settings, "model", None), "architecture", "") == "pretrained"
+    if pretrained or task.name in ("translate", "summarize", "most-vowel"):
+        reason = "with a pretrained encoder" if pretrained else ": its prediction is more than one forward pass"
+        with pytest.raises(HeedfulError, match=f"{task.name} cannot be exported.*{reason}"):
+            task.forward_pass()
+        return
+    forward = task.forward_pass()
+    batches = task.batches(task.read(str(data), task.settings), training=False)
+    batch = batches.make(next(iter(batches.order)))[0]
+    tensors = forward.layout.pack(batch)
+    assert len(tensors) == len(forward.layout.operands)
+    for tensor, operand in zip(tensors, forward.layout.operands.values(), strict=True):
+        sizes = [size if isinstance(size, int) else n for size, n in zip(operand.axes, tensor.shape, strict=True)]
+        assert list(tensor.shape) == sizes
+    with torch.inference_mode():
+        expected = forward.compute(model.model, batch)
+        output = forward.module(model.model)(*tensors)
+    real = real_positions(forward.layout.operands, tensors, output)
+    torch.testing.assert_close(output[real], expected[real])
+    assert len(forward.output.axes) == output.dim()
 
 
 def test_the_options_of_the_task(case, run, data, model, heedful, trust):

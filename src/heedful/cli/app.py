@@ -8,6 +8,7 @@ from heedful._version import __version__
 from heedful.cli.compare import compare
 from heedful.cli.demo import demo
 from heedful.cli.evaluate import evaluate
+from heedful.cli.export import export
 from heedful.cli.inspect import inspect
 from heedful.cli.predict import predict
 from heedful.cli.report import report
@@ -27,5 +28,5 @@ _OWN_WORDS: Any = {
     "version_flags": [],
     "end_of_options_delimiter": "\0",
 }  # their options depend on the task
-for verb in (demo, tasks, show, train, compare, evaluate, predict, inspect, report, serve):
+for verb in (demo, tasks, show, train, compare, evaluate, predict, inspect, report, serve, export):
     app.command(verb, **(_OWN_WORDS if verb in (train, predict) else {}))

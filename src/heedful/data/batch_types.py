@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+import torch
+
 from heedful._types import Int, Tensor
 
-__all__ = ["PieceBatch", "SentenceBatch", "TokenBatch", "WordBatch"]
+__all__ = ["IndexedSentences", "PaddedWords", "PieceBatch", "SentenceBatch", "TokenBatch", "WordBatch", "sentence_rows"]
 
 
 class TokenBatch(NamedTuple):
@@ -41,6 +43,39 @@ class WordBatch(NamedTuple):
     lengths: Int[Tensor, " B"]
 
 
+class PaddedWords(NamedTuple):
+    """The same with the character n-grams of each word beside it: more numbers, but all are rows, as exported models take them.
+
+    Attributes:
+        words: as of `WordBatch`.
+        forms: likewise.
+        char_ngrams: `[B, N, P]`, those of each word; -1 is padding.
+        lengths: as of `WordBatch`.
+    """
+
+    words: Int[Tensor, "B N"]
+    forms: Int[Tensor, "B N"]
+    char_ngrams: Int[Tensor, "B N P"]
+    lengths: Int[Tensor, " B"]
+
+    @classmethod
+    def of(cls, batch: WordBatch) -> "PaddedWords":
+        """The words of a batch.
+
+        Example:
+            >>> offsets, inverse = torch.tensor([0, 2]), torch.tensor([[1, 0], [0, 0]])
+            >>> words, lengths = torch.tensor([[3, 2], [2, 0]]), torch.tensor([2, 1])
+            >>> PaddedWords.of(WordBatch(words, words, inverse, torch.tensor([5, 6, 7]), offsets, lengths)).char_ngrams.tolist()
+            [[[7, -1], [5, 6]], [[5, 6], [-1, -1]]]
+        """
+        counts = batch.offsets.diff(append=batch.offsets.new_tensor([len(batch.char_ngrams)]))
+        there = torch.arange(int(counts.max())) < counts[:, None]
+        rows = torch.full(there.shape, -1)
+        rows[there] = batch.char_ngrams
+        ngrams = rows[batch.inverse].masked_fill((batch.words == 0)[..., None], -1)
+        return cls(batch.words, batch.forms, ngrams, batch.lengths)
+
+
 class PieceBatch(NamedTuple):
     """A batch of sentences as tokens of a pretrained model, padded at their ends.
 
@@ -67,3 +102,27 @@ class SentenceBatch(NamedTuple):
 
     tokens: WordBatch | TokenBatch
     counts: Int[Tensor, " B"]
+
+
+class IndexedSentences(NamedTuple):
+    """The same as exported models take it.
+
+    Attributes:
+        tokens: as of `SentenceBatch`.
+        rows: `[B, S]`, which of the T sentences are those of each document; -1 is padding.
+    """
+
+    tokens: PaddedWords | WordBatch | TokenBatch
+    rows: Int[Tensor, "B S"]
+
+
+def sentence_rows(counts: Int[Tensor, " B"]) -> Int[Tensor, "B S"]:
+    """Which sentences are those of each document, of so many sentences each; -1 is padding.
+
+    Example:
+        >>> sentence_rows(torch.tensor([2, 1])).tolist()
+        [[0, 1], [2, -1]]
+    """
+    position = torch.arange(int(counts.max()), device=counts.device)
+    rows = (counts.cumsum(0) - counts)[:, None] + position
+    return rows.masked_fill(position >= counts[:, None], -1)

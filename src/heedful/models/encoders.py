@@ -224,4 +224,6 @@ def add_positions(x: Float[Tensor, "B N D"], positions: nn.Module | None, start:
 
 def padding(lengths: Tensor, max_length: int) -> Pattern:
     """Which positions are no padding; all of them where the lengths are one, so that nothing need be masked."""
+    if torch.compiler.is_exporting():  # a graph is for all lengths
+        return Lengths(lengths)
     return Global() if bool((lengths == max_length).all()) else Lengths(lengths)

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from heedful._checks import check_fraction, check_positive
-from heedful._types import Bool, Float, Int, Tensor
-from heedful.data.batch_types import SentenceBatch, TokenBatch, WordBatch
+from heedful._types import Bool, Float, Tensor
+from heedful.data.batch_types import IndexedSentences, PaddedWords, SentenceBatch, TokenBatch, WordBatch, sentence_rows
 from heedful.models.encoders import add_positions, padding
 from heedful.models.text_classifier import TokenEmbedding
 from heedful.models.words import FastTextEmbedding
@@ -70,7 +70,9 @@ class SentenceExtractor(nn.Module):
         for layer in (self.from_start, self.from_end, self.query):
             nn.init.normal_(layer.weight, std=0.02)
 
-    def forward(self, batch: SentenceBatch, masked: Bool[Tensor, "T N"] | None = None) -> Float[Tensor, "B S"]:
+    def forward(
+        self, batch: SentenceBatch | IndexedSentences, masked: Bool[Tensor, "T N"] | None = None
+    ) -> Float[Tensor, "B S"]:
         """The logits; those of padding are -inf.
 
         Args:
@@ -78,15 +80,20 @@ class SentenceExtractor(nn.Module):
             masked: tokens that are replaced by the mask vector.
         """
         sentences = self._sentences(batch.tokens, masked)  # [T, D]
-        there, start, end = _positions(batch.counts)  # [B, S]
-        x = sentences.new_zeros(*there.shape, sentences.shape[-1])  # [B, S, D]
-        x[there] = sentences
+        rows = batch.rows if isinstance(batch, IndexedSentences) else sentence_rows(batch.counts)  # [B, S]
+        there = rows >= 0
+        counts = there.sum(1)
+        start = torch.arange(rows.shape[1], device=rows.device).expand(rows.shape[0], -1)  # how many stand before each
+        end = counts[:, None] - 1 - start  # and behind it
+        x = sentences[rows.clamp_min(0)].masked_fill(~there[..., None], 0)  # [B, S, D]
         last = self.from_start.num_embeddings - 1
         x = x + self.from_start(start.clamp(max=last)) + self.from_end(end.clamp(0, last))
-        x = x + self.document(x, pattern=padding(batch.counts, there.shape[1]))
+        x = x + self.document(x, pattern=padding(counts, there.shape[1]))
         return self.query(self.dropout(x))[..., 0].masked_fill(~there, -torch.inf)  # type: ignore[no-any-return]
 
-    def _sentences(self, tokens: WordBatch | TokenBatch, masked: Bool[Tensor, "T N"] | None) -> Float[Tensor, "T D"]:
+    def _sentences(
+        self, tokens: WordBatch | PaddedWords | TokenBatch, masked: Bool[Tensor, "T N"] | None
+    ) -> Float[Tensor, "T D"]:
         x = self.tokens(tokens)  # [T, N, D]
         if self.training and self.token_dropout:
             masked = torch.rand(x.shape[:2], device=x.device) < self.token_dropout
@@ -137,13 +144,6 @@ def soft_cross_entropy(logits: Float[Tensor, "*K B S"], targets: Float[Tensor, "
     """
     log = logits.float().log_softmax(-1).masked_fill(targets == 0, 0.0)  # 0 x -inf counts as 0
     return -(targets * log).sum(-1).mean(-1).sum()
-
-
-def _positions(counts: Int[Tensor, " B"]) -> tuple[Bool[Tensor, "B S"], Int[Tensor, "B S"], Int[Tensor, "B S"]]:
-    """Which sentences are no padding, and how many stand before and behind each."""
-    start = torch.arange(int(counts.max()), device=counts.device).expand(len(counts), -1)
-    end = counts[:, None] - 1 - start
-    return end >= 0, start, end
 
 
 def _padded(rows: Sequence[Sequence[float]] | Sequence[Sequence[bool]], value: float) -> Float[Tensor, "B S"]:

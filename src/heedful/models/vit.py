@@ -130,7 +130,7 @@ class VisionTransformer(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)  # a third faster through the convolutions of a CPU
         x = self.positions(self.tokenizer(x)).flatten(1, 2)  # [B, rows * columns, D]
         if self.class_tokens:
-            x = torch.cat([self.class_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.class_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
         x = self.encoder(x)
         x = x[:, 0] if self.class_tokens else self.pooling(x)  # [B, D]
         return self.head(x)  # type: ignore[no-any-return]

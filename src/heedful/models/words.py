@@ -8,11 +8,12 @@ Source: Bojanowski et al. 2017, equation 1 (a word is the sum of its n-grams).
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from heedful._checks import check_fraction, check_positive
 from heedful._types import Float, Int, Tensor
-from heedful.data.batch_types import WordBatch
+from heedful.data.batch_types import PaddedWords, WordBatch
 from heedful.nn.dropout import Dropout, dropout
 
 
@@ -71,19 +72,23 @@ class WordEmbedding(nn.Module):
         self.norm, self.dropout = nn.LayerNorm(width), Dropout(dropout)
         nn.init.normal_(self.ngram.weight, std=0.03)
 
-    def forward(self, batch: WordBatch) -> Float[Tensor, "B N D"]:
+    def forward(self, batch: WordBatch | PaddedWords) -> Float[Tensor, "B N D"]:
         """The vectors of a batch; those of padding mean nothing."""
-        counts = batch.offsets.diff(append=batch.offsets.new_tensor([len(batch.char_ngrams)]))
-        weights = None
-        if self.training and self.ngram_dropout:
-            weights = dropout(self.ngram.weight.new_ones(len(batch.char_ngrams)), self.ngram_dropout)
-        ngrams = (
-            self.ngram(batch.char_ngrams, batch.offsets, per_sample_weights=weights) / counts[:, None].sqrt()
-        )  # [U, P]
-        parts = [self.word(batch.words), ngrams[batch.inverse]]
+        parts = [self.word(batch.words), self._ngrams(batch)]
         if self.form is not None:
             parts.append(self.form(batch.forms))
         return self.dropout(self.norm(self.projection(torch.cat(parts, dim=-1))))  # type: ignore[no-any-return]
+
+    def _ngrams(self, batch: WordBatch | PaddedWords) -> Float[Tensor, "B N P"]:
+        if isinstance(batch, PaddedWords):
+            total, counts = padded_sums(self.ngram, batch)
+            return total / counts.sqrt()
+        sizes = batch.offsets.diff(append=batch.offsets.new_tensor([len(batch.char_ngrams)]))
+        weights = None
+        if self.training and self.ngram_dropout:
+            weights = dropout(self.ngram.weight.new_ones(len(batch.char_ngrams)), self.ngram_dropout)
+        ngrams = self.ngram(batch.char_ngrams, batch.offsets, per_sample_weights=weights) / sizes[:, None].sqrt()
+        return ngrams[batch.inverse]  # type: ignore[no-any-return]
 
 
 class FastTextEmbedding(nn.Module):
@@ -112,10 +117,21 @@ class FastTextEmbedding(nn.Module):
         nn.init.normal_(self.word.weight, std=0.1)
         nn.init.normal_(self.ngram.weight, std=0.3)
 
-    def forward(self, batch: WordBatch) -> Float[Tensor, "B N D"]:
+    def forward(self, batch: WordBatch | PaddedWords) -> Float[Tensor, "B N D"]:
         """The vectors of a batch; those of padding mean nothing."""
-        ngrams = self.ngram(batch.char_ngrams, batch.offsets)  # [U, D]
-        return self.dropout(self.word(batch.words) + ngrams[batch.inverse])  # type: ignore[no-any-return]
+        if isinstance(batch, PaddedWords):
+            total, counts = padded_sums(self.ngram, batch)
+            ngrams = total / counts
+        else:
+            ngrams = self.ngram(batch.char_ngrams, batch.offsets)[batch.inverse]  # of [U, D]
+        return self.dropout(self.word(batch.words) + ngrams)  # type: ignore[no-any-return]
+
+
+def padded_sums(bag: nn.EmbeddingBag, batch: PaddedWords) -> tuple[Float[Tensor, "B N P"], Float[Tensor, "B N 1"]]:
+    """The sum of the vectors of each word's n-grams, by gathering alone, and how many these are; 1 of padding."""
+    there = (batch.char_ngrams >= 0).to(bag.weight.dtype)[..., None]  # [B, N, n-grams, 1]
+    total = (F.embedding(batch.char_ngrams.clamp_min(0), bag.weight) * there).sum(-2)
+    return total, there.sum(-2).clamp_min(1)
 
 
 class _Known(nn.Module):

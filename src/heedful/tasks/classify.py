@@ -32,6 +32,7 @@ from heedful.tasks.baselines import text_features
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.tasks.forward_pass import ForwardPass, not_pretrained, of_target, tokens, words
 from heedful.tasks.pretrained import (
     PretrainedClassifierModel,
     PretrainedModel,
@@ -275,6 +276,12 @@ class Classify(Task[LabeledTexts]):
 
     def calibrate(self, model: Ensemble, examples: LabeledTexts) -> dict[str, Any]:
         return self.target.calibrate(self.outputs(model, examples.texts), examples.labels or ())
+
+    def forward_pass(self) -> ForwardPass:
+        not_pretrained(self)
+        return of_target(
+            self.target, words(forms=False) if isinstance(self.tokenization.by, WordVocabulary) else tokens()
+        )
 
     def inputs(self, examples: LabeledTexts) -> Sequence[str]:
         return examples.texts

@@ -26,6 +26,7 @@ from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augme
 from heedful.tasks.baselines import image_features
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
+from heedful.tasks.forward_pass import ForwardPass, images, not_pretrained, of_target
 from heedful.tasks.pretrained import (
     PretrainedClassifierModel,
     PretrainedModel,
@@ -261,6 +262,10 @@ class ClassifyImage(Task[LabeledImages]):
 
     def calibrate(self, model: VisionTransformer, examples: LabeledImages) -> dict[str, Any]:
         return self.target.calibrate(self.outputs(model, examples.images), examples.cells)
+
+    def forward_pass(self) -> ForwardPass:
+        not_pretrained(self)
+        return of_target(self.target, images(self.channels, *self.size))
 
     def inputs(self, examples: LabeledImages) -> Sequence[LabeledImages]:
         return [examples]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, P
 
 from torch import Tensor, nn
 
+from heedful._errors import HeedfulError
 from heedful.data.inputs import InputKind
 from heedful.data.splits import Splitter
 from heedful.training.objective import Batches, Mean
@@ -14,6 +15,7 @@ from heedful.training.settings import NoOptions, Section, TaskSettings
 
 if TYPE_CHECKING:
     from heedful.report import AttentionSection
+    from heedful.tasks.forward_pass import ForwardPass
 
 Part = Literal["train", "valid", "test"]
 
@@ -174,6 +176,12 @@ class Task(abc.ABC, Generic[E]):
         `__str__`, a line to read, and `to_format`, the task's data format.
         Where `input` is InputKind.NONE, the options say how many there are.
         """
+
+    def forward_pass(self) -> "ForwardPass":
+        """What `heedful export` writes. Raises HeedfulError where a prediction is more than one forward pass of the model."""
+        raise HeedfulError(
+            f"{self.name} cannot be exported: its prediction is more than one forward pass of its model."
+        )
 
     @abc.abstractmethod
     def inputs(self, examples: E) -> Sequence[Any]:

@@ -26,6 +26,7 @@ from heedful.data.text.plain import PlainText, read_lines, read_plain
 from heedful.models import LanguageModel, fill_masks, generate, language_model
 from heedful.tasks.contract import TRAINING, Metric, Reading, Rows, Scores, Shortcut, Task
 from heedful.tasks.encoder_settings import EncoderSettings
+from heedful.tasks.forward_pass import ForwardPass, Operand, running_text
 from heedful.tasks.language_predictions import Continuation, FilledText, TextLikelihood
 from heedful.tasks.lm_batches import (
     IGNORED,
@@ -198,6 +199,14 @@ class ModelLanguage(Task[Any]):
             right += int((logits.argmax(-1) == truth).sum())
         whole = torch.cat(nats).numpy()
         return TextLikelihood(text.text[:80], whole, right / len(whole) if self.masked else None)
+
+    def forward_pass(self) -> ForwardPass:
+        of = "at the position" if self.masked else "behind it"
+        return ForwardPass(
+            running_text(), lambda model, batch: model(batch), "logits",
+            Operand(("batch", "length", self.tokenizer.size), f"of each token {of}"),
+            notes=(f"It takes at most {self.context:,} tokens.",),
+        )  # fmt: skip
 
     def inputs(self, examples: PlainText | LabeledTexts) -> Sequence[Any]:
         return [examples] if isinstance(examples, PlainText) else examples.texts

@@ -30,6 +30,7 @@ from heedful.models.extractor import SentenceExtractor, label_targets, soft_cros
 from heedful.models.words import FastTextEmbedding
 from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.tasks.forward_pass import ForwardPass, Operand, sentences
 from heedful.tasks.rouge import sentence_gains, summary_baselines, summary_scores
 from heedful.tasks.text_generation import one_line, shortened
 from heedful.tasks.vocabularies import extended, token_rows
@@ -248,6 +249,13 @@ class SummarizeExtractive(Task[SummaryExamples]):
             for i, row in zip(rows, model.probabilities(corpus.batch(rows)), strict=True):  # type: ignore[union-attr]
                 probabilities[i] = row[: len(documents[i])]
         return probabilities
+
+    def forward_pass(self) -> ForwardPass:
+        return ForwardPass(
+            sentences(), lambda model, batch: model.probabilities(batch), "probabilities",
+            Operand(("batch", "positions"), "of each sentence of a document to be the best one; 0 of padding"),
+            notes=("A summary is the most probable sentences, in their order.",),
+        )  # fmt: skip
 
     def inputs(self, examples: SummaryExamples) -> Sequence[Sequence[str]]:
         return examples.sources

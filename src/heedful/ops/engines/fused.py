@@ -127,7 +127,7 @@ def attention(
     """`softmax(scale * Q K^T + bias) V`, by `scaled_dot_product_attention`; its own gradient, of first order."""
     width = value.shape[-1]
     plain = query.dim() == 4 and query.shape[-1] == width and query.shape[0] == key.shape[0] == value.shape[0]
-    flag = pattern.is_diagonal(shape)
+    flag = bool(pattern.is_diagonal(shape))  # of a size that is not known yet, a comparison is no bool
     if plain and bias is None and (flag or not pattern.masks_any(shape)):
         return _call(query, key, value, None, flag, scale)
     q, k, v = _operands(query, key, value, shape)
@@ -311,6 +311,10 @@ def _tiles(
     conjuncts = pattern.conjuncts()
     masked_conjuncts = [conjunct for conjunct in conjuncts if not conjunct.is_diagonal(shape)]
     flag = len(masked_conjuncts) < len(conjuncts) and query.device.type == "cpu" and not requires_grad(bias)
+    if torch.compiler.is_exporting():  # a graph is for all sizes; its operator takes the flag or a mask
+        alone = flag and not masked_conjuncts and bias is None
+        yield slice(None), None if alone else _mask(pattern, bias, shape, query, slice(None)), alone
+        return
     pattern_beside_flag = all_of(masked_conjuncts)
     by_row, by_column = pattern_beside_flag.depends(shape)
     wide = (by_row and by_column) or (bias is not None and bias.depends(shape)[0])
