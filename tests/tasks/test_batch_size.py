@@ -22,7 +22,7 @@ from tests.tiny import Killed, killing, outcome, words
     ],
 )
 def test_which_size_is_taken(speeds, best, end, monkeypatch):
-    def speed(task, size, examples, folder):
+    def speed(task, size, examples, folder, base):
         if size not in speeds:
             raise RuntimeError("CUDA out of memory. Tried to allocate")
         return speeds[size]
@@ -35,7 +35,7 @@ def test_which_size_is_taken(speeds, best, end, monkeypatch):
     monkeypatch.setattr(batch_size, "_grown", lambda: next(grown))
     monkeypatch.setattr(batch_size, "_available", lambda: 2 if "too much" in end else 10**9)
     task = Classify(Classify.Settings(), {"classes": ["a", "b"], "words": {}, "char_ngrams": []})
-    settings, told = with_batch_size(task, None, None)
+    settings, told = with_batch_size(task, None, None, None)
     assert settings.training.batch_size == best
     assert told.startswith(f"training.batch_size = {best}: of those tried (tokens/s) {min(speeds)} (10), ".rstrip(", "))
     assert told.endswith(end)
@@ -49,12 +49,13 @@ def test_memory_for_not_even_the_first(monkeypatch):
     monkeypatch.setattr(batch_size, "_steps", lambda *_: 99)
     task = Classify(Classify.Settings(), {"classes": ["a", "b"], "words": {}, "char_ngrams": []})
     with pytest.raises(MemoryError):
-        with_batch_size(task, None, None)
+        with_batch_size(task, None, None, None)
 
 
 def test_a_run_with_a_size_that_was_found(heedful, shades, tmp_path, monkeypatch):
     """It stands in config.toml; the same command goes on with it; and what was tried leaves no trace."""
     command = words(shades, tmp_path / "run", "training.batch_size=auto")
+    monkeypatch.setattr("heedful.training.callbacks._TIMED", 0.02)
     with monkeypatch.context() as patch:
         killing(patch, "heedful.training.callbacks.CsvLog.on_train_epoch_end", 1)
         with pytest.raises(Killed):
@@ -69,7 +70,7 @@ def test_a_run_with_a_size_that_was_found(heedful, shades, tmp_path, monkeypatch
 
 
 def test_what_was_tried_is_printed(heedful, shades, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_size, "_speed", lambda task, size, examples, folder: float(size))
+    monkeypatch.setattr(batch_size, "_speed", lambda task, size, examples, folder, base: float(size))
     answer = heedful(*words(shades, tmp_path / "run", "training.batch_size=auto"))
     told = (
         "training.batch_size = 2: of those tried (images/s) 2 (2); with more, an epoch would have fewer than 10 steps"

@@ -61,6 +61,14 @@ def test_its_settings_are_those_of_the_run_unless_they_are_changed(base):
     assert further(again).task.settings.transfer.frozen is False
 
 
+def test_a_batch_size_that_is_found_for_a_frozen_run(base):
+    model = further(base, transfer__frozen=True, training__batch_size="auto")
+    before = base.model.state_dict()
+    changed = [name for name, after in model.model.state_dict().items() if not torch.equal(after, before[name])]
+    assert changed == ["members.0.head.weight", "members.0.head.bias"]
+    assert isinstance(model.task.settings.training.batch_size, int)
+
+
 def test_what_is_frozen_stays_as_it_is_and_labels_are_trained(base):
     model = further(base, transfer__frozen=True, training__epochs=2)
     assert model.task.vocabulary["words"] == base.task.vocabulary["words"]

@@ -12,6 +12,7 @@ import torch
 from heedful._errors import is_out_of_memory
 from heedful.tasks.contract import Task
 from heedful.tasks.loading import built
+from heedful.tasks.transfer import Base, rates_of, transfer
 from heedful.training.run_folder import RunFolder
 
 _FEWEST = 10  # steps that an epoch must have
@@ -19,7 +20,7 @@ _LEVEL = 0.95  # of the highest speed counts as high
 _SLOWER = 0.8  # of the highest speed: larger ones are not tried
 
 
-def with_batch_size(task: Task[Any], examples: Any, folder: RunFolder) -> tuple[Any, str]:
+def with_batch_size(task: Task[Any], examples: Any, folder: RunFolder, base: Base | None) -> tuple[Any, str]:
     """The settings of a task with the largest batch size among those that are fastest, and what was tried, in words.
 
     Sizes are doubled from a quarter of the default, until memory is not enough, an epoch would have fewer than ten
@@ -36,7 +37,7 @@ def with_batch_size(task: Task[Any], examples: Any, folder: RunFolder) -> tuple[
             end = f"with more, an epoch would have fewer than {_FEWEST} steps"
             break
         try:
-            speeds[size] = _speed(task, size, examples, folder)
+            speeds[size] = _speed(task, size, examples, folder, base)
         except (MemoryError, RuntimeError) as error:
             if not speeds or not is_out_of_memory(error):
                 raise
@@ -84,7 +85,7 @@ def _steps(task: Task[Any], size: int, examples: Any) -> int:
     return len(type(task)(_with(task.settings, size), task.vocabulary).batches(examples, training=True).order)  # type: ignore[arg-type]
 
 
-def _speed(task: Task[Any], size: int, examples: Any, folder: RunFolder) -> float:
+def _speed(task: Task[Any], size: int, examples: Any, folder: RunFolder, base: Base | None) -> float:
     """Units a second."""
     from heedful.training.fit import seed_everything, speed
 
@@ -92,7 +93,9 @@ def _speed(task: Task[Any], size: int, examples: Any, folder: RunFolder) -> floa
     seed_everything(settings.training.seed)
     own = type(task)(settings, task.vocabulary)
     try:
-        return speed(own, built(own), own.batches(examples, training=True), settings.training, folder)
+        model = built(own)
+        rates = rates_of(own, model, None if base is None else transfer(base, own, model))
+        return speed(own, model, own.batches(examples, training=True), settings.training, folder, rates)
     finally:
         gc.collect()
         if torch.cuda.is_available():

@@ -26,7 +26,7 @@ from heedful.tasks.loading import built, task_and_model
 from heedful.tasks.memory import less_memory
 from heedful.tasks.sources import IN_MEMORY, checksum, counted, located, notes_of, prepare, preset, read, source_of
 from heedful.tasks.task_inputs import listed
-from heedful.tasks.transfer import Base, base_of, transfer
+from heedful.tasks.transfer import Base, base_of, rates_of, transfer
 from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder, config_matches
 from heedful.training.settings import TransferSettings, flat, settings_of, validated, write_settings
@@ -362,7 +362,7 @@ def _train(
     parts, ours = prepare(kind, chosen, sources, base and base.task)
     if training_settings is not None and training_settings.batch_size == "auto":
         with working(console, "trying batch sizes"):
-            chosen, tried = with_batch_size(ours, parts.training, run)
+            chosen, tried = with_batch_size(ours, parts.training, run, base)
         _say(console, tried)
         ours, training_settings = kind(chosen, ours.vocabulary), chosen.training
     examples = {"train": parts.training, "valid": parts.validation} | (
@@ -401,12 +401,9 @@ def _train(
     )
     weights, stopped = dict(model.state_dict()), None
     if batches is not None:
-        rates = dict(ours.rates(model))
-        if taken is not None:
-            rates = {name: rates.get(name, 1.0) * taken.rate(name, chosen) for name, _ in model.named_parameters()}
         weights, epoch = fit(
             ours, model, training=batches, validation=ours.batches(parts.validation, training=False),
-            settings=training_settings, folder=run, console=console, unit=kind.unit, rates=rates,
+            settings=training_settings, folder=run, console=console, unit=kind.unit, rates=rates_of(ours, model, taken),
             end=end, hyperparameters={"task": kind.name, **dict(flat(chosen.model_dump()))}, resume=resumed,
         )  # fmt: skip
         model.load_state_dict(weights)

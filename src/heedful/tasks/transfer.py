@@ -166,6 +166,15 @@ def transfer(base: Base, task: Task[Any], model: nn.Module) -> Transfer:
     return result
 
 
+def rates_of(task: Task[Any], model: nn.Module, taken: Transfer | None) -> dict[str, float]:
+    """The share of the learning rate that each parameter has, by the task and by what was taken."""
+    rates = dict(task.rates(model))
+    if taken is None:
+        return rates
+    names = [name for name, _ in model.named_parameters()]
+    return {name: rates.get(name, 1.0) * taken.rate(name, task.settings) for name in names}
+
+
 def _compared(mine: Mapping[str, Rows], theirs: Mapping[str, Rows], base: Base, begin_labels: bool) -> dict[str, Names]:
     """The names of each kind. Raises where no label is known that should be."""
     kinds = {rows.kind: rows.names for rows in theirs.values()}

@@ -85,11 +85,7 @@ def fit(
         RunFolderError: a checkpoint that cannot be read.
         ValueError: a parameter that is to be trained by no optimizer, or by several.
     """
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and rates.get(name, 1.0) > 0)
-    for module in model.modules():  # norms that stay as they are also keep their statistics
-        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
-            module.eval()
+    _freeze(model, rates)
     _check_optimizers(objective, model)
     learner = _Learner(objective, model, settings, folder, rates)
     callbacks: list[Callback] = [EpochSeed(settings.seed)]
@@ -137,10 +133,16 @@ def fit(
 
 
 def speed(
-    objective: Objective, model: nn.Module, batches: Batches, settings: TrainingSettings, folder: RunFolder
+    objective: Objective,
+    model: nn.Module,
+    batches: Batches,
+    settings: TrainingSettings,
+    folder: RunFolder,
+    rates: Mapping[str, float],
 ) -> float:
     """How many of its units a second a training takes, as a few steps of a model tell that is not used any further."""
-    learner, clock = _Learner(objective, model, settings, folder, {}), StepTimes(batches.size)
+    _freeze(model, rates)
+    learner, clock = _Learner(objective, model, settings, folder, rates), StepTimes(batches.size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -149,6 +151,15 @@ def speed(
         )
         trainer.fit(learner, batches.loader())
     return clock.units / max(clock.seconds, 1e-9)
+
+
+def _freeze(model: nn.Module, rates: Mapping[str, float]) -> None:
+    """Parameters without a rate stay as they are; norms that do also keep their statistics."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and rates.get(name, 1.0) > 0)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
 
 
 def _trainer(learner: "_Learner", callbacks: list[Callback], *plugins: Any, **more: Any) -> Trainer:
