@@ -171,12 +171,18 @@ def _judged(task: Task[Any], model: Any, examples: Any) -> list[_Judged]:
     ]
 
 
+def _is_right(judged: _Judged) -> bool:
+    """Whether nothing is wrong about a prediction, as far as shares tell."""
+    shares = [metric.value for metric in judged.metrics.values() if metric.unit == "%"]
+    return bool(shares) and min(shares) == 1
+
+
 def _wrongness(judged: _Judged) -> tuple[float, ...]:
-    """The largest is the worst: by the metrics in their order; of equal ones, that of which the model was the surest."""
+    """The largest is the worst: by the metrics in their order; of equal ones, that of which the model was the surest, if it is wrong."""
     signs = [-1 if metric.unit in HIGHER_IS_BETTER else 1 for metric in judged.metrics.values()]
     values = [sign * metric.value for sign, metric in zip(signs, judged.metrics.values(), strict=True)]
     probability = getattr(judged.prediction, "probability", 0.0)
-    return (*values, probability)
+    return (*values, -probability if _is_right(judged) else probability)
 
 
 def _numbers(judged: Sequence[_Judged]) -> Iterator[ChartsSection]:
@@ -245,10 +251,11 @@ def _worst(task: Task[Any], model: Any, judged: Sequence[_Judged], most: int) ->
     varied = [name for name, metric in judged[0].metrics.items() if len({_value(one, name) for one in judged}) > 1]
     shown = varied[:1] or list(judged[0].metrics)[:1]
     order = sorted(judged, key=_wrongness, reverse=True)
+    order = [one for one in order if not _is_right(one)] or order
     rows: list[list[Any]] = []
     for one in order[: _MOST_ROWS // 2]:
         locations = getattr(one.example, "locations", None) or [""]
-        prediction = one.prediction
+        prediction = replace(one.prediction, named=False) if hasattr(one.prediction, "named") else one.prediction
         values = [_shown(*one.metrics[name]) if name in one.metrics else None for name in shown]
         rows.append(
             [
@@ -258,8 +265,10 @@ def _worst(task: Task[Any], model: Any, judged: Sequence[_Judged], most: int) ->
             ]
         )
     header = ["where", "input", "expected", "predicted", *(name.replace("_", " ") for name in shown)]
-    keep = [i for i, name in enumerate(header) if any(row[i] not in ("", None) for row in rows)]
-    looked = f"Of {len(judged):,} examples that were looked at one by one, the worst first. Below, the attention of the first ones."
+    keep = [
+        i for i in range(len(header)) if any(row[i] not in ("", None, *([row[0]] if i == 1 else [])) for row in rows)
+    ]
+    looked = f"The worst first, of {len(judged):,} examples that were looked at one by one. Below, the attention of the first ones."
     yield TableSection(
         "What went most wrong", looked, [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
     )
