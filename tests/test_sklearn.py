@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
@@ -17,7 +17,7 @@ from sklearn.utils import estimator_checks, get_tags
 
 import heedful
 from heedful._errors import DataError, SettingsError
-from heedful.sklearn import ImageClassifier, TextClassifier
+from heedful.sklearn import ImageClassifier, ImageRegressor, TextClassifier, TextRegressor
 
 TEXTS = [f"a {word} film {row}" for row in range(20) for word in ("fine", "dull")]
 LABELS = np.array(["good", "bad"] * 20)
@@ -67,6 +67,34 @@ def test_texts_are_learned(fitted):
     assert is_classifier(fitted)
     ours = fitted.model_.predict(["a fine one", "a dull one"])
     assert [one.probability for one in ours] == pytest.approx(probabilities.max(1).tolist(), abs=1e-6)
+
+
+def test_several_labels_are_an_array_of_zeros_and_ones():
+    there = np.array([[1, 0, 0], [0, 1, 0]] * 20)  # the third label never
+    model = text_classifier(**{"training.epochs": 6}).fit(TEXTS, there)
+    assert model.multilabel_
+    assert (model.predict(TEXTS) == there).mean() > 0.8
+    probabilities = model.predict_proba(TEXTS)
+    assert probabilities.shape == (40, 3)
+    assert (probabilities[:, 2] == 0).all()
+    again = pickle.loads(pickle.dumps(model))
+    assert (again.predict_proba(TEXTS[:5]) == probabilities[:5]).all()
+    with pytest.raises(ValueError, match="`y` must have a row for each of 40 rows of `X`: got shape"):
+        text_classifier().fit(TEXTS, there[:5])
+
+
+def test_numbers_of_texts_and_images():
+    numbers = np.array([3.0, -1.0] * 20)
+    model = TextRegressor(settings=FAST | {"training.epochs": 8}, random_state=0).fit(TEXTS, numbers)
+    assert is_regressor(model)
+    assert model.score(TEXTS, numbers) > 0.5
+    images, labels = shades()
+    model = clone(ImageRegressor(settings=SMALL | {"training.epochs": 8}, random_state=0)).fit(images, labels)
+    assert model.predict(images).shape == (40,)
+    assert model.score(images, labels) > 0.5
+    for bad in (numbers[:, None], np.full(40, np.nan), ["a"] * 40, None):
+        with pytest.raises(ValueError, match="`y` must (be|hold)"):
+            TextRegressor().fit(TEXTS, bad)
 
 
 def test_images_are_learned(seeing):

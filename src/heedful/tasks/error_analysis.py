@@ -70,7 +70,7 @@ def _metrics(evaluation: Evaluation) -> TableSection:
         )]
         for name in evaluation.metrics
     ]  # fmt: skip
-    text = f"Measured on {evaluation.examples:,} examples: {evaluation.data}. {evaluation.note}"
+    text = f"Measured on {evaluation.data}. {evaluation.note}"
     return TableSection("Metrics", text.strip(), ["metric", "model", *names], rows)
 
 
