@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from benchmarks import (
     operator,
     pictures,
     resume,
+    serve,
     startup,
     summarize,
     texts,
@@ -39,6 +41,7 @@ from tests import languages, tiny
 from tests import texts as made
 
 KEPT = _measure.RESULTS
+PROCESS = subprocess.run
 LAYER = {"model.width": 12, "model.ffn_width": 16, "model.layers": 1, "training.epochs": 1}
 SMALL = {**LAYER, "model.heads": 2}
 WORDS = {"model.word_width": 8, "model.form_width": 4, "model.ngram_width": 8}
@@ -240,6 +243,29 @@ def run_coverage_models(small: pytest.MonkeyPatch) -> None:
     assert row["compared"] == row["calls"] / 2 > 0
 
 
+def run_serve(small: pytest.MonkeyPatch) -> None:
+    from heedful.tasks.serve import ModelServer
+
+    @contextlib.contextmanager
+    def serving(run: Path) -> Iterator[int]:
+        server = ModelServer(heedful.load(run), port=0)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            yield server.port
+        finally:
+            server.stop()
+            thread.join()
+
+    small.setattr(subprocess, "run", PROCESS)  # a library asks which processor this is
+    small.setattr(serve, "serving", serving)
+    small.setattr(serve, "SETTINGS", {"training.epochs": 1})
+    for seed, part in enumerate(("train", "test")):
+        made.reviews(Path(f"{part}.tsv"), 20, seed)
+    serve.main(Path(), clients=3, rounds=1)
+    assert _measure.kept("serve")["lost"] == 0
+
+
 SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "attention": lambda small: attention.main(),
     "operator": lambda small: operator.main(),
@@ -254,6 +280,7 @@ SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "classify_image": run_classify_image,
     "resume": run_resume,
     "viewer": run_viewer,
+    "serve": run_serve,
     "startup": run_startup,
     "coverage_models": run_coverage_models,
 }

@@ -104,6 +104,7 @@ def rows_of_measured() -> dict[str, tuple[list[str], list[str]]]:
     longer = recurrent["additive, less dropout and longer"]["runs"][0]["test"]
     training, decoding = of("translate-training")["rows"], of("translate-decoding")
     greedy, beam = decoding["beam_1"], decoding["beam_5"]
+    serve = of("serve")
     copying, without = (of("scitldr-copying")[part]["rouge"]["rouge_1"]["mean"] for part in ("copying", "without"))
     ahead = of("scitldr-copying")["ahead"]["rouge_1"]
     extractive = of("scitldr-extractive")["summaries"]["runs"][0]["baselines"]["oracle-1"]["rouge_1"]
@@ -127,6 +128,10 @@ def rows_of_measured() -> dict[str, tuple[list[str], list[str]]]:
             start: ([*image(name)[0], image(name)[1]], ["cifar10.toml"] if name == "cifar10" else [])
             for start, name in (("digits", "digits"), ("MNIST", "mnist"), ("CIFAR-10", "cifar10"))
         },
+        "`serve`": ([
+            f"{serve['requests_per_second']:.0f} requests/s", f"{serve['lost']} of {serve['requests']:,} lost",
+            f"{100 * serve['ratio']:.0f} % of the speed", f"{serve['predict_per_second']:.0f} texts/s",
+        ], ["batches of 64", "target 60 %"]),
         "`tag`, raw": ([
             f"token F1 {100 * segment['segmenter']['f1']:.2f} %, {100 * segment['segmenter']['exact']:.1f} % of {segment['sentences']:,}",
             f"learned in {segment['seconds']:.0f} s",
