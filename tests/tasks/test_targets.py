@@ -124,7 +124,12 @@ def test_losses_and_divergences_are_those_of_their_formulas():
         q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
     )
     torch.testing.assert_close(several.divergence(first, second), coins.mean(-1))
-    torch.testing.assert_close(several.merge(first).double().sigmoid(), p.mean(0), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        several.merge(first, torch.full((len(first), 1, 1), 1 / len(first))).double().sigmoid(),
+        p.mean(0),
+        rtol=1e-6,
+        atol=1e-7,
+    )
     number = OneNumber(TargetFormat("number"), {"target_mean": 4.0, "target_std": 2.0})
     torch.testing.assert_close(number.encode(["8", "3"]), torch.tensor([2.0, -0.5]))
     torch.testing.assert_close(number.loss(first[..., :1], targets[:, 0]), (first[..., 0] - targets[:, 0]) ** 2)

@@ -11,10 +11,15 @@ from heedful.training.settings import (
     Section,
     TaskSettings,
     TrainingSettings,
+    automatic,
+    decided,
     defaults,
     describe_settings,
+    epochs_for,
+    follows_data,
     other_architectures,
     settings_of,
+    values_of,
     write_settings,
 )
 
@@ -338,3 +343,48 @@ def test_settings_are_words_or_a_mapping_nested_or_dotted():
         settings_of(Settings, {"model.layers": "5x"})
     with pytest.raises(SettingsError, match="^a setting must be written key=value, as in model.layers=4: got 7"):
         settings_of(Settings, [7])
+
+
+class Following(Section):
+    steps: int = follows_data(ge=1, description="how many")
+    most: int = follows_data(7, ge=1, description="how many at most")
+    name: str = Field("auto", description="what is called so, and follows nothing")
+
+
+class FollowingSettings(Section):
+    model: Following = Following()
+
+
+def test_settings_that_follow_the_data():
+    settings = settings_of(FollowingSettings)
+    assert list(automatic(settings)) == ["model.steps"]
+    assert 'steps = "auto"' in write_settings(settings, "settings")
+    found = decided(settings, {"model.steps": 3, "model.most": 4})
+    assert found == FollowingSettings(model=Following(steps=3))
+    assert values_of(found) == {"model.steps": 3, "model.most": 7, "model.name": "auto"}
+    assert not list(automatic(settings_of(FollowingSettings, ["model.steps=5"])))
+    both = settings_of(FollowingSettings, ["model.most=auto", "model.steps=auto"])
+    assert list(automatic(both)) == ["model.steps", "model.most"]
+    assert decided(both, {"model.steps": 3, "model.most": 4}).model == Following(steps=3, most=4)
+
+
+def test_what_cannot_follow_the_data():
+    with pytest.raises(SettingsError, match=r"^`model.steps`: input should be a valid integer.*: got 'automatic'\.$"):
+        settings_of(FollowingSettings, ["model.steps=automatic"])
+    with pytest.raises(
+        SettingsError, match=r"^`training.batch_size`: input should be a valid integer.*: got 'auto'\.$"
+    ):
+        settings_of(Settings, ["training.batch_size=auto"])
+    with pytest.raises(
+        SettingsError,
+        match=r"^`model.steps`: must have a value, which this task does not choose by the data: got auto\.$",
+    ):
+        decided(settings_of(FollowingSettings), {})
+
+
+@pytest.mark.parametrize(
+    ("examples", "size", "epochs"),
+    [(100, 100, 400), (20, 100, 400), (64, "auto", 400), (65, "auto", 200), (10**6, 64, 5)],
+)
+def test_few_data_are_seen_more_often(examples, size, epochs):
+    assert epochs_for(examples, TrainingSettings(batch_size=size), usual=5, steps=400) == epochs

@@ -126,8 +126,8 @@ class OneLabel(Target):
         both = F.kl_div(p, q, log_target=True, reduction="none") + F.kl_div(q, p, log_target=True, reduction="none")
         return both.sum(-1)
 
-    def merge(self, outputs: Tensor) -> Tensor:
-        return outputs.float().softmax(-1).mean(0).clamp_min(_SMALLEST).log()
+    def merge(self, outputs: Tensor, shares: Tensor) -> Tensor:
+        return outputs.float().softmax(-1).mul(shares).sum(0).clamp_min(_SMALLEST).log()
 
     def means(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> dict[str, Mean]:
         weight = None if self._weight is None else self._weight[targets.clamp_min(0)]

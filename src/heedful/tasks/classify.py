@@ -8,10 +8,9 @@ view         heedful/tasks/views/text.py: what each token contributes to the dec
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, Self
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from heedful.data.batches import BucketBatches, LengthBatches
@@ -25,18 +24,18 @@ from heedful.data.text.tokenizers import load as load_tokenizer
 from heedful.data.text.words import WordVocabulary, split_words
 from heedful.models.encoders import attention_pattern
 from heedful.models.ensemble import Ensemble
+from heedful.models.ngrams import NgramClassificationModel
 from heedful.models.pretrained import PretrainedTextClassifier
 from heedful.models.text_classifier import TextClassificationModel, TokenEmbedding
 from heedful.models.words import FastTextEmbedding
 from heedful.tasks.baselines import text_features
 from heedful.tasks.classification import ClassificationOptions
+from heedful.tasks.classify_settings import ClassifySettings, ClassifyVocabulary, PretrainedTextModel
 from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
-from heedful.tasks.encoder_settings import EncoderSettings, encoder_of
+from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.forward_pass import ForwardPass, not_pretrained, of_target, tokens, words
 from heedful.tasks.pretrained import (
-    PretrainedClassifierModel,
     PretrainedModel,
-    PretrainedVocabulary,
     begin,
     learned_text,
     pooling_of,
@@ -44,82 +43,14 @@ from heedful.tasks.pretrained import (
 )
 from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.target_kinds import learn_target, target_of
-from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
-from heedful.training.schema import Counts, Words
-from heedful.training.settings import BatchSize, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import epochs_for
 
 _MAX_TOKENS = 8000  # tokens that are computed together
+_FEW_WORDS = 5_000  # texts of which each word counts
+_FEW, _LINEAR = 20_000, 4_000_000  # texts, and words times classes, with a linear model beside the attention
 _PASSES = 256  # in which tokens are masked in turn
-
-
-class ClassifyData(TargetSettings):
-    """Which texts, and how they are cut into tokens."""
-
-    text: str | int = Field("text", description="the column of the texts: a name, or a number from 1")
-    label: str | int = Field("label", description="the column of the labels: a name, or a number from 1")
-    tokenizer: Literal["words", "subwords", "characters"] = Field("words", description="what a text is cut into")
-    vocabulary_size: int = Field(4000, ge=300, description="subwords: how many are learned")
-    min_count: int = Field(2, ge=1, description="words: minimum count of a word to get an embedding of its own")
-
-
-@defaults(width=96, positions="none", layers=1, ffn_width=192, dropout=0.2)
-class ClassifierModel(EncoderSettings):
-    """The text classifier."""
-
-    architecture: Literal["transformer"] = Field("transformer", description="an encoder of its own")
-    max_positions: int = Field(4096, ge=1, description="the most positions that learned ones know")
-    input_dropout: float = Field(0.4, ge=0, lt=1, description="dropout of a token's features")
-    token_dropout: float = Field(0.15, ge=0, lt=1, description="probability that a token is masked in training")
-    output_dropout: float = Field(0.4, ge=0, lt=1, description="dropout of the pooled features")
-    pooling_heads: int = Field(4, ge=1, description="heads of the attention pooling")
-    ensemble_size: int = Field(5, ge=1, description="models that are trained side by side and averaged")
-
-
-class PretrainedTextModel(PretrainedClassifierModel):
-    """A pretrained encoder of texts."""
-
-    suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "training": {**PretrainedModel.suits["training"], "batch_size": 32},
-        "loss": {**PretrainedModel.suits["loss"], "consistency": 0.0},
-    }
-
-
-@defaults(label_smoothing=0.05)
-class ClassifierLoss(TargetLoss):
-    """What is minimized."""
-
-    consistency: float = Field(
-        2.0,
-        ge=0,
-        description="weight of the divergence between predictions under two dropout masks (R-Drop); 0: one pass",
-    )
-
-
-@defaults(epochs=5, ema_decay=0.998, beta2=0.98)
-class ClassifierTraining(TrainingSettings):
-    """How the classifier is trained."""
-
-    batch_size: BatchSize = Field(100, description="texts a step; auto: what is fastest on this machine")
-
-
-class ClassifySettings(TaskSettings):
-    """All settings of classify."""
-
-    data: ClassifyData = ClassifyData()
-    model: Annotated[ClassifierModel | PretrainedTextModel, Field(discriminator="architecture")] = ClassifierModel()
-    loss: ClassifierLoss = ClassifierLoss()
-    training: ClassifierTraining = ClassifierTraining()
-
-
-class ClassifyVocabulary(TargetVocabulary):
-    """What the weights know by number."""
-
-    words: Counts | None = None
-    char_ngrams: Words | None = None
-    tokenizer: str | None = None
-    pretrained: PretrainedVocabulary | None = None
 
 
 class Classify(Task[LabeledTexts]):
@@ -134,6 +65,7 @@ class Classify(Task[LabeledTexts]):
         super().__init__(settings, vocabulary)
         self.target = target_of(settings, vocabulary)
         self.prediction, self.classes = self.target.prediction, list(self.target.classes)
+        self._outputs = self.classes or ["number"]
         model, most = settings.model, None
         by: WordVocabulary | Tokenizer | Pieces
         if isinstance(model, PretrainedModel):
@@ -145,6 +77,7 @@ class Classify(Task[LabeledTexts]):
                 else WordVocabulary(vocabulary["words"], {}, tuple(vocabulary["char_ngrams"]))
             )  # fmt: skip
         self.tokenization = Tokenization(by, most)
+        self._pairs = sorted(vocabulary.get("pairs") or (), key=by.pair) if isinstance(by, WordVocabulary) else []
 
     @classmethod
     def read(cls, source: Any, settings: ClassifySettings, reading: Reading = TRAINING) -> LabeledTexts:
@@ -155,13 +88,27 @@ class Classify(Task[LabeledTexts]):
         )
 
     @classmethod
+    def adapt(cls, training: LabeledTexts, settings: ClassifySettings) -> dict[str, Any]:
+        words = sum(len(text.split()) for text in training.texts)
+        outputs = 1 if settings.data.target == "number" else len(set(training.labels or ()))
+        few = len(training) <= _FEW and words * outputs <= _LINEAR
+        return {
+            "data.min_count": 1 if len(training) <= _FEW_WORDS else 2,
+            "model.linear": few and settings.data.tokenizer == "words",
+            "training.epochs": epochs_for(len(training), settings.training, usual=5, steps=400),
+        }
+
+    @classmethod
     def learn(cls, training: LabeledTexts, settings: ClassifySettings) -> dict[str, Any]:
         target, data = learn_target(training.labels or (), settings), settings.data
         if isinstance(settings.model, PretrainedModel):
             return target | learned_text(settings.model)
         if data.tokenizer == "words":
-            words = WordVocabulary.fit([split_words(text) for text in training.texts], min_count=data.min_count)
-            return target | {"words": words.words, "char_ngrams": list(words.char_ngrams)}
+            texts = [split_words(text) for text in training.texts]
+            words = WordVocabulary.fit(texts, min_count=data.min_count)
+            found = target | {"words": words.words, "char_ngrams": list(words.char_ngrams)}
+            linear = {"pairs": words.pairs(texts, data.min_count), "texts": len(texts)} if settings.model.linear else {}
+            return found | linear
         if data.tokenizer == "characters":
             return target | {"tokenizer": Characters.fit(training.texts).save()}
         return target | {"tokenizer": Subwords.fit(training.texts, data.vocabulary_size).save()}
@@ -199,11 +146,30 @@ class Classify(Task[LabeledTexts]):
                     dropout=s.output_dropout,
                 )
             )  # fmt: skip
-        return Ensemble(members)
+        return Ensemble(members, self._linear() if s.linear else None)
+
+    def _linear(self) -> NgramClassificationModel:
+        words, settings = self.tokenization.by, self.settings
+        if not isinstance(words, WordVocabulary):
+            raise ValueError(
+                f"`model.linear` must be false where data.tokenizer is not words: got {settings.data.tokenizer}."
+            )
+        counts = self.vocabulary["pairs"]
+        return NgramClassificationModel(
+            list(words.words.values()), list(map(words.pair, self._pairs)), [counts[pair] for pair in self._pairs],
+            texts=self.vocabulary["texts"], classes=self.target.outputs, token_dropout=settings.model.token_dropout,
+        )  # fmt: skip
 
     def rows(self) -> Mapping[str, Rows]:
         by = self.tokenization.by
-        return ({} if isinstance(by, Pieces) else token_rows(by)) | label_rows(self.classes or ["number"])
+        rows = ({} if isinstance(by, Pieces) else token_rows(by)) | label_rows(self._outputs)
+        if not isinstance(by, WordVocabulary) or not self._pairs:
+            return rows
+        ngrams = ("", " ", *by.words, *self._pairs)  # as the linear model has them: padding and unknown words first
+        return rows | {
+            "linear.weight": Rows("n-grams", [f"{ngram} {label}" for ngram in ngrams for label in self._outputs]),
+            "linear.bias": Rows("labels", self._outputs),
+        }
 
     def _pretrained(self, settings: PretrainedTextModel) -> PretrainedTextClassifier:
         by = self.tokenization.by
@@ -252,7 +218,11 @@ class Classify(Task[LabeledTexts]):
 
     def validate(self, model: Ensemble, batch: Any) -> Mapping[str, Mean]:
         tokens, targets = batch
-        return self.target.means(self.target.merge(model(tokens)), targets)
+        return self.target.means(self.merged(model, tokens), targets)
+
+    def merged(self, model: Ensemble, batch: Any, masked: Tensor | None = None) -> Tensor:
+        """The outputs of all models as one, `[texts, outputs]`."""
+        return self.target.merge(model(batch, masked), model.shares)
 
     def predict(
         self, model: Ensemble, inputs: Sequence[str], options: Any, numbers: Sequence[int] | None = None
@@ -271,7 +241,7 @@ class Classify(Task[LabeledTexts]):
         corpus = self.tokenization.encode(texts)
         outputs = torch.empty(len(texts), self.target.outputs)
         for rows in LengthBatches(corpus.lengths, _MAX_TOKENS) if texts else ():
-            outputs[rows] = self.target.merge(model(corpus.batch(rows)))
+            outputs[rows] = self.merged(model, corpus.batch(rows))
         return outputs
 
     def calibrate(self, model: Ensemble, examples: LabeledTexts) -> dict[str, Any]:
@@ -308,12 +278,12 @@ class Classify(Task[LabeledTexts]):
         Of a long text neighbors are masked together, so that at most 256 passes are made.
         """
         batch = self.tokenization.encode([text]).batch([0])
-        whole, count = self.target.merge(model(batch)), int(batch.lengths)
+        whole, count = self.merged(model, batch), int(batch.lengths)
         cells = min(count, _PASSES)
         cell = torch.arange(count) * cells // count
         drops = []
         for rows in torch.arange(cells).split(max(_MAX_TOKENS // count, 1)):
-            masked = self.target.merge(model(_repeated(batch, len(rows)), cell == rows[:, None]))
+            masked = self.merged(model, _repeated(batch, len(rows)), cell == rows[:, None])
             drops.append(self.target.evidence(whole, whole[0]) - self.target.evidence(masked, whole[0]))
         found = torch.cat(drops)[cell] / torch.bincount(cell)[cell]
         by = self.tokenization.by

@@ -41,7 +41,7 @@ from heedful.tasks.target_kinds import learn_target, target_of
 from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.tasks.vocabularies import label_rows
 from heedful.training.objective import Batches, Mean
-from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults, epochs_for, follows_data
 
 _DIGITS = ("data.size=16", "model.pooling=class-token")  # settings that suit images of 8 x 8 pixels
 _TOGETHER = 256  # images that are computed together
@@ -106,6 +106,14 @@ class ImageLoss(TargetLoss):
     """What is minimized."""
 
 
+class ImageTraining(TrainingSettings):
+    """How the model is trained."""
+
+    epochs: int = follows_data(
+        ge=1, description="passes over the training data; auto: 50, or more where these are fewer than 600 steps"
+    )
+
+
 class ClassifyImageSettings(TaskSettings):
     """All settings of classify-image."""
 
@@ -115,7 +123,7 @@ class ClassifyImageSettings(TaskSettings):
     ] = ConvolutionalTransformer()
     augmentation: AugmentationSettings = AugmentationSettings()
     loss: ImageLoss = ImageLoss()
-    training: TrainingSettings = TrainingSettings()
+    training: ImageTraining = ImageTraining()
 
 
 class ImageVocabulary(TargetVocabulary):
@@ -173,6 +181,10 @@ class ClassifyImage(Task[LabeledImages]):
             classes=known["classes"] if settings.data.target == "label" else None, skip=settings.data.skip,
             format=settings.data.format, **shape,
         )  # fmt: skip
+
+    @classmethod
+    def adapt(cls, training: LabeledImages, settings: ClassifyImageSettings) -> Mapping[str, Any]:
+        return {"training.epochs": epochs_for(len(training), settings.training, usual=50, steps=600)}
 
     @classmethod
     def learn(cls, training: LabeledImages, settings: ClassifyImageSettings) -> dict[str, Any]:

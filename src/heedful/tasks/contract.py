@@ -111,6 +111,11 @@ class Task(abc.ABC, Generic[E]):
         """Examples of a path, an embedded name or Python data. Raises DataError: location, rule, what was found."""
 
     @classmethod
+    def adapt(cls, training: E, settings: Any) -> Mapping[str, Any]:
+        """What each setting that is "auto" becomes with these training examples: {"training.epochs": 12}."""
+        return {}
+
+    @classmethod
     @abc.abstractmethod
     def learn(cls, training: E, settings: Any) -> dict[str, Any]:
         """The vocabulary: classes, words, the text of a tokenizer, the size of an image, a mean and a standard deviation."""

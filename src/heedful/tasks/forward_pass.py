@@ -153,7 +153,7 @@ def of_target(target: Target, layout: Layout) -> ForwardPass:
 
     def compute(model: Any, batch: Any) -> Tensor:
         outputs = model(batch)
-        return target.values(target.merge(outputs) if isinstance(model, Ensemble) else outputs)
+        return target.values(target.merge(outputs, model.shares) if isinstance(model, Ensemble) else outputs)
 
     axes = ("batch", target.outputs)
     if isinstance(target, OneNumber):

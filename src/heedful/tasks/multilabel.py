@@ -120,8 +120,8 @@ class SeveralLabels(Target):
         """The symmetric divergence of two coins: `(p - q) (logit p - logit q)`."""
         return ((first.sigmoid() - second.sigmoid()) * (first - second)).mean(-1)
 
-    def merge(self, outputs: Tensor) -> Tensor:
-        return outputs.double().sigmoid().mean(0).logit(eps=1e-12).float()
+    def merge(self, outputs: Tensor, shares: Tensor) -> Tensor:
+        return outputs.double().sigmoid().mul(shares).sum(0).logit(eps=1e-12).float()
 
     def means(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> dict[str, Mean]:
         guessed = outputs > 0

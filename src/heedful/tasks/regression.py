@@ -83,8 +83,8 @@ class OneNumber(Target):
     def divergence(self, first: Tensor, second: Tensor) -> Tensor:
         return ((first - second) ** 2)[..., 0]
 
-    def merge(self, outputs: Tensor) -> Tensor:
-        return outputs.float().mean(0)
+    def merge(self, outputs: Tensor, shares: Tensor) -> Tensor:
+        return outputs.float().mul(shares).sum(0)
 
     def means(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> dict[str, Mean]:
         error = (outputs[..., 0] - targets).abs().sum() * self._std

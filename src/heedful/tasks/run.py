@@ -29,7 +29,15 @@ from heedful.tasks.task_inputs import listed
 from heedful.tasks.transfer import Base, base_of, rates_of, transfer
 from heedful.training.lock import locked
 from heedful.training.run_folder import RunFolder, config_matches
-from heedful.training.settings import TransferSettings, flat, settings_of, validated, write_settings
+from heedful.training.settings import (
+    TransferSettings,
+    automatic,
+    flat,
+    settings_of,
+    validated,
+    values_of,
+    write_settings,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -356,10 +364,14 @@ def _train(
     # Imported here: the training library takes seconds, and a setting that is wrong is told before.
     from heedful.training.fit import check_training, fit, seed_everything
 
-    training_settings: Any = getattr(chosen, "training", None)
-    if training_settings is not None:
-        check_training(training_settings)
+    following = list(automatic(chosen))  # the settings that follow the data
+    if hasattr(chosen, "training"):
+        check_training(chosen.training)
     parts, ours = prepare(kind, chosen, sources, base and base.task)
+    chosen, values = ours.settings, values_of(ours.settings)
+    training_settings: Any = getattr(chosen, "training", None)
+    if following and training_settings is not None:
+        check_training(training_settings)
     if training_settings is not None and training_settings.batch_size == "auto":
         with working(console, "trying batch sizes"):
             chosen, tried = with_batch_size(ours, parts.training, run, base)
@@ -396,6 +408,11 @@ def _train(
         console,
         f"{len(parts.training):,} {kind.example}s to train on, {ours.describe()}; validation: {parts.held_out}",
         f"{type(model).__name__}, {parameters_of(model):,} parameters",
+        *(
+            ["by the size of the data: " + ", ".join(f"{name}={values[name]}" for name in following)]
+            if following
+            else ()
+        ),
         *(taken.lines() if taken is not None else ()),
         *(f"note: {note}" for note in notes),
     )

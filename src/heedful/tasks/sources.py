@@ -11,6 +11,7 @@ from heedful.data.splits import Split
 from heedful.data.text._lines import shown_path
 from heedful.tasks.contract import TRAINING, Embedded, Examples, Reading, Task
 from heedful.training.schema import checked
+from heedful.training.settings import decided
 
 IN_MEMORY = "data in memory"  # what run.json says of data that have no path
 
@@ -29,9 +30,13 @@ def source_of(source: Any) -> Any:
 def prepare(
     kind: type[Task[Any]], settings: Any, sources: Mapping[str, Any], base: Task[Any] | None = None
 ) -> tuple[Split, Task[Any]]:
-    """The parts of the data, read and checked, and the task with what it has learned of the training part, and of a base."""
+    """The parts of the data, read and checked, and the task: its settings follow the training part, of which it has learned.
+
+    Of a base it has learned, too, where there is one.
+    """
     split, valid = split_of(kind, settings, sources)
     source = next(iter(sources.values()))
+    settings = decided(settings, kind.adapt(split.training, settings))
     try:
         vocabulary = (
             kind.learn(split.training, settings) if base is None else kind.extend(split.training, settings, base)

@@ -45,6 +45,7 @@ from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.tag_settings import TagOptions, TagSettings, TagVocabulary, WindowTagger
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
+from heedful.training.settings import epochs_for
 
 _IGNORED = -100  # the target of padding
 _MAX_TOKENS = 8000  # words that are computed together
@@ -102,15 +103,14 @@ class Tag(Task[Tagged]):
         data, vocabulary = settings.data, reading.vocabulary
         auxiliary = data.auxiliary_columns if vocabulary is None else ()
         main, labels = next(iter((vocabulary or {"labels": {"": ()}})["labels"].items()))
-        tagged = read_tagged(
-            source,
-            data.column or None,
-            auxiliary,
-            labels=reading.labeled,
-            word_column=data.word_column or None,
-            known=labels,
-        )
+        column, word_column = data.column or None, data.word_column or None
+        tagged = read_tagged(source, column, auxiliary, labels=reading.labeled, word_column=word_column, known=labels)
         return tagged.with_column(main) if main and reading.labeled else tagged
+
+    @classmethod
+    def adapt(cls, training: Tagged, settings: TagSettings) -> Mapping[str, Any]:
+        words = sum(len(sentence.words) for sentence in training.sentences)
+        return {"training.epochs": epochs_for(words, settings.training, usual=9, steps=400)}
 
     @classmethod
     def learn(cls, training: Tagged, settings: TagSettings) -> dict[str, Any]:

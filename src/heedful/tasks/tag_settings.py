@@ -9,7 +9,15 @@ from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.pretrained import PretrainedModel, PretrainedVocabulary
 from heedful.training.schema import Counts, Schema, Words
-from heedful.training.settings import BatchSize, LossSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import (
+    BatchSize,
+    LossSettings,
+    Section,
+    TaskSettings,
+    TrainingSettings,
+    defaults,
+    follows_data,
+)
 
 
 class TagData(Section):
@@ -81,10 +89,13 @@ class TagLoss(LossSettings):
     auxiliary_weight: float = Field(0.5, ge=0, description="weight of each auxiliary column")
 
 
-@defaults(epochs=9, beta2=0.98, weight_decay=0.01)
+@defaults(beta2=0.98, weight_decay=0.01)
 class TagTraining(TrainingSettings):
     """How the tagger is trained."""
 
+    epochs: int = follows_data(
+        ge=1, description="passes over the training data; auto: 9, or more where these are fewer than 400 steps"
+    )
     batch_size: BatchSize = Field(1500, description="words a step; auto: what is fastest on this machine")
 
 

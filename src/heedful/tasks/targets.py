@@ -99,8 +99,8 @@ class Target(abc.ABC):
         """How far two predictions of one example are apart, `[..., B]`."""
 
     @abc.abstractmethod
-    def merge(self, outputs: Tensor) -> Tensor:
-        """The outputs of an ensemble `[K, B, C]` as those of one model `[B, C]`."""
+    def merge(self, outputs: Tensor, shares: Tensor) -> Tensor:
+        """The outputs of an ensemble `[K, B, C]` as those of one model `[B, C]`, by the share that each has, `[K, 1, 1]`."""
 
     @abc.abstractmethod
     def means(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> dict[str, Mean]:

@@ -187,7 +187,7 @@ def check_training(settings: TrainingSettings) -> None:
             "`training.average_last_epochs`: the last epochs are known only where none may be the last too soon: "
             f"got {settings.average_last_epochs} with training.patience={settings.patience}."
         )
-    if settings.average_last_epochs > settings.epochs:
+    if isinstance(settings.epochs, int) and settings.average_last_epochs > settings.epochs:  # or "auto" so far
         raise SettingsError(
             f"`training.average_last_epochs`: must be at most the {settings.epochs} epochs: got {settings.average_last_epochs}."
         )

@@ -1,12 +1,13 @@
 """Settings: pydantic sections whose defaults stand in one place, read from a commented TOML file and `key=value` words."""
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +21,12 @@ from heedful.training.setting_names import meant
 _LARGEST = 1 << 20  # bytes of a file of settings
 _MAX_ERRORS = 10  # that are told at once
 _TAG = "architecture"  # the key that tells apart the models of a task
+AUTO = "auto"  # the value of a setting that follows the data
+
+
+def follows_data(default: Any = AUTO, **about: Any) -> Any:
+    """A setting that may be "auto", which is its default where no other is given: `Task.adapt` chooses it by the data."""
+    return Field(default, json_schema_extra={AUTO: True}, **about)
 
 
 class Section(BaseModel):
@@ -31,6 +38,19 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _automatic(cls, values: Any, validate: Callable[[Any], Self]) -> Self:
+        """What is "auto" stays so, where it may be."""
+        fields = cls.model_fields
+        automatic = [
+            key for key in fields if isinstance(values, dict) and values.get(key) == AUTO and _may_be_auto(fields[key])
+        ]
+        if not automatic:
+            return validate(values)
+        section = validate({key: value for key, value in values.items() if key not in automatic})
+        return section.model_copy(update=dict.fromkeys(automatic, AUTO))
 
 
 S = TypeVar("S", bound=Section)
@@ -61,7 +81,7 @@ class TrainingSettings(Section):
     """How a model is trained; the same for every task."""
 
     seed: int = Field(1, ge=0, description="all randomness follows from it")
-    epochs: int = Field(50, ge=1, description="passes over the training data")
+    epochs: int = follows_data(50, ge=1, description="passes over the training data")
     batch_size: BatchSize = Field(64, description="examples a step; auto: what is fastest on this machine")
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW, at its highest")
     warmup_ratio: float = Field(
@@ -107,6 +127,20 @@ class TransferSettings(Section):
         "known",
         description="with --from: weights of labels that the run knows are taken, at least one; new: all begin anew",
     )
+
+
+def epochs_for(examples: int, training: TrainingSettings, *, usual: int, steps: int) -> int:
+    """The usual number of epochs; of few data as many more as make so many steps, of at least one an epoch.
+
+    Args:
+        examples: how many there are, counted as the batch size is.
+        training: of which the batch size is taken; where it is to be found, the usual one.
+        usual: the number of epochs with many data.
+        steps: what few data need.
+    """
+    usual_size = type(training).model_fields["batch_size"].default
+    size = training.batch_size if isinstance(training.batch_size, int) else usual_size
+    return max(usual, math.ceil(steps / max(math.ceil(examples / size), 1)))
 
 
 class RowSettings(Section):
@@ -238,6 +272,36 @@ def explained(kind: type[Section], values: Mapping[str, Any], error: ValidationE
     return words if words.endswith("?") else f"{words}."
 
 
+def automatic(settings: Section) -> Iterator[str]:
+    """The names of all settings that are still to be chosen by the data: "training.epochs"."""
+    for name, section in settings:
+        if isinstance(section, Section):
+            for key, field in type(section).model_fields.items():
+                if _may_be_auto(field) and getattr(section, key) == AUTO:
+                    yield f"{name}.{key}"
+
+
+def decided(settings: S, values: Mapping[str, Any]) -> S:
+    """The settings with a value for each that is "auto"; those that are not stay as they are.
+
+    Raises:
+        SettingsError: one of them has no value.
+    """
+    for name in automatic(settings):
+        if name not in values:
+            raise SettingsError(f"`{name}`: must have a value, which this task does not choose by the data: got auto.")
+        section, key = name.split(".")
+        changed = getattr(settings, section).model_copy(update={key: values[name]})
+        settings = settings.model_copy(update={section: changed})
+    return settings
+
+
+def values_of(settings: Section) -> dict[str, Any]:
+    """All settings by their names: {"training.epochs": 12}."""
+    sections = ((name, section) for name, section in settings if isinstance(section, Section))
+    return {f"{name}.{key}": value for name, section in sections for key, value in section}
+
+
 def write_settings(settings: Section, title: str) -> str:
     """The settings as a TOML text in which a comment explains each key."""
     document = tomlkit.document()
@@ -276,15 +340,23 @@ def describe_settings(kind: type[Section], architecture: str | None = None) -> I
 
 
 def _over(base: Section, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of sections, and those of a base where there are none."""
+    """Values of sections, and those of a base where there are none; how long is trained follows the data again."""
     known, model = base.model_dump(), values.get("model")
     if isinstance(model, dict) and _TAG in model and model[_TAG] != known["model"].get(_TAG):
         del known["model"]
+    training = getattr(base, "training", None)
+    for key, field in type(training).model_fields.items() if isinstance(training, Section) else ():
+        if _may_be_auto(field):  # as the new data say
+            del known["training"][key]
     for name, own in values.items():
         known[name] = (
             known.get(name, {}) | own if isinstance(own, dict) else own
         )  # what is no section is an error later
     return known
+
+
+def _may_be_auto(field: FieldInfo) -> bool:
+    return isinstance(field.json_schema_extra, dict) and AUTO in field.json_schema_extra
 
 
 def _choices(field: FieldInfo) -> str:

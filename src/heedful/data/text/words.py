@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 
 import numpy as np
 import regex
@@ -137,6 +137,21 @@ class WordVocabulary:
         word = _composed(word)
         numbers = (self._ngrams.get(ngram) for ngram in (*_ngrams(word.lower()), _shape(word)))
         return [number for number in numbers if number is not None] or [_UNKNOWN_NGRAM]
+
+    def pairs(self, sentences: Iterable[Sequence[str]], min_count: int = 1) -> dict[str, int]:
+        """Known words that stand side by side, with a blank between them, and how often they do."""
+        found: Counter[str] = Counter()
+        for sentence in sentences:
+            words = [_composed(word).lower() for word in sentence]
+            found.update(
+                f"{left} {right}" for left, right in pairwise(words) if left in self._words and right in self._words
+            )
+        return _frequent(found, min_count)
+
+    def pair(self, words: str) -> tuple[int, int]:
+        """The numbers of two words with a blank between them. Raises KeyError for one that is not known."""
+        left, right = words.split(" ")
+        return self._words[left], self._words[right]
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> WordBatch:
         """All sentences as one batch."""

@@ -50,7 +50,7 @@ def classified_section(task: "Classify", model: Any, text: str) -> AttentionSect
     tokens = shown.tokens
     batch = task.tokenization.encode([text]).batch([0])
     with torch.inference_mode(), watch(model) as recording:
-        outputs = task.target.merge(model(batch))
+        outputs = task.merged(model, batch)
     predictions, drops = task.target.ranked(outputs[0]), task.occlusion(model, text)
     (found,) = task.target.predictions([text], outputs, None)
     decision = Positions(1, ["the decision"], "decision")
