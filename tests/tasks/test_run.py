@@ -216,7 +216,7 @@ def test_nothing_is_printed_without_progress(capfd, recwarn):
     assert lines[0].startswith(
         "36 texts to train on, 2 classes (bad, good); validation: every tenth text of each class of the data"
     )
-    assert len(lines) == 5
+    assert len(lines) == 6
 
 
 def test_without_a_folder_there_is_a_temporary_one_that_goes_with_the_model():
