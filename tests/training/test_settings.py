@@ -372,9 +372,9 @@ def test_what_cannot_follow_the_data():
     with pytest.raises(SettingsError, match=r"^`model.steps`: input should be a valid integer.*: got 'automatic'\.$"):
         settings_of(FollowingSettings, ["model.steps=automatic"])
     with pytest.raises(
-        SettingsError, match=r"^`training.batch_size`: input should be a valid integer.*: got 'auto'\.$"
+        SettingsError, match=r"^`training.warmup_ratio`: input should be a valid number.*: got 'auto'\.$"
     ):
-        settings_of(Settings, ["training.batch_size=auto"])
+        settings_of(Settings, ["training.warmup_ratio=auto"])
     with pytest.raises(
         SettingsError,
         match=r"^`model.steps`: must have a value, which this task does not choose by the data: got auto\.$",
