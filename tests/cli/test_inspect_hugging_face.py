@@ -191,7 +191,7 @@ def code_of_its_own(folder, _):
     folders.change(
         folder, model_type="evil", auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}, architectures=None
     )
-    return (folder, folders.TEXT), f"{folder}: cannot be loaded: "
+    return (folder, folders.TEXT), f"{folder}: must be of an architecture that transformers "
 
 
 def other_shapes(folder, _):

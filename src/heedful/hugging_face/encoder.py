@@ -13,7 +13,7 @@ from torch import nn
 from heedful._errors import HeedfulError, needing
 from heedful.data.inputs import one_line
 from heedful.hugging_face.inputs import both, position_limit, token_limit
-from heedful.hugging_face.loading import HuggingFaceModel, load_model, quiet
+from heedful.hugging_face.loading import MODALITY, HuggingFaceModel, load_model, quiet
 
 __all__ = ["build_encoder", "configuration", "image_input", "load_encoder", "text_input"]
 
@@ -123,7 +123,12 @@ def _class_of(config: Any, modality: Modality, where: str) -> tuple[Any, dict[st
     if modality == "text":
         kinds.insert(0, transformers.MODEL_FOR_TEXT_ENCODING_MAPPING)
     kind = next((known[type(config)] for known in kinds if type(config) in known), None)
-    if not isinstance(kind, type) or (config.is_encoder_decoder and "Encoder" not in kind.__name__):
+    takes = MODALITY.get(getattr(kind, "main_input_name", ""), "text")
+    if (
+        takes != modality
+        or not isinstance(kind, type)
+        or (config.is_encoder_decoder and "Encoder" not in kind.__name__)
+    ):
         raise HeedfulError(f"{where}: must be an encoder of {modality}s: got {config.model_type}.")
     pooler = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
     return kind, {"dtype": torch.float32} | ({"add_pooling_layer": False} if pooler else {})

@@ -154,6 +154,11 @@ def load_model(where: str, choose: Callable[[Any, str], tuple[Any, dict[str, Any
                 raise HeedfulError(
                     f"{where}: is no folder, has not been downloaded yet, and huggingface.co cannot be reached."
                 ) from None
+            if "trust_remote_code" in str(error) or "does not recognize this architecture" in str(error):
+                raise HeedfulError(
+                    f"{where}: must be of an architecture that transformers {transformers.__version__} knows: "
+                    "code that comes with a model is never run."
+                ) from None
             raise HeedfulError(f"{where}: cannot be loaded: {one_line(error)}.") from None
     return HuggingFaceModel(where, model.eval(), _missing(where, model, info), local)
 
