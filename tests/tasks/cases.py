@@ -192,12 +192,12 @@ CASES = {
         (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(),
     ),
     "pretrained-tag": Case(
-        "tag", ("model.encoder_rate=1", "training.batch_size=60", "training.learning_rate=0.02"),
+        "tag", ("model.encoder_rate=1", "training.epochs=3", "training.batch_size=60", "training.learning_rate=0.02"),
         _conllu, lambda data: ["la boro bira.", "la"], (("1\tla\tla\tDET\tdet\t_\t0\n\n", ":1: "),), _sentences,
         options=(("--words",),), pretrained="roberta",
     ),
     "pretrained-classify": Case(
-        "classify", ("model.encoder_rate=1", "model.layer_decay=0.5", "training.batch_size=20"), _reviews,
+        "classify", ("model.encoder_rate=1", "model.layer_decay=0.5", "training.epochs=3", "training.batch_size=20"), _reviews,
         lambda data: ["bona boro", "malbona biro bela"], (("fine\tgood\n\tbad\n", ":2: must have a text"),), _table,
         pretrained="distilbert",
     ),

@@ -33,7 +33,7 @@ def fitted(model, data, task="classify", **settings):
 
 
 def words(model, data, out, *settings, task="classify"):
-    own = ("model.architecture=pretrained", f"model.name={model}", *settings)
+    own = ("model.architecture=pretrained", f"model.name={model}", "training.epochs=1", *settings)
     return ["train", task, "--data", data, "--out", out, *texts.options(own)]
 
 
@@ -50,7 +50,7 @@ def test_a_run_needs_neither_the_folder_nor_the_hub(models, reviews, tmp_path, h
     kept = json.loads((tmp_path / "run" / "vocabulary.json").read_text())["pretrained"]
     assert kept["config"]["model_type"] == "modernbert"
     assert kept["max_tokens"] == 64
-    settings = texts.options(("model.architecture=pretrained",))
+    settings = texts.options(("model.architecture=pretrained", "training.epochs=1"))
     answer = heedful(
         "train", "classify", "--data", reviews, "--from", tmp_path / "run", "--out", tmp_path / "on", *settings
     )
@@ -104,7 +104,7 @@ def test_a_label_stands_on_the_first_token_of_its_word(models, tmp_path):
 def test_long_texts_are_cut_and_that_is_said(models, tmp_path, heedful):
     data = tmp_path / "long.tsv"
     data.write_text("".join(f"{'bona boro ' * (30 if i < 20 else 1)}\t{'ab'[i % 2]}\n" for i in range(40)))
-    answer = heedful(*words(models["bert"], data, tmp_path / "run", "training.epochs=1"))
+    answer = heedful(*words(models["bert"], data, tmp_path / "run"))
     assert "note: 18 texts have 32 tokens or more, of which the pretrained model reads the first ones." in answer.out
 
 

@@ -35,6 +35,7 @@ from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.forward_pass import ForwardPass, not_pretrained, of_target, tokens, words
 from heedful.tasks.pretrained import (
+    PRETRAINED_EPOCHS,
     PretrainedModel,
     begin,
     learned_text,
@@ -91,11 +92,12 @@ class Classify(Task[LabeledTexts]):
     def adapt(cls, training: LabeledTexts, settings: ClassifySettings) -> dict[str, Any]:
         words = sum(len(text.split()) for text in training.texts)
         outputs = 1 if settings.data.target == "number" else len(set(training.labels or ()))
+        usual, steps = PRETRAINED_EPOCHS if isinstance(settings.model, PretrainedModel) else (5, 400)
         few = len(training) <= _FEW and words * outputs <= _LINEAR
         return {
             "data.min_count": 1 if len(training) <= _FEW_WORDS else 2,
             "model.linear": few and settings.data.tokenizer == "words",
-            "training.epochs": epochs_for(len(training), settings.training, usual=5, steps=400),
+            "training.epochs": epochs_for(len(training), settings.training, usual=usual, steps=steps),
         }
 
     @classmethod

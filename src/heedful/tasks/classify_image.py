@@ -96,7 +96,7 @@ class PretrainedImageModel(PretrainedClassifierModel):
     """A pretrained encoder of images."""
 
     suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "training": {**PretrainedModel.suits["training"], "epochs": 10, "batch_size": 32},
+        "training": {**PretrainedModel.suits["training"], "batch_size": 32},
         "loss": {"label_smoothing": 0.1},
     }
 
@@ -184,7 +184,8 @@ class ClassifyImage(Task[LabeledImages]):
 
     @classmethod
     def adapt(cls, training: LabeledImages, settings: ClassifyImageSettings) -> Mapping[str, Any]:
-        return {"training.epochs": epochs_for(len(training), settings.training, usual=50, steps=600)}
+        usual, steps = (10, 200) if isinstance(settings.model, PretrainedModel) else (50, 600)
+        return {"training.epochs": epochs_for(len(training), settings.training, usual=usual, steps=steps)}
 
     @classmethod
     def learn(cls, training: LabeledImages, settings: ClassifyImageSettings) -> dict[str, Any]:

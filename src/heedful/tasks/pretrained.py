@@ -14,13 +14,14 @@ from heedful.training.schema import Schema
 from heedful.training.settings import Section
 
 Modality = Literal["text", "image"]
+PRETRAINED_EPOCHS = (3, 200)  # as many as are usual with texts, and how many steps there are of few
 
 
 class PretrainedModel(Section):
     """A pretrained encoder, of which all or only a new head is trained."""
 
     suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "training": {"epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.01, "beta2": 0.999, "ema_decay": 0.0},
+        "training": {"learning_rate": 1e-3, "weight_decay": 0.01, "beta2": 0.999, "ema_decay": 0.0},
         "loss": {"label_smoothing": 0.0},
     }
 

@@ -40,7 +40,7 @@ from heedful.tasks.classification import UNSEEN, accuracy, by_class, candidates,
 from heedful.tasks.contract import TRAINING, Metric, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.forward_pass import ForwardPass, Operand, not_pretrained, words
-from heedful.tasks.pretrained import PretrainedModel, begin, learned_text, rates_of
+from heedful.tasks.pretrained import PRETRAINED_EPOCHS, PretrainedModel, begin, learned_text, rates_of
 from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.tag_settings import TagOptions, TagSettings, TagVocabulary, WindowTagger
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
@@ -110,7 +110,8 @@ class Tag(Task[Tagged]):
     @classmethod
     def adapt(cls, training: Tagged, settings: TagSettings) -> Mapping[str, Any]:
         words = sum(len(sentence.words) for sentence in training.sentences)
-        return {"training.epochs": epochs_for(words, settings.training, usual=9, steps=400)}
+        usual, steps = PRETRAINED_EPOCHS if isinstance(settings.model, PretrainedModel) else (9, 400)
+        return {"training.epochs": epochs_for(words, settings.training, usual=usual, steps=steps)}
 
     @classmethod
     def learn(cls, training: Tagged, settings: TagSettings) -> dict[str, Any]:
