@@ -24,6 +24,7 @@ from benchmarks import (
     attention,
     classify_image,
     coverage_models,
+    fine_tuning,
     ideas,
     language_model,
     matrix,
@@ -41,6 +42,7 @@ from tests import languages, tiny
 from tests import texts as made
 
 KEPT = _measure.RESULTS
+RUN = subprocess.run
 PROCESS = subprocess.run
 LAYER = {"model.width": 12, "model.ffn_width": 16, "model.layers": 1, "training.epochs": 1}
 SMALL = {**LAYER, "model.heads": 2}
@@ -148,6 +150,22 @@ def run_texts(small: pytest.MonkeyPatch) -> None:
         made.reviews(Path(f"{part}.tsv"), 20, seed)
     for part in texts.PARTS.values():
         part(options(Path()))
+
+
+def run_fine_tuning(small: pytest.MonkeyPatch) -> None:
+    for seed, part in enumerate(("train", "dev", "test")):
+        file = made.reviews(Path(f"{part}.tsv"), 20, seed)
+        rows = [line.split("\t") for line in file.read_text().splitlines()]
+        file.write_text(
+            "".join(f"{text}\t{int(label == 'good')}\n" for text, label in rows if label in ("good", "bad"))
+        )
+    small.setattr(
+        fine_tuning, "SIZE", {**fine_tuning.SIZE, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    )
+    small.setattr(fine_tuning, "EPOCHS", 1)
+    small.setattr(heedful, "train", heedful.tasks.run.train)
+    small.setattr(subprocess, "run", RUN)  # the Trainer asks what machine it is
+    fine_tuning.main(options(Path()))
 
 
 def run_translate(small: pytest.MonkeyPatch) -> None:
@@ -274,6 +292,7 @@ SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "pictures": lambda small: None,  # run_ideas draws them
     "language_model": run_language_model,
     "texts": run_texts,
+    "fine_tuning": run_fine_tuning,
     "translate": run_translate,
     "translate_peer": lambda small: pytest.importorskip("joeynmt"),  # in an environment of its own
     "summarize": run_summarize,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+TUNED = ("heedful", "trainer", "trainer_grouped")
 METRICS = ("rouge_1", "rouge_2", "rouge_l")
 
 
@@ -104,13 +105,29 @@ def rows_of_measured() -> dict[str, tuple[list[str], list[str]]]:
     longer = recurrent["additive, less dropout and longer"]["runs"][0]["test"]
     training, decoding = of("translate-training")["rows"], of("translate-decoding")
     greedy, beam = decoding["beam_1"], decoding["beam_5"]
-    serve = of("serve")
+    serve, tuning = of("serve"), of("fine-tuning")
+    tuned = {name: f"{100 * tuning[name]['mean']:.2f} %, s.d. {100 * tuning[name]['std']:.2f}" for name in TUNED}
+    behind = sum(run["trainer"]["accuracy"] - run["heedful"]["accuracy"] for run in tuning["runs"]) / len(
+        tuning["runs"]
+    )
     copying, without = (of("scitldr-copying")[part]["rouge"]["rouge_1"]["mean"] for part in ("copying", "without"))
     ahead = of("scitldr-copying")["ahead"]["rouge_1"]
     extractive = of("scitldr-extractive")["summaries"]["runs"][0]["baselines"]["oracle-1"]["rouge_1"]
     joey = lambda row: [f"{row['joey'][order]['sentences_per_second']:.0f}" for order in ("file", "length")]  # noqa: E731
     middle = lambda values: sorted(values)[len(values) // 2]  # noqa: E731
     return {
+        "fine-tuning": (
+            [
+                f"accuracy {tuned['heedful']}",
+                f"{tuning['runs'][0]['heedful']['steps']} steps in {tuning['ratio_trainer']:.2f} of",
+                f"in {tuning['ratio_trainer_grouped']:.2f} where",
+            ],
+            [
+                f"Trainer {tuned['trainer']}",
+                f"those batches {tuned['trainer_grouped']}",
+                f"{100 * behind:.1f} points behind",
+            ],
+        ),
         "dense, 512": ([speeds("dense", "forward"), speeds("dense", "forward + backward")], []),
         "causal, 512": ([speeds("causal", "forward"), speeds("causal", "forward + backward")], []),
         "a window of 128": (both(window, "SDPA with"), []),
