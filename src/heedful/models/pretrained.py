@@ -43,7 +43,8 @@ class PretrainedEncoder(nn.Module):
     def forward(self, tokens: Int[Tensor, "B N"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B N D"]:
         """The vectors of tokens, padded at their ends; those of padding mean nothing."""
         real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-        mask = None if bool(real.all()) else real.long()
+        # A graph is for all lengths.
+        mask = real.long() if torch.compiler.is_exporting() or not bool(real.all()) else None
         output = self.network(input_ids=torch.where(real, tokens, self.pad), attention_mask=mask)
         return output.last_hidden_state  # type: ignore[no-any-return]
 
@@ -157,7 +158,8 @@ class PretrainedTagger(nn.Module):
     def forward(self, batch: PieceBatch) -> Float[Tensor, "B W D"]:
         """The vectors of the words."""
         vectors = self.encoder(batch.tokens, batch.token_lengths)  # [B, N, D]
-        return self.dropout(vectors.take_along_dim(batch.first[..., None], dim=1))  # type: ignore[no-any-return]
+        first = batch.first[..., None].expand(-1, -1, self.encoder.width)
+        return self.dropout(vectors.gather(1, first))  # type: ignore[no-any-return]
 
     def logits(self, encoded: Float[Tensor, "*axes D"], column: int = 0) -> Float[Tensor, "*axes labels"]:
         """The logits of a column's labels."""

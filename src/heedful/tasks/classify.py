@@ -33,7 +33,7 @@ from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.classify_settings import ClassifySettings, ClassifyVocabulary, PretrainedTextModel
 from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
-from heedful.tasks.forward_pass import ForwardPass, not_pretrained, of_target, tokens, words
+from heedful.tasks.forward_pass import ForwardPass, of_target, tokens, words
 from heedful.tasks.pretrained import (
     PRETRAINED_EPOCHS,
     PretrainedModel,
@@ -250,7 +250,6 @@ class Classify(Task[LabeledTexts]):
         return self.target.calibrate(self.outputs(model, examples.texts), examples.labels or ())
 
     def forward_pass(self) -> ForwardPass:
-        not_pretrained(self)
         return of_target(
             self.target, words(forms=False) if isinstance(self.tokenization.by, WordVocabulary) else tokens()
         )

@@ -26,7 +26,7 @@ from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augme
 from heedful.tasks.baselines import image_features
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
-from heedful.tasks.forward_pass import ForwardPass, images, not_pretrained, of_target
+from heedful.tasks.forward_pass import ForwardPass, images, of_target
 from heedful.tasks.pretrained import (
     PretrainedClassifierModel,
     PretrainedModel,
@@ -277,7 +277,6 @@ class ClassifyImage(Task[LabeledImages]):
         return self.target.calibrate(self.outputs(model, examples.images), examples.cells)
 
     def forward_pass(self) -> ForwardPass:
-        not_pretrained(self)
         return of_target(self.target, images(self.channels, *self.size))
 
     def inputs(self, examples: LabeledImages) -> Sequence[LabeledImages]:

@@ -135,7 +135,7 @@ def _examples(model: TrainedModel, data: Any) -> tuple[Any, str]:
             if checksum(examples) == manifest["data_checksums"].get("valid"):
                 return examples, f"the validation examples of the run, {len(examples):,} {task.example}s"
             reason = f"they have changed since: {shown(next(iter(sources.values())))}"
-        except (DataError, OSError) as error:
+        except (HeedfulError, OSError) as error:
             reason = str(error).rstrip(".")
     raise DataError(f"{run.path}: the validation examples are not there, so --data must name labeled data: {reason}.")
 
@@ -199,8 +199,8 @@ def _write(folder: Path, model: TrainedModel, forward: ForwardPass, check: Expor
     files: dict[str, Any] = dict(forward.files)
     if (tokenizer := vocabulary.pop("tokenizer", None)) is not None:
         (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-    names = [name for name in ("words", "forms", "char_ngrams") if name in vocabulary]
-    if names:
+    if "char_ngrams" in forward.layout.operands:
+        names = [name for name in ("words", "forms", "char_ngrams") if name in vocabulary]
         files["vocabulary.json"] = {name: list(vocabulary[name]) for name in names}
     files["check.json"] = asdict(check)
     for name, content in files.items():
@@ -228,10 +228,13 @@ def _readme(model: TrainedModel, forward: ForwardPass, check: ExportCheck, files
             "and `WordVocabulary.numbers` and `.ngrams_of` number its words and their n-grams.",
         ]
     if tokenizer:
+        reads = "`heedful.data.text.load_tokenizer` reads both"
         lines += [
             "",
-            "tokenizer.json makes the numbers of tokens. Of subwords it is a file of the library `tokenizers`; of characters it lists "
-            "these, numbered from 4 on (0 padding, 1 unknown, 2 mask, 3 end). `heedful.data.text.load_tokenizer` reads both.",
+            "tokenizer.json makes the numbers of tokens: that of a pretrained encoder."
+            if "pretrained" in model.task.vocabulary
+            else "tokenizer.json makes the numbers of tokens. Of subwords it is a file of the library `tokenizers`; of characters it "
+            f"lists these, numbered from 4 on (0 padding, 1 unknown, 2 mask, 3 end). {reads}.",
         ]
     for note in forward.notes:
         lines += ["", note]

@@ -7,8 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from heedful._errors import HeedfulError
-from heedful.data.batch_types import IndexedSentences, PaddedWords, SentenceBatch, TokenBatch, WordBatch, sentence_rows
+from heedful.data.batch_types import (
+    IndexedSentences,
+    PaddedWords,
+    PieceBatch,
+    SentenceBatch,
+    TokenBatch,
+    WordBatch,
+    sentence_rows,
+)
 from heedful.models.ensemble import Ensemble
 from heedful.tasks.multilabel import SeveralLabels
 from heedful.tasks.regression import OneNumber
@@ -115,6 +122,17 @@ def tokens() -> Layout:
     return Layout(operands, tuple, TokenBatch)
 
 
+def pieces() -> Layout:
+    """Words as tokens of a pretrained model."""
+    operands = {
+        "tokens": Operand(("batch", "tokens"), f"{_TOKENS}; 0 padding"),
+        "token_lengths": Operand(("batch",), _REAL.format("tokens", "text")),
+        "first": Operand(("batch", "length"), "the position of the first token of each word; 0 padding"),
+        "lengths": Operand(("batch",), _REAL.format("words", "text")),
+    }
+    return Layout(operands, tuple, PieceBatch)
+
+
 def running_text() -> Layout:
     """Tokens without padding."""
     return Layout({"tokens": Operand(("batch", "length"), _TOKENS)}, lambda tokens: (tokens,), lambda tokens: tokens)
@@ -171,12 +189,6 @@ def of_target(target: Target, layout: Layout) -> ForwardPass:
         files | {"thresholds.json": thresholds.tolist()},
         ("The labels whose probability reaches their threshold, in thresholds.json, are those that are predicted.",),
     )  # fmt: skip
-
-
-def not_pretrained(task: Any) -> None:
-    """Raises HeedfulError for a pretrained encoder, whose own library exports it."""
-    if getattr(task.settings.model, "architecture", "") == "pretrained":
-        raise HeedfulError(f"{task.name} cannot be exported with a pretrained encoder: the library that it is of can.")
 
 
 def real_positions(operands: Mapping[str, Operand], tensors: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ from heedful.tasks.baselines import word_baselines
 from heedful.tasks.classification import UNSEEN, accuracy, by_class, candidates, confusions, unseen_labels
 from heedful.tasks.contract import TRAINING, Metric, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
-from heedful.tasks.forward_pass import ForwardPass, Operand, not_pretrained, words
+from heedful.tasks.forward_pass import ForwardPass, Operand, pieces, words
 from heedful.tasks.pretrained import PRETRAINED_EPOCHS, PretrainedModel, begin, learned_text, rates_of
 from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.tag_settings import TagOptions, TagSettings, TagVocabulary, WindowTagger
@@ -244,10 +244,10 @@ class Tag(Task[Tagged]):
         return [self._prediction(sentence, *found) for sentence, found in zip(sentences, best, strict=True)]
 
     def forward_pass(self) -> ForwardPass:
-        not_pretrained(self)
         names = self.labels[self.column]
+        layout = pieces() if isinstance(self.settings.model, PretrainedModel) else words(forms=True)
         return ForwardPass(
-            words(forms=True), lambda model, batch: model.logits(model(batch)).softmax(-1), "probabilities",
+            layout, lambda model, batch: model.logits(model(batch)).softmax(-1), "probabilities",
             Operand(("batch", "length", len(names)), "of each label of labels.json, for each word; those of padding mean nothing"),
             files={"labels.json": names},
         )  # fmt: skip
