@@ -93,7 +93,8 @@ def test_what_is_printed_without_a_terminal(heedful, shades, tmp_path):
         "accuracy", "macro f1", "baseline: majority", "baseline: nearest neighbors", "baseline: logistic regression",
     ]  # fmt: skip
     assert lines[4] == "evaluating on 4 images, and fitting the baselines"
-    assert lines[11:] == [f"run folder: {folder}"]
+    assert lines[11].startswith("    expected calibration error: ")
+    assert lines[12:] == [f"run folder: {folder}"]
     assert "\x1b" not in out
 
 
