@@ -17,7 +17,14 @@ from tests.toys import Adversaries, Average
 
 TEXTS = [f"a {word} film {row}" for row in range(20) for word in ("fine", "dull")]
 LABELS = ["good", "bad"] * 20
-SMALL = {"training.epochs": 1, "model.ensemble_size": 1, "model.width": 12, "model.heads": 2, "model.pooling_heads": 2}
+SMALL = {
+    "training.epochs": 1,
+    "model.linear": False,
+    "model.ensemble_size": 1,
+    "model.width": 12,
+    "model.heads": 2,
+    "model.pooling_heads": 2,
+}
 OTHERS = ([f"an odd {word} play" for word in ("fine", "dull", "long")] * 10, ["good", "bad", "odd"] * 10)
 
 
