@@ -260,3 +260,41 @@ def test_resuming_from_what_is_not_the_run_it_was_begun_from(base, interrupted, 
         heedful.train("classify", out=interrupted, resume=True, progress=False)
     with pytest.raises(RunFolderError, match="was not begun from a run: it cannot be resumed with --from."):
         heedful.train("classify", out=base.folder.path, from_=base, resume=True, progress=False)
+
+
+@pytest.fixture(scope="module")
+def linear_base(tmp_path_factory):
+    """A run whose linear model of n-grams counts, too; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "linear"
+    return heedful.train("classify", (TEXTS, LABELS), settings=SMALL | {"model.linear": True}, out=out, progress=False)
+
+
+def of_ngrams(model):
+    """The linear model's numbers, by n-gram and label."""
+    names = model.task.rows()["linear.weight"].names
+    return dict(zip(names, model.model.linear.weight.tolist(), strict=True))
+
+
+def test_ngrams_that_both_know_keep_what_they_say_of_a_label(linear_base):
+    before, after = of_ngrams(linear_base), of_ngrams(further(linear_base, transfer__learning_rate=1e-9))
+    assert {"an odd good", "odd play odd", "fine good"} <= after.keys()
+    assert before.keys() - after.keys() == set()
+    assert all(after[name] == pytest.approx(number, abs=1e-6) for name, number in before.items())
+    assert before["fine good"] > 0
+
+
+def test_frozen_it_knows_the_ngrams_of_the_run_and_goes_on_learning(linear_base):
+    model = further(linear_base, transfer__frozen=True, training__epochs=3)
+    assert {name.rsplit(" ", 1)[0] for name in of_ngrams(model)} == {
+        name.rsplit(" ", 1)[0] for name in of_ngrams(linear_base)
+    }
+    before, after = of_ngrams(linear_base), of_ngrams(model)
+    assert any(after[name] != before[name] for name in before)
+    word = "members.0.tokens.word.weight"
+    assert torch.equal(model.model.state_dict()[word], linear_base.model.state_dict()[word])
+
+
+def test_labels_that_begin_anew_begin_so_in_the_linear_model(linear_base):
+    settings = {"transfer__labels": "new", "training__learning_rate": 1e-9}
+    after = of_ngrams(further(linear_base, ([*TEXTS], [*LABELS]), **settings))
+    assert max(map(abs, after.values())) < 1e-6

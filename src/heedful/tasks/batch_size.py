@@ -2,8 +2,6 @@
 
 import gc
 import math
-import resource
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import torch
 from heedful._errors import is_out_of_memory
 from heedful.tasks.contract import Task
 from heedful.tasks.loading import built
+from heedful.tasks.memory import peak_memory
 from heedful.tasks.transfer import Base, rates_of, transfer
 from heedful.training.run_folder import RunFolder
 
@@ -31,7 +30,7 @@ def with_batch_size(task: Task[Any], examples: Any, folder: RunFolder, base: Bas
     while size > 1 and _steps(task, size, examples) < _FEWEST:
         size //= 2
     speeds: dict[int, float] = {}
-    end, before = "it got slower", _grown()
+    end, before = "it got slower", peak_memory()
     while not speeds or speeds[size // 2] >= _SLOWER * max(speeds.values()):
         if speeds and _steps(task, size, examples) < _FEWEST:
             end = f"with more, an epoch would have fewer than {_FEWEST} steps"
@@ -43,7 +42,7 @@ def with_batch_size(task: Task[Any], examples: Any, folder: RunFolder, base: Bas
                 raise
             end = "there was not enough memory for more"
             break
-        if _grown() - before > _available() / 2:
+        if peak_memory() - before > _available() / 2:
             end = "more would need too much memory"
             break
         size *= 2
@@ -60,11 +59,6 @@ def fastest(speeds: dict[int, float]) -> int:
         128
     """
     return max(size for size, speed in speeds.items() if speed >= _LEVEL * max(speeds.values()))
-
-
-def _grown() -> int:
-    """The most bytes that this process had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _available() -> float:

@@ -169,7 +169,9 @@ class Classify(Task[LabeledTexts]):
             return rows
         ngrams = ("", " ", *by.words, *self._pairs)  # as the linear model has them: padding and unknown words first
         return rows | {
-            "linear.weight": Rows("n-grams", [f"{ngram} {label}" for ngram in ngrams for label in self._outputs]),
+            "linear.weight": Rows(
+                "labels of n-grams", [f"{ngram} {label}" for ngram in ngrams for label in self._outputs]
+            ),
             "linear.bias": Rows("labels", self._outputs),
         }
 

@@ -8,7 +8,6 @@ import json
 import math
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ import torch
 from heedful._errors import HeedfulError, RunFolderError, SettingsError
 from heedful._files import read_json, user_path, write_atomic
 from heedful.tasks.comparison import Comparison, RunResult
+from heedful.tasks.memory import peak_memory
 from heedful.tasks.plans import ComparisonPlan, PlannedRun
 from heedful.tasks.run import train
 from heedful.training.lock import locked
@@ -172,7 +172,7 @@ def _train(plan: ComparisonPlan, folder: Path, run: PlannedRun, beside: int = 0)
         found = about if plan.test is None else model.evaluate(plan.test).to_dict()
     except HeedfulError as error:
         raise type(error)(f"{run.name}: {error}") from None
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    memory = peak_memory() / 2**20
     return RunResult(
         run.variant, run.seed, run.size or about["examples"]["train"], found["metrics"], found["units"], found["baselines"],
         about["parameters"], about["seconds"], memory if beside else 0.0,

@@ -1,5 +1,6 @@
-"""What needs less memory, in the words of a task."""
+"""What needs less memory, in the words of a task; and the most that this process had."""
 
+import sys
 from typing import Any
 
 from heedful.training.settings import describe_settings
@@ -20,3 +21,12 @@ def less_memory(task: Any, *, predicting: bool = False) -> str:
     )  # fmt: skip
     others = "fewer or smaller inputs" if predicting else "fewer data"
     return f"a smaller {', '.join(names)}, or {others}, may do" if names else f"{others} may do"
+
+
+def peak_memory() -> int:
+    """The most bytes that this process had; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -145,7 +145,7 @@ def transfer(base: Base, task: Task[Any], model: nn.Module) -> Transfer:
     for name, tensor in model.state_dict().items():  # these tensors are the model's own
         rows, old = _rows_of(name, tensor, mine), base.weights.get(name)
         before = None if old is None else _rows_of(name, old, theirs)
-        labels = rows is not None and rows.kind == "labels"
+        labels = rows is not None and _is_of_labels(rows.kind)
         result.count += tensor.numel()
         result.labels |= {name} if labels else set()
         count = 0 if old is None or (labels and begin_labels) else _copy(tensor, rows, old, before)
@@ -180,7 +180,7 @@ def _compared(mine: Mapping[str, Rows], theirs: Mapping[str, Rows], base: Base, 
     kinds = {rows.kind: rows.names for rows in theirs.values()}
     names = {}
     for kind, own in {rows.kind: rows.names for rows in mine.values() if rows.kind in kinds}.items():
-        taken = set() if kind == "labels" and begin_labels else {*own} & {*kinds[kind]}
+        taken = set() if _is_of_labels(kind) and begin_labels else {*own} & {*kinds[kind]}
         known, new = ([name for name in own if (name in taken) == both] for both in (True, False))
         names[kind] = Names(known, new, [name for name in kinds[kind] if name not in taken])
         if kind == "labels" and not known and not begin_labels:
@@ -189,6 +189,11 @@ def _compared(mine: Mapping[str, Rows], theirs: Mapping[str, Rows], base: Base, 
                 "name them alike, or begin them anew with transfer.labels=new."
             )
     return {kind: of for kind, of in names.items() if of.known or of.new or of.left}
+
+
+def _is_of_labels(kind: str) -> bool:
+    """Whether rows belong to labels: "labels", "labels of lemma"."""
+    return kind.split()[0] == "labels"
 
 
 def _rows_of(name: str, tensor: Tensor, rows: Mapping[str, Rows]) -> Rows | None:

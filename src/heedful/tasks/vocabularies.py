@@ -1,5 +1,6 @@
 """What a training that goes on from a run knows: the words, n-grams and tokens of the run, and those of its own data."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ def extended(learned: Mapping[str, Any], settings: Any, base: Task[Any]) -> dict
     """A vocabulary that was learned, with the words or the tokenizer that a run knows.
 
     Args:
-        learned: may have "words", "forms" and "char_ngrams", or "tokenizer".
+        learned: may have "words", "forms" and "char_ngrams", "pairs" of words and the number of "texts", or "tokenizer".
         settings: of the training; where the run's weights are frozen, its words are all that are known.
         base: the task of the run.
     """
@@ -25,7 +26,12 @@ def extended(learned: Mapping[str, Any], settings: Any, base: Task[Any]) -> dict
         WordVocabulary(one["words"], one.get("forms", {}), tuple(one["char_ngrams"])) for one in (learned, known)
     )
     both = theirs if frozen else theirs.joined(mine)
-    words = {"words": both.words, "forms": both.forms, "char_ngrams": list(both.char_ngrams)}
+    words: dict[str, Any] = {"words": both.words, "forms": both.forms, "char_ngrams": list(both.char_ngrams)}
+    if "pairs" in learned:
+        counted = [one for one in ((known,) if frozen and "pairs" in known else (known, learned)) if "pairs" in one]
+        pairs = sum((Counter(one["pairs"]) for one in counted), Counter())
+        words["pairs"] = {pair: count for pair, count in pairs.items() if all(word in both for word in pair.split(" "))}
+        words["texts"] = sum(one["texts"] for one in counted)
     return {name: words.get(name, value) for name, value in learned.items()}
 
 
