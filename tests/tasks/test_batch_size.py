@@ -32,7 +32,7 @@ def test_which_size_is_taken(speeds, best, end, monkeypatch):
     monkeypatch.setattr(batch_size, "_speed", speed)
     monkeypatch.setattr(batch_size, "_steps", lambda task, size, examples: limit // size)
     grown = iter(range(0, 1000, 2))
-    monkeypatch.setattr(batch_size, "_grown", lambda: next(grown))
+    monkeypatch.setattr(batch_size, "peak_memory", lambda: next(grown))
     monkeypatch.setattr(batch_size, "_available", lambda: 2 if "too much" in end else 10**9)
     task = Classify(Classify.Settings(), {"classes": ["a", "b"], "words": {}, "char_ngrams": []})
     settings, told = with_batch_size(task, None, None, None)

@@ -9,7 +9,7 @@ from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.pretrained import PretrainedClassifierModel, PretrainedModel, PretrainedVocabulary
 from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.training.schema import Counts, Words
-from heedful.training.settings import BatchSize, TaskSettings, TrainingSettings, defaults, follows_data
+from heedful.training.settings import TaskSettings, TrainingSettings, defaults, follows_data
 
 
 class ClassifyData(TargetSettings):
@@ -68,7 +68,7 @@ class ClassifierTraining(TrainingSettings):
     epochs: int = follows_data(
         ge=1, description="passes over the training data; auto: 5, or more where these are fewer than 400 steps"
     )
-    batch_size: BatchSize = Field(100, description="texts a step; auto: what is fastest on this machine")
+    batch_size: int = follows_data(100, ge=1, description="texts a step; auto: what is fastest on this machine")
 
 
 class ClassifySettings(TaskSettings):

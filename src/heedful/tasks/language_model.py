@@ -47,7 +47,7 @@ from heedful.tasks.sampling_options import SamplingOptions
 from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Schema
-from heedful.training.settings import BatchSize, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults, follows_data
 
 _PIECE = 200  # characters of a text that are told apart in an error analysis
 _MAX_TOKENS = 16_384  # tokens that are computed together
@@ -78,8 +78,10 @@ class LanguageModelSettings(EncoderSettings):
 class LanguageTraining(TrainingSettings):
     """How the language model is trained."""
 
-    batch_size: BatchSize = Field(
-        1024, description="tokens a step, in sequences as long as the context; auto: what is fastest on this machine"
+    batch_size: int = follows_data(
+        1024,
+        ge=1,
+        description="tokens a step, in sequences as long as the context; auto: what is fastest on this machine",
     )
 
 

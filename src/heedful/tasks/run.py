@@ -364,7 +364,9 @@ def _train(
     # Imported here: the training library takes seconds, and a setting that is wrong is told before.
     from heedful.training.fit import check_training, fit, seed_everything
 
-    following = list(automatic(chosen))  # the settings that follow the data
+    following = [
+        name for name in automatic(chosen) if name != "training.batch_size"
+    ]  # the settings that follow the data
     if hasattr(chosen, "training"):
         check_training(chosen.training)
     parts, ours = prepare(kind, chosen, sources, base and base.task)

@@ -11,7 +11,7 @@ from heedful.data.splits import Split
 from heedful.data.text._lines import shown_path
 from heedful.tasks.contract import TRAINING, Embedded, Examples, Reading, Task
 from heedful.training.schema import checked
-from heedful.training.settings import decided
+from heedful.training.settings import AUTO, decided
 
 IN_MEMORY = "data in memory"  # what run.json says of data that have no path
 
@@ -36,7 +36,9 @@ def prepare(
     """
     split, valid = split_of(kind, settings, sources)
     source = next(iter(sources.values()))
-    settings = decided(settings, kind.adapt(split.training, settings))
+    settings = decided(
+        settings, {"training.batch_size": AUTO, **kind.adapt(split.training, settings)}
+    )  # the size is tried later
     try:
         vocabulary = (
             kind.learn(split.training, settings) if base is None else kind.extend(split.training, settings, base)

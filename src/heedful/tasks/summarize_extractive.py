@@ -36,7 +36,7 @@ from heedful.tasks.text_generation import one_line, shortened
 from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Counts, Schema, Words
-from heedful.training.settings import BatchSize, RowSettings, Section, TaskSettings, TrainingSettings, defaults
+from heedful.training.settings import RowSettings, Section, TaskSettings, TrainingSettings, defaults, follows_data
 
 _MAX_TOKENS = 20_000  # tokens of sentences that are computed together
 
@@ -71,7 +71,9 @@ class ExtractiveModel(EncoderSettings):
 class ExtractiveTraining(TrainingSettings):
     """How the model is trained."""
 
-    batch_size: BatchSize = Field(2560, description="sentences a step, about; auto: what is fastest on this machine")
+    batch_size: int = follows_data(
+        2560, ge=1, description="sentences a step, about; auto: what is fastest on this machine"
+    )
 
 
 class ExtractiveSettings(TaskSettings):

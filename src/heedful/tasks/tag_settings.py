@@ -10,7 +10,6 @@ from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.pretrained import PretrainedModel, PretrainedVocabulary
 from heedful.training.schema import Counts, Schema, Words
 from heedful.training.settings import (
-    BatchSize,
     LossSettings,
     Section,
     TaskSettings,
@@ -96,7 +95,7 @@ class TagTraining(TrainingSettings):
     epochs: int = follows_data(
         ge=1, description="passes over the training data; auto: 9, or more where these are fewer than 400 steps"
     )
-    batch_size: BatchSize = Field(1500, description="words a step; auto: what is fastest on this machine")
+    batch_size: int = follows_data(1500, ge=1, description="words a step; auto: what is fastest on this machine")
 
 
 class TagSettings(TaskSettings):

@@ -25,13 +25,13 @@ from heedful.tasks.vocabularies import extended
 from heedful.training.objective import Batches, Mean
 from heedful.training.schema import Schema
 from heedful.training.settings import (
-    BatchSize,
     LossSettings,
     RowSettings,
     Section,
     TaskSettings,
     TrainingSettings,
     defaults,
+    follows_data,
 )
 
 _MAX_TOKENS = 8192  # source tokens, once for each beam, that are computed together
@@ -106,8 +106,10 @@ class GenerationLoss(LossSettings):
 class GenerationTraining(TrainingSettings):
     """How the model is trained."""
 
-    batch_size: BatchSize = Field(
-        4096, description="tokens a step, of the longer side, padding included; auto: what is fastest on this machine"
+    batch_size: int = follows_data(
+        4096,
+        ge=1,
+        description="tokens a step, of the longer side, padding included; auto: what is fastest on this machine",
     )
 
 

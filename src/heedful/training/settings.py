@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -74,15 +74,12 @@ class NoOptions(Section):
     """Of a task whose `predict` has no options."""
 
 
-BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
-
-
 class TrainingSettings(Section):
     """How a model is trained; the same for every task."""
 
     seed: int = Field(1, ge=0, description="all randomness follows from it")
     epochs: int = follows_data(50, ge=1, description="passes over the training data")
-    batch_size: BatchSize = Field(64, description="examples a step; auto: what is fastest on this machine")
+    batch_size: int = follows_data(64, ge=1, description="examples a step; auto: what is fastest on this machine")
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW, at its highest")
     warmup_ratio: float = Field(
         0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises; then it falls as a cosine"
