@@ -404,6 +404,7 @@ def _train(
             data_checksums=checksums,
             config=write_settings(chosen, title),
             base=base and base.named(),
+            automatic=following,
         )
     notes = [*notes_of(*examples.values()), *started_with, *([batches.note] if batches and batches.note else ())]
     _say(

@@ -18,7 +18,7 @@ from heedful.tasks.catalog import reference
 from heedful.tasks.contract import Rows, Task
 from heedful.tasks.loading import is_of, task_and_model
 from heedful.training.run_folder import RunFolder
-from heedful.training.settings import TransferSettings
+from heedful.training.settings import AUTO, TransferSettings
 
 _POSITIONS = "positions.table"  # the end of the names of tensors that have a row for each position of a sequence
 _SHOWN = 3  # names of tensors
@@ -38,8 +38,13 @@ class Base(NamedTuple):
     weights: Mapping[str, Tensor]
 
     def settings(self) -> Any:
-        """Its settings, without what was said of its own beginning and of how many of its data were taken."""
-        training = self.task.settings.training.model_copy(update={"max_examples": 0})
+        """Its settings, without what was said of its own beginning and of how many of its data were taken.
+
+        How long is trained follows the data again where it did so.
+        """
+        names = (name.split(".") for name in self.run.manifest().get("automatic", ()))
+        again = {key: AUTO for section, key in names if section == "training"}
+        training = self.task.settings.training.model_copy(update={"max_examples": 0, **again})
         return self.task.settings.model_copy(update={"transfer": TransferSettings(), "training": training})
 
     def named(self) -> dict[str, str]:

@@ -88,8 +88,12 @@ class RunFolder:
         data_checksums: dict[str, str],
         config: str,
         base: dict[str, str] | None = None,
+        automatic: Sequence[str] = (),
     ) -> None:
-        """Makes the folder for a new run, which must be empty or not there; run.json, written last, says that it was begun."""
+        """Makes the folder for a new run, which must be empty or not there; run.json, written last, says that it was begun.
+
+        Its `automatic` settings are those whose value followed the data.
+        """
         self.check_new()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -97,6 +101,7 @@ class RunFolder:
             manifest: dict[str, Any] = {"format": FORMAT, "heedful": __version__, "torch": torch.__version__}
             manifest |= {"task": task, "command": command, "seed": seed, "data": data, "data_checksums": data_checksums}
             manifest |= {} if base is None else {"base": base}
+            manifest |= {"automatic": list(automatic)} if automatic else {}
             manifest["environment"] = _environment()
             manifest["signature"] = signature(_signed(manifest))
             self._write_json("run.json", manifest | {"finished": False, "files": self._checksums("config.toml")})

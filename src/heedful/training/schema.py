@@ -56,6 +56,7 @@ class Manifest(Schema):
     data_checksums: dict[str, str]
     environment: dict[str, str] = {}
     base: dict[str, str] | None = None  # the run that it goes on from: "run", its folder, and "weights", their checksum
+    automatic: list[str] = []  # the settings whose values followed the data
     signature: str = ""
     finished: bool
     stopped: dict[str, int] | None = None  # by a time limit: after which "epoch" of how many "epochs"

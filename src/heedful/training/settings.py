@@ -337,14 +337,10 @@ def describe_settings(kind: type[Section], architecture: str | None = None) -> I
 
 
 def _over(base: Section, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of sections, and those of a base where there are none; how long is trained follows the data again."""
-    known, model = base.model_dump(), values.get("model")
+    """Values of sections, and those of a base where there are none."""
+    known, model = base.model_dump(warnings=False), values.get("model")  # "auto" may stand for a number
     if isinstance(model, dict) and _TAG in model and model[_TAG] != known["model"].get(_TAG):
         del known["model"]
-    training = getattr(base, "training", None)
-    for key, field in type(training).model_fields.items() if isinstance(training, Section) else ():
-        if _may_be_auto(field):  # as the new data say
-            del known["training"][key]
     for name, own in values.items():
         known[name] = (
             known.get(name, {}) | own if isinstance(own, dict) else own
