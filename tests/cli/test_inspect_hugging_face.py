@@ -172,7 +172,7 @@ def foreign_json(folder, _):
 
 def unknown_type(folder, _):
     folders.change(folder, model_type="perceptron9000")
-    return (folder, folders.TEXT), f"{folder}: cannot be loaded: "
+    return (folder, folders.TEXT), f"{folder}: must be of an architecture that transformers "
 
 
 def unknown_architecture(folder, _):

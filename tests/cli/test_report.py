@@ -62,7 +62,7 @@ def test_what_each_section_says(run, data):
     reliability = section(page, "Calibration").charts[0].lines[1]
     assert all(0 <= value <= 1 for value in (*reliability.x, *reliability.y))
     settings = {row[0]: row[1:3] for row in section(page, "Settings").rows}
-    assert settings["training.epochs"] == ["2", "5"]
+    assert settings["training.epochs"] == ["2", "auto"]
     assert {row[0]: row[1] for row in section(page, "Environment").rows}["torch"] == torch.__version__
 
 

@@ -6,7 +6,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 
 PERMISSIVE = {
-    "0bsd", "apache 2.0 license", "apache software license", "apache-2.0", "bsd license", "bsd-2-clause", "bsd-3-clause",
+    "0bsd", "3-clause bsd license",
+    "apache 2.0 license", "apache software license", "apache-2.0", "bsd license", "bsd-2-clause", "bsd-3-clause",
     "bsl-1.0", "cc0-1.0", "cnri-python", "hpnd", "isc", "isc license (iscl)", "llvm-exception", "mit", "mit license", "mit-0",
     "mit-cmu", "psf-2.0", "python software foundation license", "the unlicense (unlicense)", "unlicense", "zlib",
 }  # fmt: skip

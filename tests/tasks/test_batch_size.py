@@ -81,4 +81,4 @@ def test_what_was_tried_is_printed(heedful, shades, tmp_path, monkeypatch):
 def test_what_is_no_size(refused, shades, tmp_path):
     line = refused(*words(shades, tmp_path / "run", "training.batch_size=big"))
     assert line.startswith("`training.batch_size`: input should be a valid integer")
-    assert line.endswith("`training.batch_size`: input should be 'auto': got 'big'.")
+    assert line.endswith("got 'big'.")

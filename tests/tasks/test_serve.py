@@ -128,7 +128,7 @@ def test_a_body_that_does_not_come(server, monkeypatch):
         connection.sendall(
             b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
-        answer = connection.recv(1 << 16)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"the body must come within 0 s." in answer
 

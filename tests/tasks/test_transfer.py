@@ -276,8 +276,8 @@ def of_ngrams(model):
 
 
 def test_ngrams_that_both_know_keep_what_they_say_of_a_label(linear_base):
-    before, after = of_ngrams(linear_base), of_ngrams(further(linear_base, transfer__learning_rate=1e-9))
-    assert {"an odd good", "odd play odd", "fine good"} <= after.keys()
+    before, after = of_ngrams(linear_base), of_ngrams(further(linear_base, training__learning_rate=1e-9))
+    assert {"an odd good", "long play odd", "fine good"} <= after.keys()
     assert before.keys() - after.keys() == set()
     assert all(after[name] == pytest.approx(number, abs=1e-6) for name, number in before.items())
     assert before["fine good"] > 0

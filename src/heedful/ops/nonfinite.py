@@ -44,7 +44,8 @@ def mask_nonfinite(
     uniform attention over marks tells which rows see a bad key or value. With `rows`, what is to be added has one column.
     """
     pattern, bias = mechanism.pattern, mechanism.bias
-    if (not pattern.masks_any(shape) and bias is None) or query.is_meta or _FINITE.get():
+    assumed = not torch.compiler.is_dynamo_compiling() and _FINITE.get()  # which Dynamo could not trace
+    if (not pattern.masks_any(shape) and bias is None) or query.is_meta or assumed:
         return query, key, value, None
     if not torch.compiler.is_compiling() and not under_vmap():
         may_be_empty = pattern.may_be_empty(shape) or bias is not None

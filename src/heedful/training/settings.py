@@ -50,7 +50,9 @@ class Section(BaseModel):
         if not automatic:
             return validate(values)
         section = validate({key: value for key, value in values.items() if key not in automatic})
-        return section.model_copy(update=dict.fromkeys(automatic, AUTO))
+        vars(section).update(dict.fromkeys(automatic, AUTO))  # it is frozen, and must be the one that was made
+        section.model_fields_set.update(automatic)
+        return section
 
 
 S = TypeVar("S", bound=Section)
