@@ -168,10 +168,9 @@ class Classify(Task[LabeledTexts]):
         if not isinstance(by, WordVocabulary) or not self._pairs:
             return rows
         ngrams = ("", " ", *by.words, *self._pairs)  # as the linear model has them: padding and unknown words first
+        numbers = [f"{ngram} {label}" for ngram in ngrams for label in self._outputs]
         return rows | {
-            "linear.weight": Rows(
-                "labels of n-grams", [f"{ngram} {label}" for ngram in ngrams for label in self._outputs]
-            ),
+            "linear.weight": Rows("labels of n-grams", numbers),
             "linear.bias": Rows("labels", self._outputs),
         }
 

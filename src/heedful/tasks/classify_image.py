@@ -9,10 +9,9 @@ view         heedful/tasks/views/image.py: the attention of every layer and head
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, Self
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor
 
 from heedful._errors import SettingsError
@@ -22,15 +21,18 @@ from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.models import VisionTransformer, vision_transformer
 from heedful.models.pretrained import PretrainedImageClassifier
-from heedful.tasks.augmentation import Augmentation, AugmentationSettings, augmentation
+from heedful.tasks.augmentation import Augmentation, augmentation
 from heedful.tasks.baselines import image_features
 from heedful.tasks.classification import ClassificationOptions
+from heedful.tasks.classify_image_settings import (
+    ClassifyImageSettings,
+    ImageVocabulary,
+    PretrainedImageModel,
+)
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
 from heedful.tasks.forward_pass import ForwardPass, images, of_target
 from heedful.tasks.pretrained import (
-    PretrainedClassifierModel,
     PretrainedModel,
-    PretrainedVocabulary,
     begin,
     learned_image,
     pooling_of,
@@ -38,111 +40,16 @@ from heedful.tasks.pretrained import (
 )
 from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.target_kinds import learn_target, target_of
-from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.tasks.vocabularies import label_rows
 from heedful.training.objective import Batches, Mean
-from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults, epochs_for, follows_data
+from heedful.training.settings import epochs_for
 
 _DIGITS = ("data.size=16", "model.pooling=class-token")  # settings that suit images of 8 x 8 pixels
 _TOGETHER = 256  # images that are computed together
-_MAX_PIXELS = 2**22  # of an image
 _MAX_TRIAL = 4096  # tokens of an image by which a new model is tried
 _LEAST_PATCH = 8  # pixels of a side of a pretrained model's patch
 
 Network = VisionTransformer | PretrainedImageClassifier
-
-
-class ImageData(TargetSettings):
-    """What images become before the model sees them."""
-
-    size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
-        0,
-        description="resize to so many pixels, or to [height, width]; 0: as they are, or as a pretrained model takes them",
-    )
-    color: Literal["auto", "gray", "color"] = Field("auto", description="auto: gray if every training image is")
-
-
-class EncoderOfPatches(Section):
-    """What all Vision Transformers have."""
-
-    positions: Literal["learned", "sinusoidal"] = Field(
-        "learned", description="how the positions of tokens are encoded"
-    )
-    width: int = Field(64, ge=1, description="features of a token")
-    heads: int = Field(4, ge=1, description="attention heads of a layer")
-    layers: int = Field(2, ge=1, description="layers of the encoder")
-    ffn_width: int = Field(128, ge=1, description="width of each layer's feed-forward network")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of each sublayer's output")
-    drop_path: float = Field(0.1, ge=0, lt=1, description="probability that a sample skips the last layer in training")
-    pooling: Literal["attention", "class-token"] = Field("attention", description="how the tokens become one vector")
-
-
-class ConvolutionalTransformer(EncoderOfPatches):
-    """A Compact Convolutional Transformer: convolutions make the tokens (Hassani et al. 2021)."""
-
-    architecture: Literal["cct"] = Field("cct", description="convolutions (cct) or patches (vit) make the tokens")
-    stages: tuple[PositiveInt, ...] = Field((32, 64), description="channels of each stage; a stage halves the image")
-    convolutions: tuple[PositiveInt, ...] = Field((1, 1), description="how many convolutions each stage has")
-
-
-class PatchTransformer(EncoderOfPatches):
-    """A Vision Transformer: patches are the tokens (Dosovitskiy et al. 2021)."""
-
-    architecture: Literal["vit"] = Field("vit", description="convolutions (cct) or patches (vit) make the tokens")
-    patch_size: int = Field(4, ge=1, description="side of a patch in pixels")
-
-
-class PretrainedImageModel(PretrainedClassifierModel):
-    """A pretrained encoder of images."""
-
-    suits: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "training": {**PretrainedModel.suits["training"], "batch_size": 32},
-        "loss": {"label_smoothing": 0.1},
-    }
-
-
-@defaults(label_smoothing=0.1)
-class ImageLoss(TargetLoss):
-    """What is minimized."""
-
-
-class ImageTraining(TrainingSettings):
-    """How the model is trained."""
-
-    epochs: int = follows_data(
-        ge=1, description="passes over the training data; auto: 50, or more where these are fewer than 600 steps"
-    )
-
-
-class ClassifyImageSettings(TaskSettings):
-    """All settings of classify-image."""
-
-    data: ImageData = ImageData()
-    model: Annotated[
-        ConvolutionalTransformer | PatchTransformer | PretrainedImageModel, Field(discriminator="architecture")
-    ] = ConvolutionalTransformer()
-    augmentation: AugmentationSettings = AugmentationSettings()
-    loss: ImageLoss = ImageLoss()
-    training: ImageTraining = ImageTraining()
-
-
-class ImageVocabulary(TargetVocabulary):
-    """What the weights know by number, and the images that they take."""
-
-    size: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)  # height, width
-    channels: Literal[1, 3]
-    mean: list[float]
-    std: list[Annotated[float, Field(gt=0)]]
-    pretrained: PretrainedVocabulary | None = None
-
-    @field_validator("size")
-    @classmethod
-    def _bounded(cls, size: list[int]) -> list[int]:
-        if size[0] * size[1] > _MAX_PIXELS:
-            raise ValueError(
-                f"images must have at most {_MAX_PIXELS:,} pixels (data.size makes them smaller): got {size[0]:,} x {size[1]:,}"
-            )
-        return size
 
 
 class ClassifyImage(Task[LabeledImages]):

@@ -9,11 +9,10 @@ view         heedful/tasks/views/language.py: what each token attends to
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from heedful._errors import DataError, SettingsError
@@ -25,9 +24,9 @@ from heedful.data.text.labeled import LabeledTexts
 from heedful.data.text.plain import PlainText, read_lines, read_plain
 from heedful.models import LanguageModel, fill_masks, generate, language_model
 from heedful.tasks.contract import TRAINING, Metric, Reading, Rows, Scores, Shortcut, Task
-from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.forward_pass import ForwardPass, Operand, running_text
 from heedful.tasks.language_predictions import Continuation, FilledText, TextLikelihood
+from heedful.tasks.language_settings import LanguageSettings, LanguageVocabulary
 from heedful.tasks.lm_batches import (
     IGNORED,
     SPECIAL,
@@ -46,8 +45,6 @@ from heedful.tasks.ngrams import nats_around, nats_before
 from heedful.tasks.sampling_options import SamplingOptions
 from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
-from heedful.training.schema import Schema
-from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults, follows_data
 
 _PIECE = 200  # characters of a text that are told apart in an error analysis
 _MAX_TOKENS = 16_384  # tokens that are computed together
@@ -55,48 +52,6 @@ _NEW_TOKENS = 200  # by default
 _ROUNDS = 8  # in which gaps are filled, the most probable first
 _COUNTED = 5_000_000  # tokens of the training text that the baselines count: its last ones
 _NEIGHBORS = {"characters": (5, 3), "subwords": (2, 1)}  # that the baselines count: before a token; on each side
-
-
-class LanguageData(Section):
-    """What a text becomes before the model sees it."""
-
-    tokenizer: Literal["characters", "subwords"] = Field("characters", description="what the text is cut into")
-    vocabulary_size: int = Field(4096, ge=260, description="subwords: how many are learned from the training text")
-
-
-@defaults(layers=4, ffn_width=512, dropout=0.0)
-class LanguageModelSettings(EncoderSettings):
-    """The language model."""
-
-    objective: Literal["causal", "masked"] = Field(
-        "causal", description="causal: sees the past and continues (GPT); masked: sees both sides and fills gaps (BERT)"
-    )
-    context_length: int = Field(128, ge=1, le=2**20, description="the most tokens that it sees together")
-
-
-@defaults(epochs=2, learning_rate=3e-3, weight_decay=0.1)
-class LanguageTraining(TrainingSettings):
-    """How the language model is trained."""
-
-    batch_size: int = follows_data(
-        1024,
-        ge=1,
-        description="tokens a step, in sequences as long as the context; auto: what is fastest on this machine",
-    )
-
-
-class LanguageSettings(TaskSettings):
-    """All settings of language-model."""
-
-    data: LanguageData = LanguageData()
-    model: LanguageModelSettings = LanguageModelSettings()
-    training: LanguageTraining = LanguageTraining()
-
-
-class LanguageVocabulary(Schema):
-    """What the weights know by number."""
-
-    tokenizer: str
 
 
 class ModelLanguage(Task[Any]):

@@ -10,7 +10,6 @@ view         heedful/tasks/views/text.py: what each word attends to
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Self
 
@@ -42,42 +41,13 @@ from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.forward_pass import ForwardPass, Operand, pieces, words
 from heedful.tasks.pretrained import PRETRAINED_EPOCHS, PretrainedModel, begin, learned_text, rates_of
 from heedful.tasks.pretrained import encoder_of as pretrained_encoder
-from heedful.tasks.tag_settings import TagOptions, TagSettings, TagVocabulary, WindowTagger
+from heedful.tasks.tag_settings import TaggedSentence, TagOptions, TagSettings, TagVocabulary, WindowTagger
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
 from heedful.training.objective import Batches, Mean
 from heedful.training.settings import epochs_for
 
 _IGNORED = -100  # the target of padding
 _MAX_TOKENS = 8000  # words that are computed together
-
-
-@dataclass(frozen=True)
-class TaggedSentence:
-    """The labels of one sentence.
-
-    Attributes:
-        input: the text, or the words, joined by blanks.
-        words: of the sentence.
-        labels: one a word.
-        probabilities: of the labels.
-        raw_lines: the sentence as a data file has it, with these labels in their column.
-        candidates: of each word the most probable labels and their probabilities, as many as were asked for.
-    """
-
-    input: str
-    words: list[str]
-    labels: list[str]
-    probabilities: list[float]
-    raw_lines: str
-    candidates: list[dict[str, float]] | None = field(default=None, metadata={"json": "set"})
-
-    def to_format(self) -> str:
-        return self.raw_lines
-
-    def __str__(self) -> str:
-        return " ".join(
-            f"{visible(word)}/{visible(label)}" for word, label in zip(self.words, self.labels, strict=True)
-        )
 
 
 class Tag(Task[Tagged]):

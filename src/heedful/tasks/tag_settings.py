@@ -1,10 +1,12 @@
-"""The settings and the options of `tag`."""
+"""The settings, the options and the predictions of tag."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from heedful._terminal import visible
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.pretrained import PretrainedModel, PretrainedVocabulary
@@ -125,3 +127,32 @@ class TagVocabulary(Schema):
     segmenter: dict[str, Any] | None = None
     tokenizer: str | None = None
     pretrained: PretrainedVocabulary | None = None
+
+
+@dataclass(frozen=True)
+class TaggedSentence:
+    """The labels of one sentence.
+
+    Attributes:
+        input: the text, or the words, joined by blanks.
+        words: of the sentence.
+        labels: one a word.
+        probabilities: of the labels.
+        raw_lines: the sentence as a data file has it, with these labels in their column.
+        candidates: of each word the most probable labels and their probabilities, as many as were asked for.
+    """
+
+    input: str
+    words: list[str]
+    labels: list[str]
+    probabilities: list[float]
+    raw_lines: str
+    candidates: list[dict[str, float]] | None = field(default=None, metadata={"json": "set"})
+
+    def to_format(self) -> str:
+        return self.raw_lines
+
+    def __str__(self) -> str:
+        return " ".join(
+            f"{visible(word)}/{visible(label)}" for word, label in zip(self.words, self.labels, strict=True)
+        )
