@@ -34,14 +34,7 @@ from heedful.tasks.classify_settings import ClassifySettings, ClassifyVocabulary
 from heedful.tasks.contract import TRAINING, Reading, Rows, Scores, Task
 from heedful.tasks.encoder_settings import encoder_of
 from heedful.tasks.forward_pass import ForwardPass, of_target, tokens, words
-from heedful.tasks.pretrained import (
-    PRETRAINED_EPOCHS,
-    PretrainedModel,
-    begin,
-    learned_text,
-    pooling_of,
-    rates_of,
-)
+from heedful.tasks.pretrained import PRETRAINED_EPOCHS, PretrainedModel, begin, learned_text, pooling_of, rates_of
 from heedful.tasks.pretrained import encoder_of as pretrained_encoder
 from heedful.tasks.target_kinds import learn_target, target_of
 from heedful.tasks.vocabularies import extended, label_rows, token_rows
@@ -90,13 +83,18 @@ class Classify(Task[LabeledTexts]):
 
     @classmethod
     def adapt(cls, training: LabeledTexts, settings: ClassifySettings) -> dict[str, Any]:
-        words = sum(len(text.split()) for text in training.texts)
-        outputs = 1 if settings.data.target == "number" else len(set(training.labels or ()))
+        words, data, cells = (
+            sum(len(text.split()) for text in training.texts),
+            settings.data,
+            set(training.labels or ()),
+        )
+        labels = {label for cell in cells for label in data.format.labels(cell)} if data.target == "labels" else cells
+        outputs = 1 if data.target == "number" else len(labels)
         usual, steps = PRETRAINED_EPOCHS if isinstance(settings.model, PretrainedModel) else (5, 400)
         few = len(training) <= _FEW and words * outputs <= _LINEAR
         return {
             "data.min_count": 1 if len(training) <= _FEW_WORDS else 2,
-            "model.linear": few and settings.data.tokenizer == "words",
+            "model.linear": few and data.tokenizer == "words",
             "training.epochs": epochs_for(len(training), settings.training, usual=usual, steps=steps),
         }
 
@@ -153,9 +151,7 @@ class Classify(Task[LabeledTexts]):
     def _linear(self) -> NgramClassificationModel:
         words, settings = self.tokenization.by, self.settings
         if not isinstance(words, WordVocabulary):
-            raise ValueError(
-                f"`model.linear` must be false where data.tokenizer is not words: got {settings.data.tokenizer}."
-            )
+            raise ValueError(f"`model.linear` needs data.tokenizer=words: got {settings.data.tokenizer}.")
         counts = self.vocabulary["pairs"]
         return NgramClassificationModel(
             list(words.words.values()), list(map(words.pair, self._pairs)), [counts[pair] for pair in self._pairs],
@@ -288,8 +284,7 @@ class Classify(Task[LabeledTexts]):
             masked = self.merged(model, _repeated(batch, len(rows)), cell == rows[:, None])
             drops.append(self.target.evidence(whole, whole[0]) - self.target.evidence(masked, whole[0]))
         found = torch.cat(drops)[cell] / torch.bincount(cell)[cell]
-        by = self.tokenization.by
-        if isinstance(by, Pieces):
+        if isinstance(by := self.tokenization.by, Pieces):
             found[by.show(text).special] = 0
         return found
 

@@ -36,9 +36,8 @@ def prepare(
     """
     split, valid = split_of(kind, settings, sources)
     source = next(iter(sources.values()))
-    settings = decided(
-        settings, {"training.batch_size": AUTO, **kind.adapt(split.training, settings)}
-    )  # the size is tried later
+    found = {"training.batch_size": AUTO, **kind.adapt(split.training, settings)}  # the size is tried later
+    settings = decided(settings, found)
     try:
         vocabulary = (
             kind.learn(split.training, settings) if base is None else kind.extend(split.training, settings, base)
