@@ -5,7 +5,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from heedful.tasks.evaluation import Evaluation
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import describe_settings
 
+_MOST_DOTS = 50  # of a learning curve; more would hide it
 _MOST_EXAMPLES = 1000  # that are looked at one by one
 _MOST_CLASSES = 25  # of a map of confusions
 _MOST_ROWS = 50  # of a table
@@ -86,13 +87,14 @@ def _learning(run: RunFolder) -> Iterator[ChartsSection]:
     columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
     epochs = columns["epoch"]
     named = {"loss": "training", "valid_loss": "validation"}
-    lines = [ChartLine(words, epochs, columns[name], "marked") for name, words in named.items() if name in columns]
+    style: Literal["marked", "line"] = "marked" if len(rows) <= _MOST_DOTS else "line"
+    lines = [ChartLine(words, epochs, columns[name], style) for name, words in named.items() if name in columns]
     charts = [LineChart("Loss", "epoch", "loss", lines)] if lines else []
     others = [name for name in columns if name.startswith("valid_") and name not in named]
     for name in others:
         words = name.removeprefix("valid_").replace("_", " ")
         charts.append(
-            LineChart(f"Validation: {words}", "epoch", words, [ChartLine(words, epochs, columns[name], "marked")])
+            LineChart(f"Validation: {words}", "epoch", words, [ChartLine(words, epochs, columns[name], style)])
         )
     text = (
         "The training loss has what training adds: dropout, smoothing, masks; it may lie above that of the validation."

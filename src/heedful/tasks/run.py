@@ -364,9 +364,7 @@ def _train(
     # Imported here: the training library takes seconds, and a setting that is wrong is told before.
     from heedful.training.fit import check_training, fit, seed_everything
 
-    following = [
-        name for name in automatic(chosen) if name != "training.batch_size"
-    ]  # the settings that follow the data
+    following = [name for name in automatic(chosen) if name != "training.batch_size"]  # which is tried, not chosen
     if hasattr(chosen, "training"):
         check_training(chosen.training)
     parts, ours = prepare(kind, chosen, sources, base and base.task)
@@ -406,16 +404,13 @@ def _train(
             base=base and base.named(),
             automatic=following,
         )
+    decisions = ", ".join(f"{name}={values[name]}" for name in following)
     notes = [*notes_of(*examples.values()), *started_with, *([batches.note] if batches and batches.note else ())]
     _say(
         console,
         f"{len(parts.training):,} {kind.example}s to train on, {ours.describe()}; validation: {parts.held_out}",
         f"{type(model).__name__}, {parameters_of(model):,} parameters",
-        *(
-            ["by the size of the data: " + ", ".join(f"{name}={values[name]}" for name in following)]
-            if following
-            else ()
-        ),
+        *([f"by the size of the data: {decisions}"] if following else ()),
         *(taken.lines() if taken is not None else ()),
         *(f"note: {note}" for note in notes),
     )
