@@ -298,3 +298,14 @@ def test_labels_that_begin_anew_begin_so_in_the_linear_model(linear_base):
     settings = {"transfer__labels": "new", "training__learning_rate": 1e-9}
     after = of_ngrams(further(linear_base, ([*TEXTS], [*LABELS]), **settings))
     assert max(map(abs, after.values())) < 1e-6
+
+
+@pytest.mark.parametrize("names", [[], ["x", "training.nothing", "model.width"], ["training.epochs"]])
+def test_epochs_follow_the_new_data_where_they_followed_those_of_the_run(base, tmp_path, names, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(base.folder.path, run)
+    manifest = json.loads((run / "run.json").read_text()) | {"automatic": names}
+    (run / "run.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr("heedful.tasks.classify.epochs_for", lambda *_, **__: 2)
+    model = further(run)
+    assert model.task.settings.training.epochs == (2 if "training.epochs" in names else 1)

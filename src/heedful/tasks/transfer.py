@@ -42,9 +42,9 @@ class Base(NamedTuple):
 
         How long is trained follows the data again where it did so.
         """
-        names = (name.split(".") for name in self.run.manifest().get("automatic", ()))
-        again = {key: AUTO for section, key in names if section == "training"}
-        training = self.task.settings.training.model_copy(update={"max_examples": 0, **again})
+        names, training = self.run.manifest().get("automatic", ()), self.task.settings.training
+        again = {key: AUTO for key in type(training).model_fields if f"training.{key}" in names}
+        training = training.model_copy(update={"max_examples": 0, **again})
         return self.task.settings.model_copy(update={"transfer": TransferSettings(), "training": training})
 
     def named(self) -> dict[str, str]:
