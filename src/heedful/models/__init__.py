@@ -2,16 +2,19 @@
 
 from heedful.models.ensemble import Ensemble
 from heedful.models.language_model import LanguageModel, language_model
+from heedful.models.residual import ConvNorm, ResidualBlock
 from heedful.models.sampling import FilledMasks, fill_masks, generate
 from heedful.models.search import Hypothesis, beam_search, sample
 from heedful.models.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
 from heedful.models.vit import VisionTransformer, vision_transformer
 
 __all__ = [
+    "ConvNorm",
     "Ensemble",
     "FilledMasks",
     "Hypothesis",
     "LanguageModel",
+    "ResidualBlock",
     "SequenceToSequence",
     "VisionTransformer",
     "beam_search",
