@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,14 +13,30 @@ from heedful._terminal import quiet_c
 from heedful.data._entries import ImageFile, Raster, reading
 from heedful.data._limits import Budget
 from heedful.data._rows import RowLog
+from heedful.data.orientation import STORED, exchanged
 
 if TYPE_CHECKING:
     from PIL import Image
 
 # Named one by one: for some others (EPS) Pillow starts a program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+_ORIENTATION = 0x0112  # the EXIF tag
 
 Progress = Callable[[list[int]], Iterable[int]]
+
+
+class Decoded(NamedTuple):
+    """A picture, as it is seen.
+
+    Attributes:
+        pixels: `[channels, height, width]`.
+        size: height and width before it was resized.
+        orientation: how it was stored, as EXIF numbers it: `heedful.data.orientation` turns what belongs to it.
+    """
+
+    pixels: Raster
+    size: tuple[int, int]
+    orientation: int
 
 
 def decode(
@@ -49,7 +65,7 @@ def decode(
             location = entries[row].location
             try:
                 with reading(location, "a whole picture"):
-                    pixels = _pixels(entries[row], size, channels)
+                    pixels = _decoded(entries[row].load(), location, size, channels).pixels
                 if images is not None and pixels.shape[1:] != images.shape[2:]:
                     raise DataError(
                         f"{location}: all pictures must have one size, height x width: got {_by(pixels)} here "
@@ -88,6 +104,18 @@ def decode_picture(raw: bytes, location: str) -> "Image.Image":
         return _upright(picture, location)
 
 
+def decode_one(
+    raw: "bytes | Raster | Image.Image", location: str, size: tuple[int, int] | None = None, channels: int | None = 3
+) -> Decoded:
+    """One picture with its own size and orientation; `size` (height, width) is what it is resized to.
+
+    Raises:
+        DataError: it is none.
+    """
+    with _pillow_rules(), reading(location, "a whole picture"):
+        return _decoded(raw, location, size, channels)
+
+
 @contextmanager
 def _pillow_rules() -> Iterator[None]:
     """Within it Pillow does not warn, and a picture that is far larger than its file (a decompression bomb) is an error."""
@@ -104,21 +132,25 @@ def _by(pixels: Raster) -> str:
     return " x ".join(map(str, pixels.shape[-2:]))
 
 
-def _pixels(entry: ImageFile, size: tuple[int, int] | None, channels: int | None) -> Raster:
-    """One picture, [channels, height, width]."""
+def _decoded(
+    raw: "bytes | Raster | Image.Image", location: str, size: tuple[int, int] | None, channels: int | None
+) -> Decoded:
+    """One picture, of `size` and with `channels` where these are given."""
     from PIL import Image
 
-    with _open(entry.load(), entry.location) as picture:
+    with _open(raw, location) as picture:
+        orientation = picture.getexif().get(_ORIENTATION, STORED)
+        own = exchanged(picture.size, orientation)
         if size is not None:
             picture.draft(None, (2 * max(size), 2 * max(size)))  # large JPEGs are shrunk while they are unpacked
-        upright = _upright(picture, entry.location)
+        upright = _upright(picture, location)
     if channels is not None:
         upright = upright.convert("L" if channels == 1 else "RGB")
     if size is not None and upright.size != size[::-1]:
         whole = upright.width % size[1] == 0 and upright.height % size[0] == 0
         upright = upright.resize(size[::-1], Image.Resampling.BOX if whole else Image.Resampling.LANCZOS)
     pixels: Raster = np.atleast_3d(np.asarray(upright)).transpose(2, 0, 1)
-    return pixels
+    return Decoded(pixels, (own[1], own[0]), orientation)
 
 
 def _open(raw: "bytes | Raster | Image.Image", location: str) -> "Image.Image":
