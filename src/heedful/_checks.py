@@ -271,6 +271,23 @@ def check_features(name: str, tensor: Tensor, width: int, axes: str) -> None:
     check_floating(name, tensor)
 
 
+def check_channels(name: str, tensor: Tensor, channels: int) -> None:
+    """Checks a feature map `[batch, channels, height, width]`."""
+    if tensor.dim() != 4 or tensor.shape[1] != channels:
+        raise ValueError(
+            f"`{name}` must be [batch, channels, height, width] with {channels} channels: got {list(tensor.shape)}."
+        )
+    check_floating(name, tensor)
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> Any:
+    """One of some words."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"`{name}` must be {', '.join(others)} or {last}: got {value!r}.")
+    return value
+
+
 def check_vectors(x: Tensor, other: Tensor) -> None:
     """Checks two rows of vectors, `[..., N, D]` and `[..., M, D]`, before they become queries and keys."""
     for name, vectors in (("x", x), ("other", other)):

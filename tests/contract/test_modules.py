@@ -58,8 +58,12 @@ LAYERS = {
     "SinusoidalPositions": lambda: nn.SinusoidalPositions(WIDTH),
     "LearnedPositions": lambda: nn.LearnedPositions(11, WIDTH),
 }
-# not from one sequence to one result: tried in tests/nn
+# not from one sequence to one result: tried in tests/nn; those of feature maps in test_image.py
 OTHERS = {
+    "ChannelAttention",
+    "DualAttention",
+    "SelfAttention2d",
+    "SpatialAttention",
     "DecoderCache",
     "StaticKeyValueCache",
     "KeyValueCache",

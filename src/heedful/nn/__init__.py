@@ -4,6 +4,7 @@ from heedful.nn.cache import KeyValueCache, StaticKeyValueCache
 from heedful.nn.convert import from_torch
 from heedful.nn.cross import CrossAttention
 from heedful.nn.decoder import DecoderCache, TransformerDecoder, TransformerDecoderLayer
+from heedful.nn.image import ChannelAttention, DualAttention, SelfAttention2d, SpatialAttention
 from heedful.nn.multihead import MultiHeadAttention, SelfAttention
 from heedful.nn.parameter_free import ParameterFreeAttention
 from heedful.nn.pooling import AttentionPooling
@@ -19,8 +20,10 @@ from heedful.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "AttentionPooling",
+    "ChannelAttention",
     "CrossAttention",
     "DecoderCache",
+    "DualAttention",
     "KeyValueCache",
     "LearnedALiBi",
     "LearnedPositions",
@@ -29,7 +32,9 @@ __all__ = [
     "ParameterFreeAttention",
     "RotaryPositions",
     "SelfAttention",
+    "SelfAttention2d",
     "SinusoidalPositions",
+    "SpatialAttention",
     "StaticKeyValueCache",
     "TransformerDecoder",
     "TransformerDecoderLayer",

@@ -244,7 +244,7 @@ class _ProductAndLse(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, mask, causal, scale, ones_column):  # type: ignore[no-untyped-def]
-        q, k, v = (t.contiguous() for t in (q, k, v))
+        q, k, v = (_rows_in_memory(t) for t in (q, k, v))
         out, lse = kernel.forward(q, k, v, scale=scale, causal=causal, mask=mask)
         ctx.save_for_backward(q, k, v, out, lse, mask)
         ctx.options = causal, scale, ones_column
@@ -384,7 +384,9 @@ def _operands(query: Tensor, key: Tensor, value: Tensor, shape: Shape) -> tuple[
 
 def _rows_in_memory(tensor: Tensor) -> Tensor:
     """The private kernel takes it for granted that the numbers of a row lie side by side."""
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+    if tensor.stride(-1) == 1:
+        return tensor
+    return tensor.clone(memory_format=torch.contiguous_format)  # `contiguous` leaves the strides of axes of one number
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:
