@@ -1,6 +1,7 @@
 """Attention on feature maps, against the same with stored matrices: outputs, gradients, and gradients of gradients."""
 
 import functools
+import warnings
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import heedful
 from heedful import nn, ops
+from heedful.report.axes import Picture
+from heedful.report.build import attention_section
 
 C = 8
 SIZES = [(5, 3), (1, 1), (1, 4)]
@@ -252,3 +255,36 @@ def test_attention_is_watched():
     torch.testing.assert_close(recording["channel"][:, 0], (-rows @ rows.mT).softmax(-1))
     assert isinstance(recording["spatial"], ops.AttentionMatrix)
     assert not recording.unseen
+
+
+def test_a_report_shows_places_as_a_picture_and_channels_as_such(tmp_path):
+    model = torch.nn.Sequential(nn.DualAttention(C), torch.nn.MaxPool2d(2), nn.SpatialAttention(C))
+    with heedful.watch(model) as recording:
+        model(draw(6, 4, dtype=torch.float32)[:1])
+    assert [(call.kind, call.grid) for call in recording] == [("self", (6, 4)), ("channel", None), ("self", (3, 2))]
+    assert "self, picture of 6 x 4" in str(recording)
+    recording.save(tmp_path / "watch")
+    assert [call.grid for call in heedful.load_watch(tmp_path / "watch")] == [(6, 4), None, (3, 2)]
+    pixels = torch.arange(12 * 8).reshape(12, 8).to(torch.uint8).numpy()
+    section = attention_section(recording, title="two sizes", axes=Picture(pixels, grid=(6, 4)))
+    rows = [section.axes[layer.rows] for layer in section.layers]
+    assert [getattr(axis, "grid", axis.name) for axis in rows] == [(6, 4), "channels", (3, 2)]
+    assert all((axis.pixels == pixels).all() for axis in rows[::2])
+    gray = attention_section(recording, title="without a picture")
+    assert gray.axes[gray.layers[2].columns].grid == (3, 2)
+
+
+def test_onnx(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    names = ("dual", "sagan, pooled")
+    model, x = torch.nn.Sequential(*(made(name, torch.float32) for name in names)), draw(6, 4, dtype=torch.float32)
+    axes = {0: "batch", 2: "height", 3: "width"}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(model, (x,), dynamo=True, dynamic_shapes=(axes,), verbose=False, opset_version=20)
+    program.save(str(tmp_path / "model.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    for given in (x, x[:1, :, :, :3]):
+        (result,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
+        torch.testing.assert_close(torch.from_numpy(result), model(given).detach(), rtol=1e-4, atol=1e-5)

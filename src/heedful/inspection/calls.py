@@ -15,13 +15,14 @@ class AttentionCall:
 
     Attributes:
         module: the dotted name of the innermost module that was running, "" outside of all.
-        kind: "self" or "cross".
+        kind: "self" or "cross"; "channel" where queries and keys are the channels of a feature map.
         matrix: of the query and key that it had, on the CPU; made when it is asked for where calls share their keys.
         engine: what computed it, such as "scaled_dot_product_attention" or "eager".
         notes: what one should know of it.
         causal: whether no query sees a later key.
         window: how many keys a row sees at most where it sees those near its own position only; None: there is no such limit.
         step: in which forward pass of the watch it was, from 0; text that is generated has one a step.
+        grid: rows and columns of the feature map whose places, row by row, the queries are; None: they are of none.
     """
 
     module: str
@@ -32,6 +33,7 @@ class AttentionCall:
     causal: bool = False
     window: int | None = None
     step: int = 0
+    grid: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

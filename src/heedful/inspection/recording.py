@@ -382,6 +382,7 @@ class Recording(Sequence[AttentionCall]):
         kind = (
             call.kind
             + (", pooled" if pooled else "")
+            + (", picture of {} x {}".format(*call.grid) if call.grid else "")
             + (", causal" if call.causal else "")
             + (f", window {call.window}" if call.window else "")
         )

@@ -132,7 +132,9 @@ def _write(calls: Iterable[AttentionCall], unseen: Iterable[Unseen], folder: Pat
         except TypeError as error:
             raise WatchFolderError(f"{call.module!r} cannot be saved: {error}") from None
         facts = {"module": call.module, "kind": call.kind, "engine": call.engine, "notes": list(call.notes)}
-        described.append(facts | {"causal": bool(call.causal), "window": call.window, "step": call.step} | parts)
+        described.append(
+            facts | {"causal": bool(call.causal), "window": call.window, "step": call.step, "grid": call.grid} | parts
+        )
         writer.flush()
     sequences = []
     for sequence in shared.sequences:
@@ -245,6 +247,9 @@ class _WatchReader:
                 "`causal` must be a truth value, `window` a whole number or none, `step` a whole number: "
                 f"got {reprlib.repr(causal)}, {reprlib.repr(window)} and {reprlib.repr(step)}"
             )
+        grid = call.get("grid")  # older watches have none
+        if grid is not None and not (isinstance(grid, list) and len(grid) == 2 and all(map(_is_integer, grid))):
+            self.fail(f"`grid` must be two whole numbers or none: got {reprlib.repr(grid)}")
         options = {name: self.value(self.item(call, name)) for name in _MECHANISM}
         made: AttentionMatrix | CachedCall
         try:
@@ -258,7 +263,8 @@ class _WatchReader:
             raise
         except Exception as error:  # whatever a wrong value makes of itself
             self.fail(f"its parts do not go together: {error}")
-        return AttentionCall(module, kind, made, engine, self.words(notes, None), causal, window, step)  # type: ignore[arg-type]
+        words, places = self.words(notes, None), None if grid is None else (grid[0], grid[1])
+        return AttentionCall(module, kind, made, engine, words, causal, window, step, places)  # type: ignore[arg-type]
 
     def cached(self, call: Any, options: Mapping[str, Any]) -> CachedCall:
         """Where a call has its queries and keys among those that several share."""

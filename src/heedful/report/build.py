@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from heedful._checks import Shape
@@ -19,7 +20,7 @@ from heedful.inspection.tokens import Token, separator_ids
 from heedful.ops import Statistic, statistics
 from heedful.ops.summaries import top_of
 from heedful.report.attention import AttentionSection, Layer
-from heedful.report.axes import Axis, Positions, Text
+from heedful.report.axes import Axis, Picture, Positions, Text
 from heedful.report.budget import COARSEST, Parts, exact_bytes, exact_kind, exact_weights, parts_of
 from heedful.report.cells import cell_starts, cells_of, cuts_of
 from heedful.report.pair_weights import Dense, TopWeights, WholeRows
@@ -149,8 +150,12 @@ def _layer(
     A, heads = call.matrix, num_heads(call.matrix)
     queries, keys = A.shape[-2:]
     last = call.causal or call.kind == "cross"
-    rows = _axis_index(axes, queries, last=last)
-    columns = _axis_index(axes, keys, last=call.causal and call.kind != "cross")
+    if call.kind == "channel":
+        rows = columns = _channels_index(axes, queries)
+    else:
+        rows = _axis_index(axes, queries, last=last) if call.grid is None else _picture_index(axes, call.grid)
+        of_picture = call.grid is not None and keys == queries
+        columns = rows if of_picture else _axis_index(axes, keys, last=call.causal and call.kind != "cross")
     cuts = [cuts_of(axes[index]) for index in (rows, columns)]
     exact, alone = exact_kind(A, share), _alone(cuts[0], queries)
     parts = Parts(COARSEST, 0, 0) if exact else parts_of(heads, queries, keys, share, len(alone))
@@ -296,6 +301,23 @@ def _axis_index(axes: list[Axis], count: int, *, last: bool) -> int:
         axes.append(Positions(count))
         return len(axes) - 1
     return fitting[-1] if last else fitting[0]
+
+
+def _channels_index(axes: list[Axis], count: int) -> int:
+    """Which axis stands for so many channels: never that of a picture that happens to have as many places."""
+    fitting = [i for i, axis in enumerate(axes) if isinstance(axis, Positions) and axis.count == count]
+    if not fitting:
+        axes.append(Positions(count, name="channels"))
+    return fitting[0] if fitting else len(axes) - 1
+
+
+def _picture_index(axes: list[Axis], grid: tuple[int, int]) -> int:
+    """Which axis stands for the places of a feature map: where none does, the picture that there is, or a gray one."""
+    fitting = [i for i, axis in enumerate(axes) if axis.count == math.prod(grid) and not isinstance(axis, Positions)]
+    if not fitting:
+        pixels = next((axis.pixels for axis in axes if isinstance(axis, Picture)), None)
+        axes.append(Picture(np.full((8 * grid[0], 8 * grid[1]), 224, np.uint8) if pixels is None else pixels, grid))
+    return fitting[0] if fitting else len(axes) - 1
 
 
 def _chain_label(chain: Sequence[AttentionCall], all_chains: Sequence[Sequence[AttentionCall]]) -> str:

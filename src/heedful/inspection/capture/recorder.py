@@ -188,7 +188,10 @@ class Recorder:
         matrix = AttentionMatrix(query, key, **options)
         causal, window = reach(matrix.pattern, matrix.shape)
         causal = causal if captured.causal is None else captured.causal
-        kind = captured.kind or _kind(self.module, matrix.shape, causal, self._running.arguments.get(self.module, ()))
+        arguments = self._running.arguments.get(self.module, ())
+        attends_to = getattr(self.modules.get(self.module), "attends_to", "positions")
+        kind = captured.kind or _kind(self.module, matrix.shape, causal, arguments)
+        kind, grid = ("channel", None) if attends_to == "channels" else (kind, _grid(arguments, matrix.shape[-2]))
         notes = list(captured.notes)
         if kind == "self" and query.shape[-2] < key.shape[-2] and self._is_read(captured.options.get("pattern")):
             left = without_last_keys(matrix.pattern, options.get("bias"), matrix.shape)
@@ -201,7 +204,7 @@ class Recorder:
         )
         notes = list(dict.fromkeys(notes))
         self.recording.append(
-            AttentionCall(self.module, kind, made, captured.engine, tuple(notes), causal, window, self.step)  # type: ignore[arg-type]
+            AttentionCall(self.module, kind, made, captured.engine, tuple(notes), causal, window, self.step, grid)  # type: ignore[arg-type]
         )
 
     @property
@@ -370,6 +373,14 @@ def _kind(module: str, shape: tuple[int, ...], causal: bool, arguments: tuple[An
         return "cross"
     queries, keys = shape[-2:]
     return "self" if queries == keys or causal or queries == 1 or _is_one_sequence(arguments) else "cross"
+
+
+def _grid(arguments: tuple[Any, ...], queries: int) -> tuple[int, int] | None:
+    """Rows and columns of the feature map `[B, C, H, W]` that a module is given, if the queries are its places."""
+    first = next((one for one in arguments if isinstance(one, Tensor)), None)
+    if first is None or first.dim() != 4 or math.prod(first.shape[2:]) != queries:
+        return None
+    return first.shape[2], first.shape[3]
 
 
 def _is_one_sequence(arguments: tuple[Any, ...]) -> bool:

@@ -272,7 +272,7 @@ def _call(
     causal: bool,
     scale: float,
 ) -> Float[Tensor, "B H n D"]:
-    if causal and scale <= 0:  # the kernel multiplies -inf by the scale
+    if scale <= 0 and (causal or torch.compiler.is_exporting()):  # a kernel multiplies -inf by it, ONNX takes its root
         q, scale = q * math.copysign(float(scale != 0), scale), abs(scale) or 1.0
     few_keys = min(q.shape[-2], k.shape[-2]) < kernel.NAN_SAFE_KEYS
     if few_keys and kernel.is_available(q) and not torch.compiler.is_compiling():
