@@ -108,7 +108,7 @@ MUTATIONS = [
     Mutation("a grid is invariant along the sequence", "ops/patterns/grid.py", "return grid == self.grid", "return True", FAULTS + "lies_in_a_row"),
     Mutation("a negative scale in the kernel", "ops/engines/kernel.py", "if scale <= 0:\n        q, scale = _signed(q, scale)\n    if mask", "if mask", FAULTS + "not_positive"),
     Mutation("a negative scale in the kernel's gradient", "ops/engines/kernel.py", "factor = -1.0 if original_scale < 0 else 0.0", "pass", FAULTS + "not_positive"),
-    Mutation("a negative scale in the public kernel", "ops/engines/fused.py", "if causal and scale <= 0:", "if False:", FAULTS + "without_a_gradient"),
+    Mutation("a negative scale in the public kernel", "ops/engines/fused.py", "if scale <= 0 and (causal or", "if False and (causal or", FAULTS + "without_a_gradient"),
     Mutation("emptiness is asked without the flag", "ops/engines/bands.py", "~(allowed.tril() if causal else allowed).any", "~allowed.any", FAULTS + "one_alternative"),
     Mutation("a band of the first of five axes only", "ops/engines/bands.py", "(heads.stop - heads.start) // shape[0]", "math.prod(shape[1:-2][-1:])", FAULTS + "five_axes"),
     Mutation("one flag for both alignments", "ops/engines/bands.py", "[p for p in self.conjuncts if not p.is_diagonal(shape)]", "[p for p in self.conjuncts if type(p).__name__ != 'Causal' or not any(o.is_diagonal(shape) for o in self.conjuncts)]", FAULTS + "causal_twice"),

@@ -5,6 +5,7 @@ from heedful.nn.convert import from_torch
 from heedful.nn.cross import CrossAttention
 from heedful.nn.decoder import DecoderCache, TransformerDecoder, TransformerDecoderLayer
 from heedful.nn.image import ChannelAttention, DualAttention, SelfAttention2d, SpatialAttention
+from heedful.nn.insert import add_attention, remove_attention
 from heedful.nn.multihead import MultiHeadAttention, SelfAttention
 from heedful.nn.parameter_free import ParameterFreeAttention
 from heedful.nn.pooling import AttentionPooling
@@ -40,6 +41,8 @@ __all__ = [
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "add_attention",
     "from_torch",
+    "remove_attention",
     "sinusoidal",
 ]
