@@ -90,6 +90,11 @@ def remove_attention(network: _Network, *, after: str | Sequence[str] | None = N
 
     Raises:
         ValueError: there is none.
+
+    Example:
+        >>> network = add_attention(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), after="0", kind="channel")
+        >>> list(network.state_dict()), list(remove_attention(network).state_dict())
+        (['0.weight', '0.bias', '0.attention.gamma'], ['0.weight', '0.bias'])
     """
     modules = dict(network.named_modules())
     removed = 0
