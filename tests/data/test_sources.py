@@ -24,7 +24,7 @@ def test_digits_are_parted_by_writer():
 
 
 def test_every_embedded_set_can_be_read():
-    assert set(EMBEDDED) == {"digits"}
+    assert set(EMBEDDED) == {"digits", "shapes"}
     for name in EMBEDDED:
         assert len(read_images(name)) > len(read_images(name, split="test")) > 0
 
@@ -90,7 +90,9 @@ def test_an_unknown_name_that_is_near_an_embedded_one(source):
 
 def test_a_path_where_nothing_is(tmp_path):
     for missing in ("none", "none/train", "none.zip/train"):
-        with pytest.raises(DataError, match=rf"^{tmp_path}/{missing}: must be a folder .*; embedded data: digits$"):
+        with pytest.raises(
+            DataError, match=rf"^{tmp_path}/{missing}: must be a folder .*; embedded data: digits, shapes$"
+        ):
             read_images(f"{tmp_path}/{missing}")
     with pytest.raises(DataError, match=r"^a\\x00b: must be .*: got a path where no file or folder is"):
         read_images("a\0b")
@@ -135,11 +137,11 @@ def test_importing_loads_neither_pillow_nor_scikit_learn():
 def test_warnings_of_the_decoder_do_not_escape(monkeypatch):
     import warnings
 
-    def warn(entry, size, channels):
+    def warn(raw, location, size, channels):
         warnings.warn("from the decoder", stacklevel=1)
-        return np.zeros((1, 2, 2), np.uint8)
+        return _decode.Decoded(np.zeros((1, 2, 2), np.uint8), (2, 2), 1)
 
-    monkeypatch.setattr(_decode, "_pixels", warn)
+    monkeypatch.setattr(_decode, "_decoded", warn)
     content = io.BytesIO()
     Image.new("L", (2, 2)).save(content, "PNG")
     assert len(read_unlabeled([content])) == 1

@@ -1,5 +1,6 @@
 """Models, one a file, each readable from top to bottom."""
 
+from heedful.models.attention_block import attention_block
 from heedful.models.ensemble import Ensemble
 from heedful.models.language_model import LanguageModel, language_model
 from heedful.models.residual import ConvNorm, ResidualBlock
@@ -17,6 +18,7 @@ __all__ = [
     "ResidualBlock",
     "SequenceToSequence",
     "VisionTransformer",
+    "attention_block",
     "beam_search",
     "fill_masks",
     "generate",

@@ -45,6 +45,7 @@ from heedful.training.objective import Batches, Mean
 from heedful.training.settings import epochs_for
 
 _DIGITS = ("data.size=16", "model.pooling=class-token")  # settings that suit images of 8 x 8 pixels
+_SHAPES = ("training.epochs=12",)
 _TOGETHER = 256  # images that are computed together
 _MAX_TRIAL = 4096  # tokens of an image by which a new model is tried
 _LEAST_PATCH = 8  # pixels of a side of a pretrained model's patch
@@ -59,7 +60,10 @@ class ClassifyImage(Task[LabeledImages]):
     example, unit, input = "image", "images", InputKind.IMAGE
     Settings, Options, Vocabulary = ClassifyImageSettings, ClassificationOptions, ImageVocabulary
     split = EveryTenth(lambda images: images.labels.tolist() if images.format.kind == "label" else ())
-    embedded = {"digits": Embedded(("train", "test"), _DIGITS)}
+    embedded = {
+        "digits": Embedded(("train", "test"), _DIGITS),
+        "shapes": Embedded(("train", "valid", "test"), _SHAPES),
+    }
 
     def __init__(self, settings: ClassifyImageSettings, vocabulary: Mapping[str, Any]) -> None:
         super().__init__(settings, vocabulary)
@@ -84,7 +88,7 @@ class ClassifyImage(Task[LabeledImages]):
         if not reading.labeled:
             return read_unlabeled(source, **shape)
         return read_images(
-            source, split="train" if reading.part == "train" else "test",
+            source, split=reading.part,
             classes=known["classes"] if settings.data.target == "label" else None, skip=settings.data.skip,
             format=settings.data.format, **shape,
         )  # fmt: skip
