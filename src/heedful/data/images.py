@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["LabeledImages", "read_images", "read_unlabeled"]
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,7 @@ class LabeledImages:
             >>> images.images.shape, images.classes
             (torch.Size([2, 1, 5, 7]), ('cat', 'dog'))
         """
-        _check(size, channels)
+        check_size(size, channels)
         columns: dict[str, ColumnKind] = (
             {"images": "any"}
             if labels is None
@@ -117,7 +119,7 @@ class LabeledImages:
             if label is not None:
                 format.check(label, location)
         entries = [
-            ImageFile(name, name, label, partial(_raster, image, name))
+            ImageFile(name, name, label, partial(raster_of, image, name))
             for name, label, image in zip(names or frame.locations, values, frame.values[0], strict=True)
         ]
         log = log or RowLog()
@@ -204,11 +206,11 @@ def read_images(
         return LabeledImages.of(
             *frame.values, size=size, channels=channels, classes=classes, names=frame.locations, log=log, format=format
         )
-    _check(size, channels)
+    check_size(size, channels)
     base, part = split_slice(source)
     with ExitStack() as stack:
         entries = labeled_entries(base, split, classes or (), stack, log, optional=format.kind == "labels")
-        chosen = _chosen(source, entries, part)
+        chosen = chosen_of(source, entries, part)
         chosen = [entry for entry in chosen if _fits(entry, format, log)]
         if (
             split == "train"
@@ -271,19 +273,19 @@ def read_unlabeled(
         >>> pictures.images.shape, pictures.labels, pictures.names
         (torch.Size([2, 3, 16, 16]), None, ('digits[1437]', 'digits[1438]'))
     """
-    _check(size, channels)
+    check_size(size, channels)
     log = RowLog()
     chosen: list[ImageFile] = []
     with ExitStack() as stack:
         for row, source in enumerate([sources] if isinstance(sources, str | Path) else sources):
             if isinstance(source, str | Path):
                 base, part = split_slice(str(source))
-                chosen += _chosen(str(source), unlabeled_entries(base, "test", stack, log), part)
+                chosen += chosen_of(str(source), unlabeled_entries(base, "test", stack, log), part)
             elif hasattr(source, "read"):
                 chosen.append(stream_entry(source))
             else:
                 name = f"row {row}"
-                chosen.append(ImageFile(name, name, None, partial(_raster, source, name)))
+                chosen.append(ImageFile(name, name, None, partial(raster_of, source, name)))
         if not chosen:
             raise DataError("`sources` must name at least one picture: got none")
         try:
@@ -296,7 +298,7 @@ def read_unlabeled(
             raise
 
 
-def _raster(image: Any, location: str) -> "Raster | Image.Image":
+def raster_of(image: Any, location: str) -> "Raster | Image.Image":
     """An image of Pillow as it is, or the pixels of an array: [height, width] or [height, width, channels], uint8."""
     if not hasattr(image, "shape"):
         if not hasattr(image, "getexif"):
@@ -322,7 +324,8 @@ def _raster(image: Any, location: str) -> "Raster | Image.Image":
     return np.ascontiguousarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
-def _check(size: tuple[int, int] | None, channels: int | None) -> None:
+def check_size(size: tuple[int, int] | None, channels: int | None) -> None:
+    """Raises SettingsError for a size or a number of channels that pictures cannot have."""
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise SettingsError(f"`size` must be a height and a width of at least 1: got {size}")
     if channels not in (None, 1, 3):
@@ -340,7 +343,8 @@ def _fits(entry: ImageFile, format: TargetFormat, log: RowLog) -> bool:
     return True
 
 
-def _chosen(source: str, entries: list[ImageFile], part: slice) -> list[ImageFile]:
+def chosen_of(source: str, entries: list[E], part: slice) -> list[E]:
+    """The entries of a slice. Raises DataError: there are none."""
     if not entries:
         raise DataError(f"{source}: must hold at least one picture: got none")
     chosen = entries[part]
