@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from heedful._errors import HeedfulError
 from heedful.data.inputs import InputKind
 from heedful.data.splits import Splitter
-from heedful.training.objective import Batches, Mean
+from heedful.training.objective import Batches, Mean, Pooled
 from heedful.training.schema import Schema
 from heedful.training.settings import NoOptions, Section, TaskSettings
 
@@ -92,6 +92,7 @@ class Task(abc.ABC, Generic[E]):
         None  # what `learn` gives and vocabulary.json must hold; None: any object
     )
     input: ClassVar[InputKind]  # how inputs are read from words, files and standard input
+    scored_with: ClassVar[Mapping[str, Any]] = {}  # options by which predictions are scored; others are the defaults
     lists: ClassVar[bool] = False  # whether a text may also be given as a list, of its words or its sentences
     split: ClassVar[Splitter]  # how examples are held out
     prediction: type[Any] | None = (
@@ -164,7 +165,7 @@ class Task(abc.ABC, Generic[E]):
         """What an optimizer minimizes."""
 
     @abc.abstractmethod
-    def validate(self, model: Any, batch: Any) -> Mapping[str, Mean]:
+    def validate(self, model: Any, batch: Any) -> Mapping[str, Mean | Pooled]:
         """The loss, "loss", and whatever else is to stand in log.csv and may be monitored."""
 
     def calibrate(self, model: Any, examples: E) -> dict[str, Any]:

@@ -20,6 +20,7 @@ _MOST_DOTS = 50  # of a learning curve; more would hide it
 _MOST_EXAMPLES = 1000  # that are looked at one by one
 _MOST_CLASSES = 25  # of a map of confusions
 _MOST_ROWS = 50  # of a table
+_HEADERS = {"f1": "F1", "ap50": "AP at .5", "ap": "AP at .5 to .95"}  # of metrics of a class
 _LENGTHS = 5  # groups of examples by their length
 _FEWEST = 10  # examples of such a group
 _MOST_LETTERS = 200  # of a text in a table
@@ -125,15 +126,18 @@ def _confusions(details: Mapping[str, Any]) -> Iterator[ChartsSection]:
 
 
 def _classes(details: Mapping[str, Any]) -> Iterator[TableSection]:
-    """Precision, recall and F1 of each class, the most frequent first; and of each kind of span."""
+    """The metrics of each class, the most frequent first; and of each kind of span."""
     if by_class := details.get("by_class"):
+        measured = [key for key in next(iter(by_class.values())) if key != "examples"]
         rows: list[list[Any]] = [
-            [name, one["examples"], *(_shown(one[key], "%") for key in ("precision", "recall", "f1"))]
+            [name, one["examples"], *(_shown(one[key], "%") for key in measured)]
             for name, one in list(by_class.items())[:_MOST_ROWS]
         ]
         more = len(by_class) - len(rows)
         caption = f"{more:,} less frequent ones are in metrics.json." if more > 0 else ""
-        yield TableSection("Metrics by class", "", ["class", "examples", "precision", "recall", "F1"], rows, caption)
+        yield TableSection(
+            "Metrics by class", "", ["class", "examples", *(_HEADERS.get(key, key) for key in measured)], rows, caption
+        )
     if spans := details.get("spans"):
         names = list(next(iter(spans.values()), {}))
         rows = [[kind, *(one[name] for name in names)] for kind, one in list(spans.items())[:_MOST_ROWS]]
@@ -160,7 +164,7 @@ def _calibration(details: Mapping[str, Any]) -> Iterator[ChartsSection]:
 
 def _judged(task: Task[Any], model: Any, examples: Any) -> list[_Judged]:
     """Each example with its prediction and its own metrics."""
-    alone, options = task.alone(examples, _MOST_EXAMPLES), task.Options()
+    alone, options = task.alone(examples, _MOST_EXAMPLES), task.Options(**task.scored_with)
     ones = [one for one, _ in alone]
     inputs = [list(task.inputs(one)) for one in ones]
     if any(one is given[0] for one, given in zip(ones, inputs, strict=True)):  # images, or pieces of a text

@@ -111,7 +111,7 @@ def evaluated(
 ) -> Evaluation:
     """The metrics of the model and of the baselines, by the same function; on a terminal what takes so long is shown."""
     with working(console, f"evaluating on {len(examples):,} {task.example}s"):
-        ours = task.score(task.predict(model, list(task.inputs(examples)), task.Options()), examples)
+        ours = task.score(task.predict(model, list(task.inputs(examples)), task.Options(**task.scored_with)), examples)
     scores = {}
     if training is not None:
         with working(console, f"fitting the baselines on {len(training):,} {task.example}s"):

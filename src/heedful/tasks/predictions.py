@@ -12,7 +12,5 @@ def as_json(prediction: Any) -> str:
     A field whose metadata say so (`"json": "set"`) is left out where it is None.
     """
     kept = {field.name: field.metadata.get("json", True) for field in dataclasses.fields(prediction)}
-    values = dataclasses.asdict(prediction).items()
-    return json_line(
-        {name: value for name, value in values if kept[name] and (kept[name] != "set" or value is not None)}
-    )
+    values = {name: getattr(prediction, name) for name, json in kept.items() if json}
+    return json_line({name: value for name, value in values.items() if kept[name] != "set" or value is not None})

@@ -32,7 +32,7 @@ from heedful.training.callbacks import (
 )  # fmt: skip
 from heedful.training.checkpoints import AtomicCheckpoints, KeepCheckpoints, checkpoint_to_resume, read_checkpoint
 from heedful.training.loggers import check_logger, finish, logger_of
-from heedful.training.objective import Batches, Mean, Objective
+from heedful.training.objective import Batches, Mean, Objective, Pooled
 from heedful.training.run_folder import RunFolder
 from heedful.training.settings import TrainingSettings
 
@@ -221,7 +221,7 @@ class _Learner(LightningModule):
         self.objective, self.model, self.settings, self.folder = objective, model, settings, folder
         self.rates = rates
         self.automatic_optimization = len(objective.optimizers) == 1
-        self.totals: dict[str, Mean] = {}
+        self.totals: dict[str, Mean | Pooled] = {}
         self.sum, self.steps = 0.0, 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
@@ -250,12 +250,8 @@ class _Learner(LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        for name, mean in self.objective.validate(self.model, batch).items():
-            before = self.totals.get(name)
-            total, count = mean.total.double(), torch.as_tensor(mean.count).double()
-            self.totals[name] = (
-                Mean(total, count) if before is None else Mean(before.total + total, before.count + count)
-            )
+        for name, metric in self.objective.validate(self.model, batch).items():
+            self.totals[name] = _joined(self.totals.get(name), metric)
 
     def on_validation_epoch_end(self) -> None:
         metrics = {name: _value(mean) for name, mean in self.totals.items()}
@@ -302,7 +298,17 @@ def _is_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.dim() > 1 and name.endswith("weight")
 
 
-def _value(mean: Mean) -> Tensor:
+def _joined(before: Mean | Pooled | None, metric: Mean | Pooled) -> Mean | Pooled:
+    """A metric of the batches so far, and of one more."""
+    if isinstance(metric, Pooled):
+        return metric if before is None else Pooled([*before.parts, *metric.parts], metric.measure)  # type: ignore[union-attr]
+    total, count = metric.total.double(), torch.as_tensor(metric.count).double()
+    return Mean(total, count) if before is None else Mean(before.total + total, before.count + count)  # type: ignore[union-attr]
+
+
+def _value(mean: Mean | Pooled) -> Tensor:
+    if isinstance(mean, Pooled):
+        return torch.tensor(mean.measure(mean.parts), dtype=torch.float64)
     total, count = torch.broadcast_tensors(mean.total, torch.as_tensor(mean.count, dtype=torch.float64))
     counted = count > 0
     return (total[counted] / count[counted]).mean() if counted.any() else torch.zeros((), dtype=torch.float64)

@@ -21,6 +21,19 @@ class Mean:
     count: Tensor | int
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """A metric of a whole epoch that is no mean: what the batches give is put together, and one function measures it.
+
+    Attributes:
+        parts: of a batch.
+        measure: gives the value, from the parts of all batches.
+    """
+
+    parts: Sequence[Any]
+    measure: Callable[[Sequence[Any]], float]
+
+
 class Batches(NamedTuple):
     """Examples as batches.
 
@@ -52,7 +65,7 @@ class Objective(Protocol):
     def optimizers(self) -> Mapping[str, float]: ...
 
     def loss(self, model: Any, batch: Any, optimizer: str) -> Tensor: ...
-    def validate(self, model: Any, batch: Any) -> Mapping[str, Mean]: ...
+    def validate(self, model: Any, batch: Any) -> Mapping[str, Mean | Pooled]: ...
 
 
 class _Made(Dataset[Any]):
