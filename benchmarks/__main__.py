@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks import attention, classify_image, ideas, language_model, matrix, operator, startup, viewer
+from benchmarks import attention, classify_image, ideas, image_layers, language_model, matrix, operator, startup, viewer
 
 PARTS = {
     "attention": attention.main,
@@ -18,6 +18,7 @@ PARTS = {
     "digits": lambda: classify_image.digits(Path("runs/benchmarks")),
     "language-speed": language_model.speed,
     "language-generation": language_model.generation,
+    "image-layers": image_layers.main,
     "ideas": ideas.main,
     "ideas-time": ideas.time_main,
     "ideas-pictures": ideas.show,

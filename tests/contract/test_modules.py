@@ -61,6 +61,8 @@ LAYERS = {
 # not from one sequence to one result: tried in tests/nn; those of feature maps in test_image.py
 OTHERS = {
     "ChannelAttention",
+    "ConvAttention2d",
+    "HeadOffset",
     "DualAttention",
     "SelfAttention2d",
     "SpatialAttention",

@@ -26,6 +26,7 @@ from benchmarks import (
     coverage_models,
     fine_tuning,
     ideas,
+    image_layers,
     language_model,
     matrix,
     operator,
@@ -105,7 +106,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_measure, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(_measure, "MOST", 64)
-    for module in (attention, operator, matrix, ideas):
+    for module in (attention, operator, matrix, ideas, image_layers):
         monkeypatch.setattr(module, "paired", once)
     monkeypatch.setattr(subprocess, "run", here)
     monkeypatch.setattr(heedful, "train", functools.partial(smaller, heedful.train))
@@ -284,11 +285,18 @@ def run_serve(small: pytest.MonkeyPatch) -> None:
     assert _measure.kept("serve")["lost"] == 0
 
 
+def run_image_layers(small: pytest.MonkeyPatch) -> None:
+    for name in ("SIDE", "LARGE_SIDE", "CONVOLUTIONS"):
+        small.setattr(image_layers, name, 5)
+    image_layers.main()
+
+
 SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "attention": lambda small: attention.main(),
     "operator": lambda small: operator.main(),
     "matrix": run_matrix,
     "ideas": run_ideas,
+    "image_layers": run_image_layers,
     "pictures": lambda small: None,  # run_ideas draws them
     "language_model": run_language_model,
     "texts": run_texts,

@@ -1,6 +1,7 @@
 """Layers: parameters and one call into `heedful.ops`."""
 
 from heedful.nn.cache import KeyValueCache, StaticKeyValueCache
+from heedful.nn.conv_as_attention import ConvAttention2d, HeadOffset, conv_as_attention
 from heedful.nn.convert import from_torch
 from heedful.nn.cross import CrossAttention
 from heedful.nn.decoder import DecoderCache, TransformerDecoder, TransformerDecoderLayer
@@ -22,9 +23,11 @@ from heedful.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 __all__ = [
     "AttentionPooling",
     "ChannelAttention",
+    "ConvAttention2d",
     "CrossAttention",
     "DecoderCache",
     "DualAttention",
+    "HeadOffset",
     "KeyValueCache",
     "LearnedALiBi",
     "LearnedPositions",
@@ -42,6 +45,7 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "add_attention",
+    "conv_as_attention",
     "from_torch",
     "remove_attention",
     "sinusoidal",
