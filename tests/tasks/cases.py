@@ -191,6 +191,12 @@ CASES = {
         _shades, lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")],
         (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(),
     ),
+    "convolutional-classify-image": Case(
+        "classify-image", ("model.architecture=cnn_dual", "model.stages=[8, 8]", "model.blocks=[1, 1]", "training.batch_size=7",
+                           "training.epochs=3"),
+        _shades, lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")],
+        (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(),
+    ),
     "pretrained-tag": Case(
         "tag", ("model.encoder_rate=1", "training.epochs=3", "training.batch_size=60", "training.learning_rate=0.02"),
         _conllu, lambda data: ["la boro bira.", "la"], (("1\tla\tla\tDET\tdet\t_\t0\n\n", ":1: "),), _sentences,

@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 
 import heedful
-from heedful._errors import SettingsError
+from heedful._errors import HeedfulError, SettingsError
 from heedful.data import LabeledImages, read_images
 from heedful.tasks.classification import Classification
 from heedful.tasks.classify_image import ClassifyImage
@@ -168,6 +168,21 @@ def test_a_model_on_digits_reads_the_test_part_of_other_writers():
     read = [ClassifyImage.read("digits", ClassifyImage.Settings(), reading) for reading in _readings()]
     assert [len(images) for images in read] == [1437, 360, 360]
     assert [images.labels is None for images in read] == [False, False, True]
+
+
+def test_a_model_without_attention_says_so(shades):
+    settings = {
+        "model.architecture": "cnn",
+        "model.stages": [4],
+        "model.blocks": [1],
+        "model.attention_after": [],
+        "training.epochs": 1,
+    }
+    model = heedful.train("classify-image", str(shades), settings=settings, progress=False)
+    with pytest.raises(
+        HeedfulError, match=r"^there is no attention to look at in a model with model\.architecture=cnn\.$"
+    ):
+        model.inspect(str(shades / "dark" / "3.png"))
 
 
 def test_digits_have_settings_of_their_own(shades):

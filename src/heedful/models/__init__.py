@@ -1,6 +1,7 @@
 """Models, one a file, each readable from top to bottom."""
 
 from heedful.models.attention_block import attention_block
+from heedful.models.cnn import ConvolutionalNetwork
 from heedful.models.ensemble import Ensemble
 from heedful.models.language_model import LanguageModel, language_model
 from heedful.models.residual import ConvNorm, ResidualBlock
@@ -11,6 +12,7 @@ from heedful.models.vit import VisionTransformer, vision_transformer
 
 __all__ = [
     "ConvNorm",
+    "ConvolutionalNetwork",
     "Ensemble",
     "FilledMasks",
     "Hypothesis",

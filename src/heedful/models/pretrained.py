@@ -17,6 +17,7 @@ from torch import nn
 
 from heedful._types import Bool, Float, Int, Tensor
 from heedful.data.batch_types import PieceBatch, TokenBatch
+from heedful.models.pictures import standardized
 from heedful.nn.dropout import Dropout
 
 Pooling = Literal["auto", "class-token", "mean"]
@@ -199,8 +200,7 @@ class PretrainedImageClassifier(nn.Module):
 
     def forward(self, pictures: Tensor) -> Float[Tensor, "B classes"]:
         """The logits of pictures `[B, C, h, w]`, uint8 or from 0 to 1."""
-        x = pictures / 255 if pictures.dtype == torch.uint8 else pictures
-        vectors = self.encoder.pictures((x - self.mean[:, None, None]) / self.std[:, None, None])
+        vectors = self.encoder.pictures(standardized(pictures, self.mean, self.std))
         pooled = vectors[:, 0] if self.pooling == "class-token" else vectors.mean(1)
         return self.head(self.dropout(pooled))  # type: ignore[no-any-return]
 

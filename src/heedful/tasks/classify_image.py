@@ -1,10 +1,10 @@
 """classify-image: a label for an image, several labels, or a number.
 
 data         heedful/data/images.py: folders, archives, IDX, CSV, digits
-model        heedful/models/vit.py
+model        heedful/models/vit.py, heedful/models/cnn.py
 target       heedful/tasks/targets.py: one label, several labels or a number, each with its loss and its metrics
 loss         that of the target, with label smoothing, on augmented images
-view         heedful/tasks/views/image.py: the attention of every layer and head over the image
+view         heedful/tasks/views/image.py: the attention of every layer and head over the image, and over channels
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,14 @@ from heedful.data import LabeledImages, read_images, read_unlabeled
 from heedful.data.batches import SequentialBatches, ShuffledBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
-from heedful.models import VisionTransformer, vision_transformer
+from heedful.models import ConvolutionalNetwork, VisionTransformer, vision_transformer
 from heedful.models.pretrained import PretrainedImageClassifier
 from heedful.tasks.augmentation import Augmentation, augmentation
 from heedful.tasks.baselines import image_features
 from heedful.tasks.classification import ClassificationOptions
 from heedful.tasks.classify_image_settings import (
     ClassifyImageSettings,
+    Convolutional,
     ImageVocabulary,
     PretrainedImageModel,
 )
@@ -50,7 +51,7 @@ _TOGETHER = 256  # images that are computed together
 _MAX_TRIAL = 4096  # tokens of an image by which a new model is tried
 _LEAST_PATCH = 8  # pixels of a side of a pretrained model's patch
 
-Network = VisionTransformer | PretrainedImageClassifier
+Network = VisionTransformer | ConvolutionalNetwork | PretrainedImageClassifier
 
 
 class ClassifyImage(Task[LabeledImages]):
@@ -127,7 +128,7 @@ class ClassifyImage(Task[LabeledImages]):
             model = self._network()
             model.mean.copy_(torch.tensor(self.vocabulary["mean"]))
             model.std.copy_(torch.tensor(self.vocabulary["std"]))
-            stride = model.tokenizer.stride if isinstance(model, VisionTransformer) else _LEAST_PATCH
+            stride = _LEAST_PATCH if isinstance(model, PretrainedImageClassifier) else model.stride
             if height * width <= _MAX_TRIAL * stride**2:  # some parts check what they get only then
                 with torch.no_grad():
                     model.eval()(torch.zeros(1, self.channels, *self.size, dtype=torch.uint8))
@@ -140,6 +141,8 @@ class ClassifyImage(Task[LabeledImages]):
 
     def _network(self) -> Network:
         s, common = self.settings.model, {"channels": self.channels, "classes": self.target.outputs}
+        if isinstance(s, Convolutional):
+            return ConvolutionalNetwork(**common, **s.model_dump())
         if not isinstance(s, PretrainedImageModel):
             return vision_transformer(size=self.size, **common, **s.model_dump())
         encoder = pretrained_encoder(s, self.vocabulary)
@@ -184,7 +187,7 @@ class ClassifyImage(Task[LabeledImages]):
         """Of uint8 images `[count, C, h, w]`: `[count, outputs]`."""
         return torch.cat([model(part).float() for part in images.split(_TOGETHER)])
 
-    def calibrate(self, model: VisionTransformer, examples: LabeledImages) -> dict[str, Any]:
+    def calibrate(self, model: Network, examples: LabeledImages) -> dict[str, Any]:
         return self.target.calibrate(self.outputs(model, examples.images), examples.cells)
 
     def forward_pass(self) -> ForwardPass:

@@ -53,6 +53,23 @@ class PatchTransformer(EncoderOfPatches):
     patch_size: int = Field(4, ge=1, description="side of a patch in pixels")
 
 
+class Convolutional(Section):
+    """A residual network, with or without attention on its feature maps (He et al. 2016, Fu et al. 2019)."""
+
+    architecture: Literal["cnn", "cnn_spatial", "cnn_channel", "cnn_dual", "cnn_sagan"] = Field(
+        "cnn", description="convolutions alone (cnn), or with attention over positions, channels or both; of equal size"
+    )
+    stages: tuple[PositiveInt, ...] = Field(
+        (32, 64, 128), description="channels of each stage; a stage halves the image"
+    )
+    blocks: tuple[PositiveInt, ...] = Field((1, 1, 1), description="how many residual blocks each stage has")
+    attention_after: tuple[PositiveInt, ...] = Field(
+        (2,), description="the stages behind which attention stands, from 1"
+    )
+    heads: int = Field(1, ge=1, description="attention heads over positions")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the last layer")
+
+
 class PretrainedImageModel(PretrainedClassifierModel):
     """A pretrained encoder of images."""
 
@@ -80,7 +97,8 @@ class ClassifyImageSettings(TaskSettings):
 
     data: ImageData = ImageData()
     model: Annotated[
-        ConvolutionalTransformer | PatchTransformer | PretrainedImageModel, Field(discriminator="architecture")
+        ConvolutionalTransformer | PatchTransformer | Convolutional | PretrainedImageModel,
+        Field(discriminator="architecture"),
     ] = ConvolutionalTransformer()
     augmentation: AugmentationSettings = AugmentationSettings()
     loss: ImageLoss = ImageLoss()

@@ -188,12 +188,14 @@ class TaskSettings(Section):
 
 
 def _architectures(kind: type[Section]) -> dict[str, type[Section]]:
-    """The sections that `model` can be, by their architecture; of a task with one kind of model that one, by no name."""
+    """The sections that `model` can be, by the architectures they are for; of a task with one kind of model that one, by no name."""
     field = kind.model_fields.get("model")
     if field is None:
         return {}
     options: list[Any] = [*(get_args(field.annotation) or (field.annotation,))]
-    return {option.model_fields[_TAG].default if len(options) > 1 else "": option for option in options}
+    if len(options) == 1:
+        return {"": options[0]}
+    return {name: option for option in options for name in get_args(option.model_fields[_TAG].annotation)}
 
 
 def settings_of(
@@ -321,9 +323,9 @@ def write_settings(settings: Section, title: str) -> str:
 
 
 def other_architectures(kind: type[TaskSettings]) -> Iterator[TaskSettings]:
-    """The default settings with each architecture of `model` but the first."""
-    for name in list(_architectures(kind))[1:]:
-        yield kind.model_validate({"model": {_TAG: name}})
+    """The default settings with each section that `model` can be, but the first."""
+    for section in list(dict.fromkeys(_architectures(kind).values()))[1:]:
+        yield kind.model_validate({"model": {_TAG: section.model_fields[_TAG].default}})
 
 
 def describe_settings(kind: type[Section], architecture: str | None = None) -> Iterator[tuple[str, Any, str, str]]:
@@ -332,7 +334,7 @@ def describe_settings(kind: type[Section], architecture: str | None = None) -> I
         sections: list[Any] = [field.annotation]
         if name == "model" and issubclass(kind, TaskSettings):
             known = _architectures(kind)
-            sections = [known[architecture]] if architecture in known else list(known.values())
+            sections = [known[architecture]] if architecture in known else list(dict.fromkeys(known.values()))
         for section in sections:
             for key, inner in section.model_fields.items():
                 yield f"{name}.{key}", inner.default, _choices(inner), inner.description or ""
