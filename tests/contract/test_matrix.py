@@ -19,6 +19,12 @@ MATRIX = {
 FUSED = ("softmax(scaled dot)", "grouped heads", "causal", "causal & lengths", "bias", "causal | lengths")
 
 cases = pytest.mark.parametrize("case", MATRIX.values(), ids=MATRIX)
+PLAIN = {*FUSED, *list(MATRIX)[::3]}  # without gradients nothing but what a question keeps is different
+with_and_without_gradients = pytest.mark.parametrize(
+    ("case", "gradient"),
+    [pytest.param(case, True, id=f"{name}, gradients") for name, case in MATRIX.items()]
+    + [pytest.param(MATRIX[name], False, id=name) for name in MATRIX if name in PLAIN],
+)
 
 
 def cells(positions, count):
@@ -165,8 +171,7 @@ def operands(case, gradient):
     return made, x, y
 
 
-@cases
-@pytest.mark.parametrize("gradient", [False, True])
+@with_and_without_gradients
 def test_equals_the_stored_matrix(case, gradient):
     (query, key, value, *parameters), x, y = operands(case, gradient)
     stored = case.naive(query, key, value, *parameters)[1]
@@ -206,8 +211,7 @@ def test_what_is_counted(case):
     assert torch.equal(found.indices == -1, found.values == 0)
 
 
-@cases
-@pytest.mark.parametrize("gradient", [False, True])
+@with_and_without_gradients
 def test_two_matrices(case, gradient):
     (query, key, value, *parameters), _, _ = operands(case, gradient)
     if not case.matrix(query, key, value, *parameters).mechanism.normalize.normalized:
