@@ -79,12 +79,6 @@ def test_a_second_one_replaces_what_the_first_one_made_and_nothing_else(demo, he
         heedful("demo", "--quick", "--out", folder)
 
 
-def test_it_can_be_run_twice(demo, heedful, tmp_path):
-    folder = shutil.copytree(demo[0], tmp_path / "demo")
-    assert heedful("demo", "--quick", "--out", folder).status == 0
-    assert json.loads((folder / "run" / "run.json").read_text())["seed"] == 1
-
-
 @pytest.mark.parametrize(
     "what", ["a file in the run", "a checkpoint", "a run of another command", "files without a run"]
 )

@@ -10,7 +10,7 @@ from tests.fuzz import files
 
 
 def test_files_folders_and_requests_from_strangers():
-    words = [sys.executable, "-m", "tests.fuzz", "files", "--rounds", "1", "--examples", "12", "--minutes", "1"]
+    words = [sys.executable, "-m", "tests.fuzz", "files", "--rounds", "1", "--examples", "6", "--minutes", "1"]
     for group in ("readers", "folder", "recording", "requests"):  # models and pages take longer
         words += ["--only", group]
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=400)
