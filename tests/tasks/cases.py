@@ -34,6 +34,7 @@ class Case:
         options: of `predict`: each changes what is printed.
         unknown: a setting that is misspelt, and what was meant.
         label: the metric that is compared.
+        inside: the file in the folder of data that is made bad; empty: the data are one file.
         pretrained: which tiny model of `tests/inspection/folders.py` it begins with; empty: none.
     """
 
@@ -48,6 +49,7 @@ class Case:
     train: tuple[str, ...] = ()
     hostile: tuple[str, ...] = ("", " ", "\u202e\u0000\u200d", "🤷🏽‍♀️", "a" * 300, "[MASK] </s> <pad>", "\t", "e\u0301")
     skip: frozenset[str] = field(default_factory=frozenset)
+    inside: str = ""
     pretrained: str = ""
 
     @property
@@ -92,6 +94,26 @@ def _verses(folder: Path, count: int, seed: int) -> Path:
 
 def _shades(folder: Path, count: int, seed: int) -> Path:
     return tiny.draw(folder / "data", max(count // 2, 1), seed=seed)
+
+
+def _rectangles(folder: Path, count: int, seed: int) -> Path:
+    """Bright rectangles on noise, and masks of them."""
+    random = np.random.default_rng(seed)
+    for kind in ("images", "masks"):
+        (folder / "data" / kind).mkdir(parents=True)
+    for row in range(count):
+        pixels, mask = random.integers(0, 120, (18, 22, 3), dtype=np.uint8), np.zeros((18, 22), np.uint8)
+        top, left = random.integers(0, 10, 2)
+        pixels[top : top + 8, left : left + 10] += 120
+        mask[top : top + 8, left : left + 10] = 1
+        for kind, array in (("images", pixels), ("masks", mask)):
+            Image.fromarray(array).save(folder / "data" / kind / f"{row}.png")
+    return folder / "data"
+
+
+def _masked(folder: Path) -> tuple[list[Any], list[Any]]:
+    files = sorted((folder / "images").iterdir(), key=lambda file: int(file.stem))
+    return tuple([np.asarray(Image.open(folder / kind / file.name)) for file in files] for kind in ("images", "masks"))
 
 
 def _vowels(folder: Path, count: int, seed: int) -> Path:
@@ -189,7 +211,12 @@ CASES = {
         "classify-image", ("model.stages=[8, 8]", "model.width=12", "model.heads=3", "model.ffn_width=20",
                            "training.batch_size=7", "training.epochs=3"),
         _shades, lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")],
-        (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(),
+        (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(), inside="dark/3.png",
+    ),
+    "segment": Case(
+        "segment", ("model.width=4", "training.batch_size=7", "training.epochs=3"), _rectangles,
+        lambda data: [str(data / "images" / "3.png"), str(data / "images" / "1.png")], (("not an image", ""),), _masked,
+        options=(("--scale", "0.5"),), hostile=(), inside="masks/3.png",
     ),
     "convolutional-classify-image": Case(
         "classify-image", ("model.architecture=cnn_dual", "model.stages=[8, 8]", "model.blocks=[1, 1]", "training.batch_size=7",
@@ -210,7 +237,7 @@ CASES = {
     "pretrained-classify-image": Case(
         "classify-image", ("model.encoder_rate=0", "training.batch_size=7", "training.epochs=3"), _shades,
         lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")], (("not an image", ""),), _images,
-        hostile=(), pretrained="vit",
+        hostile=(), inside="dark/3.png", pretrained="vit",
     ),
     "most-vowel": Case(
         TOY, ("training.epochs=3",), _vowels, lambda data: ["banana", "coffee"],

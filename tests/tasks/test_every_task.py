@@ -302,9 +302,9 @@ def test_bad_rows_are_named_and_nothing_is_written(case, refused, tmp_path):
     for number, (content, says) in enumerate(case.bad):
         file = tmp_path / f"bad{number}" / case.write(tmp_path, 3, 0).name
         file.parent.mkdir()
-        if case.task == "classify-image":
+        if case.inside:
             case.write(file.parent, 40, 0)
-            bad = file / "dark" / "3.png"
+            bad = file / case.inside
             bad.write_text(content)
         else:
             bad = file

@@ -13,7 +13,7 @@ from heedful.cli._formats import Format, formatter
 from heedful.cli._input import chunks, standard_input
 from heedful.cli._paths import UserPath
 
-_VALUED = ("--data", "--format", "--task")
+_VALUED = ("--data", "--format", "--out", "--task")
 
 
 def predict(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
@@ -45,6 +45,7 @@ def _command(name: str, section: Any) -> Any:
         *inputs: str,
         data: str | None = None,
         format: Format = "text",
+        out: UserPath | None = None,
         task: str | None = None,
         options: Annotated[section, described] = section(),
     ) -> None:
@@ -62,11 +63,14 @@ def _command(name: str, section: Any) -> Any:
         format
             text: one line to read; label: the answer alone, a line for each; jsonl: a JSON object a line; data: the task's data
             format.
+        out
+            A folder in which each prediction is written as a file, too, where the task's predictions are pictures.
         task
             The task of a run whose task is a class in a file: path/to/task.py:MyTask.
         """
         from heedful.data._limits import STREAMS
         from heedful.data.inputs import inputs_of
+        from heedful.tasks.prediction_files import PredictionFolder
         from heedful.tasks.run import load
 
         trained = load(run_folder, task=task)
@@ -80,7 +84,8 @@ def _command(name: str, section: Any) -> Any:
             items = iter(trained.read_inputs(data, lambda note: print(f"note: {visible(note)}", file=sys.stderr)))
         shown = formatter(format)
         chosen = {key: getattr(options, key) for key in options.model_fields_set}
+        folder = None if out is None else PredictionFolder(out, trained.task, trained.options(chosen))
         for prediction in trained.stream(chunks(items, stream), **chosen):
-            print(shown(prediction), flush=True)
+            print(shown(prediction if folder is None else folder.write(prediction)), flush=True)
 
     return predict

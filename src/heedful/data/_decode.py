@@ -136,8 +136,6 @@ def _decoded(
     raw: "bytes | Raster | Image.Image", location: str, size: tuple[int, int] | None, channels: int | None
 ) -> Decoded:
     """One picture, of `size` and with `channels` where these are given."""
-    from PIL import Image
-
     with _open(raw, location) as picture:
         orientation = picture.getexif().get(_ORIENTATION, STORED)
         own = exchanged(picture.size, orientation)
@@ -146,11 +144,28 @@ def _decoded(
         upright = _upright(picture, location)
     if channels is not None:
         upright = upright.convert("L" if channels == 1 else "RGB")
-    if size is not None and upright.size != size[::-1]:
-        whole = upright.width % size[1] == 0 and upright.height % size[0] == 0
-        upright = upright.resize(size[::-1], Image.Resampling.BOX if whole else Image.Resampling.LANCZOS)
+    if size is not None:
+        upright = _resized(upright, size)
     pixels: Raster = np.atleast_3d(np.asarray(upright)).transpose(2, 0, 1)
     return Decoded(pixels, (own[1], own[0]), orientation)
+
+
+def resized(pixels: Raster, size: tuple[int, int]) -> Raster:
+    """A picture `[3, h, w]` of another height and width."""
+    with needing("image", "reading images"):
+        from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    return np.asarray(_resized(picture, size)).transpose(2, 0, 1)
+
+
+def _resized(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+    from PIL import Image
+
+    if picture.size == size[::-1]:
+        return picture
+    whole = picture.width % size[1] == 0 and picture.height % size[0] == 0
+    return picture.resize(size[::-1], Image.Resampling.BOX if whole else Image.Resampling.LANCZOS)
 
 
 def _open(raw: "bytes | Raster | Image.Image", location: str) -> "Image.Image":

@@ -57,10 +57,14 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = ConvNorm(before, after, stride=stride, dilation=dilation)
         self.second = ConvNorm(after, after, dilation=dilation, relu=False)
+        self.stride = stride
         same = before == after and stride == 1
-        self.shortcut = nn.Identity() if same else ConvNorm(before, after, 1, stride=stride, relu=False)
+        self.shortcut = nn.Identity() if same else ConvNorm(before, after, 1, relu=False)
         self.activation = nn.ReLU(inplace=True)
         nn.init.zeros_(self.second[1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Float[Tensor, "B before H W"]) -> Float[Tensor, "B after y z"]:
-        return self.activation(self.shortcut(x) + self.second(self.first(x)))  # type: ignore[no-any-return]
+        # Not a convolution with a stride: with fewer than 8 channels, channels last, its backward pass in PyTorch 2.13 writes beyond
+        # its memory on a CPU.
+        shortcut = self.shortcut(x[..., :: self.stride, :: self.stride])
+        return self.activation(shortcut + self.second(self.first(x)))  # type: ignore[no-any-return]

@@ -76,6 +76,12 @@ TASKS = {
         "image folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: first four fifths, else the last)",
         "accuracy, macro F1; several labels: F1, mean average precision; numbers: R2, rank correlation, MAE, MSE",
     ),
+    "segment": CatalogEntry(
+        "heedful.tasks.segment:Segment",
+        "a class for each pixel of a picture",
+        "folders of pictures and masks, a list of pairs, Pascal VOC, COCO (polygons, run lengths), `shapes`",
+        "mean intersection over union, by class too; accuracy of pixels",
+    ),
 }
 
 

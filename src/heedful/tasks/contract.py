@@ -183,6 +183,13 @@ class Task(abc.ABC, Generic[E]):
         Where `input` is InputKind.NONE, the options say how many there are.
         """
 
+    def file(self, prediction: Any, options: Any) -> tuple[str, bytes]:
+        """A prediction as a file, by the end of its name and its bytes: what `heedful predict --out` writes.
+
+        A prediction with a field `file` is told where it is.
+        """
+        raise HeedfulError(f"{self.name} predicts nothing that would be a file of its own: leave out --out.")
+
     def forward_pass(self) -> "ForwardPass":
         """What `heedful export` writes. Raises HeedfulError where a prediction is more than one forward pass of the model."""
         raise HeedfulError(

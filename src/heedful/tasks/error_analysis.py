@@ -20,7 +20,7 @@ _MOST_DOTS = 50  # of a learning curve; more would hide it
 _MOST_EXAMPLES = 1000  # that are looked at one by one
 _MOST_CLASSES = 25  # of a map of confusions
 _MOST_ROWS = 50  # of a table
-_HEADERS = {"f1": "F1", "ap50": "AP at .5", "ap": "AP at .5 to .95"}  # of metrics of a class
+_HEADERS = {"f1": "F1", "ap50": "AP at .5", "ap": "AP at .5 to .95", "iou": "IoU"}  # of metrics of a class
 _LENGTHS = 5  # groups of examples by their length
 _FEWEST = 10  # examples of such a group
 _MOST_LETTERS = 200  # of a text in a table
@@ -108,7 +108,7 @@ def _confusions(details: Mapping[str, Any]) -> Iterator[ChartsSection]:
     if "confusions" not in details or "by_class" not in details:
         return
     wrong = details["confusions"]
-    there = {name: one["examples"] for name, one in details["by_class"].items()}
+    there = {name: next(iter(one.values())) for name, one in details["by_class"].items()}  # examples, or pixels
     guessed = [guess for _, guess, _ in wrong if guess not in there]
     names = [*there, *dict.fromkeys(guessed)]
     kept = sorted(names[:_MOST_CLASSES]) if len(names) > _MOST_CLASSES else sorted(names)
@@ -117,7 +117,7 @@ def _confusions(details: Mapping[str, Any]) -> Iterator[ChartsSection]:
     counts = np.zeros((len(shown), len(shown)))
     for name, one in details["by_class"].items():
         at = number.get(name, len(kept))
-        counts[at, at] += round(one["recall"] * one["examples"])
+        counts[at, at] += round(one["recall"] * there[name])
     for label, guess, count in wrong:
         counts[number.get(label, len(kept)), number.get(guess, len(kept))] += count
     text = "Rows are classes of the data, columns what these were predicted as; right ones are on the diagonal. Colors are shares of rows."
@@ -128,15 +128,16 @@ def _confusions(details: Mapping[str, Any]) -> Iterator[ChartsSection]:
 def _classes(details: Mapping[str, Any]) -> Iterator[TableSection]:
     """The metrics of each class, the most frequent first; and of each kind of span."""
     if by_class := details.get("by_class"):
-        measured = [key for key in next(iter(by_class.values())) if key != "examples"]
+        keys = list(next(iter(by_class.values())))
+        count, measured = keys[0], keys[1:]  # examples, boxes or pixels; shares
         rows: list[list[Any]] = [
-            [name, one["examples"], *(_shown(one[key], "%") for key in measured)]
+            [name, one[count], *(_shown(one[key], "%") for key in measured)]
             for name, one in list(by_class.items())[:_MOST_ROWS]
         ]
         more = len(by_class) - len(rows)
         caption = f"{more:,} less frequent ones are in metrics.json." if more > 0 else ""
         yield TableSection(
-            "Metrics by class", "", ["class", "examples", *(_HEADERS.get(key, key) for key in measured)], rows, caption
+            "Metrics by class", "", ["class", count, *(_HEADERS.get(key, key) for key in measured)], rows, caption
         )
     if spans := details.get("spans"):
         names = list(next(iter(spans.values()), {}))

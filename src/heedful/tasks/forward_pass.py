@@ -146,6 +146,12 @@ def images(channels: int, height: int, width: int) -> Layout:
     )
 
 
+def pictures() -> Layout:
+    """Color images of any size, those of a batch of the same one, from 0 to 255."""
+    operand = Operand(("batch", 3, "height", "width"), "red, green, blue, from 0 to 255 (uint8)")
+    return Layout({"images": operand}, lambda images: (torch.stack(images),), lambda images: images)
+
+
 def sentences() -> Layout:
     """Documents: the words of all their sentences, and which of these are those of each document."""
     inner = words(forms=False)
