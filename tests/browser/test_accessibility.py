@@ -72,7 +72,16 @@ def assert_accessible(opened, *rules):
 
 
 @pytest.mark.parametrize(
-    ("view", "width"), [("overview", 400), ("map", 1280), ("map", 400), ("input", 1280), ("input", 400), ("layers", 1280), ("compare", 400)]
+    ("view", "width"),
+    [
+        ("overview", 400),
+        ("map", 1280),
+        ("map", 400),
+        ("input", 1280),
+        ("input", 400),
+        ("layers", 1280),
+        ("compare", 400),
+    ],
 )
 def test_every_view_of_a_text(open_report, view, width):
     options = {"width": width, "fragment": f"#section-0&view={view}", "bypass_csp": True, "reduced_motion": "reduce"}
@@ -85,7 +94,15 @@ def test_every_view_of_a_text(open_report, view, width):
 
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [("translation", 0), ("translation", 2), ("picture", 2), ("sound", 0), ("sound", 2), ("series", 0), ("channels", 0)],
+    [
+        ("translation", 0),
+        ("translation", 2),
+        ("picture", 2),
+        ("sound", 0),
+        ("sound", 2),
+        ("series", 0),
+        ("channels", 0),
+    ],
 )
 def test_every_kind_of_input(open_report, name, layer):
     options = {"scheme": "dark", "fragment": f"#section-0&view=input&layer={layer}", "bypass_csp": True}

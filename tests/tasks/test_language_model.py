@@ -223,3 +223,18 @@ def test_options_of_the_other_objective(masked):
         SettingsError, match="`temperature` is for a model that continues a text: got 0.5 for a masked one"
     ):
         masked.predict(["[MASK]"], temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("characters", "settings", "epochs", "dropout"),
+    [
+        (1_000_000, (), 2, 0.0),
+        (102_400, (), 15, 0.2),
+        (102_400, ("training.batch_size=128",), 2, 0.0),
+        (409_600, ("data.tokenizer=subwords",), 15, 0.2),
+    ],
+)
+def test_settings_follow_the_data(characters, settings, epochs, dropout):
+    text = PlainText("x" * characters)
+    found = ModelLanguage.adapt(text, settings_of(ModelLanguage.Settings, settings))
+    assert found == {"training.epochs": epochs, "model.dropout": dropout}

@@ -3,6 +3,7 @@ import torch
 
 from heedful._errors import DataError, SettingsError
 from heedful.data.text import Characters, ParallelTexts, Subwords
+from heedful.data.text.documents import SummaryExamples
 from heedful.models.seq2seq_recurrent import Recurrent
 from heedful.tasks.summarize import Summarize
 from heedful.tasks.text_generation import (
@@ -210,3 +211,31 @@ def test_without_options_the_settings_say_how(monkeypatch):
 def test_options_of_the_other_way(generator, options, message):
     with pytest.raises(SettingsError, match=message):
         predict(generator, None, [], **options)
+
+
+def adapted(task, pairs, *settings):
+    examples = ParallelTexts(*zip(*pairs, strict=True), [str(i) for i in range(len(pairs))])
+    if task is Summarize:
+        examples = SummaryExamples(
+            [[source] for source in examples.sources],
+            [[t] for t in examples.targets],
+            None,
+            list(map(str, examples.sources)),
+        )
+    return dict(task.adapt(examples, settings_of(task.Settings, settings)))
+
+
+def test_settings_follow_the_data():
+    few, many = [("a" * 60, "b" * 40)] * 3600, [("ab" * 500, "ba" * 500)] * 20_000
+    # 360,000 characters; 60 bytes are 15 subwords, 54,000 of all pairs 14 steps an epoch
+    assert adapted(Translate, few) == {
+        "data.vocabulary_size": 1200, "model.dropout": 0.3, "training.epochs": 108,  # 1,500 steps
+    }  # fmt: skip
+    assert adapted(Translate, many) == {
+        "data.vocabulary_size": 8000, "model.dropout": 0.2, "training.epochs": 40
+    }  # fmt: skip
+    assert adapted(Translate, few[:1])["data.vocabulary_size"] == 500
+    characters = adapted(Translate, few, "data.tokenizer=characters")
+    assert characters["training.epochs"] == 40  # 53 steps an epoch
+    assert adapted(Translate, few, "training.batch_size=1024")["training.epochs"] == 40
+    assert adapted(Summarize, many)["training.epochs"] == 20

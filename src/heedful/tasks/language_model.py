@@ -45,6 +45,7 @@ from heedful.tasks.ngrams import nats_around, nats_before
 from heedful.tasks.sampling_options import SamplingOptions
 from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
+from heedful.training.settings import epochs_for
 
 _PIECE = 200  # characters of a text that are told apart in an error analysis
 _MAX_TOKENS = 16_384  # tokens that are computed together
@@ -75,6 +76,13 @@ class ModelLanguage(Task[Any]):
         if reading.labeled:
             return read_plain(source)
         return read_lines(source)
+
+    @classmethod
+    def adapt(cls, training: PlainText, settings: LanguageSettings) -> Mapping[str, Any]:
+        characters = len(training.text)
+        tokens = characters if settings.data.tokenizer == "characters" else characters // 4
+        epochs = epochs_for(tokens, settings.training, usual=2, steps=1500)
+        return {"training.epochs": epochs, "model.dropout": 0.2 if epochs > 4 else 0.0}
 
     @classmethod
     def learn(cls, training: PlainText, settings: LanguageSettings) -> dict[str, Any]:

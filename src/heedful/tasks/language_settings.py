@@ -16,17 +16,18 @@ class LanguageData(Section):
     vocabulary_size: int = Field(4096, ge=260, description="subwords: how many are learned from the training text")
 
 
-@defaults(layers=4, ffn_width=512, dropout=0.0)
+@defaults(layers=4, ffn_width=512)
 class LanguageModelSettings(EncoderSettings):
     """The language model."""
 
     objective: Literal["causal", "masked"] = Field(
         "causal", description="causal: sees the past and continues (GPT); masked: sees both sides and fills gaps (BERT)"
     )
+    dropout: float = follows_data(ge=0, lt=1, description="dropout of each sublayer's output")
     context_length: int = Field(128, ge=1, le=2**20, description="the most tokens that it sees together")
 
 
-@defaults(epochs=2, learning_rate=3e-3, weight_decay=0.1)
+@defaults(learning_rate=3e-3, weight_decay=0.1)
 class LanguageTraining(TrainingSettings):
     """How the language model is trained."""
 

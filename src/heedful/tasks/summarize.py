@@ -38,14 +38,14 @@ from heedful.training.objective import Batches, Mean
 from heedful.training.settings import TaskSettings, defaults
 
 
-@defaults(max_length=1024)
+@defaults(max_length=1024, vocabulary_size=8000)
 class SummaryData(ParallelData):
     """Which texts and summaries, and how they are cut into tokens."""
 
     language: str = Field("en", description="by whose rules texts are cut into sentences: an ISO code")
 
 
-@defaults(layers=2, pointer=True)
+@defaults(layers=2, dropout=0.2, pointer=True)
 class TransformerSummarizer(TransformerGenerator):
     """Encoder and decoder of attention alone, with copying."""
 
@@ -60,11 +60,6 @@ class SummarySearch(SearchSettings):
     """How summaries are generated."""
 
 
-@defaults(epochs=20)
-class SummaryTraining(GenerationTraining):
-    """How the model is trained."""
-
-
 class SummarizeSettings(TaskSettings):
     """All settings of summarize."""
 
@@ -74,7 +69,7 @@ class SummarizeSettings(TaskSettings):
     )
     loss: GenerationLoss = GenerationLoss()
     search: SummarySearch = SummarySearch()
-    training: SummaryTraining = SummaryTraining()
+    training: GenerationTraining = GenerationTraining()
 
 
 class Summarize(Task[SummaryExamples]):
@@ -94,6 +89,10 @@ class Summarize(Task[SummaryExamples]):
         text, summary = check_columns(settings.data)
         data = settings.data
         return read_documents(source, text, summary, language=data.language, labeled=reading.labeled, skip=data.skip)
+
+    @classmethod
+    def adapt(cls, training: SummaryExamples, settings: SummarizeSettings) -> Mapping[str, Any]:
+        return TextGenerator.adapt(settings, _pairs(training), usual=20)
 
     @classmethod
     def learn(cls, training: SummaryExamples, settings: SummarizeSettings) -> dict[str, Any]:

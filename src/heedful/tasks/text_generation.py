@@ -1,5 +1,6 @@
 """What translating and summarizing share: settings, batches, and a model that generates one text from another."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,11 +32,15 @@ from heedful.training.settings import (
     TaskSettings,
     TrainingSettings,
     defaults,
+    epochs_for,
     follows_data,
 )
 
 _MAX_TOKENS = 8192  # source tokens, once for each beam, that are computed together
 _MAX_LENGTH = 100_000  # tokens of a text that may be learned from
+_FEW = 5_000_000  # characters
+_STEPS = 1500  # that few data need
+_BYTES = 4  # a subword has about so many
 _CUT_OFF, _END = " [cut off]", "[END]"
 _SEARCHING, _DRAWING = {"beams", "n_best", "length_penalty"}, {"temperature", "top_k", "top_p", "seed"}
 
@@ -53,17 +58,18 @@ class ParallelData(RowSettings):
     tokenizer: Literal["subwords", "characters"] = Field(
         "subwords", description="what texts are cut into, on both sides"
     )
-    vocabulary_size: int = Field(8000, ge=300, description="subwords: how many are learned from both sides together")
+    vocabulary_size: int = follows_data(ge=300, description="subwords: how many are learned from both sides together")
     lowercase: bool = Field(False, description="whether all is read and written in lower case")
     max_length: int = Field(
         256, ge=1, le=_MAX_LENGTH, description="pairs with a side of more tokens are left out of the training"
     )
 
 
-@defaults(layers=4, dropout=0.2)
+@defaults(layers=4)
 class TransformerGenerator(EncoderSettings):
     """Encoder and decoder of attention alone."""
 
+    dropout: float = follows_data(ge=0, lt=1, description="dropout of each sublayer's output")
     architecture: Literal["transformer"] = Field("transformer", description="encoder and decoder")
     pointer: bool = Field(False, description="whether tokens can be copied from the source (pointer-generator)")
     max_positions: int = Field(1024, ge=1, description="the most positions that learned ones know")
@@ -102,7 +108,7 @@ class GenerationLoss(LossSettings):
     """What is minimized."""
 
 
-@defaults(epochs=40, learning_rate=3e-3, beta2=0.98, ema_decay=0.99)
+@defaults(learning_rate=3e-3, beta2=0.98, ema_decay=0.99)
 class GenerationTraining(TrainingSettings):
     """How the model is trained."""
 
@@ -214,6 +220,20 @@ class TextGenerator:
         learned = model.architecture == "transformer" and model.positions == "learned"
         self.max_positions: int | None = model.max_positions if learned else None
         self.lowercase: bool = settings.data.lowercase
+
+    @staticmethod
+    def adapt(settings: Any, pairs: ParallelTexts, *, usual: int) -> dict[str, Any]:
+        """The settings that are "auto": the fewer the texts, the fewer subwords, the more dropout and epochs; `usual` of many."""
+        texts = (*pairs.sources, *pairs.targets)
+        characters = sum(map(len, texts))
+        subwords = settings.data.tokenizer == "subwords"
+        longer = sum(max(len(a.encode()), len(b.encode())) for a, b in zip(pairs.sources, pairs.targets, strict=True))
+        tokens = round(longer / _BYTES) if subwords else longer
+        return {
+            "data.vocabulary_size": min(max(round(2 * math.sqrt(characters), -2), 500), 8000),
+            "model.dropout": 0.3 if characters < _FEW else 0.2,
+            "training.epochs": epochs_for(tokens, settings.training, usual=usual, steps=_STEPS),
+        }
 
     @staticmethod
     def learn(

@@ -86,6 +86,10 @@ class Translate(Task[ParallelTexts]):
         return ParallelTexts(texts, [], [], tuple(log.notes))
 
     @classmethod
+    def adapt(cls, training: ParallelTexts, settings: TranslateSettings) -> Mapping[str, Any]:
+        return TextGenerator.adapt(settings, training, usual=40)
+
+    @classmethod
     def learn(cls, training: ParallelTexts, settings: TranslateSettings) -> dict[str, Any]:
         if settings.metric.tokenize != "auto":
             bleu_metric(settings.metric.tokenize, ())  # what cannot be used is known before the training
