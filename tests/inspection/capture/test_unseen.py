@@ -129,3 +129,23 @@ def test_a_failing_capture_does_not_stop_the_model(monkeypatch):
         out = model(x)
     assert torch.equal(out, plain)
     assert seen.unseen == [("attn", "on purpose")]
+
+
+class Scores(nn.Module):
+    """A softmax over keys, of one head, whose result multiplies nothing."""
+
+    def forward(self, x):
+        return (x @ x.mT).softmax(-1).cumsum(-1)
+
+
+def test_a_softmax_of_three_axes_is_named_where_nothing_else_was_seen():
+    scores, both = Scores(), nn.Sequential(Block(Attention(True)), Scores())
+    with watch(scores) as seen:
+        scores(x)
+    assert [one.why for one in seen.unseen] == ["softmax of [2, 5, 5] by hand: it was not seen to multiply values"]
+    with watch(both) as seen:
+        both(x)
+    assert not seen.unseen  # a gate, most likely
+    with watch(classifier := nn.Sequential(nn.Linear(8, 3), nn.Softmax(-1))) as seen:
+        classifier(x[0])
+    assert not seen.unseen  # probabilities of classes

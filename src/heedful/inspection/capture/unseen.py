@@ -27,9 +27,12 @@ def find_unseen(recorder: Recorder, modules: Mapping[str, nn.Module]) -> list[Un
         if recorder.keep(name) and not covered:
             unseen.append(Unseen(name, _why(recorder, name, modules[name])))
             known.add(name)
+    least = (
+        4 if seen else 3
+    )  # axes: a softmax of fewer is more often a gate, but where nothing was seen each one may be meant
     for name, shape in _unused(recorder).items():
         covered = name in known - by_hand or any(_inside(name, other) for other in known - by_hand if other)
-        if len(shape) > 3 and not covered:
+        if len(shape) >= least and not covered:
             unseen.append(Unseen(name, f"softmax of {list(shape)} by hand: {_NO_PRODUCT}"))
     return unseen
 
