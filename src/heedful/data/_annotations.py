@@ -115,10 +115,11 @@ class BoxChecks:
         """What a reader should know, a sentence each."""
         words = {
             "without area": "without area left out",
-            "twice": "that were there twice left out",
-            "cut": "that stood out of their picture cut",
+            "twice": "that stood there before left out",
+            "cut": "beyond the edge of a picture cut",
         }
-        return [f"{self.counts[name]:,} boxes {words[name]}" for name in words if self.counts[name]]
+        counts = {name: self.counts[name] for name in words if self.counts[name]}
+        return [f"{count:,} box{'es' if count > 1 else ''} {words[name]}" for name, count in counts.items()]
 
     def _is_upright(self, found: FoundImage, header: Header) -> bool:
         """Whether the boxes are those of the picture the right way up, as the size that their file declares tells."""
