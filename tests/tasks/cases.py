@@ -116,6 +116,32 @@ def _masked(folder: Path) -> tuple[list[Any], list[Any]]:
     return tuple([np.asarray(Image.open(folder / kind / file.name)) for file in files] for kind in ("images", "masks"))
 
 
+def _boxes(folder: Path, count: int, seed: int) -> Path:
+    """Bright and dark rectangles on gray noise, as Pascal VOC has them: XML files beside pictures."""
+    random = np.random.default_rng(seed)
+    data = folder / "data"
+    data.mkdir()
+    for row in range(count):
+        pixels, objects = random.integers(100, 140, (24, 32, 3), dtype=np.uint8), ""
+        for name, x, color in (("dark", 0, 0), ("light", 16, 255)):
+            x0, y0 = x + random.integers(0, 6), random.integers(0, 12)
+            pixels[y0 : y0 + 10, x0 : x0 + 9] = color
+            sides = {"xmin": x0 + 1, "ymin": y0 + 1, "xmax": x0 + 9, "ymax": y0 + 10}
+            box = "".join(f"<{key}>{value}</{key}>" for key, value in sides.items())
+            objects += f"<object><name>{name}</name><bndbox>{box}</bndbox></object>\n"
+        Image.fromarray(pixels).save(data / f"{row}.png")
+        (data / f"{row}.xml").write_text(f"<annotation>\n{objects}</annotation>")
+    return data
+
+
+def _boxed(folder: Path) -> tuple[list[Any], ...]:
+    from heedful.data.boxes import read_boxes
+
+    found = read_boxes(folder)
+    labels = [[found.classes[number] for number in one.labels] for one in found.boxes]
+    return [image.numpy() for image in found.images], [one.corners.tolist() for one in found.boxes], labels
+
+
 def _vowels(folder: Path, count: int, seed: int) -> Path:
     random = np.random.default_rng(seed)
     rows = [
@@ -217,12 +243,21 @@ CASES = {
         "segment", ("model.width=4", "training.batch_size=7", "training.epochs=3"), _rectangles,
         lambda data: [str(data / "images" / "3.png"), str(data / "images" / "1.png")], (("not an image", ""),), _masked,
         options=(("--scale", "0.5"),), hostile=(), inside="masks/3.png",
+
+
     ),
     "convolutional-classify-image": Case(
         "classify-image", ("model.architecture=cnn_dual", "model.stages=[8, 8]", "model.blocks=[1, 1]", "training.batch_size=7",
                            "training.epochs=3"),
         _shades, lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")],
-        (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(),
+        (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(), inside="dark/3.png",
+    ),
+    "detect": Case(
+        "detect", ("model.head=set", "model.stages=[8, 8, 8, 8]", "model.blocks=[1, 1, 1, 1]", "model.width=8",
+                   "model.heads=2", "model.layers=1", "model.queries=6", "model.ffn_width=8", "data.size=[24, 32]",
+                   "training.batch_size=12", "training.epochs=3", "training.learning_rate=0.01"),
+        _boxes, lambda data: [str(data / "3.png"), str(data / "1.png")], (("<annotation>", ":1: must be an XML file"),), _boxed,
+        options=(("--score-threshold", "0.0001"), ), hostile=(), inside="3.xml",
     ),
     "pretrained-tag": Case(
         "tag", ("model.encoder_rate=1", "training.epochs=3", "training.batch_size=60", "training.learning_rate=0.02"),

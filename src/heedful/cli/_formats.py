@@ -1,7 +1,7 @@
 """How predictions are printed: `heedful predict --format`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 from heedful._errors import HeedfulError
@@ -20,6 +20,25 @@ def formatter(format: Format) -> Callable[[Any], str]:
         return lambda prediction: visible(prediction, keep="\n\t")
     plain = as_label if format == "label" else lambda prediction: str(prediction.to_format())
     return (lambda prediction: visible(plain(prediction), keep="\n\t")) if sys.stdout.isatty() else plain
+
+
+def printed(predictions: Iterable[Any], format: Format) -> Iterator[str]:
+    """What is printed of predictions, as soon as each is there: a line for each.
+
+    Where the task's format is one document, such as a list of JSON, a prediction's class says in `document` what begins it, what stands
+    between two of its parts, and what ends it.
+    """
+    shown, ends, parts = formatter(format), "", 0
+    for number, prediction in enumerate(predictions):
+        begins, between, ends = getattr(prediction, "document", ("", "", "")) if format == "data" else ("", "", "")
+        if begins and not number:
+            yield begins
+        text = shown(prediction)
+        if text or not begins:
+            yield (between if parts else "") + text
+            parts += 1
+    if ends:
+        yield ends
 
 
 def as_label(prediction: Any) -> str:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from heedful._errors import HeedfulError
 from heedful._files import user_path
 from heedful._terminal import visible
-from heedful.cli._formats import Format, formatter
+from heedful.cli._formats import Format, printed
 from heedful.cli._input import chunks, standard_input
 from heedful.cli._paths import UserPath
 
@@ -82,10 +82,10 @@ def _command(name: str, section: Any) -> Any:
             raise HeedfulError(f"give inputs by position or --data, not both: got {inputs[0]!r} and --data {data}.")
         else:
             items = iter(trained.read_inputs(data, lambda note: print(f"note: {visible(note)}", file=sys.stderr)))
-        shown = formatter(format)
         chosen = {key: getattr(options, key) for key in options.model_fields_set}
         folder = None if out is None else PredictionFolder(out, trained.task, trained.options(chosen))
-        for prediction in trained.stream(chunks(items, stream), **chosen):
-            print(shown(prediction if folder is None else folder.write(prediction)), flush=True)
+        predictions = trained.stream(chunks(items, stream), **chosen)
+        for line in printed(predictions if folder is None else map(folder.write, predictions), format):
+            print(line, flush=True)
 
     return predict

@@ -82,6 +82,12 @@ TASKS = {
         "folders of pictures and masks, a list of pairs, Pascal VOC, COCO (polygons, run lengths), `shapes`",
         "mean intersection over union, by class too; accuracy of pixels",
     ),
+    "detect": CatalogEntry(
+        "heedful.tasks.detect:Detect",
+        "boxes around the objects of a picture",
+        "Pascal VOC (a folder, or a list in ImageSets/Main), COCO (a .json), `shapes`, drawn on the fly",
+        "mean average precision, at an overlap of .5 and over those from .5 to .95, by class and by size",
+    ),
 }
 
 
