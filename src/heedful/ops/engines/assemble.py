@@ -68,7 +68,7 @@ def assembled(mechanism: Mechanism, shape: Shape, width: int, value_width: int, 
 
     whole, checks = Tile(slice(0, shape[-2]), slice(0, shape[-1])), isinstance(kernel, SoftmaxKernel)
     checks = checks and math.prod(shape) <= verify.LARGEST
-    fast, fast_vjp = None, None
+    fast, fast_vjp, fast_second = None, None, None
     # a kernel reads the mechanism's own tensors, and under a transform what it is given is unwrapped
     if kernel is not None and not any(map(torch._C._functorch.is_functorch_wrapped_tensor, mechanism_tensors)):
 
@@ -93,9 +93,26 @@ def assembled(mechanism: Mechanism, shape: Shape, width: int, value_width: int, 
             gradients = (*result[:3], *(result[3].get(id(t)) for t in mechanism_tensors))
             return tuple(t for t, needed in zip(gradients, needs_grad, strict=True) if needed)  # type: ignore[misc]
 
+        def fast_second(
+            needs_first: tuple[bool, ...],
+            saved: tuple[Tensor, ...],
+            needs_grad: tuple[bool, ...],
+            _: tuple[Tensor, ...],
+            *tensors: Tensor,
+        ) -> tuple[Tensor, ...] | None:
+            if mechanism_tensors:
+                return None
+            q, k, v, dout, *given = tensors
+            rest = iter(given)
+            directions = [next(rest) if n else torch.zeros_like(t) for t, n in zip((q, k, v), needs_first, strict=True)]
+            result = kernel.second_backward(dout, q, k, v, saved, directions)
+            if result is None:
+                return None
+            return tuple(t for t, needed in zip(result, needs_grad, strict=True) if needed)
+
     make_tiles = functools.partial(tiles, mechanism.pattern, shape, pairs_of_definition(mechanism, shape, width))
     inputs: tuple[Kind, ...] = ("row", "column", "column", *kinds)
-    return TiledFunction(body, make_tiles, inputs, tuple(outputs), fast, fast_vjp), tensors
+    return TiledFunction(body, make_tiles, inputs, tuple(outputs), fast, fast_vjp, fast_second), tensors
 
 
 def pairs_of_definition(mechanism: Mechanism, shape: Shape, width: int) -> int:

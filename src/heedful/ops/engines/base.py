@@ -95,3 +95,9 @@ class Kernel(abc.ABC):
     @abc.abstractmethod
     def backward(self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, saved: Sequence[Tensor]) -> Gradients | None:
         """The gradients of q, k and v, and of the mechanism's tensors by their `id`; None without what was to be kept."""
+
+    def second_backward(
+        self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, saved: Sequence[Tensor], directions: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """The gradients of q, k, v and dout of what `backward` gives for q, k and v times `directions`; None: not known here."""
+        return None

@@ -40,6 +40,7 @@ class TiledFunction:
         fast: the same function of the whole tensors, without any derivative: gives the outputs, and what else to keep for
             `fast_vjp`. None, or where it gives None: tile by tile through `body`.
         fast_vjp: the same for the gradient: of which inputs are wanted, what was kept, the inputs and their output's gradient.
+        fast_second: the same for the gradient of the gradient: of which inputs it was wanted and what was kept, twice.
     """
 
     body: Body
@@ -48,6 +49,7 @@ class TiledFunction:
     outputs: tuple[tuple[Kind, Shape], ...]
     fast: Callable[..., tuple[Tensor, ...] | None] | None = None
     fast_vjp: Callable[..., tuple[Tensor, ...] | None] | None = None
+    fast_second: Callable[..., tuple[Tensor, ...] | None] | None = None
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The outputs, differentiable to any order; only the inputs are saved for it."""
@@ -98,7 +100,8 @@ class TiledFunction:
             inputs=self.inputs + tuple(kind for kind, _ in self.outputs),
             outputs=tuple((self.inputs[i], tuple(shapes[i])) for i in indices),
             fast=functools.partial(self.fast_vjp, needs_grad, saved) if self.fast_vjp else None,
-            fast_vjp=None,
+            fast_vjp=functools.partial(self.fast_second, needs_grad, saved) if self.fast_second else None,
+            fast_second=None,
         )
 
     def jvp(self, has_tangent: tuple[bool, ...]) -> "TiledFunction":
@@ -116,7 +119,12 @@ class TiledFunction:
             return tuple(transpose(tuple(directions))[0])
 
         return dataclasses.replace(
-            self, body=body, inputs=self.inputs + tuple(self.inputs[i] for i in indices), fast=None, fast_vjp=None
+            self,
+            body=body,
+            inputs=self.inputs + tuple(self.inputs[i] for i in indices),
+            fast=None,
+            fast_vjp=None,
+            fast_second=None,
         )
 
 

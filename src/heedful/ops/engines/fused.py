@@ -6,7 +6,7 @@ both is made for a tile of rows at a time, again in the backward pass.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from heedful._checks import Shape
 from heedful._types import Float, Queries, Tensor, Values
 from heedful.ops._tree import tensors
 from heedful.ops.biases import Bias
-from heedful.ops.engines import assemble, kernel, softmax, verify
+from heedful.ops.engines import assemble, kernel, matmuls, softmax, verify
 from heedful.ops.engines.base import Call, Engine, Result
 from heedful.ops.engines.derivatives import TiledFunction, traced
 from heedful.ops.engines.features import operands, requires_grad
@@ -86,7 +86,25 @@ class FusedKernel(softmax.SoftmaxKernel):
         """The gradients of q, k and v; the kernel makes weights again as `exp(score - lse)`, which large numbers round off."""
         if self.mechanism.bias is not None and float(lse.abs().amax()) * torch.finfo(lse.dtype).eps > ROUNDED:
             return TiledKernel(self.mechanism, self.shape, q.shape[-1]).backward(dout, q, k, v, ())[:3]
+        if self._sees_all and matmuls.faster(q, v):
+            return matmuls.first(dout, q, k, v, out, lse, self.scale)
         return backward(dout, q, k, v, out, lse, self.scale, self.mechanism.pattern, self.mechanism.bias, self.shape)
+
+    def second_backward(
+        self, dout: Tensor, q: Tensor, k: Tensor, v: Tensor, saved: Sequence[Tensor], directions: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """The gradients of q, k, v and dout of what `backward` gives for q, k and v times `directions`."""
+        if not self._sees_all or not saved or q.dtype.itemsize < 4:
+            return None
+        out, lse = saved
+        return matmuls.second(dout, q, k, v, out, lse, self.scale, directions)
+
+    @property
+    def _sees_all(self) -> bool:
+        """Whether each query sees each key, and nothing else takes part."""
+        mechanism = self.mechanism
+        plain = mechanism.bias is None and not softmax.has_sinks(mechanism)
+        return plain and not mechanism.pattern.masks_any(self.shape)
 
 
 class FastAttention(torch.autograd.Function):
