@@ -44,9 +44,17 @@ def test_padding_is_the_networks_own_and_hidden():
 
 @pytest.mark.parametrize(("pooling", "expected"), [("class-token", [2.0, 2.0]), ("mean", [23 / 5, 13 / 3])])
 def test_the_first_token_or_the_mean_of_all_without_padding(pooling, expected):
-    model = PretrainedTextClassifier(PretrainedEncoder(Network()), pooling=pooling, classes=2)
+    model = PretrainedTextClassifier(PretrainedEncoder(Network(), frozen=True), pooling=pooling, classes=2)
     model.head = nn.Identity()
     torch.testing.assert_close(model(BATCH)[:, 0], torch.tensor(expected))
+
+
+def test_a_layer_stands_between_the_first_token_and_the_head_where_the_encoder_learns():
+    model = PretrainedTextClassifier(PretrainedEncoder(Network()), pooling="class-token", classes=2)
+    model.head = nn.Identity()
+    first = model.encoder(*BATCH)[:, 0].detach()
+    expected = (first @ model.dense.weight.detach().T + model.dense.bias.detach()).tanh()
+    torch.testing.assert_close(model(BATCH).detach(), expected)
 
 
 def test_hidden_tokens_are_the_mask():

@@ -106,7 +106,7 @@ class PretrainedTextClassifier(nn.Module):
 
     Args:
         encoder: of texts.
-        pooling: "class-token": the vector of the first token; "mean": that of all.
+        pooling: "class-token": the vector of the first token, behind a layer with tanh where the encoder learns; "mean": that of all.
         classes: how many.
         mask: the token that stands for a hidden one.
         dropout: share of the pooled vector that is set to 0 in training.
@@ -123,6 +123,8 @@ class PretrainedTextClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.pooling, self.mask = encoder, pooling, mask
+        trained = pooling == "class-token" and not encoder.frozen
+        self.dense = _head(encoder.width, encoder.width) if trained else None
         self.dropout, self.head = Dropout(dropout), _head(encoder.width, classes)
 
     def forward(self, batch: TokenBatch, masked: Bool[Tensor, "B N"] | None = None) -> Float[Tensor, "B classes"]:
@@ -135,7 +137,7 @@ class PretrainedTextClassifier(nn.Module):
         tokens = batch.tokens if masked is None else torch.where(masked, self.mask, batch.tokens)
         vectors = self.encoder(tokens, batch.lengths)
         if self.pooling == "class-token":
-            pooled = vectors[:, 0]
+            pooled = vectors[:, 0] if self.dense is None else self.dense(vectors[:, 0]).tanh()
         else:
             real = torch.arange(tokens.shape[1], device=tokens.device) < batch.lengths[:, None]
             pooled = (vectors * real[..., None]).sum(1) / batch.lengths[:, None]
