@@ -274,7 +274,10 @@ def _of_path(base: str) -> tuple[list[FoundImage], dict[str, int]]:
 def _pictures(source: Any, row: int, stack: ExitStack) -> list[FoundImage]:
     """The pictures that one source of `read_without_boxes` holds."""
     if hasattr(source, "read"):
-        return [FoundImage(stream_entry(source))]
+        entry = stream_entry(source)
+        return [
+            FoundImage(replace(entry, load=partial(bytes, entry.load())))
+        ]  # it may be read again, which a stream may not
     if not isinstance(source, str | Path):
         name = f"row {row}"
         return [FoundImage(ImageFile(name, name, None, partial(raster_of, source, name)))]

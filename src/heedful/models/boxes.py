@@ -22,6 +22,10 @@ class BoxTargets(NamedTuple):
     corners: Float[Tensor, "B M 4"]
     labels: Int[Tensor, "B M"]
 
+    def to(self, device: torch.device) -> "BoxTargets":
+        """The same on a device."""
+        return BoxTargets(self.corners.to(device), self.labels.to(device))
+
 
 class DenseTargets(NamedTuple):
     """What a dense head is to give."""
@@ -91,7 +95,7 @@ def suppress(
     order = scores.argsort(descending=True, stable=True)
     boxes, labels = boxes[order], labels[order]
     rivals = (iou(boxes[:, None], boxes) > most) & (labels[:, None] == labels)
-    kept = torch.ones(len(order), dtype=torch.bool)
+    kept = torch.ones_like(order, dtype=torch.bool)
     for row in range(len(order)):
         if kept[row]:
             kept[row + 1 :] &= ~rivals[row, row + 1 :]
@@ -107,7 +111,8 @@ def dense_targets(targets: BoxTargets, classes: int, grid: tuple[int, int]) -> D
     cells = to_centers(corners) * corners.new_tensor([w, h, w, h])
     x, y, width, height = (part[..., None, None] for part in cells.unbind(-1))  # [B, M, 1, 1] in cells
     at_x, at_y = x.floor().clamp(0, w - 1), y.floor().clamp(0, h - 1)
-    dy, dx = (torch.arange(h)[:, None] - at_y), (torch.arange(w) - at_x)
+    rows, columns = torch.arange(h, device=corners.device)[:, None], torch.arange(w, device=corners.device)
+    dy, dx = rows - at_y, columns - at_x
     spread = [(_SPREAD * side).clamp_min(0.05) for side in (width, height)]
     peaks = torch.exp(-0.5 * ((dx / spread[0]) ** 2 + (dy / spread[1]) ** 2))  # [B, M, h, w]
     real = (labels >= 0)[..., None, None]
@@ -117,8 +122,7 @@ def dense_targets(targets: BoxTargets, classes: int, grid: tuple[int, int]) -> D
     heat = heat.scatter_reduce(1, index, peaks.flatten(2), "amax").unflatten(2, grid)
 
     near = (dx.abs() <= 1) & (dy.abs() <= 1) & real
-    center_x, center_y = torch.arange(w) + 0.5, torch.arange(h)[:, None] + 0.5
-    inside = ((center_x - x).abs() < width / 2) & ((center_y - y).abs() < height / 2)
+    inside = ((columns + 0.5 - x).abs() < width / 2) & ((rows + 0.5 - y).abs() < height / 2)
     near &= inside | ((dx == 0) & (dy == 0))
     sizes = torch.where(near, area(corners)[..., None, None], torch.inf)  # [B, M, h, w]
     if corners.shape[1]:
@@ -127,7 +131,7 @@ def dense_targets(targets: BoxTargets, classes: int, grid: tuple[int, int]) -> D
         chosen = smallest.isfinite()
         covered = (inside & (labels == IGNORED)[..., None, None]).any(1, keepdim=True)
     else:
-        chosen = torch.zeros(len(corners), h, w, dtype=torch.bool)
+        chosen = corners.new_zeros(len(corners), h, w, dtype=torch.bool)
         own, covered = corners.new_zeros(len(corners), h, w, 4), chosen[:, None]
     return DenseTargets(heat, ~covered, chosen, own[chosen])
 
@@ -143,4 +147,5 @@ def matched(cost: Float[Tensor, "N M"], repeats: int = 1) -> tuple[Int[Tensor, "
 
     objects = cost.shape[1]
     rows, columns = linear_sum_assignment(cost.detach().repeat(1, repeats).double().numpy(force=True))
-    return torch.from_numpy(rows), torch.from_numpy(columns) % max(objects, 1)
+    pairs = torch.from_numpy(rows), torch.from_numpy(columns) % max(objects, 1)
+    return pairs[0].to(cost.device), pairs[1].to(cost.device)

@@ -183,7 +183,7 @@ class _DenseHead(nn.Module):
 
 
 class _SetHead(nn.Module):
-    """Queries, each for one object or none."""
+    """Queries, each for one object or none; at first they say what the dense head does."""
 
     def __init__(
         self,
@@ -205,7 +205,8 @@ class _SetHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.classify = nn.Linear(width, classes)
         self.refine = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4))
-        nn.init.constant_(self.classify.bias, _FEWEST)
+        nn.init.normal_(self.classify.weight, std=0.01)
+        nn.init.zeros_(self.classify.bias)
         nn.init.zeros_(self.refine[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.refine[-1].bias)  # type: ignore[arg-type]
 
@@ -218,21 +219,21 @@ class _SetHead(nn.Module):
     ) -> tuple[tuple[FoundObjects, ...], Groups]:
         h, w = features.shape[-2:]
         source = features.flatten(2).mT
-        content, boxes, groups = self._queries(source, heat, corners, targets)
+        content, boxes, prior, groups = self._queries(source, heat, corners, targets)
         ids = self._ids(groups, targets, len(source)) if targets is not None else None
         found = []
         for layer in self.layers:
             content = layer(content, self.place(boxes), source, boxes, (h, w), ids)
             normed = self.norm(content)
             refined = (torch.logit(boxes, 1e-4) + self.refine(normed)).sigmoid()
-            found.append(FoundObjects(self.classify(normed), to_corners(refined)))
+            found.append(FoundObjects(prior + self.classify(normed), to_corners(refined)))
             boxes = refined.detach()
         return tuple(found), groups
 
     def _queries(
         self, source: Tensor, heat: Tensor, corners: Tensor, targets: BoxTargets | None
-    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B N 4"], Groups]:
-        """What the queries know at first, and their boxes as centers: the best cells, then objects with noise."""
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B N 4"], Float[Tensor, "B N C"], Groups]:
+        """What the queries know at first, their boxes as centers, and their scores: the best cells, then objects with noise."""
         scores, cells = heat.detach().max(1).values, heat.shape[-2] * heat.shape[-1]
         peaks = scores == F.max_pool2d(scores[:, None], 3, 1, 1)[:, 0]
         rank = (scores + torch.where(peaks, 0.0, -2.0)).flatten(1)  # one of neighbors comes first
@@ -244,29 +245,32 @@ class _SetHead(nn.Module):
             index = torch.cat([index, more], 1)
         boxes = corners.detach().flatten(1, 2).gather(1, index[..., None].expand(-1, -1, 4))
         centers = to_centers(boxes.clamp(0, 1))
+        prior = heat.detach().flatten(2).mT.gather(1, index[..., None].expand(-1, -1, self.classes))
         content = self.content(source.gather(1, index[..., None].expand(-1, -1, source.shape[-1])))
         if targets is not None and groups.denoised and targets.labels.shape[1]:
             labels, noisy = self._noisy(targets)
             content, centers = torch.cat([content, self.labels(labels)], 1), torch.cat([centers, noisy], 1)
-        return content, centers, groups
+            prior = torch.cat([prior, prior.new_full((*labels.shape, self.classes), _FEWEST)], 1)
+        return content, centers, prior, groups
 
     def _noisy(self, targets: BoxTargets) -> tuple[Int[Tensor, "B n"], Float[Tensor, "B n 4"]]:
         """Each object a few times, with another label now and then, at a place and of a size that are not quite its own."""
         labels = targets.labels.clamp_min(0).repeat(1, self.denoised)
-        swapped = torch.rand(labels.shape) < _LABEL_NOISE
-        labels = torch.where(swapped, torch.randint(self.classes, labels.shape), labels)
         corners = targets.corners.repeat(1, self.denoised, 1)
+        swapped = torch.rand_like(corners[..., 0]) < _LABEL_NOISE
+        labels = torch.where(swapped, torch.randint_like(labels, self.classes), labels)
         size = corners[..., 2:] - corners[..., :2]
-        noise = _BOX_NOISE * (2 * torch.rand(corners.shape) - 1) * torch.cat([size, size], -1) / 2
+        noise = _BOX_NOISE * (2 * torch.rand_like(corners) - 1) * torch.cat([size, size], -1) / 2
         return labels, to_centers((corners + noise).clamp(0, 1)).clamp_min(1e-3)
 
     def _ids(self, groups: Groups, targets: BoxTargets, batch: int) -> Int[Tensor, "B N"]:
         """The group of each query; -1 where there is none."""
-        first = torch.tensor([0] * groups.single + [1] * groups.repeated).expand(batch, -1)
+        device = targets.labels.device
+        first = torch.tensor([0] * groups.single + [1] * groups.repeated, device=device).expand(batch, -1)
         if not groups.denoised:
             return first
         real = (targets.labels >= 0).repeat(1, groups.denoised)
-        number = torch.arange(groups.denoised).repeat_interleave(targets.labels.shape[1]) + 2
+        number = torch.arange(groups.denoised, device=device).repeat_interleave(targets.labels.shape[1]) + 2
         return torch.cat([first, torch.where(real, number, -1)], 1)
 
 
@@ -299,7 +303,9 @@ class _DecoderLayer(nn.Module):
         pattern = {} if ids is None else {"pattern": Documents(ids)}
         x = x + self.among(normed + place, normed + place, normed, **pattern)
         normed = self.features_norm(x)
-        x = x + self.to_features(normed + place, source, bias=self._near(normed, boxes, grid))
+        with torch.autocast(x.device.type, enabled=False):  # 16 bits are too few for places
+            asked = (normed + place).float()
+            x = x + self.to_features(asked, source.float(), bias=self._near(normed.float(), boxes.float(), grid))
         return x + self.network(self.network_norm(x))  # type: ignore[no-any-return]
 
     def _near(self, x: Float[Tensor, "B N D"], boxes: Float[Tensor, "B N 4"], grid: tuple[int, int]) -> LowRank:
@@ -313,6 +319,6 @@ class _DecoderLayer(nn.Module):
         center = boxes[:, None, :, :2] + offset * size - 0.5
         precision = 1 / (spread.clamp(-3, 2).exp() * size) ** 2
         u = torch.cat([precision * center, -precision / 2], -1)
-        at_x, at_y = (torch.arange(w) + 0.5) / w - 0.5, (torch.arange(h) + 0.5) / h - 0.5
+        at_x, at_y = ((torch.arange(side, device=x.device) + 0.5) / side - 0.5 for side in (w, h))
         keys = torch.stack([at_x.expand(h, w), at_y[:, None].expand(h, w)], -1).reshape(h * w, 2).to(x)
         return LowRank(u, torch.cat([keys, keys**2], -1))

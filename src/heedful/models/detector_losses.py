@@ -98,7 +98,7 @@ def _of_pairs(part: FoundObjects, targets: BoxTargets, pairs: list[tuple[Tensor,
         times = scores.shape[1] // targets.labels.shape[1]
         rows, queries = (targets.labels >= 0).repeat(1, times).nonzero(as_tuple=True)
         objects = queries % targets.labels.shape[1]
-        counted = torch.zeros(scores.shape[:2], dtype=torch.bool)
+        counted = torch.zeros_like(scores[..., 0], dtype=torch.bool)
         counted[rows, queries] = True  # padding and ignored objects are no queries
     else:
         rows = torch.cat([torch.full_like(queries, row) for row, (queries, _) in enumerate(pairs)])
@@ -120,7 +120,7 @@ def _counted(corners: Float[Tensor, "B N 4"], targets: BoxTargets) -> Tensor:
     """Which queries are wrong where they find something that is no object: those not in an ignored box."""
     ignored = targets.labels == IGNORED
     if not ignored.any():
-        return torch.ones(corners.shape[:2], dtype=torch.bool)
+        return torch.ones_like(corners[..., 0], dtype=torch.bool)
     common = intersection(corners[:, :, None], targets.corners[:, None])  # [B, N, M]
     covered = (common / area(corners)[..., None].clamp_min(1e-9)).detach() > _COVERED
     return ~(covered & ignored[:, None]).any(-1)

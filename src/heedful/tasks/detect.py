@@ -33,7 +33,7 @@ from heedful.training.settings import epochs_for
 
 _SHAPES = (
     "data.size=96", "model.stages=[16, 32, 48, 64]", "model.blocks=[1, 1, 1, 1]", "model.width=48", "training.batch_size=8",
-    "training.learning_rate=3e-3", "training.max_examples=500", "training.epochs=12", "augmentation.scale=[0.8, 1.25]",
+    "training.learning_rate=3e-3", "training.max_examples=400", "training.epochs=10", "augmentation.scale=[0.8, 1.25]",
     "augmentation.quarter_turns=false", "augmentation.mosaic=0",
 )  # fmt: skip
 _LEAST = 0.01  # score of a box that counts in a metric
@@ -143,13 +143,17 @@ class Detect(Task[BoxedImages]):
 
     def loss(self, model: Detector, batch: Any, optimizer: str) -> Tensor:
         pictures, boxes, mosaics = batch
-        pixels, targets = augmented(pictures, boxes, self.settings.augmentation, mosaics=mosaics)
-        loss = self.settings.loss
-        return detection_loss(model(pixels, targets), targets, LossWeights(loss.boxes, loss.set), loss.repeats)
+        on_cpu = [(corners.cpu(), labels.cpu()) for corners, labels in boxes]
+        pixels, targets = augmented(pictures.cpu(), on_cpu, self.settings.augmentation, mosaics=mosaics)
+        targets, loss = targets.to(pictures.device), self.settings.loss
+        return detection_loss(
+            model(pixels.to(pictures.device), targets), targets, LossWeights(loss.boxes, loss.set), loss.repeats
+        )
 
     def validate(self, model: Detector, batch: Any) -> Mapping[str, Mean | Pooled]:
         pictures, boxes, _ = batch
-        found, targets = model(pictures), padded(boxes, self.size)
+        boxes = [(corners.cpu(), labels.cpu()) for corners, labels in boxes]
+        found, targets = model(pictures), padded(boxes, self.size).to(pictures.device)
         loss, weights = self.settings.loss, LossWeights(self.settings.loss.boxes, self.settings.loss.set)
         total = detection_loss(found, targets, weights, loss.repeats) * len(pictures)
         guesses = self._guesses(found, DetectOptions(score_threshold=_LEAST))
@@ -173,7 +177,8 @@ class Detect(Task[BoxedImages]):
             scores, corners = found.heat.flatten(2).mT, found.corners.flatten(1, 2)
             overlap = _OVERLAP if overlap is None else overlap
         return [
-            self._chosen(*one, options, overlap) for one in zip(scores.float().sigmoid(), corners.float(), strict=True)
+            self._chosen(*one, options, overlap)
+            for one in zip(scores.float().sigmoid().cpu(), corners.float().cpu(), strict=True)
         ]
 
     def _chosen(self, scores: Tensor, corners: Tensor, options: DetectOptions, overlap: float | None) -> Guess:
@@ -225,7 +230,7 @@ class Detect(Task[BoxedImages]):
             scores, corners = found.heat.flatten(2).mT, found.corners.flatten(1, 2)
             if found.layers:
                 scores, corners = found.layers[-1]
-            return torch.cat([corners * torch.tensor([self.size[1], self.size[0]] * 2), scores.sigmoid()], 2)
+            return torch.cat([corners * corners.new_tensor([self.size[1], self.size[0]] * 2), scores.sigmoid()], 2)
 
         h, w = (-(-side // STRIDE) for side in self.size)
         rows = min(self.settings.model.queries, h * w) if self.settings.model.head == "set" else h * w

@@ -73,14 +73,16 @@ class Detections:
 
     def picture(self) -> "Image.Image":
         """The picture with its boxes, a color for each class."""
-        from PIL import Image, ImageDraw
+        from PIL import Image, ImageDraw, ImageOps
 
         assert self.source is not None
         raw = self.source.load()
         if isinstance(raw, bytes):
             picture = decode_picture(raw, self.source.location).convert("RGB")
         else:
-            picture = (Image.fromarray(raw) if isinstance(raw, np.ndarray) else raw).convert("RGB")
+            picture = (Image.fromarray(raw) if isinstance(raw, np.ndarray) else ImageOps.exif_transpose(raw)).convert(
+                "RGB"
+            )
         draw, line = ImageDraw.Draw(picture), max(min(picture.size) // 200, 1)
         for label, score, box, number in reversed(
             [*zip(self.labels, self.scores, self.boxes, self.category_ids, strict=True)]

@@ -126,7 +126,7 @@ def _confusions(details: Mapping[str, Any]) -> Iterator[ChartsSection]:
 
 
 def _classes(details: Mapping[str, Any]) -> Iterator[TableSection]:
-    """The metrics of each class, the most frequent first; and of each kind of span."""
+    """The metrics of each class, the most frequent first; of each size of a box; of each kind of span."""
     if by_class := details.get("by_class"):
         keys = list(next(iter(by_class.values())))
         count, measured = keys[0], keys[1:]  # examples, boxes or pixels; shares
@@ -139,6 +139,10 @@ def _classes(details: Mapping[str, Any]) -> Iterator[TableSection]:
         yield TableSection(
             "Metrics by class", "", ["class", count, *(_HEADERS.get(key, key) for key in measured)], rows, caption
         )
+    if by_size := details.get("by_size"):
+        rows = [[name, *(_shown(value, "%") for value in one.values())] for name, one in by_size.items()]
+        header = ["size", *(_HEADERS.get(key, key) for key in next(iter(by_size.values())))]
+        yield TableSection("Metrics by size", "", header, rows)
     if spans := details.get("spans"):
         names = list(next(iter(spans.values()), {}))
         rows = [[kind, *(one[name] for name in names)] for kind, one in list(spans.items())[:_MOST_ROWS]]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from heedful._errors import HeedfulError
 from heedful.data.boxes import BoxedImages
-from heedful.inspection import Recording, watch
+from heedful.inspection import watch
 from heedful.models.detector import STRIDE
 from heedful.report import AttentionSection, Axis, Picture, Positions, attention_section
 from heedful.report.read_axes import fitting
@@ -34,14 +34,15 @@ def detect_section(task: "Detect", model: Any, pictures: BoxedImages, row: int) 
     scale = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2)
     marked = _marked(pixels, np.array(detections.boxes).reshape(-1, 4) * scale)
     names = _queries(task, found) if found.layers else []
+    text = "Boxes are drawn in white. A place or a query has its features from where the colors are."
     section = attention_section(
-        recording, title=str(pictures.names[row]), axes=fitting(_axes(marked, names, recording), recording)
+        recording, title=str(pictures.names[row]), text=text, axes=fitting(_axes(marked, names), recording)
     )
     best = list(zip(detections.labels, detections.scores, strict=True))[:_SHOWN]
     return replace(section, predictions=best, truth=task.expected(one) if one.boxes else None)
 
 
-def _axes(pixels: NDArray[np.uint8], names: list[str], recording: Recording) -> list[Axis]:
+def _axes(pixels: NDArray[np.uint8], names: list[str]) -> list[Axis]:
     """What stands along the axes: places of the features that attend, and of those that are looked at; queries, by their boxes."""
     picture = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     h, w = pixels.shape[:2]
