@@ -151,6 +151,10 @@ MUTATIONS = [
     Mutation("flex with sizes of nothing", "ops/engines/flex.py", "if 0 in (*call.shape, call.query.shape[-1], call.value.shape[-1]):", "if False:", FAULTS + "flex"),
     Mutation("flex refuses what could learn", "ops/engines/flex.py", "q, k, v = q.detach(), k.detach(), v.detach()", "pass", "tests/ops/test_flex.py -k could_learn"),
     Mutation("large biases round weights off", "ops/engines/fused.py", "if self.mechanism.bias is not None and float(lse.abs()", "if False and float(lse.abs()", FAULTS + "low_throughout"),
+    Mutation("a second gradient without the mean of W", "ops/engines/matmuls.py", "torch.cat([side, -mean], dim=-1)", "torch.cat([side, 0 * mean], dim=-1)", "tests/ops/test_matmuls.py"),
+    Mutation("a second gradient without softmax's own mean", "ops/engines/matmuls.py", "r.addcmul_(a, r.sum(-1, keepdim=True), value=-1)", "pass", "tests/ops/test_matmuls.py"),
+    Mutation("rows of a second gradient add up to nearly 1", "ops/engines/matmuls.py", "a.div_(a.sum(-1, keepdim=True))", "pass", "tests/ops/test_matmuls.py -k taken"),
+    Mutation("a key head of one query head each", "ops/engines/matmuls.py", "((x, x // group) for x", "((x, x % len(k)) for x", "tests/ops/test_matmuls.py"),
 ]  # fmt: skip
 
 

@@ -258,11 +258,12 @@ def test_attention_is_watched():
 
 
 def test_a_report_shows_places_as_a_picture_and_channels_as_such(tmp_path):
-    model = torch.nn.Sequential(nn.DualAttention(C), torch.nn.MaxPool2d(2), nn.SpatialAttention(C))
+    model = torch.nn.Sequential(nn.DualAttention(C), torch.nn.MaxPool2d(2), nn.SelfAttention2d(C, pool=2))
     with heedful.watch(model) as recording:
         model(draw(6, 4, dtype=torch.float32)[:1])
     assert [(call.kind, call.grid) for call in recording] == [("self", (6, 4)), ("channel", None), ("self", (3, 2))]
     assert "self, picture of 6 x 4" in str(recording)
+    assert "self, pooled, picture of 3 x 2" in str(recording)
     recording.save(tmp_path / "watch")
     assert [call.grid for call in heedful.load_watch(tmp_path / "watch")] == [(6, 4), None, (3, 2)]
     pixels = torch.arange(12 * 8).reshape(12, 8).to(torch.uint8).numpy()
@@ -271,7 +272,7 @@ def test_a_report_shows_places_as_a_picture_and_channels_as_such(tmp_path):
     assert [getattr(axis, "grid", axis.name) for axis in rows] == [(6, 4), "channels", (3, 2)]
     assert all((axis.pixels == pixels).all() for axis in rows[::2])
     gray = attention_section(recording, title="without a picture")
-    assert gray.axes[gray.layers[2].columns].grid == (3, 2)
+    assert [gray.axes[gray.layers[2].rows].grid, gray.axes[gray.layers[2].columns].grid] == [(3, 2), (2, 1)]
 
 
 def test_onnx(tmp_path):

@@ -154,8 +154,9 @@ def _layer(
         rows = columns = _channels_index(axes, queries)
     else:
         rows = _axis_index(axes, queries, last=last) if call.grid is None else _picture_index(axes, call.grid)
-        of_picture = call.grid is not None and keys == queries
-        columns = rows if of_picture else _axis_index(axes, keys, last=call.causal and call.kind != "cross")
+        of_keys = None if call.grid is None else _key_grid(call.grid, keys)
+        last = call.causal and call.kind != "cross"
+        columns = _axis_index(axes, keys, last=last) if of_keys is None else _picture_index(axes, of_keys)
     cuts = [cuts_of(axes[index]) for index in (rows, columns)]
     exact, alone = exact_kind(A, share), _alone(cuts[0], queries)
     parts = Parts(COARSEST, 0, 0) if exact else parts_of(heads, queries, keys, share, len(alone))
@@ -309,6 +310,12 @@ def _channels_index(axes: list[Axis], count: int) -> int:
     if not fitting:
         axes.append(Positions(count, name="channels"))
     return fitting[0] if fitting else len(axes) - 1
+
+
+def _key_grid(grid: tuple[int, int], keys: int) -> tuple[int, int] | None:
+    """Rows and columns of keys that are the places of a grid, or so many places by so many of it, pooled; None if they are none."""
+    pooled = ((-(-grid[0] // size), -(-grid[1] // size)) for size in range(1, max(grid) + 1))
+    return next((one for one in pooled if math.prod(one) == keys), None)
 
 
 def _picture_index(axes: list[Axis], grid: tuple[int, int]) -> int:

@@ -93,6 +93,7 @@ def second(
             a, ds, c, r = (buffer[: math.prod(shape)].view(shape) for buffer in buffers)
             gradient, side = g[x, rows], sides[x, rows]
             torch.mm(q1[x, rows], k1[y].mT, out=a).exp_()
+            a.div_(a.sum(-1, keepdim=True))  # lse is rounded, and rows have to add up to 1
             mean = (side * (bases[y].mT @ a.mT).mT).sum(-1, keepdim=True)
             torch.mm(g1[x, rows], v1[y].mT, out=ds)  # dA - delta
             torch.mm(torch.cat([side, -mean], dim=-1), bases1[y].mT, out=c)  # W - mean
