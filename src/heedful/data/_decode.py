@@ -1,5 +1,6 @@
 """From entries to one array of pixels; the only one that knows about color modes, orientation and resizing."""
 
+import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from heedful._errors import DataError, needing
+from heedful._loader import loader
 from heedful._terminal import quiet_c
 from heedful.data._entries import ImageFile, Raster, reading
 from heedful.data._limits import Budget
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 # Named one by one: for some others (EPS) Pillow starts a program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 _ORIENTATION = 0x0112  # the EXIF tag
+
+_FEW = 1000  # pictures that are not worth other processes
+_PART = 32  # pictures that a process decodes at once
 
 Progress = Callable[[list[int]], Iterable[int]]
 
@@ -39,16 +44,34 @@ class Decoded(NamedTuple):
     orientation: int
 
 
+class DecodedImages(NamedTuple):
+    """What `decode` gives.
+
+    Attributes:
+        images: `[count, channels, height, width]`; the first ones where not all fit.
+        rows: of the entries that are no bad ones.
+        digests: of the pixels of each row, where not all fit; else empty.
+    """
+
+    images: Raster
+    rows: list[int]
+    digests: list[bytes]
+
+
 def decode(
     entries: Sequence[ImageFile],
     size: tuple[int, int] | None,
     channels: int | None,
     progress: Progress,
     log: RowLog | None = None,
-) -> tuple[Raster, list[int]]:
-    """All pictures in one array, [count, channels, height, width], and their rows: 1 channel where all are gray, 3 otherwise.
+    *,
+    most: int | None = None,
+    workers: int = 0,
+) -> DecodedImages:
+    """All pictures in one array, and their rows: 1 channel where all are gray, 3 otherwise.
 
-    Pictures that `log` lets skip are left out.
+    Pictures that `log` lets skip are left out. With `most` bytes, the others are decoded once, to see that they are good; by so many
+    `workers`, processes.
 
     Raises:
         DataError: of the first picture that is bad and not to be skipped; its `before` is the array of those before it.
@@ -57,41 +80,65 @@ def decode(
     order = sorted(range(len(entries)), key=lambda row: entries[row].position)
     images: Raster | None = None
     first, count, failed = "", len(entries), None
-    skipped = set()
-    with _pillow_rules():
-        for row in progress(order):
-            if row >= count:
-                continue  # behind one that is bad
-            location = entries[row].location
-            try:
-                with reading(location, "a whole picture"):
-                    pixels = _decoded(entries[row].load(), location, size, channels).pixels
-                if images is not None and pixels.shape[1:] != images.shape[2:]:
-                    raise DataError(
-                        f"{location}: all pictures must have one size, height x width: got {_by(pixels)} here "
-                        f"and {_by(images)} in {first}; resize them with --set data.size=32"
-                    )
-            except DataError as error:
-                if log.skip is None:
-                    count, failed = row, error
-                else:
-                    log.bad(error)
-                    skipped.add(row)
-                continue
-            if images is None or len(pixels) > images.shape[1]:
-                Budget("the pictures").take(size=len(entries) * pixels.size)
-            if images is None:
-                first, images = location, np.zeros((len(entries), *pixels.shape), np.uint8)
-            if len(pixels) > images.shape[1]:  # the first one in color: those before it were gray
-                images = np.repeat(images, len(pixels), axis=1)
-            images[row] = pixels
+    skipped, digests = set[int](), dict[int, bytes]()
+    ahead = _ahead(entries, order, size, channels, workers) if workers and len(order) > _FEW else None
+    for row in progress(order):
+        if row >= count and ahead is None:
+            continue  # behind one that is bad
+        found = _tried(entries[row], size, channels) if ahead is None else next(ahead)
+        if row >= count:
+            continue
+        location = entries[row].location
+        if not isinstance(found, DataError) and images is not None and found.shape[1:] != images.shape[2:]:
+            found = DataError(
+                f"{location}: all pictures must have one size, height x width: got {_by(found)} here "
+                f"and {_by(images)} in {first}; resize them with --set data.size=32"
+            )
+        if isinstance(found, DataError):
+            if log.skip is None:
+                count, failed = row, found
+            else:
+                log.bad(found)
+                skipped.add(row)
+            continue
+        room = len(entries) if most is None else max(most // found.size, 1)
+        if images is None or len(found) > images.shape[1]:
+            Budget("the pictures").take(size=min(room, len(entries)) * found.size)
+        if images is None:
+            first, images = location, np.zeros((min(room, len(entries)), *found.shape), np.uint8)
+        if len(found) > images.shape[1]:  # the first one in color: those before it were gray
+            images = np.repeat(images[:room], len(found), axis=1)
+        if row < len(images):
+            images[row] = found
+        if most is not None:
+            digests[row] = hashlib.blake2b(found.tobytes(), digest_size=16).digest()
     if failed is not None:
         failed.before = images[:count] if images is not None and count else None
         raise failed
-    kept = [row for row in range(len(entries)) if row not in skipped]
-    log.finish(len(kept))
+    rows = [row for row in range(len(entries)) if row not in skipped]
+    log.finish(len(rows))
     assert images is not None  # where all are bad, that was an error
-    return images[kept] if skipped else images, kept
+    inside = [row for row in rows if row < len(images)] if skipped else slice(None)
+    images = images[inside] if skipped else images
+    return DecodedImages(images, rows, [digests[row] for row in rows] if len(images) < len(rows) else [])
+
+
+def _tried(entry: ImageFile, size: tuple[int, int] | None, channels: int | None) -> Raster | DataError:
+    """A picture, or what is wrong with it."""
+    try:
+        with _pillow_rules(), reading(entry.location, "a whole picture"):
+            return _decoded(entry.load(), entry.location, size, channels).pixels
+    except DataError as error:
+        return error
+
+
+def _ahead(
+    entries: Sequence[ImageFile], order: list[int], size: tuple[int, int] | None, channels: int | None, workers: int
+) -> Iterator[Raster | DataError]:
+    """The pictures in this order, decoded by other processes."""
+    parts = [order[start : start + _PART] for start in range(0, len(order), _PART)]
+    for part in loader(lambda rows: [_tried(entries[row], size, channels) for row in rows], parts, workers):
+        yield from part
 
 
 def decode_picture(raw: bytes, location: str) -> "Image.Image":

@@ -26,6 +26,7 @@ class ImageFile:
     label: str | None
     load: "Callable[[], bytes | Raster | Image.Image]"
     position: int = 0  # where it lies in its archive: read in this order, a compressed archive is unpacked only once
+    again: bool = True  # whether it can be read at any time, by several processes
 
 
 @contextmanager

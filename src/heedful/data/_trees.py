@@ -1,5 +1,6 @@
 """Folders and archives: both are a tree of files, listed first and read one by one, never unpacked to disk."""
 
+import os
 import posixpath
 import re
 import tarfile
@@ -42,6 +43,7 @@ class Tree:
     budget: Budget
     files: dict[str, tuple[Callable[[str], bytes], int]] = field(default_factory=dict)  # path: (load(place), position)
     folders: set[str] = field(default_factory=set)
+    again: bool = True  # whether its files can be read at any time, by several processes
 
     def add(self, path: str, load: Callable[[str], bytes], position: int = 0) -> None:
         """Takes in one file, unless it is hidden or known not to be a picture."""
@@ -71,6 +73,7 @@ class Tree:
                 f"{self.location}/{posixpath.dirname(inner)}".rstrip("/"),
                 self.budget,
                 {posixpath.basename(inner): self.files[inner]},
+                again=self.again,
             )
         start = inner + "/"
         if inner not in self.folders:
@@ -80,6 +83,7 @@ class Tree:
             self.budget,
             {path.removeprefix(start): file for path, file in self.files.items() if path.startswith(start)},
             {path.removeprefix(start) for path in self.folders if path.startswith(start)},
+            self.again,
         )
 
     def tops(self) -> list[str]:
@@ -144,7 +148,7 @@ def _ordered(tree: Tree) -> list[str]:
 def _entry(tree: Tree, path: str, label: str | None) -> ImageFile:
     load, position = tree.files[path]
     location = f"{tree.location}/{path}"
-    return ImageFile(path, location, label, partial(load, location), position)
+    return ImageFile(path, location, label, partial(load, location), position, tree.again)
 
 
 def folder_tree(path: Path) -> Tree:
@@ -164,15 +168,20 @@ def is_archive(path: Path) -> bool:
 
 
 class _Counted:
-    """A file as the readers of archives ask for it: what they read, and what they unpack to get further, is counted."""
+    """A file as the readers of archives ask for it: what they read, and what they unpack to get further, is counted.
+
+    One that is not packed is read at its own position, whatever other processes read that share the open file.
+    """
 
     def __init__(self, file: Any, budget: Budget) -> None:
-        self._file, self._budget, self._unpacks = file, budget, not isinstance(file, BufferedReader)
+        self._file, self._budget, self._position = file, budget, 0
+        self.shared = isinstance(file, BufferedReader) and hasattr(os, "pread")
+        self._unpacks = not isinstance(file, BufferedReader)
         self.listing = True  # what is read later are the members, each of which has a budget of its own
 
     def read(self, size: int = -1) -> bytes:
         content = bytearray()
-        while part := self._file.read(PIECE if size < 0 else min(PIECE, size - len(content))):
+        while part := self._part(PIECE if size < 0 else min(PIECE, size - len(content))):
             self._budget.take(size=len(part) * self.listing)
             content += part
             if max(size, len(content)) > LONGEST_HEADER:
@@ -181,7 +190,21 @@ class _Counted:
                 )
         return bytes(content)
 
+    def _part(self, size: int) -> bytes:
+        if not self.shared:
+            part: bytes = self._file.read(size)
+            return part
+        part = os.pread(self._file.fileno(), size, self._position)
+        self._position += len(part)
+        return part
+
     def seek(self, position: int, whence: int = 0) -> int:
+        if self.shared:
+            start = (0, self._position, os.fstat(self._file.fileno()).st_size)[whence]
+            if start + position < 0:
+                raise OSError(f"a position in a file must not be negative: got {start + position}")
+            self._position = start + position
+            return self._position
         if self._unpacks and self.listing:
             before = self._file.tell()
             while (left := position - self._file.tell()) > 0 and self._file.read(min(left, PIECE)):
@@ -191,7 +214,7 @@ class _Counted:
         return place
 
     def tell(self) -> int:
-        place: int = self._file.tell()
+        place: int = self._position if self.shared else self._file.tell()
         return place
 
     def seekable(self) -> bool:
@@ -205,7 +228,7 @@ def archive_tree(path: Path, stack: ExitStack) -> Tree:
         file = _Counted(stack.enter_context(open_unpacked(path, str(path))), tree.budget)
         list_files = _list_zip if path.suffix.lower() == ".zip" else _list_tar
         list_files(file, tree, stack)
-        file.listing = False
+        file.listing, tree.again = False, file.shared
     return tree
 
 

@@ -170,7 +170,7 @@ def read_boxes(
         return raw
 
     files = [replace(one.file, load=partial(load, row)) for row, one in enumerate(found)]
-    pixels, rows = decode(files, size, channels, iter, log)
+    pixels, rows, _ = decode(files, size, channels, iter, log)
     boxes = [kept_boxes[row] for row in rows]
     if classes:
         check_some_known([(box.label, box.location) for ones in boxes for box in ones], classes)
@@ -219,7 +219,7 @@ def read_without_boxes(
 
         files = [replace(one.file, load=partial(load, row)) for row, one in enumerate(found)]
         try:
-            pixels, rows = decode(files, size, channels, iter)
+            pixels, rows, _ = decode(files, size, channels, iter)
         except DataError as error:
             if error.before is not None:
                 before = range(len(error.before))

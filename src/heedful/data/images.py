@@ -1,5 +1,6 @@
-"""Pictures in memory: read, cut into parts, with one size and one number of channels."""
+"""Pictures: read, cut into parts, with one size and one number of channels."""
 
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from heedful.data._entries import ImageFile, Raster, natural_key
 from heedful.data._rows import RowLog, check_some_known
 from heedful.data._sources import labeled_entries, split_slice, stream_entry, unlabeled_entries
 from heedful.data.frames import ColumnKind, from_frame, in_memory, meant
+from heedful.data.stored_images import Storage, StoredImages
 from heedful.data.targets import ONE_LABEL, TargetFormat
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class LabeledImages:
     """Decoded pictures of one size, with what is known about them.
 
     Args:
-        images: uint8 [count, channels, height, width], 1 channel (gray) or 3 (red, green, blue).
+        images: uint8 [count, channels, height, width], 1 channel (gray) or 3 (red, green, blue); `StoredImages` where they do not
+            all fit into memory.
         labels: int64 [count], positions in `classes`; None where unlabeled.
         classes: the names of the classes; empty where unlabeled.
         names: where each picture came from: `cats/3.jpg`, `t10k-images-idx3-ubyte.gz[17]`, `digits[3]`.
@@ -52,7 +55,7 @@ class LabeledImages:
         (3, ('c.png', 'a.png'))
     """
 
-    images: Tensor
+    images: Tensor | StoredImages
     labels: Tensor | None
     classes: tuple[str, ...]
     names: tuple[str, ...]
@@ -141,6 +144,9 @@ class LabeledImages:
     def content(self) -> Iterator[bytes]:
         """Bytes that change whenever a pixel, a label or a class does."""
         yield framed(self.images.shape, self.classes, None if self.labels is None else self.labels.tolist())
+        if isinstance(self.images, StoredImages):
+            yield from self.images.content()
+            return
         for images in self.images.split(256):
             yield images.contiguous().numpy().tobytes()
 
@@ -152,7 +158,8 @@ class LabeledImages:
         """
         rows = [int(index) for index in indices]
         labels = None if self.labels is None else self.labels[rows]
-        return replace(self, images=self.images[rows], labels=labels, names=tuple(self.names[row] for row in rows))
+        images = self.images[rows] if isinstance(self.images, Tensor) else self.images.select(rows)
+        return replace(self, images=images, labels=labels, names=tuple(self.names[row] for row in rows))
 
 
 def read_images(
@@ -165,6 +172,8 @@ def read_images(
     progress: Progress = iter,
     skip: float | None = None,
     format: TargetFormat = ONE_LABEL,
+    cache: int | None = None,
+    workers: int = 0,
 ) -> LabeledImages:
     """Reads labeled pictures from what a person types for them.
 
@@ -189,6 +198,9 @@ def read_images(
         progress: wraps the list of pictures while they are decoded, as a progress bar does.
         skip: the largest share of bad pictures and rows that may be skipped; None: the first one is an error.
         format: what a label is; several labels and numbers need no known classes.
+        cache: how many bytes of decoded pictures are kept; others are decoded again each time. None: all are kept, as are those
+            of a packed archive (.tar.gz) and of data in memory.
+        workers: how many processes decode the others.
 
     Raises:
         DataError: the source is not there or does not hold what its format promises; the message begins with the file.
@@ -219,7 +231,10 @@ def read_images(
             and len({entry.label for entry in chosen}) < 2
         ):
             raise DataError(f"{source}: must hold at least two classes: got 1, '{chosen[0].label}'")
-        return _labeled(entries, chosen, classes or (), size, channels, progress, log, format)
+        read = _labeled(entries, chosen, classes or (), size, channels, progress, log, format, cache, workers)
+        if isinstance(read.images, StoredImages):
+            weakref.finalize(read.images.storage, stack.pop_all().close)  # files of an archive
+        return read
 
 
 def _labeled(
@@ -231,18 +246,45 @@ def _labeled(
     progress: Progress,
     log: RowLog,
     format: TargetFormat = ONE_LABEL,
+    cache: int | None = None,
+    workers: int = 0,
 ) -> LabeledImages:
     """The chosen pictures; their classes are the known ones, then the others of all entries; None for no labels."""
     if classes:
         check_some_known([(str(entry.label), entry.location) for entry in chosen], classes)
-    pixels, kept = decode(chosen, size, channels, progress, log)
-    images, names = torch.from_numpy(pixels), tuple(chosen[row].name for row in kept)
+    most = cache if all(entry.again for entry in chosen) else None
+    pixels, kept, digests = decode(chosen, size, channels, progress, log, most=most, workers=workers)
+    images: Tensor | StoredImages = torch.from_numpy(pixels)
+    if len(pixels) < len(kept):
+        images = StoredImages(Storage([chosen[row] for row in kept], pixels, digests, workers), range(len(kept)))
+        log.notes.append(
+            f"{len(pixels):,} of {len(kept):,} images are kept decoded (data.cache_mb); "
+            "the others are decoded again each time that they are needed"
+        )
+    names = tuple(chosen[row].name for row in kept)
     if classes is None:
         return LabeledImages(images, None, (), names, tuple(log.notes))
     others = {str(entry.label) for entry in entries} - set(classes)
     numbers = {name: number for number, name in enumerate((*classes, *sorted(others, key=natural_key)))}
     labels = torch.tensor([numbers[str(chosen[row].label)] for row in kept])
     return LabeledImages(images, labels, tuple(numbers), names, tuple(log.notes), format)
+
+
+def mean_and_std(images: LabeledImages) -> tuple[list[float], list[float]]:
+    """Of each channel, from 0 to 1; the deviation is at least 0.001.
+
+    Example:
+        >>> mean_and_std(LabeledImages(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1), None, (), ("a", "b")))
+        ([0.5], [0.7071067811865476])
+    """
+    count, channels, height, width = images.images.shape
+    total, squares = torch.zeros(2, channels, dtype=torch.long)
+    for part in images.images.split(256):
+        total += part.sum((0, 2, 3))
+        squares += part.long().square().sum((0, 2, 3))
+    number, mean = count * height * width, total.double() / (count * height * width)
+    variance = (squares.double() - number * mean**2).clamp_min(0) / max(number - 1, 1)
+    return (mean / 255).tolist(), (variance.sqrt() / 255).clamp_min(1e-3).tolist()
 
 
 def read_unlabeled(

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 
 from heedful.data import LabeledImages
@@ -16,12 +17,13 @@ Labels = Sequence[Sequence[str]]
 _NEAREST = 100_000  # pairs that are searched for the nearest one
 _WORDS = 300_000  # words that a logistic regression is fitted on, within half a minute
 _LABELS = 500  # with more of them, a regression takes hours
+_NEIGHBORS = 200_000_000  # numbers in which the nearest neighbors are searched: 800 megabytes
 _PIXELS = 4_000_000  # numbers that a logistic regression is fitted on within a few seconds
 
 
 def image_features(training: LabeledImages, examples: LabeledImages) -> BaselineFeatures:
     """Pixels; large images are shrunk first, to 32 x 32 for the neighbors and until a regression is a matter of seconds."""
-    small, tiny = _side(training, 32 * 32 * 3 * len(training)), _side(training, _PIXELS)
+    small, tiny = _side(training, min(32 * 32 * 3 * len(training), _NEIGHBORS)), _side(training, _PIXELS)
     near, linear = ((_pixels(training, side), _pixels(examples, side)) for side in (small, tiny))
     return BaselineFeatures(*linear, name="", logistic={"max_iter": 200}, neighbors=near)
 
@@ -34,10 +36,11 @@ def _side(images: LabeledImages, numbers: int) -> int:
 
 
 def _pixels(images: LabeledImages, side: int) -> Any:
-    pixels = images.images.float() / 255
-    if side < min(pixels.shape[-2:]):
-        pixels = F.adaptive_avg_pool2d(pixels, side)
-    return pixels.flatten(1).numpy()
+    parts = []
+    for part in images.images.split(256):
+        pixels = part.float() / 255
+        parts.append(F.adaptive_avg_pool2d(pixels, side) if side < min(pixels.shape[-2:]) else pixels)
+    return torch.cat(parts).flatten(1).numpy()
 
 
 def text_features(texts: Sequence[str], others: Sequence[str]) -> BaselineFeatures:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from heedful._errors import SettingsError
-from heedful.data import LabeledImages, read_images, read_unlabeled
+from heedful.data import LabeledImages, StoredImages, read_images, read_unlabeled
 from heedful.data.batches import SequentialBatches, ShuffledBatches
+from heedful.data.images import mean_and_std
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
 from heedful.models import ConvolutionalNetwork, VisionTransformer, vision_transformer
@@ -91,7 +92,7 @@ class ClassifyImage(Task[LabeledImages]):
         return read_images(
             source, split=reading.part,
             classes=known["classes"] if settings.data.target == "label" else None, skip=settings.data.skip,
-            format=settings.data.format, **shape,
+            format=settings.data.format, cache=settings.data.cache_mb * 10**6, workers=settings.data.workers, **shape,
         )  # fmt: skip
 
     @classmethod
@@ -102,8 +103,7 @@ class ClassifyImage(Task[LabeledImages]):
     @classmethod
     def learn(cls, training: LabeledImages, settings: ClassifyImageSettings) -> dict[str, Any]:
         _, channels, height, width = training.images.shape
-        some = training.images[:: max(len(training) // 10_000, 1)].float() / 255
-        mean, std = some.mean((0, 2, 3)).tolist(), some.std((0, 2, 3)).clamp_min(1e-3).tolist()
+        mean, std = mean_and_std(training.select(range(0, len(training), max(len(training) // 10_000, 1))))
         own = {"channels": channels, "mean": mean, "std": std}
         if isinstance(settings.model, PretrainedModel):
             own = learned_image(settings.model)
@@ -162,7 +162,8 @@ class ClassifyImage(Task[LabeledImages]):
             else SequentialBatches(count, 4 * int(settings.batch_size))
         )  # fmt: skip
         images, targets = examples.images, self.target.encode(examples.cells)
-        return Batches(lambda rows: (images[rows], targets[rows]), order)
+        workers = images.storage.workers if isinstance(images, StoredImages) else 0
+        return Batches(lambda rows: (images[rows], targets[rows]), order, workers=workers)
 
     def loss(self, model: Network, batch: Any, optimizer: str) -> Tensor:
         images, targets = batch
@@ -183,7 +184,7 @@ class ClassifyImage(Task[LabeledImages]):
         return self.target.predictions(images.names, self.outputs(model, images.images), options, named=True)
 
     @torch.inference_mode()
-    def outputs(self, model: Network, images: Tensor) -> Tensor:
+    def outputs(self, model: Network, images: Tensor | StoredImages) -> Tensor:
         """Of uint8 images `[count, C, h, w]`: `[count, outputs]`."""
         return torch.cat([model(part).float() for part in images.split(_TOGETHER)])
 

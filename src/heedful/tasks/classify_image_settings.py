@@ -21,6 +21,10 @@ class ImageData(TargetSettings):
         description="resize to so many pixels, or to [height, width]; 0: as they are, or as a pretrained model takes them",
     )
     color: Literal["auto", "gray", "color"] = Field("auto", description="auto: gray if every training image is")
+    cache_mb: PositiveInt = Field(
+        2000, description="megabytes of decoded images that are kept; the others are decoded again in each epoch"
+    )
+    workers: NonNegativeInt = Field(2, description="processes that decode the images that are not kept")
 
 
 class EncoderOfPatches(Section):

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
+
+from heedful._loader import loader
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,18 @@ class Batches(NamedTuple):
         order: lists of indices: a sampler such as `ShuffledBatches` or `LengthBatches`, or the lists themselves.
         size: how many of the unit in which speed is told a batch holds.
         note: what a reader should know of them, such as how many examples were left out; or empty.
+        workers: how many processes make batches in advance; 0: they are made when they are asked for.
     """
 
     make: Callable[[list[int]], Any]
     order: Sampler[list[int]] | Sequence[list[int]]
     size: Callable[[Any], int] = lambda batch: len(batch[0])
     note: str = ""
+    workers: int = 0
 
     def loader(self) -> DataLoader[Any]:
         """What the training library iterates."""
-        return DataLoader(
-            _Made(self.make), batch_size=None, sampler=self.order, collate_fn=_identity, generator=torch.Generator()
-        )
+        return loader(self.make, self.order, self.workers)
 
 
 class Objective(Protocol):
@@ -66,17 +67,3 @@ class Objective(Protocol):
 
     def loss(self, model: Any, batch: Any, optimizer: str) -> Tensor: ...
     def validate(self, model: Any, batch: Any) -> Mapping[str, Mean | Pooled]: ...
-
-
-class _Made(Dataset[Any]):
-    """Batches as the training library asks for them."""
-
-    def __init__(self, make: Callable[[list[int]], Any]) -> None:
-        self.make = make
-
-    def __getitem__(self, indices: list[int]) -> Any:
-        return self.make(indices)
-
-
-def _identity(batch: Any) -> Any:
-    return batch
