@@ -136,6 +136,23 @@ def test_a_prediction_is_json_and_three_kinds_of_pictures():
     assert np.asarray(opened["overlay"])[0, 0].tolist() == [150, 50, 50]
 
 
+def test_variants_begin_alike(data):
+    """But for what stands in the place of the attention: pairs of runs differ in nothing else."""
+    made = []
+    for attention in ("dual", "control"):
+        torch.manual_seed(1)
+        made.append(task_of(data, f"model.attention={attention}").build().eval())
+    dual, control = (
+        {name: tensor for name, tensor in one.state_dict().items() if "attention" not in name} for one in made
+    )
+    assert dual.keys() == control.keys()
+    assert all(torch.equal(tensor, control[name]) for name, tensor in dual.items())
+    image = torch.rand(1, 3, 17, 20)
+    assert torch.equal(made[0](image), made[1](image))  # gamma is 0 at first
+    counts = [sum(p.numel() for p in one.parameters()) for one in made]
+    assert counts[1] == pytest.approx(counts[0], rel=0.01)
+
+
 @pytest.mark.parametrize("attention", ["none", "control", "spatial", "channel"])
 def test_kinds_of_attention(attention, data):
     task = task_of(data, f"model.attention={attention}")

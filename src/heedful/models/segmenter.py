@@ -61,12 +61,12 @@ class SegmentationNetwork(nn.Module):
         self.stage3 = nn.Sequential(
             ResidualBlock(w2, w3, stride=2), ResidualBlock(w3, w3, dilation=2), ResidualBlock(w3, w3, dilation=4)
         )
-        self.attention = attention_block(attention, w3, heads=heads, pattern=pattern)
         self.up2 = _Up(w3, w2, w2)
         self.up1 = _Up(w2, w1, w1)
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(w1, classes, 1)
         self.auxiliary = nn.Conv2d(w3, classes, 1)
+        self.attention = attention_block(attention, w3, heads=heads, pattern=pattern)  # last: all else begins alike
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("std", torch.ones(3))
 
