@@ -230,7 +230,7 @@ class TextGenerator:
         longer = sum(max(len(a.encode()), len(b.encode())) for a, b in zip(pairs.sources, pairs.targets, strict=True))
         tokens = round(longer / _BYTES) if subwords else longer
         return {
-            "data.vocabulary_size": min(max(round(2 * math.sqrt(characters), -2), 500), 8000),
+            "data.vocabulary_size": int(min(max(round(2 * math.sqrt(characters), -2), 500), 8000)),
             "model.dropout": 0.3 if characters < _FEW else 0.2,
             "training.epochs": epochs_for(tokens, settings.training, usual=usual, steps=_STEPS),
         }
