@@ -130,6 +130,12 @@ class Guess(NamedTuple):
     scores: Any
 
 
+def check_metrics() -> None:
+    """Raises where boxes cannot be measured, so that a training says so at once."""
+    with needing("detection", "measuring boxes"):
+        import faster_coco_eval  # noqa: F401
+
+
 def average_precision(truths: Sequence[Truth], guesses: Sequence[Guess], classes: int) -> AveragePrecision:
     """How good boxes are; pictures follow each other in both.
 
