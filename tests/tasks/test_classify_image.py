@@ -1,4 +1,6 @@
 import io
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +13,13 @@ from heedful._errors import HeedfulError, SettingsError
 from heedful.data import LabeledImages, read_images
 from heedful.tasks.classification import Classification
 from heedful.tasks.classify_image import ClassifyImage
+from heedful.tasks.plans import read_plan
 from heedful.tasks.run import load
 from heedful.tasks.sources import checksum, prepare, preset
-from heedful.training.settings import settings_of
+from heedful.training.settings import flat, settings_of
 from tests.tiny import TINY, draw
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +173,16 @@ def test_a_model_on_digits_reads_the_test_part_of_other_writers():
     read = [ClassifyImage.read("digits", ClassifyImage.Settings(), reading) for reading in _readings()]
     assert [len(images) for images in read] == [1437, 360, 360]
     assert [images.labels is None for images in read] == [False, False, True]
+
+
+def test_the_plan_of_the_comparison_has_the_settings_of_the_preset():
+    plan = read_plan(ROOT / "benchmarks" / "plans" / "cifar10-attention.toml")
+    preset = dict(flat(tomllib.loads((ROOT / "examples" / "classify-image" / "cifar10-cnn.toml").read_text())))
+    runs = [*plan.runs()]
+    assert {run.variant for run in runs} == {"cnn", "cnn_spatial", "cnn_channel", "cnn_dual"}
+    assert len(runs) == 12
+    for run in runs:
+        assert dict(flat(run.settings)) == {**preset, "model.architecture": run.variant, "training.seed": run.seed}
 
 
 def test_a_model_without_attention_says_so(shades):
