@@ -73,7 +73,7 @@ TASKS = {
     "classify-image": CatalogEntry(
         "heedful.tasks.classify_image:ClassifyImage",
         "a label for an image, several labels, or a number",
-        "image folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: first four fifths, else the last)",
+        "image folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: four fifths, else the last), `shapes`",
         "accuracy, macro F1; several labels: F1, mean average precision; numbers: R2, rank correlation, MAE, MSE",
     ),
     "segment": CatalogEntry(
