@@ -247,6 +247,19 @@ def test_its_forward_pass_or_that_it_has_none(case, data, model):
     assert len(forward.output.axes) == output.dim()
 
 
+def test_predictions_are_files_where_the_task_says_so(case, run, data, model, heedful, trust, tmp_path):
+    answer = heedful("predict", run, *case.inputs(data), "--out", tmp_path / "out", *trust)
+    if case.task not in ("segment", "detect"):
+        assert (answer.status, answer.out, list((tmp_path / "out").iterdir())) == (2, "", [])
+        assert answer.err.endswith("predicts nothing that would be a file of its own: leave out --out.\n")
+        return
+    assert answer.status == 0, answer.err
+    suffix, content = model.task.file(model.predict(case.inputs(data))[0], model.options({}))
+    first = tmp_path / "out" / (Path(case.inputs(data)[0]).stem + suffix)
+    assert first.read_bytes() == content
+    assert len(list(first.parent.iterdir())) == len(case.inputs(data))
+
+
 def test_the_options_of_the_task(case, run, data, model, heedful, trust):
     help = heedful("predict", run, "--help", *trust)
     assert help.status == 0

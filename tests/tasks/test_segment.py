@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from heedful._errors import HeedfulError
+from heedful._errors import DataError, HeedfulError
 from heedful.data.masks import read_masks
 from heedful.tasks.segment import Segment
 from heedful.tasks.segment_losses import lovasz_softmax, pixel_loss
@@ -203,3 +203,5 @@ def test_shapes_need_no_file():
     settings = settings_of(Segment.Settings, ["data.size=16"])
     found = Segment.read("shapes[:5]", settings)
     assert (len(found), found.table.classes[0], found.images[0].shape) == (5, "background", (3, 16, 16))
+    with pytest.raises(DataError, match="shapes: `data.size` must be at least 16 x 16, or shapes are not seen: got 8 x 8"):
+        Segment.read("shapes", settings_of(Segment.Settings, ["data.size=8"]))
