@@ -203,5 +203,7 @@ def test_shapes_need_no_file():
     settings = settings_of(Segment.Settings, ["data.size=16"])
     found = Segment.read("shapes[:5]", settings)
     assert (len(found), found.table.classes[0], found.images[0].shape) == (5, "background", (3, 16, 16))
-    with pytest.raises(DataError, match="shapes: `data.size` must be at least 16 x 16, or shapes are not seen: got 8 x 8"):
+    with pytest.raises(
+        DataError, match="shapes: `data.size` must be at least 16 x 16, or shapes are not seen: got 8 x 8"
+    ):
         Segment.read("shapes", settings_of(Segment.Settings, ["data.size=8"]))

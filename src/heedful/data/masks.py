@@ -199,7 +199,9 @@ def _shapes(part: Part, rows: slice, size: tuple[int, int]) -> SegmentedImages:
     """Pictures of colored shapes, drawn on the fly."""
     numbers = range(PARTS[part])[rows]
     if min(size) < 16:
-        raise DataError(f"{SHAPES}: `data.size` must be at least 16 x 16, or shapes are not seen: got {size[0]} x {size[1]}")
+        raise DataError(
+            f"{SHAPES}: `data.size` must be at least 16 x 16, or shapes are not seen: got {size[0]} x {size[1]}"
+        )
     if not numbers:
         raise DataError(f"{SHAPES}: the slice must leave at least one of {PARTS[part]:,} pictures: got none")
     drawn = draw_shapes(numbers, size=size, part=part)
