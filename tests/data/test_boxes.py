@@ -105,6 +105,15 @@ def voc_of(folder, file, boxes, size):
     return folder
 
 
+def test_shapes_are_drawn_at_the_size_that_is_asked_for():
+    labeled, alone = (
+        read_boxes("shapes[:2]", split="test", size=(40, 48)),
+        read_without_boxes("shapes[:2]", size=(40, 48)),
+    )
+    assert torch.equal(labeled.images, alone.images)
+    assert labeled.names == alone.names == ("shapes[2400]", "shapes[2401]")
+
+
 def test_boxes_are_scaled_with_their_picture(tmp_path):
     found = read_boxes(voc(tmp_path), size=(12, 64))
     assert found.scaled(0).tolist() == [[8.0, 3.0, 24.0, 7.0]]

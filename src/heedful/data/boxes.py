@@ -207,7 +207,7 @@ def read_without_boxes(
     found: list[FoundImage] = []
     with ExitStack() as stack:
         for row, source in enumerate([sources] if isinstance(sources, str | Path) else sources):
-            found += _pictures(source, row, stack)
+            found += _pictures(source, row, stack, size)
         if not found:
             raise DataError("`sources` must name at least one picture: got none")
         headers: dict[int, Header] = {}
@@ -271,7 +271,7 @@ def _of_path(base: str) -> tuple[list[FoundImage], dict[str, int]]:
     return coco_images(file)
 
 
-def _pictures(source: Any, row: int, stack: ExitStack) -> list[FoundImage]:
+def _pictures(source: Any, row: int, stack: ExitStack, size: tuple[int, int] | None) -> list[FoundImage]:
     """The pictures that one source of `read_without_boxes` holds."""
     if hasattr(source, "read"):
         entry = stream_entry(source)
@@ -282,6 +282,8 @@ def _pictures(source: Any, row: int, stack: ExitStack) -> list[FoundImage]:
         name = f"row {row}"
         return [FoundImage(ImageFile(name, name, None, partial(raster_of, source, name)))]
     base, part = split_slice(str(source))
+    if base == SHAPES:
+        return [FoundImage(file) for file in _shapes(part, "test", size, None).files]
     path = Path(base)
     if path.exists() and (is_voc(path) or coco_file(path)):
         found, _ = _of_path(base)
