@@ -79,7 +79,7 @@ def place_images(images: Sequence[Tensor], placements: Tensor, size: tuple[int, 
         size: height and width of the result.
         fill: what is seen beyond a picture, `[C]`.
     """
-    fill = fill[:, None, None].to(torch.float32)
+    fill = fill[:, None, None].to(images[0].device, torch.float32)
     placed = [
         _sampled(image.float() - fill, own, size, "bilinear") for image, own in zip(images, placements, strict=True)
     ]
@@ -135,5 +135,5 @@ def _sampled(picture: Tensor, placement: Tensor, size: tuple[int, int], mode: st
     columns = torch.arange(size[1], dtype=torch.float64) + 0.5
     x, y = columns - placement[0, 2], rows - placement[1, 2]
     there = [2 * (inverse[i, 0] * x + inverse[i, 1] * y) / side - 1 for i, side in enumerate((width, height))]
-    grid = torch.stack(torch.broadcast_tensors(*there), dim=-1).to(picture.dtype)
+    grid = torch.stack(torch.broadcast_tensors(*there), dim=-1).to(picture)
     return F.grid_sample(picture[None], grid[None], mode, align_corners=False)[0]
