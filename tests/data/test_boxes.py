@@ -112,6 +112,10 @@ def test_shapes_are_drawn_at_the_size_that_is_asked_for():
     )
     assert torch.equal(labeled.images, alone.images)
     assert labeled.names == alone.names == ("shapes[2400]", "shapes[2401]")
+    with pytest.raises(
+        DataError, match=r"^shapes: `data.size` must be at least 16 x 16, or shapes are not seen: got 8 x 9$"
+    ):
+        read_boxes("shapes", size=(8, 9))
 
 
 def test_boxes_are_scaled_with_their_picture(tmp_path):

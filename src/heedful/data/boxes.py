@@ -328,6 +328,10 @@ def _of_row(box: Any, label: Any, location: str) -> FoundBox:
 def _shapes(part: slice, split: Literal["train", "valid", "test"], size: Any, channels: Any) -> BoxedImages:
     """Embedded pictures of colored shapes, with a box around each."""
     rows = list(range(PARTS[split]))[part]
+    if size and min(size) < 16:
+        raise DataError(
+            f"{SHAPES}: `data.size` must be at least 16 x 16, or shapes are not seen: got {size[0]} x {size[1]}"
+        )
     if not rows:
         raise DataError(f"{SHAPES}: the slice must leave at least one of {PARTS[split]:,} pictures: got none")
     shapes = draw_shapes(rows, size=size or _SHAPES_SIZE, part=split)
