@@ -204,7 +204,7 @@ class _Inspection:
         return self._of_run(what, also) if _is_run(what) else self._of_model(what, also)
 
     def _of_run(self, what: str, also: str | None) -> "list[AttentionSection]":
-        from heedful.data.inputs import all_inputs
+        from heedful.data.inputs import InputKind, all_inputs
         from heedful.hugging_face import chosen
         from heedful.tasks.run import load
 
@@ -215,7 +215,7 @@ class _Inspection:
         for stream in self._files:
             if not isinstance(stream, str):
                 stream.seek(0)
-        if not self._files:
+        if not self._files and kind is not InputKind.NONE:
             raise HeedfulError("give inputs by position, or on standard input: got none.")
         others = [] if also is None else all_inputs(kind, (also,), None)
         sections = list(trained.inspect([*self._files, *others]))

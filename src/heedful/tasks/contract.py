@@ -98,10 +98,10 @@ class Task(abc.ABC, Generic[E]):
     prediction: type[Any] | None = (
         None  # the dataclass of predictions, where the signature of `predict` does not say it
     )
-    monitor: str = "loss"  # what chooses the best epoch; anything but the loss is better where it is higher
+    monitor: str = "loss"  # what chooses the best epoch: the loss, or a metric: higher is better, of "-metric" lower
     embedded: ClassVar[Mapping[str, Embedded]] = {}
     shortcuts: ClassVar[Mapping[str, Shortcut]] = {}
-    optimizers: ClassVar[Mapping[str, float]] = {"": 1.0}  # the beginning of its parameters' names: share of the rate
+    optimizers: Mapping[str, float] = {"": 1.0}  # the beginning of its parameters' names: share of the rate
 
     def __init__(self, settings: Any, vocabulary: Mapping[str, Any]) -> None:
         self.settings, self.vocabulary = settings, vocabulary
@@ -145,6 +145,10 @@ class Task(abc.ABC, Generic[E]):
         """
         return []
 
+    def prepare(self, model: Any, training: E, validation: E) -> list[str]:
+        """Trains what no optimizer does, before all else, such as a classifier that judges; gives notes for a reader."""
+        return []
+
     def rates(self, model: Any) -> Mapping[str, float]:
         """The share of the learning rate that a parameter has, by its name; 0: it stays as it is; of others 1."""
         return {}
@@ -167,6 +171,17 @@ class Task(abc.ABC, Generic[E]):
     @abc.abstractmethod
     def validate(self, model: Any, batch: Any) -> Mapping[str, Mean | Pooled]:
         """The loss, "loss", and whatever else is to stand in log.csv and may be monitored."""
+
+    def epoch_files(self, model: Any, epoch: int) -> Mapping[str, bytes]:
+        """What the run folder keeps of an epoch, from 1 on, such as samples: {"samples/epoch-0001.png": ...}."""
+        return {}
+
+    def warning(self, before: Mapping[str, float], now: Mapping[str, float]) -> str:
+        """What the metrics of an epoch, and of the one before it, tell of a training that goes wrong; else nothing.
+
+        As log.csv has them, by name; before the first epoch there are none.
+        """
+        return ""
 
     def calibrate(self, model: Any, examples: E) -> dict[str, Any]:
         """What is fitted on the validation part after the training; the vocabulary keeps it as `calibration`."""
@@ -208,6 +223,10 @@ class Task(abc.ABC, Generic[E]):
     def baselines(self, training: E, examples: E) -> Mapping[str, Sequence[Any]]:
         """The predictions of simple methods that are fitted on the training examples."""
 
+    def beside_training(self, predictions: Sequence[Any], examples: E, training: E) -> Mapping[str, Any]:
+        """Details of the metrics that need the training examples, such as how near predictions come to them."""
+        return {}
+
     def alone(self, examples: E, most: int) -> list[tuple[E, Any]]:
         """At most so many of the examples, evenly spaced: each alone, with what `inspect` is given of it."""
         ones = [examples.select([row]) for row in range(0, len(examples), -(-len(examples) // most))]
@@ -219,4 +238,4 @@ class Task(abc.ABC, Generic[E]):
 
     @abc.abstractmethod
     def inspect(self, model: Any, inputs: Sequence[Any]) -> "list[AttentionSection]":
-        """A section of a report for each input."""
+        """A section of a report for each input; where there are none, as InputKind.NONE has it, for some predictions."""

@@ -111,15 +111,17 @@ def evaluated(
 ) -> Evaluation:
     """The metrics of the model and of the baselines, by the same function; on a terminal what takes so long is shown."""
     with working(console, f"evaluating on {len(examples):,} {task.example}s"):
-        ours = task.score(task.predict(model, list(task.inputs(examples)), task.Options(**task.scored_with)), examples)
-    scores = {}
+        predictions = task.predict(model, list(task.inputs(examples)), task.Options(**task.scored_with))
+        ours = task.score(predictions, examples)
+    scores, details = {}, dict(ours.details)
     if training is not None:
+        details |= task.beside_training(predictions, examples, training)
         with working(console, f"fitting the baselines on {len(training):,} {task.example}s"):
             others = task.baselines(training, examples)
-            scores = {name: task.score(predictions, examples) for name, predictions in others.items()}
+            scores = {name: task.score(found, examples) for name, found in others.items()}
     return Evaluation(
         data, len(examples), _values(ours), {name: metric.unit for name, metric in ours.metrics.items()},
-        {name: _values(score) for name, score in scores.items()}, dict(ours.details), " ".join(filter(None, [ours.note, note])),
+        {name: _values(score) for name, score in scores.items()}, details, " ".join(filter(None, [ours.note, note])),
     )  # fmt: skip
 
 

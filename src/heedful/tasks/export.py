@@ -247,5 +247,5 @@ def _readme(model: TrainedModel, forward: ForwardPass, check: ExportCheck, files
 
 
 def _row(name: str, operand: Operand, role: str) -> str:
-    kind = "float32" if role == "output" else "uint8" if name == "images" else "int64"
+    kind = "float32" if role == "output" or name == "noise" else "uint8" if name == "images" else "int64"
     return f"| {role} `{name}` | {kind} | {', '.join(map(str, operand.axes))} | {operand.holds} |"

@@ -385,6 +385,8 @@ def _train(
     seed_everything(seed)
     model = built(ours)
     started_with = ours.begin(model, base and base.task)
+    with working(console, "preparing the model"):
+        started_with = [*started_with, *ours.prepare(model, parts.training, parts.validation)]
     taken = None if base is None else transfer(base, ours, model)
     batches = ours.batches(parts.training, training=True) if parameters_of(model) else None
     located_data = {name: located(kind, source) for name, source in sources.items()}

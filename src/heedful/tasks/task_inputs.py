@@ -30,7 +30,7 @@ def listed(inputs: Any, task: Task[Any]) -> list[Any]:
         items, several = [inputs], False
     else:
         items, several = list(inputs), True
-    if task.input is InputKind.NONE and items:
+    if task.input is InputKind.NONE and not all(hasattr(one, "content") for one in items):
         raise DataError(f"there must be no inputs, since this task takes none: got {len(items)}.")
     if task.input is not InputKind.TEXT:
         return items

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from heedful._errors import HeedfulError
 from heedful._files import write_atomic
+from heedful.training.objective import Objective
 
 _TIMED, _STEPS = 0.3, 8  # seconds and steps that tell the speed
 
@@ -89,6 +90,32 @@ def not_finite(name: str, value: float, trainer: Trainer, folder: Path) -> str:
         f"the training stopped at step {trainer.global_step} (epoch {trainer.current_epoch + 1}): `{name}` must be finite: got {value}; "
         f"{kept}. A lower training.learning_rate or training.precision=32-true may help."
     )
+
+
+class EpochReports(Callback):
+    """After each epoch: its files, of the weights that are validated; and a warning where it goes wrong.
+
+    Args:
+        objective: makes them.
+        csv_log: has the metrics.
+        console: where the warning is shown.
+    """
+
+    def __init__(self, objective: Objective, csv_log: CsvLog, console: Console) -> None:
+        self.objective, self.csv_log, self.console = objective, csv_log, console
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        with torch.inference_mode():
+            files = self.objective.epoch_files(pl_module.model, trainer.current_epoch + 1)
+        for name, content in files.items():
+            file = self.csv_log.file.parent / name
+            file.parent.mkdir(exist_ok=True)
+            write_atomic(file, content)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        before, now = ([{}, *self.csv_log.rows])[-2:]
+        if words := self.objective.warning(before, now):
+            self.console.out(f"warning: epoch {trainer.current_epoch + 1}: {words}", highlight=False)
 
 
 class CheckpointAverage(Callback):

@@ -21,6 +21,7 @@ from heedful._errors import SettingsError, Terminated
 from heedful.training.callbacks import (
     CheckpointAverage,
     CsvLog,
+    EpochReports,
     EpochSeed,
     ProgressLines,
     ResumeEarlyStopping,
@@ -88,7 +89,13 @@ def fit(
     _freeze(model, rates)
     _check_optimizers(objective, model)
     learner = _Learner(objective, model, settings, folder, rates)
-    callbacks: list[Callback] = [EpochSeed(settings.seed)]
+    log = CsvLog(folder.path / "log.csv")
+    reports = EpochReports(objective, log, console)
+    callbacks: list[Callback] = [
+        EpochSeed(settings.seed),
+        log,
+        reports,
+    ]  # ahead of the averages, which end a validation
     if settings.ema_decay:
         callbacks.append(WeightAveraging(multi_avg_fn=_moving_average(settings.ema_decay)))
     if settings.patience:
@@ -99,7 +106,7 @@ def fit(
         callbacks.append(average)
     limit = TimeLimit(end)
     progress = ProgressLines(console, unit, training.size)
-    callbacks += [limit, CsvLog(folder.path / "log.csv"), progress, KeepCheckpoints(folder, "_selection")]
+    callbacks += [limit, progress, KeepCheckpoints(folder, "_selection")]
     checkpoint = checkpoint_to_resume(folder, console) if resume else None
     folder.checkpoints.mkdir(exist_ok=True)
     with warnings.catch_warnings():
@@ -256,10 +263,11 @@ class _Learner(LightningModule):
     def on_validation_epoch_end(self) -> None:
         metrics = {name: _value(mean) for name, mean in self.totals.items()}
         loss, monitored = metrics["loss"], self.objective.monitor
+        sign = -1 if monitored.startswith("-") else 1
         self.log_dict({f"valid_{name}": value.float() for name, value in metrics.items()}, logger=False)
         self.log("loss", self.sum / max(self.steps, 1), logger=False)
         # The loss decides between equal metrics.
-        selection = -loss if monitored == "loss" else metrics[monitored] - 1e-3 * loss
+        selection = -loss if monitored == "loss" else sign * metrics[monitored.removeprefix("-")] - 1e-3 * loss
         self.log("_selection", selection.float(), logger=False)
         self.totals, self.sum, self.steps = {}, 0.0, 0
 
@@ -281,7 +289,7 @@ class _Learner(LightningModule):
             groups.setdefault((matrix, share), new)["params"].append(p)
         # Fused, it unscales gradients itself, so that in mixed precision they could not be clipped in between.
         fused = s.precision == "32-true"
-        optimizer = torch.optim.AdamW(list(groups.values()), betas=(0.9, s.beta2), fused=fused)
+        optimizer = torch.optim.AdamW(list(groups.values()), betas=(s.beta1, s.beta2), fused=fused)
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step))
 
     def _rate(self, step: int) -> float:

@@ -14,6 +14,7 @@ _ELSEWHERE = {  # the setting here, of which the first that a task has is meant:
     "training.seed": "random_seed random_state manual_seed",
     "training.precision": "amp fp16 bf16 mixed_precision use_amp half dtype",
     "training.ema_decay": "ema use_ema ema_momentum averaging",
+    "training.beta1": "beta_1 adam_beta1",
     "training.beta2": "betas beta_2 adam_beta2 adam_betas",
     "model.width": "d_model embed_dim hidden_size hidden_dim n_embd embedding_dim embedding_size emb_dim emb_size dim hid_dim embed_size",
     "model.heads": "nhead num_heads n_heads n_head num_attention_heads attention_heads nheads",

@@ -87,6 +87,7 @@ class TrainingSettings(Section):
         0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises; then it falls as a cosine"
     )
     weight_decay: float = Field(0.05, ge=0, description="of matrices; biases, norms and positions have none")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of gradients")
     beta2: float = Field(
         0.999, ge=0, lt=1, description="AdamW's decay of squared gradients; lower where some weights are seldom used"
     )
