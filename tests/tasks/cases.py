@@ -28,7 +28,7 @@ class Case:
         task: as the command line names it.
         settings: tiny ones, of two or three epochs.
         write: data in a folder; the arguments are the folder, how many examples, and a seed.
-        inputs: as a person types them, given the folder of the data.
+        inputs: as a person types them, given the folder of the data; none for a task that takes none.
         bad: contents of a data file that must be refused: (what to write, what the error says behind the file's name).
         python: the same data as `write` makes, as Python's own.
         options: of `predict`: each changes what is printed.
@@ -238,6 +238,12 @@ CASES = {
                            "training.batch_size=7", "training.epochs=3"),
         _shades, lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")],
         (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(), inside="dark/3.png",
+    ),
+    "generate-images": Case(
+        "generate-images", ("model.widths=[8, 8]", "model.latent=5", "measure.steps=5", "training.batch_size=7", "training.epochs=3"),
+        _shades, lambda data: [], (("not an image", ""),), _images, hostile=(), inside="dark/3.png",
+        unknown=("model.latnt", "model.latent"),
+        options=(("--count", "3"), ("--class", "light"), ("--seed", "7"), ("--grid",), ("--interpolate",)),
     ),
     "segment": Case(
         "segment", ("model.width=4", "training.batch_size=7", "training.epochs=3"), _rectangles,

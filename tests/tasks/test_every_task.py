@@ -171,7 +171,7 @@ def test_one_by_one_as_in_a_batch_and_as_the_command_line_says(case, run, data, 
     together = model.predict(inputs)
     alone = [prediction for chunk in (model.stream([[one] for one in inputs]),) for prediction in chunk]
     _assert_close(together, alone)
-    assert [prediction.input for prediction in together] == inputs
+    assert [prediction.input for prediction in together] == inputs or (together and not inputs)
     answer = heedful("predict", run, *inputs, "--format", "jsonl", *trust)
     assert answer.status == 0, answer.err
     lines = [json.loads(line) for line in answer.out.splitlines()]
@@ -249,32 +249,31 @@ def test_its_forward_pass_or_that_it_has_none(case, data, model):
 
 def test_predictions_are_files_where_the_task_says_so(case, run, data, model, heedful, trust, tmp_path):
     answer = heedful("predict", run, *case.inputs(data), "--out", tmp_path / "out", *trust)
-    if case.task not in ("segment", "detect"):
+    if case.task not in ("segment", "detect", "generate-images"):
         assert (answer.status, answer.out, list((tmp_path / "out").iterdir())) == (2, "", [])
         assert answer.err.endswith("predicts nothing that would be a file of its own: leave out --out.\n")
         return
     assert answer.status == 0, answer.err
-    suffix, content = model.task.file(model.predict(case.inputs(data))[0], model.options({}))
-    first = tmp_path / "out" / (Path(case.inputs(data)[0]).stem + suffix)
+    predictions = model.predict(case.inputs(data))
+    suffix, content = model.task.file(predictions[0], model.options({}))
+    first = tmp_path / "out" / (Path(predictions[0].input).stem + suffix)
     assert first.read_bytes() == content
-    assert len(list(first.parent.iterdir())) == len(case.inputs(data))
+    assert len(list(first.parent.iterdir())) == len(predictions)
 
 
 def test_the_options_of_the_task(case, run, data, model, heedful, trust):
     help = heedful("predict", run, "--help", *trust)
     assert help.status == 0
     for name in type(model.task).Options.model_fields:
-        assert f"--{name.replace('_', '-')}" in help.out
+        assert f"--{name.rstrip('_').replace('_', '-')}" in help.out
     inputs = case.inputs(data)
     plain = heedful("predict", run, *inputs, *trust).out
     for words in case.options:
         answer = heedful("predict", run, *inputs, *words, *trust)
         assert answer.status == 0, answer.err
         assert answer.out != plain, words
-        name, value = words[0][2:].replace("-", "_"), words[1] if len(words) > 1 else True
-        same = model.predict(
-            inputs, **{name: type(model.task).Options.model_validate({name: value}).model_dump()[name]}
-        )
+        option = {words[0][2:].replace("-", "_"): words[1] if len(words) > 1 else True}
+        same = model.predict(inputs, **type(model.task).Options.model_validate(option).model_dump(exclude_unset=True))
         assert answer.out == "".join(f"{shown(one)}\n" for one in same)
     answer = heedful("predict", run, *inputs, "--no-such-option", "3", *trust)
     assert answer.status == 2
@@ -448,7 +447,7 @@ def test_it_is_pickled_and_saved(case, data, model, tmp_path):
 def test_it_is_inspected(case, run, data, model, heedful, trust, tmp_path):
     inputs = case.inputs(data)
     sections = model.inspect(inputs)
-    assert len(sections) == len(inputs)
+    assert len(sections) == len(inputs) or (sections and not inputs)
     assert all(section.layers for section in sections)
     answer = heedful("inspect", run, *inputs, "--out", tmp_path / "report.html", *trust)
     assert answer.status == 0, answer.err

@@ -97,9 +97,13 @@ class ConvolutionalNetwork(nn.Module):
 
     def forward(self, pictures: Tensor) -> Float[Tensor, "B classes"]:
         """The logits of pictures `[B, C, h, w]`, uint8 or from 0 to 1."""
+        return self.head(self.dropout(self.features(pictures)))  # type: ignore[no-any-return]
+
+    def features(self, pictures: Tensor) -> Float[Tensor, "B F"]:
+        """What the logits are made of: the mean of the last stage's feature maps."""
         x = self.stem(standardized(pictures, self.mean, self.std))
         for number, stage in enumerate(self.stages, start=1):
             x = stage(x)
             if str(number) in self.attention:
                 x = self.attention[str(number)](x)
-        return self.head(self.dropout(x.mean((2, 3))))  # type: ignore[no-any-return]
+        return x.mean((2, 3))

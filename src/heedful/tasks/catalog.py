@@ -76,6 +76,12 @@ TASKS = {
         "image folders (also in .zip, .tar), IDX files, CSV of path and label, `digits` (train: four fifths, else the last), `shapes`",
         "accuracy, macro F1; several labels: F1, mean average precision; numbers: R2, rank correlation, MAE, MSE",
     ),
+    "generate-images": CatalogEntry(
+        "heedful.tasks.generate_images:GenerateImages",
+        "new pictures, by class or without",
+        "what `classify-image` reads: folders, IDX files, CSV of path and label, `digits`, `shapes`",
+        "distance of features of heedful's own classifier (no FID), kernel distance, diversity, agreement with the class",
+    ),
     "segment": CatalogEntry(
         "heedful.tasks.segment:Segment",
         "a class for each pixel of a picture",
