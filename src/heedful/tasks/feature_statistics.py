@@ -73,7 +73,8 @@ def nearest_distances(pictures: Images, others: Images) -> NDArray[np.float64]:
             rows = slice(start, start + len(some))
             nearest[rows] = np.minimum(nearest[rows], squares.min(1).clip(0) / some.shape[1])
             start += len(some)
-    return np.sqrt(nearest)
+    distances: NDArray[np.float64] = np.sqrt(nearest)
+    return distances
 
 
 def copying(fake: Images, held_out: Images, training: Images) -> Mapping[str, float]:
