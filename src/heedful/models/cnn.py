@@ -106,4 +106,4 @@ class ConvolutionalNetwork(nn.Module):
             x = stage(x)
             if str(number) in self.attention:
                 x = self.attention[str(number)](x)
-        return x.mean((2, 3))
+        return x.mean((2, 3))  # type: ignore[no-any-return]
