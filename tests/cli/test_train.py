@@ -402,9 +402,11 @@ def test_where_no_checkpoint_is_whole_the_training_can_begin_again(
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_a_signal_to_end_says_how_to_go_on_and_no_cluster_is_asked(
-    heedful, monkeypatch, shades, tmp_path, uninterrupted, name
+    heedful, monkeypatch, request, shades, tmp_path, uninterrupted, name
 ):
     number, step, steps = getattr(signal, name), _Learner.training_step, []
+    ignored = signal.signal(number, signal.SIG_DFL)  # SIGHUP, where the tests run under nohup
+    request.addfinalizer(lambda: signal.signal(number, ignored))
 
     def slow(*given):
         steps.append(1)

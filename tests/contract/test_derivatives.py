@@ -294,6 +294,8 @@ BROKEN = {  # one break at the most
     "learned": {"bias": ops.ALiBi(torch.rand(2, generator=GENERATOR, requires_grad=True))},
 }
 
+DIFFERENTIATED = ("causal & lengths", "alibi", "cosine", "entmax15", "softcap", "dropout", "learned")  # by the compiler
+
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # of the compiler
 @pytest.mark.parametrize("name", [*WHOLE, *BROKEN])
@@ -306,7 +308,7 @@ def test_compiled(name):
 
     def counting(graph, inputs):
         graphs.append(graph)
-        return aot_eager(graph, inputs)
+        return aot_eager(graph, inputs) if name in DIFFERENTIATED else graph.forward
 
     def tried(attend):
         operands = [t.clone().requires_grad_() for t in made]

@@ -13,6 +13,7 @@ PERMISSIVE = {
 }  # fmt: skip
 NAMED = {
     "certifi": "MPL-2.0, a copyleft of its own files: a list of certificates, used as it is",
+    "faster-coco-eval": "Apache-2.0 by its LICENSE; its metadata name none",
     "tqdm": "MPL-2.0 AND MIT, a copyleft of its own files: used as it is",
 }
 BY_NVIDIA = (

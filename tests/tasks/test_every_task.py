@@ -38,6 +38,12 @@ def case(request):
     return CASES[request.param]
 
 
+# Laws of what a task and the driver do alike for each of its models: one case of each task is enough.
+each_task = pytest.mark.parametrize(
+    "case", {case.task: name for name, case in reversed(CASES.items())}.values(), indirect=True, scope="session"
+)
+
+
 @pytest.fixture(scope="session")
 def data(case, tmp_path_factory):
     """Data to train on; not to be changed."""
@@ -261,6 +267,7 @@ def test_predictions_are_files_where_the_task_says_so(case, run, data, model, he
     assert len(list(first.parent.iterdir())) == len(predictions)
 
 
+@each_task
 def test_the_options_of_the_task(case, run, data, model, heedful, trust):
     help = heedful("predict", run, "--help", *trust)
     assert help.status == 0
@@ -315,6 +322,7 @@ def test_evaluating_is_scoring_what_is_predicted(case, run, test_data, model, he
     assert all(f"baseline: {name}" in printed for name in found.baselines)
 
 
+@each_task
 def test_bad_rows_are_named_and_nothing_is_written(case, refused, tmp_path):
     for number, (content, says) in enumerate(case.bad):
         file = tmp_path / f"bad{number}" / case.write(tmp_path, 3, 0).name
@@ -333,6 +341,7 @@ def test_bad_rows_are_named_and_nothing_is_written(case, refused, tmp_path):
     assert str(missing) in refused("train", case.task, "--data", missing, "--out", tmp_path / "run", *case.words)
 
 
+@each_task
 def test_an_empty_text_such_as_a_variable_that_was_not_set_is_no_data(case, run, data, refused, trust, tmp_path):
     words = ("train", case.task, *case.words, "--out", tmp_path / "run")
     told = "the data must be a path or the name of embedded data: got ''."
@@ -343,6 +352,7 @@ def test_an_empty_text_such_as_a_variable_that_was_not_set_is_no_data(case, run,
         assert refused(verb, run, "--data", "", *trust) == told
 
 
+@each_task
 def test_too_few_to_hold_one_out(case, refused, tmp_path):
     if case.task == "language-model":
         file = tmp_path / "data.txt"
@@ -365,6 +375,7 @@ def test_settings_that_are_unknown_or_out_of_range(case, refused, data, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@each_task
 def test_show_prints_a_file_for_config(case, heedful, data, tmp_path):
     answer = heedful("show", case.task)
     assert answer.status == 0
@@ -377,6 +388,7 @@ def test_show_prints_a_file_for_config(case, heedful, data, tmp_path):
             assert setting.description, f"{name}.{key} needs a description"
 
 
+@each_task
 def test_hostile_strings(case, model):
     for text in case.hostile:
         (first, *_) = model.predict([text])
@@ -385,6 +397,7 @@ def test_hostile_strings(case, model):
         assert isinstance(str(first) + first.to_format(), str)
 
 
+@each_task
 def test_python_is_the_command_line(case, run, data, tmp_path):
     settings = [word for word in case.words if word not in ("--set", "--masked")]
     settings += [shortcut.setting for flag, shortcut in find(case.task).shortcuts.items() if f"--{flag}" in case.words]
@@ -403,6 +416,7 @@ def test_python_is_the_command_line(case, run, data, tmp_path):
     )
 
 
+@each_task
 def test_a_run_folder_that_was_moved(case, run, data, test_data, model, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(run, moved)
@@ -411,6 +425,7 @@ def test_a_run_folder_that_was_moved(case, run, data, test_data, model, tmp_path
     assert again.evaluate(str(test_data)) == model.evaluate(str(test_data))
 
 
+@each_task
 def test_training_data_that_were_moved_changed_or_are_gone(case, test_data, tmp_path, monkeypatch, heedful, trust):
     folder = tmp_path / "own"
     folder.mkdir()
