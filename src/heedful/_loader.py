@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-import pickle
+import pickle  # nosec B403: of batches, by processes that are forked from this one
 import signal
 import threading
 import time
@@ -62,9 +62,9 @@ def _in_processes(make: Callable[[list[int]], Any], order: Iterable[list[int]], 
         for indices in order:
             waiting.append(pool.submit(_made, indices))
             if len(waiting) > _AHEAD * processes:
-                yield pickle.loads(waiting.popleft().result())
+                yield pickle.loads(waiting.popleft().result())  # nosec B301: made by a fork of this process
         while waiting:
-            yield pickle.loads(waiting.popleft().result())
+            yield pickle.loads(waiting.popleft().result())  # nosec B301: made by a fork of this process
     except BrokenProcessPool:
         raise HeedfulError("a process that makes batches was ended, perhaps for want of memory.") from None
     finally:
