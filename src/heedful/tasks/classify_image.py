@@ -33,6 +33,7 @@ from heedful.tasks.classify_image_settings import (
 )
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
 from heedful.tasks.forward_pass import ForwardPass, images, of_target
+from heedful.tasks.image_settings import channels_of, size_of
 from heedful.tasks.pretrained import (
     PretrainedModel,
     begin,
@@ -80,9 +81,8 @@ class ClassifyImage(Task[LabeledImages]):
 
     @classmethod
     def read(cls, source: Any, settings: ClassifyImageSettings, reading: Reading = TRAINING) -> LabeledImages:
-        size, channels = settings.data.size, {"auto": None, "gray": 1, "color": 3}[settings.data.color]
-        size = (size, size) if isinstance(size, int) else size
-        known = reading.vocabulary or {"size": size if any(size) else None, "channels": channels, "classes": None}
+        size, channels = size_of(settings.data.size), channels_of(settings.data.color)
+        known = reading.vocabulary or {"size": size, "channels": channels, "classes": None}
         if reading.vocabulary is None and isinstance(settings.model, PretrainedModel):
             wanted = learned_image(settings.model)
             known = {**known, "size": known["size"] or wanted["size"], "channels": channels or wanted["channels"]}

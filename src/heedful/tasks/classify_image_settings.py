@@ -3,24 +3,23 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from heedful.tasks.augmentation import AugmentationSettings
+from heedful.tasks.image_settings import COLOR, Color, Size, SizedVocabulary
 from heedful.tasks.pretrained import PretrainedClassifierModel, PretrainedModel, PretrainedVocabulary
 from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults, follows_data
-
-_MAX_PIXELS = 2**22  # of an image
 
 
 class ImageData(TargetSettings):
     """What images become before the model sees them."""
 
-    size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
+    size: Size = Field(
         0,
         description="resize to so many pixels, or to [height, width]; 0: as they are, or as a pretrained model takes them",
     )
-    color: Literal["auto", "gray", "color"] = Field("auto", description="auto: gray if every training image is")
+    color: Color = Field("auto", description=COLOR)
     cache_mb: PositiveInt = Field(
         2000, description="megabytes of decoded images that are kept; the others are decoded again in each epoch"
     )
@@ -109,20 +108,10 @@ class ClassifyImageSettings(TaskSettings):
     training: ImageTraining = ImageTraining()
 
 
-class ImageVocabulary(TargetVocabulary):
+class ImageVocabulary(SizedVocabulary, TargetVocabulary):
     """What the weights know by number, and the images that they take."""
 
-    size: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)  # height, width
     channels: Literal[1, 3]
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
     pretrained: PretrainedVocabulary | None = None
-
-    @field_validator("size")
-    @classmethod
-    def _bounded(cls, size: list[int]) -> list[int]:
-        if size[0] * size[1] > _MAX_PIXELS:
-            raise ValueError(
-                f"images must have at most {_MAX_PIXELS:,} pixels (data.size makes them smaller): got {size[0]:,} x {size[1]:,}"
-            )
-        return size

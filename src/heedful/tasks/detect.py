@@ -28,6 +28,7 @@ from heedful.tasks.detect_baselines import rough_boxes
 from heedful.tasks.detect_settings import DetectOptions, DetectSettings, DetectVocabulary
 from heedful.tasks.detections import Detections, Guess, Truth, average_precision, check_metrics, scores_of
 from heedful.tasks.forward_pass import ForwardPass, Operand, images
+from heedful.tasks.image_settings import channels_of, size_of
 from heedful.training.objective import Batches, Mean, Pooled
 from heedful.training.settings import epochs_for
 
@@ -61,11 +62,10 @@ class Detect(Task[BoxedImages]):
 
     @classmethod
     def read(cls, source: Any, settings: DetectSettings, reading: Reading = TRAINING) -> BoxedImages:
-        size, known = settings.data.size, reading.vocabulary
-        wanted = (size, size) if isinstance(size, int) else size
+        known = reading.vocabulary
         shape: Any = {
-            "size": tuple(known["size"]) if known else wanted if all(wanted) else None,
-            "channels": known["channels"] if known else {"auto": None, "gray": 1, "color": 3}[settings.data.color],
+            "size": tuple(known["size"]) if known else size_of(settings.data.size),
+            "channels": known["channels"] if known else channels_of(settings.data.color),
         }
         if not reading.labeled:
             return read_without_boxes(source, **shape)

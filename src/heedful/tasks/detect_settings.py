@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, PositiveInt
 
 from heedful.tasks.geometric_augmentation import PlacementSettings
-from heedful.training.schema import Schema, Words
+from heedful.tasks.image_settings import COLOR, Color, Size, SizedVocabulary
+from heedful.training.schema import Words
 from heedful.training.settings import (
     RowSettings,
     Section,
@@ -15,16 +16,14 @@ from heedful.training.settings import (
     follows_data,
 )
 
-_MAX_PIXELS = 2**22  # of a picture
-
 
 class DetectData(RowSettings):
     """What pictures and boxes become before the model sees them."""
 
-    size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
+    size: Size = Field(
         (240, 320), description="resize to so many pixels, or to [height, width]; 0: as they are, all of one size"
     )
-    color: Literal["auto", "gray", "color"] = Field("auto", description="auto: gray if every training picture is")
+    color: Color = Field("auto", description=COLOR)
     strict: bool = Field(
         False,
         description="boxes without area, duplicates and boxes that stand out of their picture: an error; or left out and cut",
@@ -109,7 +108,7 @@ class DetectOptions(Section):
     )
 
 
-class DetectVocabulary(Schema):
+class DetectVocabulary(SizedVocabulary):
     """What the weights know by number, and the pictures that they take."""
 
     classes: Words
@@ -118,12 +117,3 @@ class DetectVocabulary(Schema):
     channels: Literal[1, 3]
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
-
-    @field_validator("size")
-    @classmethod
-    def _bounded(cls, size: list[int]) -> list[int]:
-        if size[0] * size[1] > _MAX_PIXELS:
-            raise ValueError(
-                f"pictures must have at most {_MAX_PIXELS:,} pixels (data.size makes them smaller): got {size[0]:,} x {size[1]:,}"
-            )
-        return size

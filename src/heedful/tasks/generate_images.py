@@ -30,6 +30,7 @@ from heedful.tasks.forward_pass import ForwardPass, Layout, Operand
 from heedful.tasks.generate_baselines import baseline_pictures
 from heedful.tasks.generate_images_settings import GenerateOptions, GenerateSettings, GenerateVocabulary
 from heedful.tasks.generated_images import GeneratedImage, grid, png
+from heedful.tasks.image_settings import channels_of, size_of
 from heedful.tasks.vocabularies import label_rows
 from heedful.training.objective import Batches, Mean, Pooled
 from heedful.training.settings import epochs_for
@@ -81,9 +82,7 @@ class GenerateImages(Task[LabeledImages]):
 
     @classmethod
     def read(cls, source: Any, settings: GenerateSettings, reading: Reading = TRAINING) -> LabeledImages:
-        size: Any = settings.data.size
-        size = ((size, size) if size else None) if isinstance(size, int) else size
-        channels: Any = {"auto": None, "gray": 1, "color": 3}[settings.data.color]
+        size, channels = size_of(settings.data.size), channels_of(settings.data.color)
         known = reading.vocabulary or {"size": size, "channels": channels, "classes": None}
         shape: Any = {"size": known["size"] and tuple(known["size"]), "channels": known["channels"]}
         if not reading.labeled:

@@ -1,11 +1,12 @@
 """The settings, the options and the vocabulary of generate-images."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from heedful.tasks.differentiable_augmentation import DifferentiableAugmentation
-from heedful.training.schema import Classes, Schema
+from heedful.tasks.image_settings import COLOR, Color, Size, SizedVocabulary
+from heedful.training.schema import Classes
 from heedful.training.settings import (
     RowSettings,
     Section,
@@ -15,16 +16,12 @@ from heedful.training.settings import (
     follows_data,
 )
 
-_MAX_PIXELS = 2**18  # of a picture
-
 
 class GenerateData(RowSettings):
     """What pictures become before the model learns from them."""
 
-    size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
-        0, description="resize to so many pixels, or to [height, width]; 0: as they are"
-    )
-    color: Literal["auto", "gray", "color"] = Field("auto", description="auto: gray if every training picture is")
+    size: Size = Field(0, description="resize to so many pixels, or to [height, width]; 0: as they are")
+    color: Color = Field("auto", description=COLOR)
 
 
 class GenerateModel(Section):
@@ -101,18 +98,10 @@ class GenerateOptions(Section):
         return values
 
 
-class GenerateVocabulary(Schema):
+class GenerateVocabulary(SizedVocabulary):
     """What the weights know by number, and the pictures that they make."""
 
-    classes: Classes
-    size: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)  # height, width
-    channels: Literal[1, 3]
+    most_pixels = 2**18
 
-    @field_validator("size")
-    @classmethod
-    def _bounded(cls, size: list[int]) -> list[int]:
-        if size[0] * size[1] > _MAX_PIXELS:
-            raise ValueError(
-                f"pictures must have at most {_MAX_PIXELS:,} pixels: got {size[0]:,} x {size[1]:,}; resize them with data.size=64"
-            )
-        return size
+    classes: Classes
+    channels: Literal[1, 3]

@@ -25,6 +25,7 @@ from heedful.models.segmenter import SegmentationNetwork
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
 from heedful.tasks.forward_pass import ForwardPass, Operand, pictures
 from heedful.tasks.geometric_augmentation import draw_placements, jitter_colors, place_images, place_masks
+from heedful.tasks.image_settings import size_of
 from heedful.tasks.segment_losses import pixel_loss
 from heedful.tasks.segment_predictions import Segmentation, draw
 from heedful.tasks.segment_scores import baseline_maps, confusion, overlaps, scores_of
@@ -65,7 +66,7 @@ class Segment(Task[SegmentedImages]):
 
     @classmethod
     def read(cls, source: Any, settings: SegmentSettings, reading: Reading = TRAINING) -> SegmentedImages:
-        data, size = settings.data, _size(settings.data.size)
+        data, size = settings.data, size_of(settings.data.size)
         table = None if reading.vocabulary is None else table_of(reading.vocabulary)
         if not reading.labeled:
             found = list(read_unmasked([source]))
@@ -102,7 +103,7 @@ class Segment(Task[SegmentedImages]):
             0
         )
         counts = counts[: len(table.classes)].double()
-        crop = _size(settings.augmentation.crop) or _size(settings.data.size)
+        crop = size_of(settings.augmentation.crop) or size_of(settings.data.size)
         usual = [min(int(side), _LARGEST_CROP) for side in sizes.median(0).values]
         return {
             "classes": list(table.classes), "kind": table.kind, "values": list(table.values), "void": list(table.void),
@@ -185,7 +186,7 @@ class Segment(Task[SegmentedImages]):
 
     def seen(self, image: Tensor, scale: float = 0.0) -> Tensor:
         """A picture as the model sees it: as those of the training, or resized by a factor."""
-        size = _size(self.settings.data.size)
+        size = size_of(self.settings.data.size)
         if scale:
             size = max(round(scale * image.shape[1]), 1), max(round(scale * image.shape[2]), 1)
         return image if size is None else resized_image(image, size)
@@ -237,12 +238,6 @@ class Segment(Task[SegmentedImages]):
 
     def file(self, prediction: Segmentation, options: Any) -> tuple[str, bytes]:
         return ".png", draw(prediction, self.table.colors, options.style)
-
-
-def _size(size: Any) -> tuple[int, int] | None:
-    """Height and width of a setting; None for 0."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return (height, width) if height else None
 
 
 def _of_one_size(images: Sequence[Tensor], most: int) -> list[list[int]]:

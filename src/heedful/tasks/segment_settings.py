@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from heedful.data._mask_values import MaskTable
 from heedful.data.masks import DEFAULT_VOID
 from heedful.tasks.geometric_augmentation import PlacementSettings
-from heedful.training.schema import Classes, Schema
+from heedful.tasks.image_settings import Size, SizedVocabulary
+from heedful.training.schema import Classes
 from heedful.training.settings import (
     RowSettings,
     Section,
@@ -18,7 +19,6 @@ from heedful.training.settings import (
     follows_data,
 )
 
-_MAX_PIXELS = 2**24  # of a picture that training sees
 _Byte = Annotated[int, Field(ge=0, le=255)]
 _Value = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -26,7 +26,7 @@ _Value = Annotated[int, Field(ge=0, lt=2**32)]
 class SegmentData(RowSettings):
     """What pictures and masks become before the model sees them."""
 
-    size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
+    size: Size = Field(
         0, description="resize pictures and masks to so many pixels, or to [height, width]; 0: as they are"
     )
     masks: Literal["auto", "index", "color"] = Field(
@@ -57,7 +57,7 @@ class SegmentModel(Section):
 class SegmentAugmentation(PlacementSettings):
     """How training pictures are augmented, their masks along with them."""
 
-    crop: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
+    crop: Size = Field(
         0,
         description="what training sees of a picture: so many pixels, or [height, width]; 0: data.size, or what suits the pictures",
     )
@@ -108,8 +108,10 @@ class SegmentOptions(Section):
     )
 
 
-class SegmentVocabulary(Schema):
+class SegmentVocabulary(SizedVocabulary):
     """What the weights know by number, and the pictures that they take."""
+
+    most_pixels = 2**24  # that training sees of a picture
 
     classes: Classes
     kind: Literal["index", "color"]
@@ -117,16 +119,8 @@ class SegmentVocabulary(Schema):
     void: list[_Value]
     colors: list[Annotated[list[_Byte], Field(min_length=3, max_length=3)]]
     shares: list[Annotated[float, Field(ge=0, le=1)]]
-    size: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)  # height, width
     mean: list[float] = Field(min_length=3, max_length=3)
     std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
-
-    @field_validator("size")
-    @classmethod
-    def _bounded(cls, size: list[int]) -> list[int]:
-        if size[0] * size[1] > _MAX_PIXELS:
-            raise ValueError(f"pictures must have at most {_MAX_PIXELS:,} pixels: got {size[0]:,} x {size[1]:,}")
-        return size
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "SegmentVocabulary":
