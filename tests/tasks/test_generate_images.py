@@ -41,6 +41,9 @@ def words(data, out, *more):
     ]
 
 
+TOO_LARGE = "{data}: `size`: pictures must have at most 262,144 pixels (data.size makes them smaller): got 1,000 x 1,000"
+
+
 @pytest.mark.parametrize(
     ("change", "settings", "says"),
     [
@@ -48,7 +51,7 @@ def words(data, out, *more):
         ("none", ("training.batch_size=64",),
          "{data}: must have a batch of pictures to train on, `training.batch_size`, 64: got 36"),
         ("one larger", (), "{data}/light/7.png: all pictures must have one size, height x width: got 3 x 5 here"),
-        ("none", ("data.size=1000",), "{data}: `size`: pictures must have at most 262,144 pixels (data.size makes them smaller): got 1,000 x 1,000"),
+        ("none", ("data.size=1000",), TOO_LARGE),
         ("none", ("training.learning_rate=1e30", "training.epochs=3"), "the training stopped at step "),
     ],
 )  # fmt: skip
