@@ -41,7 +41,9 @@ def words(data, out, *more):
     ]
 
 
-TOO_LARGE = "{data}: `size`: pictures must have at most 262,144 pixels (data.size makes them smaller): got 1,000 x 1,000"
+TOO_LARGE = (
+    "{data}: `size`: pictures must have at most 262,144 pixels (data.size makes them smaller): got 1,000 x 1,000"
+)
 
 
 @pytest.mark.parametrize(
