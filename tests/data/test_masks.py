@@ -388,3 +388,10 @@ def test_the_checksum_follows_pixels_masks_and_classes():
         )
     }  # fmt: skip
     assert len(contents) == 4
+
+
+def test_the_embedded_pictures_are_named_where_there_is_no_path():
+    with pytest.raises(DataError, match=r"no file or folder is; embedded data: shapes$"):
+        read_masks("nothing")
+    with pytest.raises(DataError, match=r"no file or folder is; did you mean 'shapes'\?$"):
+        read_masks("shape")

@@ -17,9 +17,10 @@ from heedful.data._entries import ImageFile, natural_key, printable
 from heedful.data._limits import Budget, open_file, read_file
 from heedful.data._mask_values import Found, MaskedFile, MaskLoader, decode_mask
 from heedful.data._rows import RowLog
-from heedful.data._sources import _locate
+from heedful.data._sources import locate
 from heedful.data._trees import _SPLITS, _TRAINING, Tree, archive_tree, folder_tree, is_archive
 from heedful.data.class_tables import VOC_CLASSES, ClassTable, table_beside
+from heedful.data.shapes import SHAPES
 
 EXPECTED = "a folder of pictures and masks, two folders `pictures,masks`, a list of pairs (.txt, .csv, .tsv), Pascal VOC or COCO (.json)"
 _MASKS = {
@@ -41,7 +42,7 @@ def masked_files(source: str, stack: ExitStack, log: RowLog) -> Found:
     halves = [half.strip() for half in source.split(",")]
     if len(halves) == 2 and not os.path.exists(source):
         return _two_folders(halves[0], halves[1], stack, log)
-    path, inner = _locate(source, EXPECTED)
+    path, inner = locate(source, EXPECTED, [SHAPES])
     if path.is_dir() or is_archive(path):
         tree = folder_tree(path) if path.is_dir() else archive_tree(path, stack)
         tree = tree.below(printable(inner)) if inner else tree
@@ -60,7 +61,7 @@ def _two_folders(pictures: str, masks: str, stack: ExitStack, log: RowLog) -> Fo
     """Pictures in one folder, masks of the same names in another; or a file of COCO."""
     trees = []
     for one in (pictures, masks):
-        path, inner = _locate(one, "a folder, or an archive")
+        path, inner = locate(one, "a folder, or an archive", [SHAPES])
         if path.suffix.lower() == ".json" and one is masks:
             return coco_masks(path, Path(pictures))
         if not path.is_dir() and not is_archive(path):

@@ -57,7 +57,7 @@ def labeled_entries(
     """Every picture of a labeled source, in the source's order; nothing is decoded. `optional` labels of a table may be blank."""
     if source in EMBEDDED:
         return embedded_entries(source, split)
-    path, inner = _locate(source, _LABELED)
+    path, inner = locate(source, _LABELED)
     if path.is_dir() or is_archive(path):
         return class_entries(_tree(path, inner, stack), known)
     if is_idx(path):
@@ -74,7 +74,7 @@ def unlabeled_entries(source: str, split: EmbeddedSplit, stack: ExitStack, log: 
     """
     if source in EMBEDDED:
         return embedded_entries(source, split)
-    path, inner = _locate(source, _UNLABELED)
+    path, inner = locate(source, _UNLABELED)
     if path.is_dir() or is_archive(path):
         return [replace(entry, name=entry.location) for entry in all_entries(_tree(path, inner, stack))]
     if is_idx(path):
@@ -89,8 +89,8 @@ def _tree(path: Path, inner: str, stack: ExitStack) -> Tree:
     return tree.below(printable(inner)) if inner else tree
 
 
-def _locate(source: str, expected: str) -> tuple[Path, str]:
-    """The folder or file, and the path that continues behind an archive."""
+def locate(source: str, expected: str, embedded: Collection[str] = EMBEDDED) -> tuple[Path, str]:
+    """The folder or file, and the path that continues behind an archive; the names `embedded` are told where there is none."""
     path = Path(source)
     with reading(printable(source), "a path"):
         if path.is_dir():
@@ -99,8 +99,8 @@ def _locate(source: str, expected: str) -> tuple[Path, str]:
         if found is None and path.exists():
             raise DataError(f"{printable(source)}: must be {expected}: got {file_kind(path)}")
     if found is None or (found != path and not is_archive(found)):
-        near = difflib.get_close_matches(source.lower(), EMBEDDED, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; embedded data: {', '.join(EMBEDDED)}"
+        near = difflib.get_close_matches(source.lower(), embedded, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; embedded data: {', '.join(embedded)}"
         raise DataError(f"{printable(source)}: must be {expected}: got a path where no file or folder is{hint}")
     return found, "" if found == path else path.relative_to(found).as_posix()
 

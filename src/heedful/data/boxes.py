@@ -22,11 +22,10 @@ from heedful.data._sources import split_slice, stream_entry, unlabeled_entries
 from heedful.data._voc import is_voc, voc_images
 from heedful.data.frames import from_frame, in_memory, meant
 from heedful.data.images import check_size, chosen_of, raster_of
-from heedful.data.shapes import KINDS, PARTS, draw_shapes, first_of
+from heedful.data.shapes import KINDS, PARTS, SHAPES, draw_shapes, first_of
 
 __all__ = ["BoxedImages", "Boxes", "read_boxes", "read_without_boxes"]
 
-SHAPES = "shapes"  # the embedded pictures
 _SHAPES_SIZE = (64, 64)
 _EXPECTED = (
     "a folder of Pascal VOC (Annotations, JPEGImages), a list in its ImageSets/Main, a COCO file (.json) or its folder"

@@ -24,7 +24,7 @@ from heedful.data.class_tables import ClassTable, class_table, palette_color, re
 from heedful.data.frames import from_frame, in_memory, meant
 from heedful.data.images import raster_of
 from heedful.data.orientation import belongs_upright, turn
-from heedful.data.shapes import CLASSES, PARTS, Part, draw_shapes, first_of
+from heedful.data.shapes import CLASSES, PARTS, SHAPES, Part, draw_shapes, first_of
 
 __all__ = [
     "DEFAULT_VOID",
@@ -39,7 +39,6 @@ __all__ = [
 ]
 
 EMPTY_TABLE = MaskTable("index", (), (), (), ())  # of pictures without masks
-SHAPES = "shapes"  # the embedded pictures
 _SHAPES_SIZE = (48, 48)
 DEFAULT_VOID = (255, "void", "ignore", "unlabeled", "unlabelled")
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Part = Literal["train", "valid", "test"]
 
 COLORS = {"red": (214, 48, 49), "green": (46, 160, 67), "blue": (52, 104, 214), "yellow": (232, 196, 40)}
+SHAPES = "shapes"  # what a person types for them
 KINDS = ("circle", "square", "triangle")
 CLASSES = ("background", *KINDS)  # of masks, by number
 PARTS: dict[Part, int] = {"train": 2000, "valid": 400, "test": 600}  # pictures of each
