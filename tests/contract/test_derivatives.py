@@ -125,11 +125,10 @@ def test_transforms_equal_those_of_the_definition(name):
                 "jvp(grad)": jvp(gradient, operands, along)[1],
                 "grad(jvp)": grad(lambda *x, attend=attend: jvp(attend, x, along)[1].sin().sum(), places)(*operands),
                 "jvp(jvp)": jvp(lambda *x, attend=attend: jvp(attend, x, along)[1], operands, across)[1],
-                "hessian": hessian(moved, places)(*nothing),
-                "jacfwd": jacfwd(moved, places)(*nothing),
-                "jacrev": jacrev(moved, places)(*nothing),
             }
         )
+        if name in NAMES[::3]:  # the same steps, of a batch
+            found[-1] |= {f.__name__: f(moved, places)(*nothing) for f in (hessian, jacfwd, jacrev)}
     ours, theirs = found
     for what in ours:
         torch.testing.assert_close(
@@ -273,19 +272,15 @@ def test_a_seed_has_to_be_given_where_many_are_drawn_together():
 
 GENERATOR = torch.Generator().manual_seed(0)
 WHOLE = {  # in one graph
-    "plain": {},
     "causal & lengths": {"pattern": ops.Causal() & ops.Lengths(torch.tensor([4, 0, 9]))},
     "mask": {"pattern": ops.Mask(torch.rand(3, 1, 9, 9, generator=GENERATOR) > 0.3)},
     "bias": {"bias": torch.randn(2, 9, 9, generator=GENERATOR)},
     "alibi": {"bias": ops.ALiBi(2), "pattern": ops.Causal()},
     "cosine": {"score": ops.Cosine(), "scale": 4.0},
-    "dot": {"score": ops.Dot()},
 }
 BROKEN = {  # one break at the most
     "entmax15": {"normalize": ops.entmax15},
-    "entmax": {"normalize": ops.entmax(1.3), "pattern": ops.Causal()},
     "local": {"pattern": ops.Local(2)},
-    "longformer": {"pattern": ops.Local(1) | ops.GlobalTokens([0])},
     "additive": {"score": ops.Additive(torch.randn(5, generator=GENERATOR))},
     "sinks": {"sinks": torch.randn(2, generator=GENERATOR)},
     "softcap": {"softcap": 2.0, "bias": torch.randn(9, generator=GENERATOR)},
