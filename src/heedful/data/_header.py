@@ -13,12 +13,17 @@ __all__ = ["all_named", "by_contents", "by_names", "taken", "wanted_number"]
 
 # What people call columns, by the name that nobody chose; "review_text" and "reviews" are known by "review".
 KNOWN = {
-    "text": "text sentence review content tweet comment document message utterance body headline",
+    "text": "text sentence transcript transcription review content tweet comment document message utterance body headline",
     "label": "label class category sentiment target stars rating polarity topic intent y",
     "source": "source src input document article text original dialogue",
     "target": "target tgt output summary highlight reference translation abstract",
     "image": "image img picture photo",
-    "path": "path file filename file_name filepath file_path image image_path image_name img picture",
+    "path": "path file filename file_name filepath file_path image image_path image_name img picture "
+    "recording audio sound wav clip audio_path audio_file audio_filepath wav_path",
+    "speaker": "speaker speaker_id spk client_id voice label class category",
+    "start": "start begin offset onset start_time",
+    "end": "end stop end_time",
+    "duration": "duration",
 }
 _KNOWN = {role: frozenset(names.split()) for role, names in KNOWN.items()}
 _LANGUAGES = (

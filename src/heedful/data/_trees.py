@@ -44,13 +44,14 @@ class Tree:
     files: dict[str, tuple[Callable[[str], bytes], int]] = field(default_factory=dict)  # path: (load(place), position)
     folders: set[str] = field(default_factory=set)
     again: bool = True  # whether its files can be read at any time, by several processes
+    ignored: tuple[str, ...] = _IGNORED_ENDINGS  # ends of the names of files that are left out
 
     def add(self, path: str, load: Callable[[str], bytes], position: int = 0) -> None:
         """Takes in one file, unless it is hidden or known not to be a picture."""
         self.budget.take(size=len(path), items=1)
         path = self._relative(path)
         name = posixpath.basename(path).lower()
-        if not _hidden(path) and name not in _IGNORED_NAMES and not name.endswith(_IGNORED_ENDINGS):
+        if not _hidden(path) and name not in _IGNORED_NAMES and not name.endswith(self.ignored):
             self.files[path] = (load, position)
             self.add_folder(posixpath.dirname(path))
 
@@ -151,9 +152,9 @@ def _entry(tree: Tree, path: str, label: str | None) -> ImageFile:
     return ImageFile(path, location, label, partial(load, location), position, tree.again)
 
 
-def folder_tree(path: Path) -> Tree:
+def folder_tree(path: Path, ignored: tuple[str, ...] = _IGNORED_ENDINGS) -> Tree:
     """The files below a folder; links are followed."""
-    tree = Tree(str(path), Budget(str(path)))
+    tree = Tree(str(path), Budget(str(path)), ignored=ignored)
     for file, inner in files_below(path, Budget(str(path))):
         if inner.endswith("/"):
             tree.add_folder(inner)
@@ -221,9 +222,9 @@ class _Counted:
         return True
 
 
-def archive_tree(path: Path, stack: ExitStack) -> Tree:
+def archive_tree(path: Path, stack: ExitStack, ignored: tuple[str, ...] = _IGNORED_ENDINGS) -> Tree:
     """The files in an archive, which stays open until `stack` is closed."""
-    tree = Tree(str(path), Budget(str(path)))
+    tree = Tree(str(path), Budget(str(path)), ignored=ignored)
     with reading(str(path), "a whole archive"):
         file = _Counted(stack.enter_context(open_unpacked(path, str(path))), tree.budget)
         list_files = _list_zip if path.suffix.lower() == ".zip" else _list_tar

@@ -3,24 +3,18 @@
 What a file holds is told by its first bytes, not by its name.
 """
 
-import importlib
 import io
 import os
-import wave
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from heedful._errors import DataError, MissingPackageError
+from heedful._errors import DataError
 from heedful._files import convert
-from heedful._terminal import quiet_c
 from heedful.data._decode import decode_picture
 from heedful.data._limits import LARGEST_FILE, STREAMS, Budget, open_file
+from heedful.data.sounds import decode_sound, one_line, resampled
 
 __all__ = [
     "SUFFIXES",
@@ -59,8 +53,6 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _SOUNDS = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM")
 _MAX_BYTES = 2**24  # of a text: beyond what any model reads
 _MAX_LINE = 1_000_000  # bytes
-_MAX_SAMPLES = 1 << 26  # of a sound: more than an hour at 16,000 a second
-_BLOCK = 1 << 14  # samples that are decoded at once
 _STREAM = "standard input"
 
 
@@ -119,7 +111,7 @@ def from_bytes(data: bytes, name: str) -> ModelInput:
     """
     riff = data[8:12] if data.startswith(b"RIFF") else b""
     if data.startswith(_SOUNDS) or riff == b"WAVE":
-        samples, rate = _sound(data, name)
+        samples, rate = decode_sound(data, name)
         return ModelInput(InputKind.AUDIO, name, samples, rate)
     if data.startswith(_PICTURES) or riff == b"WEBP":
         return ModelInput(InputKind.IMAGE, name, decode_picture(data, name).convert("RGB"))
@@ -247,80 +239,6 @@ def _text(text: str, where: str, name: str | None = None) -> ModelInput:
     if not text:
         raise DataError(f"{where} must not be empty: got no character but spaces.")
     return ModelInput(InputKind.TEXT, name or text, text)
-
-
-def _sound(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
-    """Samples, the mean of all channels, and their rate; WAV of whole numbers needs no other package."""
-    soundfile: Any = None
-    with suppress(ModuleNotFoundError):
-        soundfile = importlib.import_module("soundfile")
-    try:
-        if soundfile is not None:
-            with quiet_c():
-                samples, rate = _decoded(soundfile, data)
-        elif data.startswith(b"RIFF"):
-            samples, rate = _wav(data)
-        else:
-            raise MissingPackageError(f"{name}: needs `pip install 'heedful[hub]'`: the package soundfile is missing.")
-    except (MissingPackageError, MemoryError):
-        raise
-    except Exception as error:  # whatever a damaged file makes of the reader
-        raise DataError(f"{name}: must be a whole sound: got {one_line(error)}.") from None
-    if not len(samples):
-        raise DataError(f"{name}: must hold at least one sample: got none.")
-    if len(samples) > _MAX_SAMPLES:
-        raise DataError(f"{name}: must hold at most {_MAX_SAMPLES:,} samples: got more.")
-    return samples.mean(1).astype(np.float32), int(rate)
-
-
-def _decoded(soundfile: Any, data: bytes) -> tuple[NDArray[np.float32], int]:
-    """Samples in pieces, one more than there may be at most: a header may promise any number of them."""
-    pieces, count = [np.zeros((0, 1), np.float32)], 0
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-        while count <= _MAX_SAMPLES and len(piece := file.read(_BLOCK, "float32", always_2d=True)):
-            pieces.append(piece.mean(1, keepdims=True))
-            count += len(piece)
-        return np.concatenate(pieces), file.samplerate
-
-
-def _wav(data: bytes) -> tuple[NDArray[np.float32], int]:
-    with wave.open(io.BytesIO(data)) as file:
-        width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-        raw = np.frombuffer(file.readframes(file.getnframes()), np.uint8).reshape(-1, width)
-    if width == 1:
-        values = raw[:, 0].astype(np.int32) - 128
-    else:
-        wide = np.zeros((len(raw), 4), np.uint8)
-        wide[:, 4 - width :] = raw
-        values = wide.view("<i4")[:, 0] >> (32 - 8 * width)
-    return (values / 2.0 ** (8 * width - 1)).astype(np.float32).reshape(-1, channels), rate
-
-
-def resampled(samples: NDArray[np.float32], rate: int, new_rate: int, name: str = "the sound") -> NDArray[np.float32]:
-    """The samples at another rate, by their frequencies; what the new rate cannot hold is cut off.
-
-    Raises:
-        DataError: there are too many of them at that rate.
-    """
-    if rate == new_rate:
-        return samples
-    count = max(round(len(samples) * new_rate / max(rate, 1)), 1)
-    if count > _MAX_SAMPLES:
-        raise DataError(
-            f"{name}: must have at most {_MAX_SAMPLES:,} samples: got {count:,}, at {new_rate:,} a second instead of {rate:,}."
-        )
-    padded = np.concatenate([samples, samples[::-1]])  # the transform is of a circle: so its ends meet
-    spectrum = np.fft.rfft(padded)
-    resized = np.zeros(count + 1, spectrum.dtype)
-    resized[: len(spectrum)] = spectrum[: count + 1]
-    return (np.fft.irfft(resized, 2 * count)[:count] * (count / len(samples))).astype(np.float32)
-
-
-def one_line(error: BaseException, max_length: int = 300) -> str:
-    """What an error says, on one line and without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    words = (" ".join(" ".join(lines).split()) or type(error).__name__).rstrip(".")
-    return words if len(words) <= max_length else words[:max_length].rstrip() + " ..."
 
 
 def shortened(words: Sequence[str], max_length: int = 80) -> str:

@@ -124,6 +124,23 @@ def read_table(
         yield TableRow(tuple(cells[index] for index in chosen), f"{path}:{number}")
 
 
+def table_columns(source: str | Path) -> tuple[list[str], str]:
+    """The cells of the first row, or of JSON lines the keys of the first object; and `file:line`.
+
+    Raises:
+        DataError: the file cannot be read or holds nothing.
+    """
+    path, format = shown_path(source), table_format(source, is_table=True)
+    if format == "jsonl":
+        number, line = next(iter(json_rows(source)), (0, ""))
+        return (list(json_object(line, f"{path}:{number}")) if number else []), f"{path}:{number}"
+    rows = _csv_rows(lines(source), path, ",") if format == "csv" else _tsv_rows(source, path)
+    number, cells = next(((number, cells) for number, cells in rows if cells), (0, []))
+    if not number:
+        raise DataError(f"{path}: must hold at least one row: got none")
+    return cells, f"{path}:{number}"
+
+
 def table_format(source: str | Path, *, is_table: bool = False) -> str | None:
     """The format that the name tells, or the first line of standard input: csv, tsv, jsonl, or None for none of them.
 
