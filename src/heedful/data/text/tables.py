@@ -82,7 +82,7 @@ def read_table(
     if format == "jsonl":
         yield from _objects(source, path, columns, log, lists)
         return
-    rows = _csv_rows(lines(source), path, ",") if format == "csv" else _tsv_rows(source, path)
+    rows = csv_rows(lines(source), path, ",") if format == "csv" else tsv_rows(source, path)
     begin, first = next(((number, cells) for number, cells in rows if cells), (0, []))
     if not begin:
         raise DataError(f"{path}: must hold at least one row: got none")
@@ -171,10 +171,10 @@ def another_name(source: str | Path, expected: str) -> DataError:
     return DataError(f"{shown_path(source)}: {expected}, or one of them as .gz: got another name")
 
 
-def _tsv_rows(source: str | Path, path: str) -> _Cells:
+def tsv_rows(source: str | Path, path: str) -> _Cells:
     numbered = list(lines(source))
     if _quoted_as_pandas(numbered):
-        yield from _csv_rows(iter(numbered), path, "\t")
+        yield from csv_rows(iter(numbered), path, "\t")
     else:
         for number, line in numbered:
             yield number, line.split("\t") if line else []
@@ -199,7 +199,7 @@ def _quoted_as_pandas(numbered: list[tuple[int, str]]) -> bool:
     return len(around) == len(cells) or all(any(sign in cell for sign in inside) for cell in around)
 
 
-def _csv_rows(numbered: Iterator[tuple[int, str]], path: str, delimiter: str) -> _Cells:
+def csv_rows(numbered: Iterator[tuple[int, str]], path: str, delimiter: str) -> _Cells:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # there is only the one for the whole process
     reader = csv.reader((line + "\n" for _, line in numbered), delimiter=delimiter, strict=True)
     begin = 1
