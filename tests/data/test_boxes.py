@@ -284,3 +284,17 @@ def test_other_sources_are_named(tmp_path):
     (lists / "train.txt").write_text("../../a\n")
     with pytest.raises(DataError, match=r"train.txt: must name files below its folder: got '../../a.xml'$"):
         read_boxes(lists / "train.txt")
+
+
+def test_pictures_that_are_decoded_again_are_the_same(tmp_path):
+    for row in range(3):
+        Image.fromarray(np.full((24, 32, 3), 50 + row, np.uint8)).save(tmp_path / f"{row}.png")
+        (tmp_path / f"{row}.xml").write_text(xml([("cell", 5, 7, 12, 14 + row)], f"{row}.png"))
+    whole, some = read_boxes(tmp_path), read_boxes(tmp_path, cache=24 * 32 * 3)
+    assert "1 of 3 images are kept decoded (data.cache_mb)" in some.notes[0]
+    assert len(some.images.storage.kept) == 1
+    assert torch.equal(torch.cat(list(some.images.split(2))), whole.images)
+    chosen = some.select([2, 0])
+    assert torch.equal(chosen.images[:2], whole.images[[2, 0]])
+    assert torch.equal(chosen.boxes[0].corners, whole.boxes[2].corners)
+    assert list(some.content()) == list(read_boxes(tmp_path, cache=24 * 32 * 3).content())

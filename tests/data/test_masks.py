@@ -395,3 +395,35 @@ def test_the_embedded_pictures_are_named_where_there_is_no_path():
         read_masks("nothing")
     with pytest.raises(DataError, match=r"no file or folder is; did you mean 'shapes'\?$"):
         read_masks("shape")
+
+
+@pytest.mark.parametrize("make", [_images_and_masks, _archive])
+def test_pairs_that_are_read_again_are_the_same(make, tmp_path):
+    source, kept = make(tmp_path), H * W * 4
+    whole, some = read_masks(source), read_masks(source, cache=kept)
+    assert some.notes == (
+        "1 of 3 images are kept decoded (data.cache_mb); the others are decoded again each time that they are needed",
+    )
+    assert len(some.images.storage.kept) == 1
+    for one in (some, some.select([2, 0])):
+        expected = whole.select([2, 0]) if len(one) == 2 else whole
+        assert (one.names, one.sizes, one.table) == (expected.names, expected.sizes, expected.table)
+        for mine, his in zip((*one.images, *one.masks), (*expected.images, *expected.masks), strict=True):
+            assert mine.equal(his)
+    before = list(some.content())
+    assert before == list(read_masks(source, cache=kept).content())
+    MASKS[2][0, 0] += 1
+    try:
+        make(tmp_path)
+        assert list(read_masks(source, cache=kept).content()) != before
+    finally:
+        MASKS[2][0, 0] -= 1
+
+
+def test_a_value_that_is_unknown_is_told_with_its_pixels_where_masks_are_not_kept(tmp_path):
+    write(tmp_path)
+    table, mask = read_masks(tmp_path).table, MASKS[2].copy()
+    mask[0, :5] = 9
+    save(mask, tmp_path / "masks" / "2.png")
+    with pytest.raises(DataError, match="a mask must have known classes, '0', '1', '2': got 9 in 5 pixels"):
+        read_masks(tmp_path, table=table, cache=1)

@@ -200,34 +200,6 @@ def test_a_model_without_attention_says_so(shades):
         model.inspect(str(shades / "dark" / "3.png"))
 
 
-def test_images_that_are_decoded_again_give_the_same_run(tmp_path):
-    for row, value in enumerate(range(0, 240, 2)):
-        file = tmp_path / "data" / ("dark" if value < 120 else "light") / f"{row}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (64, 64), (value, 50, 255 - value)).save(file)
-    model = {
-        "model.stages": [4, 4, 4],
-        "model.convolutions": [1, 1, 1],
-        "model.width": 8,
-        "model.ffn_width": 8,
-        "model.layers": 1,
-    }
-    settings = {**model, "training.epochs": 2, "training.batch_size": 20}
-    source, weights = str(tmp_path / "data"), []
-    for more, limits in (({}, [None]), ({"data.cache_mb": 1}, [1e-9, None])):
-        for limit in limits:  # the last one is interrupted after its first epoch
-            out = tmp_path / f"run-{len(weights)}"
-            trained = heedful.train(
-                "classify-image", source, settings={**settings, **more}, out=out, resume=limit is None, time_limit=limit,
-                progress=False,
-            )  # fmt: skip
-        kept = prepared(source, *(f"{name}={value}" for name, value in more.items()))[0].training.images
-        assert isinstance(kept, torch.Tensor) == (not more)
-        weights.append(trained.model.state_dict())
-    for name, tensor in weights[0].items():
-        assert torch.equal(weights[1][name], tensor), name
-
-
 def test_digits_have_settings_of_their_own(shades):
     chosen = settings_of(ClassifyImage.Settings, preset=preset(ClassifyImage, {"data": "digits[:50]"}))
     assert (chosen.data.size, chosen.model.pooling) == (16, "class-token")

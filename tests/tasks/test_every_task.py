@@ -132,6 +132,18 @@ def test_an_interrupted_run_comes_out_as_one_that_was_not(case, run, data, monke
     assert outcome(tmp_path / "run") == outcome(run)
 
 
+@pytest.mark.parametrize(
+    "case", ["classify-image", "generate-images", "segment", "detect"], indirect=True, scope="session"
+)
+def test_images_that_are_decoded_again_give_the_same_run(case, run, data, monkeypatch, tmp_path, heedful):
+    kept = property(lambda data: {"cache": 1, "workers": 2})
+    monkeypatch.setattr("heedful.tasks.image_settings.KeptImages.kept", kept)
+    answer = heedful("train", case.task, "--data", data, "--out", tmp_path / "run", *case.words)
+    assert answer.status == 0, answer.err
+    assert "images are kept decoded (data.cache_mb)" in answer.out + answer.err
+    assert outcome(tmp_path / "run") == outcome(run)
+
+
 def test_a_run_that_goes_on_from_another_takes_what_both_know(case, run, model, monkeypatch, tmp_path, heedful):
     """And comes out as one that was not interrupted; so low a rate leaves the weights nearly where they were."""
     (tmp_path / "data").mkdir()

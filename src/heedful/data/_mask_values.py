@@ -115,7 +115,7 @@ class MaskTable:
         """
         values = mask.as_kind(self.kind, location)
         there, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        known = {**dict.fromkeys(self.void, VOID), **{value: number for number, value in enumerate(self.values)}}
+        known = self._known()
         unknown = sorted(
             (-count, value) for value, count in zip(there.tolist(), counts.tolist(), strict=True) if value not in known
         )
@@ -124,6 +124,17 @@ class MaskTable:
             raise DataError(f"{location}: {self._unknown(unknown[0][1], -unknown[0][0])}{more}")
         numbers = np.array([known[value] for value in there.tolist()], np.uint8)
         return numbers[inverse].reshape(values.shape)
+
+    def knows(self, mask: RawMask) -> bool:
+        """Whether each of its values has a meaning."""
+        try:
+            return set(np.unique(mask.as_kind(self.kind, "")).tolist()) <= set(self._known())
+        except DataError:
+            return False
+
+    def _known(self) -> dict[int, int]:
+        """The number of the class of each value."""
+        return {**dict.fromkeys(self.void, VOID), **{value: number for number, value in enumerate(self.values)}}
 
     def _unknown(self, value: int, count: int) -> str:
         names = {**{value: name for name, value in zip(self.classes, self.values, strict=True)}}

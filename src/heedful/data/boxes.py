@@ -23,6 +23,7 @@ from heedful.data._voc import is_voc, voc_images
 from heedful.data.frames import from_frame, in_memory, meant
 from heedful.data.images import check_size, chosen_of, raster_of
 from heedful.data.shapes import KINDS, PARTS, SHAPES, draw_shapes, first_of
+from heedful.data.stored_images import Images, content_of, selected, stored
 
 __all__ = ["BoxedImages", "Boxes", "read_boxes", "read_without_boxes"]
 
@@ -73,7 +74,7 @@ class BoxedImages:
         (('b.png',), 1)
     """
 
-    images: Tensor
+    images: Images
     boxes: tuple[Boxes, ...] | None
     sizes: Tensor
     classes: tuple[str, ...]
@@ -97,8 +98,7 @@ class BoxedImages:
         for one in self.boxes or ():
             yield framed(one.labels.tolist(), [int(flag) for flag in one.ignored.tolist()])
             yield one.corners.contiguous().numpy().tobytes()
-        for images in self.images.split(256):
-            yield images.contiguous().numpy().tobytes()
+        yield from content_of(self.images)
 
     def select(self, indices: Iterable[int]) -> "BoxedImages":
         """The pictures at these positions, in this order; the classes stay."""
@@ -106,7 +106,7 @@ class BoxedImages:
         boxes = None if self.boxes is None else tuple(self.boxes[row] for row in rows)
         names, ids = tuple(self.names[row] for row in rows), tuple(self.ids[row] for row in rows)
         files = tuple(self.files[row] for row in rows) if self.files else ()
-        images, sizes = self.images[rows], self.sizes[rows]
+        images, sizes = selected(self.images, rows), self.sizes[rows]
         return replace(self, images=images, boxes=boxes, sizes=sizes, names=names, ids=ids, files=files)
 
     def scaled(self, row: int) -> Tensor:
@@ -125,6 +125,8 @@ def read_boxes(
     classes: Sequence[str] | None = None,
     strict: bool = False,
     skip: float | None = None,
+    cache: int | None = None,
+    workers: int = 0,
 ) -> BoxedImages:
     """Reads pictures with boxes from what a person types for them.
 
@@ -146,6 +148,8 @@ def read_boxes(
         classes: the known classes, behind which others of the source stand; None takes those of the source.
         strict: whether what would be left out or cut is an error.
         skip: the largest share of bad pictures that may be skipped; None: the first one is an error.
+        cache: how many bytes of decoded pictures are kept; others are decoded again each time. None: all are kept.
+        workers: how many processes decode the others.
 
     Raises:
         DataError: the source is not there or does not hold what its format promises; the message begins with the file.
@@ -169,7 +173,8 @@ def read_boxes(
         return raw
 
     files = [replace(one.file, load=partial(load, row)) for row, one in enumerate(found)]
-    pixels, rows, _ = decode(files, size, channels, iter, log)
+    decoded = decode(files, size, channels, iter, log, most=cache)
+    images, rows = stored(decoded, [one.file for one in found], workers, log), decoded.rows
     boxes = [kept_boxes[row] for row in rows]
     if classes:
         check_some_known([(box.label, box.location) for ones in boxes for box in ones], classes)
@@ -179,7 +184,7 @@ def read_boxes(
     numbers = {name: number for number, name in enumerate((*known, *ordered))}
     notes = (*log.notes, *checks.notes())
     return replace(
-        _unlabeled(pixels, rows, found, headers, notes),
+        _unlabeled(images, rows, found, headers, notes),
         boxes=tuple(_tensors(ones, numbers) for ones in boxes),
         classes=tuple(numbers),
         categories=tuple(categories.get(name, number + 1) for name, number in numbers.items()),
@@ -222,13 +227,13 @@ def read_without_boxes(
         except DataError as error:
             if error.before is not None:
                 before = range(len(error.before))
-                error.before = _unlabeled(error.before, before, found, headers)
+                error.before = _unlabeled(torch.from_numpy(error.before), before, found, headers)
             raise
-        return _unlabeled(pixels, rows, found, headers)
+        return _unlabeled(torch.from_numpy(pixels), rows, found, headers)
 
 
 def _unlabeled(
-    pixels: Any, rows: Iterable[int], found: Sequence[FoundImage], headers: Mapping[int, Header], notes: Any = ()
+    images: Images, rows: Iterable[int], found: Sequence[FoundImage], headers: Mapping[int, Header], notes: Any = ()
 ) -> BoxedImages:
     """Pictures without boxes."""
     rows = list(rows)
@@ -236,7 +241,7 @@ def _unlabeled(
     names = tuple(found[row].file.name for row in rows)
     ids = tuple(_id_of(found[row]) for row in rows)
     files = tuple(found[row].file for row in rows)
-    return BoxedImages(torch.from_numpy(pixels), None, sizes, (), names, ids, (), tuple(notes), files)
+    return BoxedImages(images, None, sizes, (), names, ids, (), tuple(notes), files)
 
 
 def _id_of(found: FoundImage) -> int | str:

@@ -21,7 +21,7 @@ from heedful.data._entries import ImageFile, Raster, natural_key
 from heedful.data._rows import RowLog, check_some_known
 from heedful.data._sources import labeled_entries, split_slice, stream_entry, unlabeled_entries
 from heedful.data.frames import ColumnKind, from_frame, in_memory, meant
-from heedful.data.stored_images import Storage, StoredImages
+from heedful.data.stored_images import Images, StoredImages, content_of, selected, stored
 from heedful.data.targets import ONE_LABEL, TargetFormat
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class LabeledImages:
         (3, ('c.png', 'a.png'))
     """
 
-    images: Tensor | StoredImages
+    images: Images
     labels: Tensor | None
     classes: tuple[str, ...]
     names: tuple[str, ...]
@@ -144,11 +144,7 @@ class LabeledImages:
     def content(self) -> Iterator[bytes]:
         """Bytes that change whenever a pixel, a label or a class does."""
         yield framed(self.images.shape, self.classes, None if self.labels is None else self.labels.tolist())
-        if isinstance(self.images, StoredImages):
-            yield from self.images.content()
-            return
-        for images in self.images.split(256):
-            yield images.contiguous().numpy().tobytes()
+        yield from content_of(self.images)
 
     def select(self, indices: Iterable[int]) -> "LabeledImages":
         """The pictures at these positions, in this order; the classes stay.
@@ -158,8 +154,9 @@ class LabeledImages:
         """
         rows = [int(index) for index in indices]
         labels = None if self.labels is None else self.labels[rows]
-        images = self.images[rows] if isinstance(self.images, Tensor) else self.images.select(rows)
-        return replace(self, images=images, labels=labels, names=tuple(self.names[row] for row in rows))
+        return replace(
+            self, images=selected(self.images, rows), labels=labels, names=tuple(self.names[row] for row in rows)
+        )
 
 
 def read_images(
@@ -253,14 +250,8 @@ def _labeled(
     if classes:
         check_some_known([(str(entry.label), entry.location) for entry in chosen], classes)
     most = cache if all(entry.again for entry in chosen) else None
-    pixels, kept, digests = decode(chosen, size, channels, progress, log, most=most, workers=workers)
-    images: Tensor | StoredImages = torch.from_numpy(pixels)
-    if len(pixels) < len(kept):
-        images = StoredImages(Storage([chosen[row] for row in kept], pixels, digests, workers), range(len(kept)))
-        log.notes.append(
-            f"{len(pixels):,} of {len(kept):,} images are kept decoded (data.cache_mb); "
-            "the others are decoded again each time that they are needed"
-        )
+    decoded = decode(chosen, size, channels, progress, log, most=most, workers=workers)
+    images, kept = stored(decoded, chosen, workers, log), decoded.rows
     names = tuple(chosen[row].name for row in kept)
     if classes is None:
         return LabeledImages(images, None, (), names, tuple(log.notes))

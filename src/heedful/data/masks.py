@@ -1,10 +1,12 @@
 """Pictures with masks, which say of each pixel what it belongs to: read, checked and resized together."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +27,8 @@ from heedful.data.frames import from_frame, in_memory, meant
 from heedful.data.images import raster_of
 from heedful.data.orientation import belongs_upright, turn
 from heedful.data.shapes import CLASSES, PARTS, SHAPES, Part, draw_shapes, first_of
+from heedful.data.stored_images import kept_note
+from heedful.data.stored_masks import Pair, PairStorage, StoredColumn, decoded_pair
 
 __all__ = [
     "DEFAULT_VOID",
@@ -48,7 +52,7 @@ class SegmentedImages:
     """Decoded pictures, each with its mask.
 
     Args:
-        images: uint8 [3, height, width] each.
+        images: uint8 [3, height, width] each; a `StoredColumn` where they do not all fit into memory, as then the masks.
         masks: uint8 [height, width] each: the number of the class of each pixel, 255 for none; None where unlabeled.
         table: the classes, and which values of masks stand for them.
         names: where each picture came from.
@@ -61,8 +65,8 @@ class SegmentedImages:
         (2, ('2',))
     """
 
-    images: tuple[Tensor, ...]
-    masks: tuple[Tensor, ...] | None
+    images: Sequence[Tensor]
+    masks: Sequence[Tensor] | None
     table: MaskTable
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -78,6 +82,9 @@ class SegmentedImages:
     def content(self) -> Iterator[bytes]:
         """Bytes that change whenever a pixel, a mask or a class does."""
         yield framed(self.table.classes)
+        if isinstance(self.images, StoredColumn):
+            yield from self.images.content()
+            return
         for row, image in enumerate(self.images):
             mask = None if self.masks is None else self.masks[row]
             yield framed(image.shape, None if mask is None else mask.shape)
@@ -88,9 +95,25 @@ class SegmentedImages:
     def select(self, indices: Iterable[int]) -> "SegmentedImages":
         """The pictures at these positions, in this order."""
         rows = [int(index) for index in indices]
-        images, names = tuple(self.images[row] for row in rows), tuple(self.names[row] for row in rows)
-        masks = None if self.masks is None else tuple(self.masks[row] for row in rows)
-        return replace(self, images=images, masks=masks, names=names)
+        masks = None if self.masks is None else _selected(self.masks, rows)
+        names = tuple(self.names[row] for row in rows)
+        return replace(self, images=_selected(self.images, rows), masks=masks, names=names)
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each picture."""
+        if isinstance(self.images, StoredColumn):
+            return self.images.sizes
+        return [(image.shape[1], image.shape[2]) for image in self.images]
+
+    @property
+    def workers(self) -> int:
+        """How many processes read pictures that are not kept."""
+        return self.images.storage.workers if isinstance(self.images, StoredColumn) else 0
+
+
+def _selected(tensors: Sequence[Tensor], rows: Sequence[int]) -> Sequence[Tensor]:
+    return tensors.select(rows) if isinstance(tensors, StoredColumn) else tuple(tensors[row] for row in rows)
 
 
 def read_masks(
@@ -103,6 +126,8 @@ def read_masks(
     void: Sequence[str | int] = DEFAULT_VOID,
     kind: MaskKind | Literal["auto"] = "auto",
     skip: float | None = None,
+    cache: int | None = None,
+    workers: int = 0,
 ) -> SegmentedImages:
     """Reads pictures with masks from what a person types for them.
 
@@ -126,6 +151,9 @@ def read_masks(
         void: what has no class: indices, names, or colors (#rrggbb).
         kind: what masks hold; auto: colors where not all are gray.
         skip: the largest share of bad pictures that may be skipped; None: the first one is an error.
+        cache: how many bytes of decoded pictures and masks are kept; others are read again each time. None: all are kept, as are
+            those of a packed archive (.tar.gz) and of data in memory.
+        workers: how many processes read the others.
 
     Raises:
         DataError: a picture or a mask is not what it should be; the message names the file.
@@ -142,12 +170,13 @@ def read_masks(
             found = found._replace(files=found.files[rows])
         if not found.files:
             raise DataError(f"{shown}: must hold at least one picture with a mask: got none")
-        images, raws, kept = _decoded(found.files, size, log)
-    if table is None:
-        names, named_in = _names(classes, found, shown)
-        table = learn_table(raws, names, void, kind, named_in, binary=tuple(void) == DEFAULT_VOID)
-    masks = tuple(torch.from_numpy(table.numbers(raw, location)) for raw, location in raws)
-    return SegmentedImages(images, masks, table, tuple(file.image.name for file in kept), tuple(log.notes))
+        most = cache if all(file.image.again for file in found.files) else None
+        pairs = _decoded(found.files, size, log, most)
+        if table is None:
+            names, named_in = _names(classes, found, shown)
+            raws = [(one.raw, one.file.mask_location) for one in pairs]
+            table = learn_table(raws, names, void, kind, named_in, binary=tuple(void) == DEFAULT_VOID)
+        return _segmented(pairs, table, partial(_pair, size=size), workers, stack, log)
 
 
 def read_unmasked(sources: Sequence[Any]) -> Iterator[tuple[str, Tensor]]:
@@ -232,25 +261,65 @@ def _names(classes: str | Sequence[str], found: Found, shown: str) -> tuple[Clas
     return read_class_table(found.table), str(found.table)
 
 
-def _decoded(
-    files: Sequence[MaskedFile], size: tuple[int, int] | None, log: RowLog
-) -> tuple[tuple[Tensor, ...], list[tuple[RawMask, str]], list[MaskedFile]]:
-    """The pictures, their masks with locations, and which these are."""
-    budget = Budget("the pictures")
-    images, raws, kept = [], [], []
+def _segmented(
+    pairs: "Sequence[_Read]",
+    table: MaskTable,
+    read: Callable[[MaskedFile], Pair],
+    workers: int,
+    stack: ExitStack,
+    log: RowLog,
+) -> SegmentedImages:
+    """The pairs with the numbers of their classes; where not all are kept, the others are read again when they are asked for."""
+    files, names = [one.file for one in pairs], tuple(one.file.image.name for one in pairs)
+    kept = {
+        row: decoded_pair((one.image, one.raw), table, one.file)
+        for row, one in enumerate(pairs)
+        if one.image is not None
+    }
+    if len(kept) == len(pairs):
+        return SegmentedImages(*zip(*kept.values(), strict=True), table, names, tuple(log.notes))
+    sizes, digests = [one.size for one in pairs], [one.digest for one in pairs]
+    storage = PairStorage(files, kept, sizes, digests, read, table, workers)
+    for row, one in enumerate(pairs):
+        if one.image is None and not table.knows(one.raw):
+            storage.pair(row)  # raises: the error counts all of its pixels
+    weakref.finalize(storage, stack.pop_all().close)  # files of an archive
+    log.notes.append(kept_note(len(kept), len(pairs)))
+    images, masks = (StoredColumn(storage, range(len(pairs)), part) for part in (0, 1))
+    return SegmentedImages(images, masks, table, names, tuple(log.notes))
+
+
+class _Read(NamedTuple):
+    """A pair of a source: the picture, where it is kept; the mask, or one pixel of each of its values."""
+
+    row: int
+    file: MaskedFile
+    image: Tensor | None
+    raw: RawMask
+    size: tuple[int, int]
+    digest: bytes
+
+
+def _decoded(files: Sequence[MaskedFile], size: tuple[int, int] | None, log: RowLog, most: int | None) -> list[_Read]:
+    """The pairs that are good, of which the first ones, of at most so many bytes, are kept."""
+    budget, found, taken = Budget("the pictures"), list[_Read](), 0
     for row in sorted(range(len(files)), key=lambda row: files[row].image.position):
         try:
             image, raw = _pair(files[row], size)
         except DataError as error:
             log.bad(error)
             continue
-        budget.take(size=image.numel() + raw.values.nbytes)
-        images.append(image)
-        raws.append((raw, files[row].mask_location))
-        kept.append((row, files[row]))
-    log.finish(len(kept))
-    order = sorted(range(len(kept)), key=lambda i: kept[i][0])
-    return tuple(images[i] for i in order), [raws[i] for i in order], [kept[i][1] for i in order]
+        taken += image.numel() + raw.values.nbytes
+        own, digest = (image.shape[1], image.shape[2]), b""
+        if most is not None:
+            digest = hashlib.blake2b(image.numpy().tobytes() + raw.values.tobytes(), digest_size=16).digest()
+        if most is None or taken <= most or not found:
+            budget.take(size=image.numel() + raw.values.nbytes)
+            found.append(_Read(row, files[row], image, raw, own, digest))
+        else:
+            found.append(_Read(row, files[row], None, raw._replace(values=np.unique(raw.values)), own, digest))
+    log.finish(len(found))
+    return sorted(found, key=lambda one: one.row)
 
 
 def _pair(file: MaskedFile, size: tuple[int, int] | None) -> tuple[Tensor, RawMask]:

@@ -8,8 +8,9 @@ import torch
 
 from heedful._loader import loader
 from heedful._types import Tensor
-from heedful.data._decode import decode_one
+from heedful.data._decode import DecodedImages, decode_one
 from heedful.data._entries import ImageFile, Raster, reading
+from heedful.data._rows import RowLog
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +83,42 @@ class StoredImages:
     def content(self) -> Iterator[bytes]:
         """Bytes that change whenever a pixel did when the pictures were first read."""
         return (self.storage.digests[row] for row in self.rows)
+
+
+Images = Tensor | StoredImages
+
+
+def stored(decoded: DecodedImages, entries: Sequence[ImageFile], workers: int, log: RowLog) -> Images:
+    """The pictures of `decode`: a tensor where all were kept; else those that were not are decoded again, as the log says then."""
+    pixels, rows, digests = decoded
+    if len(pixels) == len(rows):
+        return torch.from_numpy(pixels)
+    log.notes.append(kept_note(len(pixels), len(rows)))
+    return StoredImages(Storage([entries[row] for row in rows], pixels, digests, workers), range(len(rows)))
+
+
+def kept_note(kept: int, count: int) -> str:
+    """What a reader is told where not all pictures are kept."""
+    return (
+        f"{kept:,} of {count:,} images are kept decoded (data.cache_mb); "
+        "the others are decoded again each time that they are needed"
+    )
+
+
+def selected(images: Images, rows: Sequence[int]) -> Images:
+    """Some of the pictures, in this order."""
+    return images[rows] if isinstance(images, Tensor) else images.select(rows)
+
+
+def content_of(images: Images) -> Iterator[bytes]:
+    """Bytes that change whenever a pixel does."""
+    if isinstance(images, StoredImages):
+        yield from images.content()
+        return
+    for some in images.split(256):
+        yield some.contiguous().numpy().tobytes()
+
+
+def workers_of(images: object) -> int:
+    """How many processes make batches of them: none where all pictures are kept."""
+    return images.storage.workers if isinstance(images, StoredImages) else 0

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from heedful._errors import SettingsError
-from heedful.data import LabeledImages, StoredImages, read_images, read_unlabeled
+from heedful.data import LabeledImages, read_images, read_unlabeled
 from heedful.data.batches import SequentialBatches, ShuffledBatches
 from heedful.data.images import mean_and_std
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
+from heedful.data.stored_images import Images, workers_of
 from heedful.models import ConvolutionalNetwork, VisionTransformer, vision_transformer
 from heedful.models.pretrained import PretrainedImageClassifier
 from heedful.tasks.augmentation import Augmentation, augmentation
@@ -92,7 +93,7 @@ class ClassifyImage(Task[LabeledImages]):
         return read_images(
             source, split=reading.part,
             classes=known["classes"] if settings.data.target == "label" else None, skip=settings.data.skip,
-            format=settings.data.format, cache=settings.data.cache_mb * 10**6, workers=settings.data.workers, **shape,
+            format=settings.data.format, **settings.data.kept, **shape,
         )  # fmt: skip
 
     @classmethod
@@ -162,8 +163,7 @@ class ClassifyImage(Task[LabeledImages]):
             else SequentialBatches(count, 4 * int(settings.batch_size))
         )  # fmt: skip
         images, targets = examples.images, self.target.encode(examples.cells)
-        workers = images.storage.workers if isinstance(images, StoredImages) else 0
-        return Batches(lambda rows: (images[rows], targets[rows]), order, workers=workers)
+        return Batches(lambda rows: (images[rows], targets[rows]), order, workers=workers_of(images))
 
     def loss(self, model: Network, batch: Any, optimizer: str) -> Tensor:
         images, targets = batch
@@ -184,7 +184,7 @@ class ClassifyImage(Task[LabeledImages]):
         return self.target.predictions(images.names, self.outputs(model, images.images), options, named=True)
 
     @torch.inference_mode()
-    def outputs(self, model: Network, images: Tensor | StoredImages) -> Tensor:
+    def outputs(self, model: Network, images: Images) -> Tensor:
         """Of uint8 images `[count, C, h, w]`: `[count, outputs]`."""
         return torch.cat([model(part).float() for part in images.split(_TOGETHER)])
 

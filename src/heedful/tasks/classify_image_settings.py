@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
 from heedful.tasks.augmentation import AugmentationSettings
-from heedful.tasks.image_settings import COLOR, Color, Size, SizedVocabulary
+from heedful.tasks.image_settings import COLOR, Color, KeptImages, Size, SizedVocabulary
 from heedful.tasks.pretrained import PretrainedClassifierModel, PretrainedModel, PretrainedVocabulary
 from heedful.tasks.targets import TargetLoss, TargetSettings, TargetVocabulary
 from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults, follows_data
 
 
-class ImageData(TargetSettings):
+class ImageData(KeptImages, TargetSettings):
     """What images become before the model sees them."""
 
     size: Size = Field(
@@ -20,10 +20,6 @@ class ImageData(TargetSettings):
         description="resize to so many pixels, or to [height, width]; 0: as they are, or as a pretrained model takes them",
     )
     color: Color = Field("auto", description=COLOR)
-    cache_mb: PositiveInt = Field(
-        2000, description="megabytes of decoded images that are kept; the others are decoded again in each epoch"
-    )
-    workers: NonNegativeInt = Field(2, description="processes that decode the images that are not kept")
 
 
 class EncoderOfPatches(Section):

@@ -19,6 +19,7 @@ from heedful.data.batches import SequentialBatches, ShuffledBatches
 from heedful.data.boxes import BoxedImages, read_boxes, read_without_boxes
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
+from heedful.data.stored_images import workers_of
 from heedful.models.boxes import IGNORED, suppress
 from heedful.models.detector import STRIDE, Detected, Detector
 from heedful.models.detector_losses import LossWeights, detection_loss
@@ -71,7 +72,7 @@ class Detect(Task[BoxedImages]):
             return read_without_boxes(source, **shape)
         return read_boxes(
             source, split=reading.part, classes=known["classes"] if known else None, strict=settings.data.strict,
-            skip=settings.data.skip, **shape,
+            skip=settings.data.skip, **settings.data.kept, **shape,
         )  # fmt: skip
 
     @classmethod
@@ -134,7 +135,7 @@ class Detect(Task[BoxedImages]):
             mosaics = isinstance(order, ShuffledBatches) and order.epoch < last
             return examples.images[rows], [boxes[row] for row in rows], mosaics
 
-        return Batches(make, order)
+        return Batches(make, order, workers=workers_of(examples.images))
 
     def _numbers(self, examples: BoxedImages, labels: Tensor) -> Tensor:
         """Positions of labels in the model's classes; those that it does not know do not count."""

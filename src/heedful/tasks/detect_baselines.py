@@ -125,7 +125,7 @@ def _spots(
 
 def _colors(images: BoxedImages, row: int) -> NDArray[np.int64]:
     """The number of each pixel's color, [h, w]."""
-    pixels = images.images[row, :, ::_EVERY, ::_EVERY].numpy().astype(np.int64) * _LEVELS // 256
+    pixels = images.images[[row]][0, :, ::_EVERY, ::_EVERY].numpy().astype(np.int64) * _LEVELS // 256
     numbers: NDArray[np.int64] = np.zeros(pixels.shape[1:], np.int64)
     for channel in pixels:
         numbers = numbers * _LEVELS + channel

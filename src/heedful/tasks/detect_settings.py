@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from heedful.tasks.geometric_augmentation import PlacementSettings
-from heedful.tasks.image_settings import COLOR, Color, Size, SizedVocabulary
+from heedful.tasks.image_settings import COLOR, Color, KeptImages, Size, SizedVocabulary
 from heedful.training.schema import Words
 from heedful.training.settings import (
     RowSettings,
@@ -17,7 +17,7 @@ from heedful.training.settings import (
 )
 
 
-class DetectData(RowSettings):
+class DetectData(KeptImages, RowSettings):
     """What pictures and boxes become before the model sees them."""
 
     size: Size = Field(

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from heedful.data import StoredImages
+from heedful.data.stored_images import Images
 
 Features = NDArray[np.float64]
-Images = Tensor | StoredImages
 _BLOCK = 512  # pictures that are compared together
 COLLAPSED = 0.3  # of the diversity of the pictures
 

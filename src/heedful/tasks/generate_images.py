@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from heedful._errors import DataError, SettingsError
-from heedful.data import LabeledImages, StoredImages, read_images, read_unlabeled
+from heedful.data import LabeledImages, read_images, read_unlabeled
 from heedful.data.batches import SequentialBatches, ShuffledBatches
 from heedful.data.inputs import InputKind
 from heedful.data.splits import EveryTenth
+from heedful.data.stored_images import Images, workers_of
 from heedful.models.adversarial import discriminator_loss, generator_loss, gradient_penalty
 from heedful.models.sagan import Sagan
 from heedful.tasks.contract import TRAINING, Embedded, Metric, Reading, Rows, Scores, Task
@@ -87,7 +88,9 @@ class GenerateImages(Task[LabeledImages]):
         shape: Any = {"size": known["size"] and tuple(known["size"]), "channels": known["channels"]}
         if not reading.labeled:
             return read_unlabeled(source, **shape)
-        return read_images(source, split=reading.part, classes=known["classes"], skip=settings.data.skip, **shape)
+        return read_images(
+            source, split=reading.part, classes=known["classes"], skip=settings.data.skip, **settings.data.kept, **shape
+        )
 
     @classmethod
     def adapt(cls, training: LabeledImages, settings: GenerateSettings) -> Mapping[str, Any]:
@@ -165,8 +168,7 @@ class GenerateImages(Task[LabeledImages]):
             ShuffledBatches(len(examples), size, settings.seed) if training else SequentialBatches(len(examples), size)
         )
         images = examples.images
-        workers = images.storage.workers if isinstance(images, StoredImages) else 0
-        return Batches(make, order, lambda batch: len(batch.images), workers=workers)
+        return Batches(make, order, lambda batch: len(batch.images), workers=workers_of(images))
 
     def loss(self, model: Sagan, batch: Any, optimizer: str) -> Tensor:
         settings, real, count = self.settings.loss, batch.images / 127.5 - 1, len(batch.images)
@@ -290,7 +292,7 @@ class GenerateImages(Task[LabeledImages]):
         return classes if self.conditional else torch.zeros_like(classes)
 
     @torch.inference_mode()
-    def _judged(self, images: Tensor | StoredImages) -> tuple[Tensor, Tensor]:
+    def _judged(self, images: Images) -> tuple[Tensor, Tensor]:
         """Of bytes `[B, C, h, w]`: the classifier's features and logits."""
         judge, device = self.judge, self.judge.mean.device
         features = torch.cat([judge.features(some.to(device)).float() for some in images.split(_TOGETHER)])

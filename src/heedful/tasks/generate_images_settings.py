@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from heedful.tasks.differentiable_augmentation import DifferentiableAugmentation
-from heedful.tasks.image_settings import COLOR, Color, Size, SizedVocabulary
+from heedful.tasks.image_settings import COLOR, Color, KeptImages, Size, SizedVocabulary
 from heedful.training.schema import Classes
 from heedful.training.settings import (
     RowSettings,
@@ -17,7 +17,7 @@ from heedful.training.settings import (
 )
 
 
-class GenerateData(RowSettings):
+class GenerateData(KeptImages, RowSettings):
     """What pictures become before the model learns from them."""
 
     size: Size = Field(0, description="resize to so many pixels, or to [height, width]; 0: as they are")

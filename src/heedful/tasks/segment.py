@@ -81,6 +81,7 @@ class Segment(Task[SegmentedImages]):
             void=data.void,
             kind=data.masks,
             skip=data.skip,
+            **data.kept,
         )
 
     @classmethod
@@ -90,19 +91,14 @@ class Segment(Task[SegmentedImages]):
     @classmethod
     def learn(cls, training: SegmentedImages, settings: SegmentSettings) -> dict[str, Any]:
         assert training.masks is not None
-        table, sizes = training.table, torch.tensor([image.shape[1:] for image in training.images])
+        table, sizes = training.table, torch.tensor(training.sizes)
         if len(table.classes) < 2:
             raise DataError(f"masks must have at least two classes: got {', '.join(table.classes) or 'none'}")
-        sample = (
-            torch.cat(
-                [image.flatten(1)[:, :: max(image[0].numel() // 4096, 1)] for image in training.images], dim=1
-            ).float()
-            / 255
-        )
-        counts = torch.stack([torch.bincount(mask.flatten().int(), minlength=VOID + 1) for mask in training.masks]).sum(
-            0
-        )
-        counts = counts[: len(table.classes)].double()
+        some, counts = [], torch.zeros(VOID + 1, dtype=torch.long)
+        for image, mask in zip(training.images, training.masks, strict=True):
+            some.append(image.flatten(1)[:, :: max(image[0].numel() // 4096, 1)])
+            counts += torch.bincount(mask.flatten().int(), minlength=VOID + 1)
+        sample, counts = torch.cat(some, dim=1).float() / 255, counts[: len(table.classes)].double()
         crop = size_of(settings.augmentation.crop) or size_of(settings.data.size)
         usual = [min(int(side), _LARGEST_CROP) for side in sizes.median(0).values]
         return {
@@ -138,12 +134,13 @@ class Segment(Task[SegmentedImages]):
         assert masks is not None
 
         def make(rows: list[int]) -> Batch:
-            return [images[row] for row in rows], [masks[row] for row in rows]
+            pairs = [(images[row], masks[row]) for row in rows]
+            return [image for image, _ in pairs], [mask for _, mask in pairs]
 
         size = int(settings.batch_size)
         if training:
-            return Batches(make, ShuffledBatches(len(examples), size, settings.seed))
-        return Batches(make, _of_one_size(images, size))
+            return Batches(make, ShuffledBatches(len(examples), size, settings.seed), workers=examples.workers)
+        return Batches(make, _of_one_size(examples.sizes, size), workers=examples.workers)
 
     def loss(self, model: SegmentationNetwork, batch: Any, optimizer: str) -> Tensor:
         images, masks = batch
@@ -240,11 +237,11 @@ class Segment(Task[SegmentedImages]):
         return ".png", draw(prediction, self.table.colors, options.style)
 
 
-def _of_one_size(images: Sequence[Tensor], most: int) -> list[list[int]]:
+def _of_one_size(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
     """Rows in batches of at most so many pictures of one size."""
-    groups: dict[torch.Size, list[int]] = {}
-    for row, image in enumerate(images):
-        groups.setdefault(image.shape, []).append(row)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, size in enumerate(sizes):
+        groups.setdefault(size, []).append(row)
     return [rows[i : i + most] for rows in groups.values() for i in range(0, len(rows), most)]
 
 

@@ -75,32 +75,31 @@ def baseline_maps(training: SegmentedImages, examples: SegmentedImages) -> Mappi
     the color, the place and the texture of single pixels.
     """
     assert training.masks is not None
-    classes, masks = len(training.table.classes), [mask.numpy() for mask in training.masks]
     return {
-        "place prior": _place_prior(masks, examples, classes),
-        "nearest training picture": _nearest(training, examples, masks),
-        "gradient boosting": list(_boosting(training, examples, masks)),
+        "place prior": _place_prior(training, examples),
+        "nearest training picture": _nearest(training, examples),
+        "gradient boosting": list(_boosting(training, examples)),
     }
 
 
-def _sizes(examples: SegmentedImages) -> list[tuple[int, int]]:
-    return [(image.shape[1], image.shape[2]) for image in examples.images]
+def _masks(training: SegmentedImages) -> Iterator[Map]:
+    return (mask.numpy() for mask in training.masks or ())
 
 
-def _place_prior(masks: Sequence[Map], examples: SegmentedImages, classes: int) -> list[Map]:
-    height, width = (int(np.median([mask.shape[axis] for mask in masks])) for axis in (0, 1))
+def _place_prior(training: SegmentedImages, examples: SegmentedImages) -> list[Map]:
+    classes, (height, width) = len(training.table.classes), map(int, np.median(training.sizes, axis=0))
     shrink = max(height / _GRID, width / _GRID, 1)
     grid = (max(round(height / shrink), 1), max(round(width / shrink), 1))
     counts = np.zeros((classes, *grid), np.int64)
-    for mask in masks:
+    for mask in _masks(training):
         small = nearest(mask, grid)
         for number in range(classes):
             counts[number] += small == number
     prior = counts.argmax(0).astype(np.uint8)
-    return [nearest(prior, size) for size in _sizes(examples)]
+    return [nearest(prior, size) for size in examples.sizes]
 
 
-def _nearest(training: SegmentedImages, examples: SegmentedImages, masks: Sequence[Map]) -> list[Map]:
+def _nearest(training: SegmentedImages, examples: SegmentedImages) -> list[Map]:
     import torch.nn.functional as F
 
     def thumbs(images: SegmentedImages) -> NDArray[np.float32]:
@@ -108,18 +107,19 @@ def _nearest(training: SegmentedImages, examples: SegmentedImages, masks: Sequen
 
     known, others = thumbs(training), thumbs(examples)
     nearest_rows = [int(((known - one) ** 2).sum(1).argmin()) for one in others]
-    commonest = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=VOID + 1)[:VOID].argmax()
-    found = (nearest(masks[row], size) for row, size in zip(nearest_rows, _sizes(examples), strict=True))
+    counts = sum(np.bincount(mask.ravel(), minlength=VOID + 1) for mask in _masks(training))
+    commonest, masks = np.asarray(counts)[:VOID].argmax(), training.masks or ()
+    found = (nearest(masks[row].numpy(), size) for row, size in zip(nearest_rows, examples.sizes, strict=True))
     return [np.where(one == VOID, commonest, one).astype(np.uint8) for one in found]
 
 
-def _boosting(training: SegmentedImages, examples: SegmentedImages, masks: Sequence[Map]) -> Iterator[Map]:
+def _boosting(training: SegmentedImages, examples: SegmentedImages) -> Iterator[Map]:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     random = np.random.default_rng(0)
-    each = max(_SAMPLED // len(masks), 1)
+    each = max(_SAMPLED // len(training), 1)
     features, labels = [], []
-    for image, mask in zip(training.images, masks, strict=True):
+    for image, mask in zip(training.images, _masks(training), strict=True):
         rows = np.flatnonzero(mask.ravel() != VOID)
         rows = random.choice(rows, min(each, len(rows)), replace=False)
         features.append(_pixel_features(image.numpy())[rows])

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from heedful.data._mask_values import MaskTable
 from heedful.data.masks import DEFAULT_VOID
 from heedful.tasks.geometric_augmentation import PlacementSettings
-from heedful.tasks.image_settings import Size, SizedVocabulary
+from heedful.tasks.image_settings import KeptImages, Size, SizedVocabulary
 from heedful.training.schema import Classes
 from heedful.training.settings import (
     RowSettings,
@@ -23,7 +23,7 @@ _Byte = Annotated[int, Field(ge=0, le=255)]
 _Value = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class SegmentData(RowSettings):
+class SegmentData(KeptImages, RowSettings):
     """What pictures and masks become before the model sees them."""
 
     size: Size = Field(
