@@ -277,7 +277,8 @@ def _segmented(
         if one.image is not None
     }
     if len(kept) == len(pairs):
-        return SegmentedImages(*zip(*kept.values(), strict=True), table, names, tuple(log.notes))
+        images, masks = ([one[part] for one in kept.values()] for part in (0, 1))
+        return SegmentedImages(tuple(images), tuple(masks), table, names, tuple(log.notes))
     sizes, digests = [one.size for one in pairs], [one.digest for one in pairs]
     storage = PairStorage(files, kept, sizes, digests, read, table, workers)
     for row, one in enumerate(pairs):
@@ -285,8 +286,10 @@ def _segmented(
             storage.pair(row)  # raises: the error counts all of its pixels
     weakref.finalize(storage, stack.pop_all().close)  # files of an archive
     log.notes.append(kept_note(len(kept), len(pairs)))
-    images, masks = (StoredColumn(storage, range(len(pairs)), part) for part in (0, 1))
-    return SegmentedImages(images, masks, table, names, tuple(log.notes))
+    every = range(len(pairs))
+    return SegmentedImages(
+        StoredColumn(storage, every, 0), StoredColumn(storage, every, 1), table, names, tuple(log.notes)
+    )
 
 
 class _Read(NamedTuple):
