@@ -133,7 +133,10 @@ def test_a_prediction_is_json_and_three_kinds_of_pictures():
     assert np.array_equal(opened["index"], labels)
     assert np.array_equal(opened["index"].convert("RGB"), opened["color"])
     assert np.array_equal(opened["color"], np.array(COLORS, np.uint8)[labels])
-    assert np.asarray(opened["overlay"])[:, :2].tolist() == [[[150, 50, 50], [150, 50, 50]], [[150, 50, 50], [100, 100, 100]]]
+    assert np.asarray(opened["overlay"])[:, :2].tolist() == [
+        [[150, 50, 50], [150, 50, 50]],
+        [[150, 50, 50], [100, 100, 100]],
+    ]
 
 
 def test_variants_begin_alike(data):

@@ -91,7 +91,9 @@ def draw(found: Segmentation, colors: Sequence[Color], style: str) -> bytes:
         if style == "overlay":
             below = np.frombuffer(found.picture, np.uint8).reshape(seen.shape)
             veiled = np.rint(_VEIL * seen + (1 - _VEIL) * below).astype(np.uint8)
-            seen = np.where(seen.any(2, keepdims=True), veiled, below)  # a class that is black, mostly the background, hides nothing
+            seen = np.where(
+                seen.any(2, keepdims=True), veiled, below
+            )  # a class that is black, mostly the background, hides nothing
         picture = Image.fromarray(seen)
     file = io.BytesIO()
     picture.save(file, "PNG")

@@ -18,6 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from heedful._types import Float, Tensor
 from heedful.inspection.capture.blocks import LARGEST, assembled, may_be_block
 from heedful.inspection.capture.captured import CapturedCall
+from heedful.inspection.capture.channels import is_of_channels
 from heedful.inspection.capture.origins import Node, Origins
 from heedful.inspection.capture.recorder import Recorder, Refused
 from heedful.inspection.capture.windows import has_windows
@@ -170,6 +171,10 @@ class HandWritten:
             return
         is_gate = known.features and known.features % known.keys == 0 and matrix.shape[-2] > 1
         if is_gate or known.number in self.recorder.used:
+            return
+        if is_of_channels(matrix, node):
+            self.recorder.used.add(known.number)
+            self.recorder.take(lambda: dataclasses.replace(stored(self.recorder, matrix), kind="channel"))
             return
         rows = operands[place] if operands[place].shape == matrix.shape else None
         in_order = matrix.shape[-1] == matrix.shape[-2] and node is not None and not node.gathered

@@ -17,7 +17,7 @@ class CapturedCall:
         options: further arguments of the matrix.
         output: of the call, `[..., H, N, E]`, to check the matrix against; None: it cannot be checked.
         value: `[..., G, M, E]`, with `output`.
-        kind: "self" or "cross"; None: to be told from names and sizes.
+        kind: "self", "cross" or "channel"; None: to be told from names and sizes.
         causal: whether it is causal by what the module says; None: as the pattern says.
         notes: what one should know of it.
         suspects: arguments that are named if the matrix does not give the output.

@@ -25,7 +25,7 @@ _JOINS = frozenset({"cat", "concat", "concatenate", "stack"})
 _EACH = frozenset(
     "to type type_as float double half bfloat16 contiguous clone detach dropout dropout_ mul __mul__ __rmul__ __imul__ mul_ "  # noqa: SIM905
     "div __truediv__ __itruediv__ div_ add __add__ __radd__ __iadd__ add_ sub __sub__ __isub__ sub_ neg masked_fill "
-    "masked_fill_ where nan_to_num clamp clamp_ clip maximum max softmax log_softmax exp tanh".split()
+    "masked_fill_ where nan_to_num clamp clamp_ clip maximum max softmax log_softmax exp tanh normalize".split()
 )
 
 

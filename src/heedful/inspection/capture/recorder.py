@@ -191,7 +191,8 @@ class Recorder:
         arguments = self._running.arguments.get(self.module, ())
         attends_to = getattr(self.modules.get(self.module), "attends_to", "positions")
         kind = captured.kind or _kind(self.module, matrix.shape, causal, arguments)
-        kind, grid = ("channel", None) if attends_to == "channels" else (kind, _grid(arguments, matrix.shape[-2]))
+        kind = "channel" if attends_to == "channels" else kind
+        grid = None if kind == "channel" else _grid(arguments, matrix.shape[-2])
         notes = list(captured.notes)
         if kind == "self" and query.shape[-2] < key.shape[-2] and self._is_read(captured.options.get("pattern")):
             left = without_last_keys(matrix.pattern, options.get("bias"), matrix.shape)
