@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from heedful._checks import as_integer, check_divides, check_features, check_fraction, check_positive, size_or_default
-from heedful._types import Float, Tensor
+from heedful._types import Float, Int, Tensor
 from heedful.nn._values import register_values, values_of
 from heedful.nn.cache import Cache
 from heedful.ops import Bias, Normalizer, Pattern, Score, Selection, attention, softmax
@@ -172,6 +172,7 @@ class MultiHeadAttention(nn.Module):
         seed: int | None = None,
         cache: Cache | None = None,
         projected: tuple[Float[Tensor, "B G M d"], Float[Tensor, "B G M d"]] | None = None,
+        positions: Int[Tensor, " N"] | None = None,
     ) -> Float[Tensor, "B N D"]:
         """Attends from `query` to `key` (by default the query itself) and gathers `value` (by default the key).
 
@@ -188,6 +189,7 @@ class MultiHeadAttention(nn.Module):
             cache: keys and values of earlier positions. Those of this call are appended, and the queries attend to all:
                 `pattern` and `bias` are over `[batch, heads, queries, cache.length]`, as `Causal("end")` reads it.
             projected: what `project` made of a key and a value, in their place.
+            positions: where the queries stand, for `rotary`; with `projected`, whose keys were given theirs. By default 0, 1, 2 ...
         """
         check_features("query", query, self.width, "[batch, positions, width]")
         if key is not None:
@@ -195,20 +197,21 @@ class MultiHeadAttention(nn.Module):
         if value is not None:
             check_features("value", value, self.value_width, "[batch, positions, width]")
         if projected is not None:
-            if key is not None or value is not None or cache is not None or self.rotary is not None:
-                raise ValueError(
-                    "`projected` stands in the place of `key`, `value`, `cache` and `rotary`: got one of them too."
-                )
+            if key is not None or value is not None or cache is not None:
+                raise ValueError("`projected` stands in the place of `key`, `value` and `cache`: got one of them too.")
             weight, offset = self._projection(0)
             q, (k, v) = self._split(F.linear(query, weight, offset), self.heads), projected
+            if self.rotary is not None:
+                q, _ = self.rotary(q, q, positions)
+        elif positions is not None:
+            raise ValueError("`positions` must be None without `projected`: got a tensor.")
         else:
             q, k, v = self._project(query, query if key is None else key, value)
             q, k, v = self._split(q, self.heads), self._split(k, self.key_heads), self._split(v, self.key_heads)
-        if self.rotary is not None:
-            positions = None
-            if cache is not None:
-                positions = torch.arange(cache.length, cache.length + k.shape[-2], device=k.device)
-            q, k = self.rotary(q, k, positions)
+            if self.rotary is not None:
+                if cache is not None:
+                    positions = torch.arange(cache.length, cache.length + k.shape[-2], device=k.device)
+                q, k = self.rotary(q, k, positions)
         if cache is not None:
             k, v = cache.append(k, v)
         out = attention(
@@ -218,9 +221,15 @@ class MultiHeadAttention(nn.Module):
         return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def project(
-        self, key: Float[Tensor, "B M F"], value: Float[Tensor, "B M E"] | None = None
+        self,
+        key: Float[Tensor, "B M F"],
+        value: Float[Tensor, "B M E"] | None = None,
+        *,
+        positions: Int[Tensor, " M"] | None = None,
     ) -> tuple[Float[Tensor, "B G M d"], Float[Tensor, "B G M d"]]:
         """Keys and values of the heads, for `forward(query, projected=...)`: whoever is attended to again and again is projected once.
+
+        With `rotary`, keys are turned by their `positions`, by default 0, 1, 2 ...: a stream goes on with those that follow.
 
         Example:
             >>> layer, source = MultiHeadAttention(8, heads=2), torch.randn(1, 5, 8)
@@ -233,6 +242,8 @@ class MultiHeadAttention(nn.Module):
             (key, key if value is None else value), (self._projection(1), self._projection(2)), strict=True
         )
         k, v = (self._split(F.linear(x, weight, offset), self.key_heads) for x, (weight, offset) in projections)
+        if self.rotary is not None:
+            k, _ = self.rotary(k, k, positions)
         return k, v
 
     def _projection(self, index: int) -> tuple[Tensor, Tensor | None]:

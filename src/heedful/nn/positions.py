@@ -199,7 +199,10 @@ class RotaryPositions(nn.Module):
                 raise ValueError(
                     f"`{name}` must be [..., positions, width] with width {self.width}: got {list(x.shape)}."
                 )
-        return self._rotate(query, positions), self._rotate(key, positions if key_positions is None else key_positions)
+        turned = self._rotate(query, positions)
+        if key is query and key_positions is None:
+            return turned, turned
+        return turned, self._rotate(key, positions if key_positions is None else key_positions)
 
     def _rotate(self, x: Tensor, positions: Tensor | None) -> Tensor:
         if self.grid is None:
