@@ -134,7 +134,7 @@ def table_columns(source: str | Path) -> tuple[list[str], str]:
     if format == "jsonl":
         number, line = next(iter(json_rows(source)), (0, ""))
         return (list(json_object(line, f"{path}:{number}")) if number else []), f"{path}:{number}"
-    rows = _csv_rows(lines(source), path, ",") if format == "csv" else _tsv_rows(source, path)
+    rows = csv_rows(lines(source), path, ",") if format == "csv" else tsv_rows(source, path)
     number, cells = next(((number, cells) for number, cells in rows if cells), (0, []))
     if not number:
         raise DataError(f"{path}: must hold at least one row: got none")
