@@ -1,8 +1,9 @@
 """`heedful predict RUN INPUT ...`."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
@@ -30,21 +31,23 @@ def predict(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=Fal
         from heedful.training.run_folder import RunFolder
 
         kind = task_of(RunFolder(user_path(folder)), dict(pairs).get("--task"))
-    options = NoOptions if kind is None else kind.Options
-    run_command("heedful predict", _command("the task" if kind is None else kind.name, options), options, words)
+    options, formats = (NoOptions, ()) if kind is None else (kind.Options, tuple(kind.formats))
+    command = _command("the task" if kind is None else kind.name, options, formats)
+    run_command("heedful predict", command, options, words)
 
 
-def _command(name: str, section: Any) -> Any:
+def _command(name: str, section: Any, formats: tuple[str, ...]) -> Any:
     from heedful.cli._options import parameter_of
 
     described = parameter_of(section, f"Options of {name}")
+    formats_known: Any = Literal[(*get_args(Format), *formats)]
 
     def predict(
         run_folder: UserPath,
         /,
         *inputs: str,
         data: str | None = None,
-        format: Format = "text",
+        format: formats_known = "text",
         out: UserPath | None = None,
         task: str | None = None,
         options: Annotated[section, described] = section(),
@@ -62,7 +65,7 @@ def _command(name: str, section: Any) -> Any:
             A file of inputs in the task's data format, labeled or not; `-` is standard input.
         format
             text: one line to read; label: the answer alone, a line for each; jsonl: a JSON object a line; data: the task's data
-            format.
+            format. Some tasks have further ones.
         out
             A folder in which each prediction is written as a file, too, where the task's predictions are pictures.
         task
@@ -76,7 +79,12 @@ def _command(name: str, section: Any) -> Any:
         trained = load(run_folder, task=task)
         inputs = () if len(inputs) == 1 and inputs[0] in STREAMS else inputs
         stream = standard_input() if data is None and not inputs else None
-        if data is None:
+        endless = getattr(options, "stream", False)
+        if endless and (inputs or data is not None):
+            raise HeedfulError("--stream reads standard input: give neither inputs nor --data.")
+        if endless:
+            items: Iterator[Any] = iter(())
+        elif data is None:
             items = inputs_of(trained.task.input, inputs, stream)
         elif inputs:
             raise HeedfulError(f"give inputs by position or --data, not both: got {inputs[0]!r} and --data {data}.")
@@ -84,8 +92,10 @@ def _command(name: str, section: Any) -> Any:
             items = iter(trained.read_inputs(data, lambda note: print(f"note: {visible(note)}", file=sys.stderr)))
         chosen = {key: getattr(options, key) for key in options.model_fields_set}
         folder = None if out is None else PredictionFolder(out, trained.task, trained.options(chosen))
-        predictions = trained.stream(chunks(items, stream), **chosen)
-        for line in printed(predictions if folder is None else map(folder.write, predictions), format):
+        predictions = trained.listen(stream, **chosen) if endless else trained.stream(chunks(items, stream), **chosen)
+        predictions = predictions if folder is None else map(folder.write, predictions)
+        lines = trained.task.formats[format](predictions) if format in formats else printed(predictions, format)
+        for line in lines:
             print(line, flush=True)
 
     return predict

@@ -1,7 +1,7 @@
 """What a task is: all that differs from one task to the next, and nothing else. `heedful/tasks/run.py` drives it."""
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from torch import Tensor, nn
@@ -101,6 +101,9 @@ class Task(abc.ABC, Generic[E]):
     monitor: str = "loss"  # what chooses the best epoch: the loss, or a metric: higher is better, of "-metric" lower
     embedded: ClassVar[Mapping[str, Embedded]] = {}
     shortcuts: ClassVar[Mapping[str, Shortcut]] = {}
+    formats: ClassVar[
+        Mapping[str, Callable[[Iterable[Any]], Iterator[str]]]
+    ] = {}  # of `predict --format`: the lines of predictions
     optimizers: Mapping[str, float] = {"": 1.0}  # the beginning of its parameters' names: share of the rate
 
     def __init__(self, settings: Any, vocabulary: Mapping[str, Any]) -> None:
@@ -197,6 +200,10 @@ class Task(abc.ABC, Generic[E]):
         `__str__`, a line to read, and `to_format`, the task's data format.
         Where `input` is InputKind.NONE, the options say how many there are.
         """
+
+    def listen(self, model: Any, stream: Any, options: Any) -> Iterator[Any]:
+        """Predictions of a binary stream that need not end, each as soon as it is known; an option `stream` asks for them."""
+        raise HeedfulError(f"{self.name} takes no stream.")
 
     def file(self, prediction: Any, options: Any) -> tuple[str, bytes]:
         """A prediction as a file, by the end of its name and its bytes: what `heedful predict --out` writes.

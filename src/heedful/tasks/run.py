@@ -94,6 +94,16 @@ class TrainedModel:
         with enough_memory(less_memory(self.task, predicting=True)):
             yield from self._stream(chunks, self.options(options))
 
+    def listen(self, stream: Any, /, **options: Any) -> Iterator[Any]:
+        """Predictions of a binary stream, such as raw samples of a microphone, each as soon as it is known.
+
+        Raises:
+            DataError: the stream holds what cannot be taken.
+            HeedfulError: the task takes no stream.
+        """
+        with enough_memory(less_memory(self.task, predicting=True)):
+            yield from self.task.listen(self.model, stream, self.options(options))
+
     def _stream(self, chunks: Iterable[Sequence[Any]], chosen: Any) -> Iterator[Any]:
         first = 0
         for chunk in chunks:
