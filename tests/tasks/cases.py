@@ -15,6 +15,7 @@ from PIL import Image
 
 from heedful.tasks.catalog import TASKS
 from tests import languages, texts, tiny
+from tests.sounds import beep, write
 
 TOY = str(Path(__file__).parents[2] / "examples" / "most_vowel.py") + ":MostVowel"
 VERSE = "the cat sat on the mat, and the rat sat on the hat.\n"
@@ -142,6 +143,26 @@ def _boxed(folder: Path) -> tuple[list[Any], ...]:
     return [image.numpy() for image in found.images], [one.corners.tolist() for one in found.boxes], labels
 
 
+def _beep_strings(folder: Path, count: int, seed: int) -> Path:
+    """Strings of one or two beeps, each with its words."""
+    random = np.random.default_rng(seed)
+    rows = ["path\ttext"]
+    for row in range(count):
+        words = random.choice(["low", "mid", "high"], random.integers(1, 3)).tolist()
+        pause = random.normal(0, 0.003, 400).astype(np.float32)
+        parts = [part for word in words for part in (beep(0.12, {"low": 200, "mid": 500, "high": 1100}[word]), pause)]
+        write(folder / "sounds" / f"{row}.wav", np.concatenate(parts))
+        rows.append(f"sounds/{row}.wav\t{' '.join(words)}")
+    file = folder / "data.tsv"
+    file.write_text("".join(f"{row}\n" for row in rows))
+    return file
+
+
+def _spoken_beeps(file: Path) -> tuple[list[Any], list[str]]:
+    rows = [line.split("\t") for line in file.read_text().splitlines()[1:]]
+    return [str(file.parent / name) for name, _ in rows], [text for _, text in rows]
+
+
 def _vowels(folder: Path, count: int, seed: int) -> Path:
     random = np.random.default_rng(seed)
     rows = [
@@ -257,6 +278,13 @@ CASES = {
                            "training.epochs=3"),
         _shades, lambda data: [str(data / "dark" / "3.png"), str(data / "light" / "1.png")],
         (("not an image", ""),), _images, unknown=("model.widht", "model.width"), hostile=(), inside="dark/3.png",
+    ),
+    "transcribe": Case(
+        "transcribe", ("model.width=12", "model.heads=2", "model.layers=1", "model.ffn_width=16", "model.subsampling=4", "data.bands=8",
+                       "training.batch_size=12", "training.epochs=3", "training.learning_rate=0.02"),
+        _beep_strings, lambda data: [str(data.parent / "sounds" / "3.wav"), str(data.parent / "sounds" / "1.wav")],
+        (("path\ttext\nmissing.wav\tlow\n", ":2: must name a sound below "),), _spoken_beeps,
+        options=(("--n-best", "2"), ("--scores",)), hostile=(),
     ),
     "detect": Case(
         "detect", ("model.head=set", "model.stages=[8, 8, 8, 8]", "model.blocks=[1, 1, 1, 1]", "model.width=8",

@@ -88,6 +88,12 @@ TASKS = {
         "folders of pictures and masks, a list of pairs, Pascal VOC, COCO (polygons, run lengths), `shapes`",
         "mean intersection over union, by class too; accuracy of pixels",
     ),
+    "transcribe": CatalogEntry(
+        "heedful.tasks.transcribe:Transcribe",
+        "speech to text, of recordings and of streams",
+        "TSV, CSV or JSONL of path and text, folders and archives (LibriSpeech, a.txt beside a.wav), Kaldi, Common Voice, `tones`",
+        "error rates of words and of characters, by kind of error",
+    ),
     "detect": CatalogEntry(
         "heedful.tasks.detect:Detect",
         "boxes around the objects of a picture",
