@@ -163,6 +163,18 @@ def _spoken_beeps(file: Path) -> tuple[list[Any], list[str]]:
     return [str(file.parent / name) for name, _ in rows], [text for _, text in rows]
 
 
+def _purchases(folder: Path, count: int, seed: int) -> Path:
+    """Users who take every second or third item of a circle, with times."""
+    random, lines = np.random.default_rng(seed), []
+    for user in range(count):
+        item, step = random.integers(12), random.integers(2, 4)
+        for time in range(6):
+            lines.append(f"u{user}\ti{(item + step * time) % 12}\t{100 * user + time}\n")
+    file = folder / "data.tsv"
+    file.write_text("".join(lines))
+    return file
+
+
 def _vowels(folder: Path, count: int, seed: int) -> Path:
     random = np.random.default_rng(seed)
     rows = [
@@ -292,6 +304,13 @@ CASES = {
                    "training.batch_size=12", "training.epochs=3", "training.learning_rate=0.01"),
         _boxes, lambda data: [str(data / "3.png"), str(data / "1.png")], (("<annotation>", ":1: must be an XML file"),), _boxed,
         options=(("--score-threshold", "0.0001"), ), hostile=(), inside="3.xml",
+    ),
+    "recommend": Case(
+        "recommend", (*_SMALL, "model.layers=1", "training.batch_size=8", "training.learning_rate=0.02", "model.time_bias=true"),
+        _purchases, lambda data: ["i1 i4 i2", "i3"],
+        (("u i 1\nu j soon\n", ":1: "), ("", ": must hold at least one line: got an empty file")),
+        lambda file: tuple(zip(*(line.split("\t") for line in file.read_text().splitlines()), strict=True)),
+        options=(("--top-k", "2"), ("--exclude", "i5 i6 i7"), ("--within", "i1,i8"), ("--seen", "kept")),
     ),
     "pretrained-tag": Case(
         "tag", ("model.encoder_rate=1", "training.epochs=3", "training.batch_size=60", "training.learning_rate=0.02"),

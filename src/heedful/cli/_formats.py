@@ -9,7 +9,7 @@ from heedful._terminal import visible
 from heedful.tasks.predictions import as_json
 
 Format = Literal["text", "label", "jsonl", "data"]
-_ANSWERS = ("label", "labels", "number", "output")  # the first of these fields that a prediction has
+_ANSWERS = ("label", "labels", "items", "number", "output")  # the first of these fields that a prediction has
 
 
 def formatter(format: Format) -> Callable[[Any], str]:

@@ -100,6 +100,12 @@ TASKS = {
         "Pascal VOC (a folder, or a list in ImageSets/Main), COCO (a .json), `shapes`, drawn on the fly",
         "mean average precision, at an overlap of .5 and over those from .5 to .95, by class and by size",
     ),
+    "recommend": CatalogEntry(
+        "heedful.tasks.recommend:Recommend",
+        "the next item of a history",
+        "lines of user, item and perhaps time and weight; CSV, TSV, JSONL, Parquet by the names of columns; `genres`",
+        "NDCG, hit rate, reciprocal rank and coverage among all items; NDCG and hit rate among 100 drawn ones",
+    ),
 }
 
 

@@ -196,8 +196,8 @@ class Task(abc.ABC, Generic[E]):
     ) -> list[Any]:
         """Predictions for the inputs, in their order, as many for each; samples depend on its number, from 0 on.
 
-        Frozen dataclasses whose fields are the JSON line, `input` first and the answer in `label`, `labels`, `number` or `output`, with
-        `__str__`, a line to read, and `to_format`, the task's data format.
+        Frozen dataclasses whose fields are the JSON line, `input` first and the answer in `label`, `labels`, `items`,
+        `number` or `output`, with `__str__`, a line to read, and `to_format`, the task's data format.
         Where `input` is InputKind.NONE, the options say how many there are.
         """
 

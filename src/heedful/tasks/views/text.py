@@ -3,9 +3,8 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,9 +12,9 @@ from heedful.data.text.pieces import Pieces
 from heedful.data.text.sentences import Sentence
 from heedful.data.text.tokenization import Tokenization
 from heedful.inspection import watch
-from heedful.report import AttentionSection, Dense, Layer, Positions, Text, attention_section
+from heedful.report import AttentionSection, Layer, Positions, Text, attention_section
 from heedful.report.read_axes import fitting
-from heedful.tasks.views._common import shortened, with_rows
+from heedful.tasks.views._common import occlusion_layer, shortened, with_rows
 
 if TYPE_CHECKING:
     from heedful.tasks.classify import Classify
@@ -62,7 +61,11 @@ def classified_section(task: "Classify", model: Any, text: str) -> AttentionSect
         section,
         axes=[*section.axes, decision][:2],
         text=f"{predictions[0][0] if predictions else found}: {_strongest(tokens, drops)}.",
-        layers=[_occlusion(drops, "supports"), _occlusion(drops, "opposes"), *map(_of_member, layers)],
+        layers=[
+            occlusion_layer(drops, "supports", "class"),
+            occlusion_layer(drops, "opposes", "class"),
+            *map(_of_member, layers),
+        ],
         predictions=predictions,
         output=None if predictions else str(found),
     )
@@ -83,18 +86,6 @@ def _strongest(tokens: Sequence[str], drops: Tensor, most: int = 6) -> str:
     ]
     parts = [f"{named} {verb}" for named, verb in zip(words, ("support it", "oppose it"), strict=True) if named]
     return "; ".join(parts) or "no token supports it"
-
-
-def _occlusion(drops: Tensor, effect: Literal["supports", "opposes"]) -> Layer:
-    """What supports the class, or what opposes it, as shares of both."""
-    part = drops.clamp_min(0) if effect == "supports" else (-drops).clamp_min(0)
-    shares = (part / drops.abs().sum().clamp_min(1e-12))[None, None].numpy()  # [1, 1, N]
-    cells = min(512, len(drops))
-    grid = np.add.reduceat(shares, np.arange(cells) * len(drops) // cells, axis=-1)
-    return Layer(
-        name=f"what {effect} the class", label=f"{effect} it", kind="words", map=grid, pairs=Dense(shares), queries=1,
-        keys=len(drops), rows=1, columns=0,
-    )  # fmt: skip
 
 
 def _of_member(layer: Layer) -> Layer:
