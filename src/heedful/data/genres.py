@@ -1,9 +1,9 @@
 """Histories of made-up users, embedded: who follows two genres at once, and goes on with each where it was left.
 
 A hidden Markov chain tells of which of a user's two genres the next item is; now and then one of them is exchanged for another.
-Within a genre the items stand in an order. The next one mostly follows the one that the user had last of this genre, which may
-lie several items back; else it is drawn by popularity. So popularity, the last item alone and items that occur together each
-tell a part, and what was seen last of each genre tells more.
+Within a genre the items stand in a circle, in which each user goes on by steps of one length: 1, 2 or 3. The next item mostly
+lies such a step behind the one that the user had last of this genre, which may lie several items back; else it is drawn by
+popularity. So popularity and what followed earlier items each tell a part; who compares items of a genre also knows the step.
 """
 
 from functools import lru_cache
@@ -22,6 +22,7 @@ USERS = {"train": 1600, "test": 400}
 
 _SHORTEST, _LONGEST = 8, 40  # items of a user
 _STAYS, _GOES_ON, _EXCHANGES = 0.6, 0.8, 0.06  # probabilities
+_STEPS = (1, 2, 3)
 _DAY = 86_400.0
 
 
@@ -41,7 +42,8 @@ def genre_histories(part: Literal["train", "test"] = "train") -> Histories:
     users, items, times = list[str](), list[str](), list[float]()
     for user in range(USERS[part]):
         genres = random.choice(len(NAMES), 2, replace=False)
-        last, which, moment = [-1, -1], 0, float(random.uniform(0, 300 * _DAY))
+        last, which, step = [-1, -1], 0, int(random.choice(_STEPS))
+        moment = float(random.uniform(0, 300 * _DAY))
         for _ in range(int(random.integers(_SHORTEST, _LONGEST + 1))):
             if random.random() > _STAYS:
                 which = 1 - which
@@ -49,7 +51,7 @@ def genre_histories(part: Literal["train", "test"] = "train") -> Histories:
                 others = np.setdiff1d(np.arange(len(NAMES)), genres)
                 genres[which], last[which] = random.choice(others), -1
             if last[which] >= 0 and random.random() < _GOES_ON:
-                item = (last[which] + 1) % PER_GENRE
+                item = (last[which] + step) % PER_GENRE
             else:
                 item = int(ranks[genres[which]][random.choice(PER_GENRE, p=popularity)])
             last[which] = item

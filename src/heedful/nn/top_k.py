@@ -12,7 +12,7 @@ _QUERIES = 256  # at once
 _GROUP = 64  # scores of which the largest alone is looked at first
 
 
-class TopK(NamedTuple):
+class BestItems(NamedTuple):
     """The largest scores of each row.
 
     Attributes:
@@ -31,7 +31,7 @@ def top_inner_products(
     *,
     exclude: tuple[Int[Tensor, "P"], Int[Tensor, "P"]] | None = None,
     within: Int[Tensor, "W"] | None = None,
-) -> TopK:
+) -> BestItems:
     """The k largest of `queries @ items.T` in each row, as `torch.topk` gives them, without gradient.
 
     Blocks of products are made and forgotten: what is stored is a block, and k numbers a row. Of a block, the largest of each group of
@@ -71,14 +71,14 @@ def top_inner_products(
                 pairs = exclude[0][here] - start, exclude[1][here]
             parts.append(_of_chunk(chunk, items, k, pairs, within))
     if not parts:
-        return TopK(queries.new_empty(0, k), torch.empty(0, k, dtype=torch.long, device=queries.device))
-    return TopK(*map(torch.cat, zip(*parts, strict=True)))
+        return BestItems(queries.new_empty(0, k), torch.empty(0, k, dtype=torch.long, device=queries.device))
+    return BestItems(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def _of_chunk(
     queries: Tensor, items: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None, within: Tensor | None
-) -> TopK:
-    best = TopK(
+) -> BestItems:
+    best = BestItems(
         queries.new_full((len(queries), k), -torch.inf),
         torch.full((len(queries), k), -1, dtype=torch.long, device=queries.device),
     )
@@ -102,7 +102,7 @@ def _mask(scores: Tensor, exclude: tuple[Tensor, Tensor], start: int, numbers: T
     scores[rows[here], places[here]] = -torch.inf
 
 
-def _merged(best: TopK, scores: Tensor, k: int, start: int, numbers: Tensor | None) -> TopK:
+def _merged(best: BestItems, scores: Tensor, k: int, start: int, numbers: Tensor | None) -> BestItems:
     """The best of those so far and of a block."""
     size = scores.shape[1]
     if padding := -size % _GROUP:

@@ -70,6 +70,12 @@ TASKS = {
         f"JSONL (texts may be lists of sentences), TSV or CSV with columns `source` and `target`, two aligned files, {_HUB}",
         "ROUGE-1, ROUGE-2, ROUGE-L",
     ),
+    "recommend": CatalogEntry(
+        "heedful.tasks.recommend:Recommend",
+        "the next item of a history",
+        "lines of user, item and perhaps time and weight; CSV, TSV, JSONL, Parquet by the names of columns; `genres`",
+        "NDCG, hit rate, reciprocal rank and coverage among all items; NDCG and hit rate among 100 drawn ones",
+    ),
     "classify-image": CatalogEntry(
         "heedful.tasks.classify_image:ClassifyImage",
         "a label for an image, several labels, or a number",
@@ -99,12 +105,6 @@ TASKS = {
         "boxes around the objects of a picture",
         "Pascal VOC (a folder, or a list in ImageSets/Main), COCO (a .json), `shapes`, drawn on the fly",
         "mean average precision, at an overlap of .5 and over those from .5 to .95, by class and by size",
-    ),
-    "recommend": CatalogEntry(
-        "heedful.tasks.recommend:Recommend",
-        "the next item of a history",
-        "lines of user, item and perhaps time and weight; CSV, TSV, JSONL, Parquet by the names of columns; `genres`",
-        "NDCG, hit rate, reciprocal rank and coverage among all items; NDCG and hit rate among 100 drawn ones",
     ),
 }
 

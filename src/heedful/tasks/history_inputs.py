@@ -14,7 +14,7 @@ from heedful.data.frames import as_text, described
 _USER = "user:"  # before the name of a user
 
 
-class Known(Protocol):
+class KnownItems(Protocol):
     """What a task knows: the numbers of items, and users of whom it has the histories."""
 
     numbers: dict[str, int]
@@ -38,7 +38,7 @@ class GivenHistory:
     unknown: list[str]
 
 
-def parse_history(given: Any, known: Known) -> GivenHistory:
+def parse_history(given: Any, known: KnownItems) -> GivenHistory:
     """The history that a line, a list of items, or `user:NAME` means; its items are taken to be a unit of time apart.
 
     Raises:

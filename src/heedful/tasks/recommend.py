@@ -52,7 +52,7 @@ _MOST_SCORES = 1 << 24  # of a batch of validation
 _AT_ONCE = 512  # histories
 
 _GENRES = (  # settings that suit them: about a minute
-    "model.width=48", "model.layers=2", "model.dropout=0.1", "model.positions=rotary", "training.epochs=40",
+    "model.width=48", "model.layers=2", "model.dropout=0.1", "model.positions=rotary", "training.epochs=20",
     "training.batch_size=32", "training.learning_rate=0.003", "loss.kind=softmax",
 )  # fmt: skip
 
@@ -104,7 +104,7 @@ class Recommend(Task[Histories]):
     @classmethod
     def adapt(cls, training: Histories, settings: RecommendSettings) -> Mapping[str, Any]:
         epochs = epochs_for(len(training), settings.training, usual=60, steps=3000)
-        return {"training.epochs": epochs, "loss.negatives": max(NEGATIVES[settings.loss.kind], 1)}
+        return {"training.epochs": epochs}
 
     @classmethod
     def learn(cls, training: Histories, settings: RecommendSettings) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Recommend(Task[Histories]):
             return softmax_loss(x, model.weight, targets, weights) / total
         chances = self.counts.to(x.device).sqrt() if settings.sampling == "popularity" else None
         chances = None if chances is None else chances / chances.sum()
-        count, items = int(settings.negatives), len(self.items)
+        count, items = settings.negatives or NEGATIVES[settings.kind], len(self.items)
         if settings.kind == "bce":
             drawn = draw_negatives(count * len(targets), items, chances, x.device).items.view(-1, count)
             return binary_loss(x, model.weight, targets, drawn, weights=weights) / total
@@ -337,7 +337,7 @@ class Recommend(Task[Histories]):
         }
 
     def expected(self, example: Histories) -> str:
-        return example.items[example.of(0)[-1]]
+        return example.items[int(example.of(0)[-1])]
 
     def inspect(self, model: Recommender, inputs: Sequence[Any]) -> list[Any]:
         from heedful.tasks.views.recommend import recommended_section

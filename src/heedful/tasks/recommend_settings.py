@@ -13,7 +13,7 @@ from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.training.schema import Schema, Words
 from heedful.training.settings import RowSettings, Section, TaskSettings, TrainingSettings, defaults, follows_data
 
-NEGATIVES = {"sampled-softmax": 512, "softmax": 0, "bce": 1, "gbce": 256}
+NEGATIVES = {"sampled-softmax": 512, "bce": 1, "gbce": 256}  # that are drawn, where nothing else is said
 
 
 class RecommendData(RowSettings):
@@ -62,8 +62,8 @@ class RecommendLoss(Section):
         "sampled-softmax",
         description="softmax: among all items, at a cost that follows their number; the others: among drawn items",
     )
-    negatives: int = follows_data(
-        ge=1, description="how many items are drawn; auto: 512 for a sampled softmax, 256 for gbce, 1 a target for bce"
+    negatives: int = Field(
+        0, ge=0, description="how many items are drawn; 0: 512 for a sampled softmax, 256 for gbce, 1 a target for bce"
     )
     sampling: Literal["uniform", "popularity"] = Field(
         "uniform", description="how they are drawn: each alike, or by the root of how often they occur"
