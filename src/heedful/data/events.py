@@ -257,7 +257,7 @@ def _objects(source: str | Path, path: str) -> tuple[Sequence[str] | None, _Rows
 
 
 def _parquet(source: str | Path, path: str) -> tuple[Sequence[str], _Rows]:
-    with needing("datasets", f"reading {path}"):
+    with needing("parquet", "a Parquet file"):
         pyarrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
     try:
