@@ -186,6 +186,25 @@ def _vowels(folder: Path, count: int, seed: int) -> Path:
     return file
 
 
+def _hours(folder: Path, count: int, seed: int) -> Path:
+    """A season of six hours and noise, in two columns."""
+    random, hours = np.random.default_rng(seed), np.arange(count + 20)
+    times = np.datetime64("2024-01-01T00", "h") + hours
+    waves = np.sin(hours / 6 * 2 * np.pi)
+    rows = [
+        f"{time}:00,{wave + noise[0]:.3f},{noise[1] - 9 * wave:.3f}\n"
+        for time, wave, noise in zip(times, waves, random.normal(0, 0.1, (len(hours), 2)), strict=True)
+    ]
+    file = folder / "data.csv"
+    file.write_text("time,a,b\n" + "".join(rows[: count + 20 if count > 6 else count]))
+    return file
+
+
+def _columns(file: Path) -> dict[str, list[str]]:
+    header, *rows = (line.split(",") for line in file.read_text().splitlines())
+    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+
+
 def _table(file: Path) -> tuple[list[str], list[str]]:
     rows = [line.split("\t") for line in file.read_text().splitlines()]
     return [row[0] for row in rows], [row[1] for row in rows]
@@ -297,6 +316,12 @@ CASES = {
         _beep_strings, lambda data: [str(data.parent / "sounds" / "3.wav"), str(data.parent / "sounds" / "1.wav")],
         (("path\ttext\nmissing.wav\tlow\n", ":2: must name a sound below "),), _spoken_beeps,
         options=(("--n-best", "2"), ("--scores",)), hostile=(),
+    ),
+    "forecast": Case(
+        "forecast", ("data.horizon=3", "data.input_length=8", "data.test=0", "model.layers=1", "model.width=4", "model.heads=2",
+                     "model.ffn_width=8", "model.patch=4", "training.epochs=3", "training.batch_size=16"),
+        _hours, lambda data: [str(data)], (("time,a\n2024-01-01,1\n2024-01-02,x\n", ":3: "), ("time,a\n", ": must hold at least one row")),
+        _columns, options=(("--level", "0.5"), ("--windows", "2")), hostile=(),
     ),
     "detect": Case(
         "detect", ("model.head=set", "model.stages=[8, 8, 8, 8]", "model.blocks=[1, 1, 1, 1]", "model.width=8",

@@ -214,7 +214,7 @@ def shown(prediction):
 
 def test_it_is_served_as_it_predicts(case, data, model):
     inputs = case.inputs(data)
-    images = model.task.input in (InputKind.IMAGE, InputKind.AUDIO)
+    images = model.task.input in (InputKind.IMAGE, InputKind.AUDIO, InputKind.SERIES)
     sent = [base64.b64encode(Path(one).read_bytes()).decode() for one in inputs] if images else inputs
     server = ModelServer(model, port=0)
     thread = threading.Thread(target=server.run)
@@ -269,7 +269,7 @@ def test_its_forward_pass_or_that_it_has_none(case, data, model):
 
 def test_predictions_are_files_where_the_task_says_so(case, run, data, model, heedful, trust, tmp_path):
     answer = heedful("predict", run, *case.inputs(data), "--out", tmp_path / "out", *trust)
-    if case.task not in ("segment", "detect", "generate-images", "transcribe"):
+    if case.task not in ("segment", "detect", "generate-images", "transcribe", "forecast"):
         assert (answer.status, answer.out, list((tmp_path / "out").iterdir())) == (2, "", [])
         assert answer.err.endswith("predicts nothing that would be a file of its own: leave out --out.\n")
         return

@@ -14,7 +14,7 @@ from heedful.cli._formats import Format, printed
 from heedful.cli._input import chunks, standard_input
 from heedful.cli._paths import UserPath
 
-_VALUED = ("--data", "--format", "--out", "--task")
+_VALUED = ("--data", "--format", "--out", "--plot", "--task")
 
 
 def predict(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
@@ -49,6 +49,7 @@ def _command(name: str, section: Any, formats: tuple[str, ...]) -> Any:
         data: str | None = None,
         format: formats_known = "text",
         out: UserPath | None = None,
+        plot: UserPath | None = None,
         task: str | None = None,
         options: Annotated[section, described] = section(),
     ) -> None:
@@ -67,7 +68,9 @@ def _command(name: str, section: Any, formats: tuple[str, ...]) -> Any:
             text: one line to read; label: the answer alone, a line for each; jsonl: a JSON object a line; data: the task's data
             format. Some tasks have further ones.
         out
-            A folder in which each prediction is written as a file, too, where the task's predictions are pictures.
+            A folder in which each prediction is written as a file, too, where the task's predictions are pictures or tables.
+        plot
+            A file, .png, .svg or .pdf, into which the predictions are drawn, where the task draws them.
         task
             The task of a run whose task is a class in a file: path/to/task.py:MyTask.
         """
@@ -94,6 +97,9 @@ def _command(name: str, section: Any, formats: tuple[str, ...]) -> Any:
         folder = None if out is None else PredictionFolder(out, trained.task, trained.options(chosen))
         predictions = trained.listen(stream, **chosen) if endless else trained.stream(chunks(items, stream), **chosen)
         predictions = predictions if folder is None else map(folder.write, predictions)
+        if plot is not None:
+            predictions = iter(drawn := list(predictions))
+            trained.task.plot(drawn, str(plot))
         lines = trained.task.formats[format](predictions) if format in formats else printed(predictions, format)
         for line in lines:
             print(line, flush=True)

@@ -100,6 +100,12 @@ TASKS = {
         "TSV, CSV or JSONL of path and text, folders and archives (LibriSpeech, a.txt beside a.wav), Kaldi, Common Voice, `tones`",
         "error rates of words and of characters, by kind of error",
     ),
+    "forecast": CatalogEntry(
+        "heedful.tasks.forecast:ForecastTask",
+        "what follows of one or several series, with intervals",
+        "CSV, TSV, JSONL or Parquet with a column of times, known future columns; `sunspots`, drawn",
+        "MSE and MAE, also standardized, MASE, pinball loss, coverage of intervals",
+    ),
     "detect": CatalogEntry(
         "heedful.tasks.detect:Detect",
         "boxes around the objects of a picture",

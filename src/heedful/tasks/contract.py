@@ -212,6 +212,10 @@ class Task(abc.ABC, Generic[E]):
         """
         raise HeedfulError(f"{self.name} predicts nothing that would be a file of its own: leave out --out.")
 
+    def plot(self, predictions: Sequence[Any], path: str) -> None:
+        """Draws predictions into one file, .png, .svg or .pdf: what `heedful predict --plot` writes."""
+        raise HeedfulError(f"{self.name} draws no predictions: leave out --plot.")
+
     def forward_pass(self) -> "ForwardPass":
         """What `heedful export` writes. Raises HeedfulError where a prediction is more than one forward pass of the model."""
         raise HeedfulError(

@@ -21,6 +21,8 @@ def listed(inputs: Any, task: Task[Any]) -> list[Any]:
     if hasattr(inputs, "content") and hasattr(inputs, "select"):
         return list(task.inputs(inputs))
     unordered = isinstance(inputs, Mapping | Set) and not isinstance(inputs, KeysView)
+    if task.input is InputKind.SERIES and (isinstance(inputs, Mapping) or hasattr(inputs, "columns")):
+        return [inputs]
     if unordered or hasattr(inputs, "columns") or hasattr(inputs, "column_names"):
         raise DataError(
             f"`inputs` must be one input or a list of them, such as one column of a table: got a {type(inputs).__name__}."
@@ -38,8 +40,10 @@ def listed(inputs: Any, task: Task[Any]) -> list[Any]:
 
 
 def _is_one_array(inputs: Any, task: Task[Any]) -> bool:
-    """Whether an array is one input: an image, or a text in an array of no axis."""
+    """Whether an array is one input: a series, an image, or a text in an array of no axis."""
     shape = getattr(inputs, "shape", None)
+    if task.input is InputKind.SERIES:
+        return shape is not None
     if shape is None or task.input is not InputKind.IMAGE:
         return shape == ()
     if len(shape) == 3 and shape[0] in (3, 4) and shape[-1] not in (1, 3, 4):

@@ -426,5 +426,6 @@ def _words(kind: type[Section], values: Mapping[str, Any], problem: Any) -> str:
         else:
             hint = meant(key, known)
         return f"unknown setting `{key}`{hint or '; known: ' + ', '.join(sections if '.' not in key else known)}"
-    rule = problem["msg"][0].lower() + problem["msg"][1:]
+    rule = problem["msg"].removeprefix("Value error, ")
+    rule = rule[0].lower() + rule[1:]
     return f"`{key}`: {rule}: got {received(problem['input'])}"
