@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from PIL import Image
 
 from heedful.tasks.catalog import TASKS
@@ -110,6 +111,21 @@ def _rectangles(folder: Path, count: int, seed: int) -> Path:
         for kind, array in (("images", pixels), ("masks", mask)):
             Image.fromarray(array).save(folder / "data" / kind / f"{row}.png")
     return folder / "data"
+
+
+def _beeps(folder: Path, count: int, seed: int) -> Path:
+    """High and low sounds with noise, a folder each."""
+    random = np.random.default_rng(seed)
+    for row in range(count):
+        name, pitch = (("low", 300), ("high", 900))[row % 2]
+        sound = beep(0.12, pitch * random.uniform(0.9, 1.1)) + random.normal(0, 0.05, 960)
+        write(folder / "data" / name / f"{row}.wav", sound.astype(np.float32))
+    return folder / "data"
+
+
+def _heard(folder: Path) -> tuple[list[Any], list[str]]:
+    files = [file for name in ("high", "low") for file in sorted((folder / name).iterdir(), key=lambda f: int(f.stem))]
+    return [soundfile.read(file, dtype="float32") for file in files], [file.parent.name for file in files]
 
 
 def _masked(folder: Path) -> tuple[list[Any], list[Any]]:
@@ -336,6 +352,13 @@ CASES = {
         (("u i 1\nu j soon\n", ":1: "), ("", ": must hold at least one line: got an empty file")),
         lambda file: tuple(zip(*(line.split("\t") for line in file.read_text().splitlines()), strict=True)),
         options=(("--top-k", "2"), ("--exclude", "i5 i6 i7"), ("--within", "i1,i8"), ("--seen", "kept")),
+    ),
+    "identify-speaker": Case(
+        "identify-speaker", ("model.width=8", "model.heads=2", "model.ffn_width=8", "model.layers=1", "model.pooling_heads=2",
+                             "model.embedding=4", "augmentation.crop=[0.05, 0.1]", "training.batch_size=7", "training.epochs=3"),
+        _beeps, lambda data: [str(data / "low" / "4.wav"), str(data / "high" / "1.wav")],
+        (("not a sound", ": must be a whole sound: got "),), _heard, options=(("--embedding",), ("--top-k", "1")), hostile=(),
+        inside="low/4.wav",
     ),
     "pretrained-tag": Case(
         "tag", ("model.encoder_rate=1", "training.epochs=3", "training.batch_size=60", "training.learning_rate=0.02"),

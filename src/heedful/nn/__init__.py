@@ -9,7 +9,7 @@ from heedful.nn.image import ChannelAttention, DualAttention, SelfAttention2d, S
 from heedful.nn.insert import add_attention, remove_attention
 from heedful.nn.multihead import MultiHeadAttention, SelfAttention
 from heedful.nn.parameter_free import ParameterFreeAttention
-from heedful.nn.pooling import AttentionPooling
+from heedful.nn.pooling import AttentionPooling, AttentiveStatistics
 from heedful.nn.positions import (
     LearnedALiBi,
     LearnedPositions,
@@ -22,6 +22,7 @@ from heedful.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "AttentionPooling",
+    "AttentiveStatistics",
     "ChannelAttention",
     "ConvAttention2d",
     "CrossAttention",

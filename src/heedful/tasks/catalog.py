@@ -112,6 +112,12 @@ TASKS = {
         "Pascal VOC (a folder, or a list in ImageSets/Main), COCO (a .json), `shapes`, drawn on the fly",
         "mean average precision, at an overlap of .5 and over those from .5 to .95, by class and by size",
     ),
+    "identify-speaker": CatalogEntry(
+        "heedful.tasks.identify_speaker:IdentifySpeaker",
+        "who speaks in a recording, or any label of it; whether two are of one speaker",
+        "TSV, CSV or JSONL with columns `path` and `speaker`, folders of label/file (also in .zip, .tar), Kaldi, LibriSpeech, `tones`",
+        "accuracy, macro F1; equal error rate of all pairs",
+    ),
 }
 
 

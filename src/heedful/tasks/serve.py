@@ -30,7 +30,7 @@ from heedful.tasks.memory import less_memory
 from heedful.tasks.predictions import as_json
 from heedful.tasks.request_queue import QueueClosed, QueueFull, RequestQueue
 from heedful.tasks.run import TrainedModel, load
-from heedful.tasks.serve_schema import openapi
+from heedful.tasks.serve_schema import openapi, path_options
 from heedful.tasks.task_inputs import listed
 
 if TYPE_CHECKING:
@@ -214,6 +214,9 @@ class ModelServer:
             raise _error(413, f"`inputs` must be at most {self.queue.most:,}: got {len(inputs):,}.")
         if task.input in (InputKind.IMAGE, InputKind.AUDIO, InputKind.SERIES):
             inputs = [_file(one, f"inputs[{row}]") for row, one in enumerate(inputs)]
+        named = [name for name in options if name in path_options(type(task).Options)]
+        if named:
+            raise HeedfulError(f"`{named[0]}` names a file of this machine: no request may.")
         return listed(inputs, task), self.model.options(options)
 
     async def _health(self, request: "Request") -> "Response":

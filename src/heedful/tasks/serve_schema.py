@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from heedful.data.inputs import InputKind
 from heedful.tasks.contract import Task
+from heedful.training.settings import Section
 
 
 def openapi(task: Task[Any]) -> dict[str, Any]:
@@ -45,12 +46,22 @@ def openapi(task: Task[Any]) -> dict[str, Any]:
     }
 
 
+def path_options(options: type[Section]) -> list[str]:
+    """The options that name files, which whoever sends a request must not have opened."""
+    fields = options.model_fields.items()
+    return [
+        name for name, one in fields if isinstance(one.json_schema_extra, dict) and one.json_schema_extra.get("path")
+    ]
+
+
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
 def _request(task: Task[Any]) -> dict[str, Any]:
     options = type(task).Options.model_json_schema()
+    for name in path_options(type(task).Options):
+        del options["properties"][name]
     fields = {"inputs": {"type": "array", "items": _input(task), "minItems": 1}, "options": options}
     required = ["inputs"]
     if task.input is InputKind.NONE:
