@@ -38,8 +38,8 @@ class Unfinished(Task):
     ("task", "message"),
     [
         ("clasify-image", r"^unknown task `clasify-image`, did you mean `classify-image`\?$"),
-        ("poetry", r"^unknown task `poetry`; known: .*, detect, or path/to/task.py:MyTask\.$"),
-        ("", r"^unknown task ``; known: .*, detect, or path/to/task.py:MyTask\.$"),
+        ("poetry", r"^unknown task `poetry`; known: .*, or path/to/task.py:MyTask\.$"),
+        ("", r"^unknown task ``; known: .*, or path/to/task.py:MyTask\.$"),
         ("no/where.py:Task", r"^no/where.py: must be a Python file with a task: there is no such file\.$"),
         (TOY.replace("MostVowel", "MostVowels"), r"most_vowel.py: must hold the class `MostVowels`: there is none\.$"),
         (TOY.replace("MostVowel", "Model"), r"most_vowel.py:Model: must be a class that derives from .*Task: got <class"),

@@ -158,11 +158,11 @@ def _spoken(
             middle_of_it, half = start + voice.tempo * seconds / 2, voice.tempo * seconds / 2
             hissed += np.clip(1.5 - np.abs(middle - middle_of_it) / half, 0, 1)[:, None] * shape
             start += voice.tempo * seconds
-        along = np.clip((middle - start) / (end - start), 0, 1)  # from the first vowel to the second
-        loud = np.clip(8 * np.minimum(middle - start, end - middle) / (end - start), 0, 1)
+        along: Array = np.clip((middle - start) / (end - start), 0, 1)  # from the first vowel to the second
+        loud: Array = np.clip(8 * np.minimum(middle - start, end - middle) / (end - start), 0, 1)
         glide = 1 / (1 + np.exp(-10 * (along - 0.5)))
         first, second = (voice.tract * np.array(_VOWELS[sound], np.float64) for sound in sounds[-2:])
-        centers: Array = first + glide[:, None] * (second - first)  # [frames, 3]
+        centers: Array = np.asarray(first + glide[:, None] * (second - first), np.float64)  # [frames, 3]
         voiced += loud[:, None] * _resonances(centers, frequency, voice.tilt)
         pitch = np.where(loud > 0, voice.pitch * (1.06 - 0.12 * along), pitch)
     pulses = _pulses(np.interp(np.arange(count) / _HOP, np.arange(frames), pitch))
