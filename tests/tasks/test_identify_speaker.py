@@ -9,7 +9,7 @@ import heedful
 from heedful._errors import DataError, HeedfulError, SettingsError
 from heedful.data.tones import GUESTS, RATE, VOICES, speak
 from heedful.models.speaker import MOST_FRAMES
-from heedful.tasks.sound_augmentation import SoundAugmentation, changed, cropped, curves
+from heedful.tasks.speaker_augmentation import SpeakerAugmentation, changed, cropped, curves
 from heedful.tasks.speaker_predictions import Identification
 from tests.sounds import beep, write
 
@@ -127,30 +127,30 @@ def test_predictions_in_words():
 def test_augmentation_changes_loudness_bands_and_noise():
     torch.manual_seed(0)
     frames, lengths = torch.randn(400, 20, 8), torch.tensor([20] * 399 + [5])
-    quiet = SoundAugmentation(gain=6, equalizer=0, noise=0)
+    quiet = SpeakerAugmentation(gain=6, equalizer=0, noise=0)
     louder = changed(frames, lengths, quiet) - frames
     assert torch.allclose(louder.std((1, 2)), torch.zeros(400), atol=1e-5)
     assert louder[:, 0, 0].std().item() * 10 / np.log(10) == pytest.approx(6, rel=0.1)
-    shaped = changed(frames, lengths, SoundAugmentation(gain=0, equalizer=4, noise=0)) - frames
+    shaped = changed(frames, lengths, SpeakerAugmentation(gain=0, equalizer=4, noise=0)) - frames
     assert torch.allclose(shaped.std(1), torch.zeros(400, 8), atol=1e-5)
     assert shaped[:, 0].std(0).mean().item() * 10 / np.log(10) == pytest.approx(4, rel=0.2)
-    noisy = changed(frames, lengths, SoundAugmentation(gain=0, equalizer=0, noise=1, noise_ratio=(0, 0))) - frames
+    noisy = changed(frames, lengths, SpeakerAugmentation(gain=0, equalizer=0, noise=1, noise_ratio=(0, 0))) - frames
     assert (noisy >= 0).all()
     assert (noisy.mean((1, 2)) > 0.1).all()
-    half = changed(frames, lengths, SoundAugmentation(gain=0, equalizer=0, noise=0.5)) - frames
+    half = changed(frames, lengths, SpeakerAugmentation(gain=0, equalizer=0, noise=0.5)) - frames
     assert 100 < (half.abs().sum((1, 2)) < 1e-3).sum() < 300
     assert curves(3, 40).shape == (3, 40)
-    lengths = {len(one) for _ in range(50) for one in cropped([frames[0].repeat(10, 1)], SoundAugmentation())}
+    lengths = {len(one) for _ in range(50) for one in cropped([frames[0].repeat(10, 1)], SpeakerAugmentation())}
     assert min(lengths) >= 28
     assert max(lengths) <= 79
     assert len(lengths) > 20
-    assert torch.equal(cropped([frames[0]], SoundAugmentation())[0], frames[0])
+    assert torch.equal(cropped([frames[0]], SpeakerAugmentation())[0], frames[0])
     for wrong, says in (
         ((0.8, 0.3), r"`crop` must rise, from 0.05 s on: got 0.8 to 0.3"),
         ((0.01, 0.3), "got 0.01 to 0.3"),
     ):
         with pytest.raises(ValueError, match=says):
-            SoundAugmentation(crop=wrong)
+            SpeakerAugmentation(crop=wrong)
 
 
 def test_the_tones_have_voices_that_training_knows_and_strangers():

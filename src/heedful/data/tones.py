@@ -147,7 +147,7 @@ def _spoken(
     """Samples `[count]` without background: pulses and noise, shaped by what the filter is at each frame."""
     frames = count // _HOP + 2
     middle = np.arange(frames) * _HOP / RATE  # seconds; frame k lies around sample k * hop
-    frequency = np.fft.rfftfreq(_FRAME, 1 / RATE)
+    frequency: Array = np.arange(_FRAME // 2 + 1) * (RATE / _FRAME)
     voiced, hissed = np.zeros((2, frames, len(frequency)))
     pitch = np.full(frames, voice.pitch)
     for digit, (_, start, end) in zip(digits, words, strict=True):
@@ -161,9 +161,9 @@ def _spoken(
         along: Array = np.clip((middle - start) / (end - start), 0, 1)  # from the first vowel to the second
         loud: Array = np.clip(8 * np.minimum(middle - start, end - middle) / (end - start), 0, 1)
         glide = 1 / (1 + np.exp(-10 * (along - 0.5)))
-        first, second = (voice.tract * np.array(_VOWELS[sound], np.float64) for sound in sounds[-2:])
-        centers: Array = np.asarray(first + glide[:, None] * (second - first), np.float64)  # [frames, 3]
-        voiced += loud[:, None] * _resonances(centers, frequency, voice.tilt)
+        first, second = (np.array([voice.tract * center for center in _VOWELS[sound]]) for sound in sounds[-2:])
+        centers: Array = np.outer(1 - glide, first) + np.outer(glide, second)  # [frames, 3]
+        voiced += np.multiply(loud[:, None], _resonances(centers, frequency, voice.tilt))
         pitch = np.where(loud > 0, voice.pitch * (1.06 - 0.12 * along), pitch)
     pulses = _pulses(np.interp(np.arange(count) / _HOP, np.arange(frames), pitch))
     return _filtered(pulses, voiced) + _filtered(random.normal(0, 0.35, count), hissed)

@@ -2,7 +2,7 @@
 
 data         heedful/data/recordings.py: tables, folders, archives, Kaldi, LibriSpeech, Common Voice, tones; features: log_mel.py
 model        heedful/models/speaker.py
-loss         cross entropy of cosines with an angular margin, on crops with noise and another loudness (sound_augmentation.py)
+loss         cross entropy of cosines with an angular margin, on crops with noise and another loudness (speaker_augmentation.py)
 score        that of one label (classification.py); the equal error rate of all pairs (verification.py)
 view         heedful/tasks/views/speaker.py: which frames decided, over the spectrogram
 """
@@ -25,8 +25,8 @@ from heedful.tasks.classification import OneLabel
 from heedful.tasks.contract import TRAINING, Embedded, Reading, Rows, Scores, Task
 from heedful.tasks.forward_pass import ForwardPass, Layout, Operand, of_target
 from heedful.tasks.identify_speaker_settings import IdentifySpeakerSettings, SpeakerOptions, SpeakerVocabulary
-from heedful.tasks.sound_augmentation import changed, cropped
 from heedful.tasks.sound_settings import learned, padded, prepared
+from heedful.tasks.speaker_augmentation import changed, cropped
 from heedful.tasks.speaker_predictions import UNKNOWN, Identification
 from heedful.tasks.targets import BaselineFeatures
 from heedful.tasks.verification import equal_error, pair_scores

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from heedful.tasks.sound_augmentation import SoundAugmentation
 from heedful.tasks.sound_settings import SoundData, SoundVocabulary
+from heedful.tasks.speaker_augmentation import SpeakerAugmentation
 from heedful.tasks.targets import TargetLoss
 from heedful.training.schema import Classes, Schema
 from heedful.training.settings import Section, TaskSettings, TrainingSettings, defaults, follows_data
@@ -54,7 +54,7 @@ class IdentifySpeakerSettings(TaskSettings):
 
     data: SpeakerData = SpeakerData()
     model: SpeakerModel = SpeakerModel()
-    augmentation: SoundAugmentation = SoundAugmentation()
+    augmentation: SpeakerAugmentation = SpeakerAugmentation()
     loss: SpeakerLoss = SpeakerLoss()
     training: SpeakerTraining = SpeakerTraining()
 

@@ -19,7 +19,7 @@ _FLOOR = -15.9424  # of features: silence
 _KNOTS = 5  # of a curve over the bands
 
 
-class SoundAugmentation(Section):
+class SpeakerAugmentation(Section):
     """How recordings are changed in training."""
 
     crop: tuple[float, float] = Field(
@@ -33,7 +33,7 @@ class SoundAugmentation(Section):
     noise_ratio: tuple[float, float] = Field((10.0, 30.0), description="decibels by which noise is softer, from and to")
 
     @model_validator(mode="after")
-    def _in_order(self) -> "SoundAugmentation":
+    def _in_order(self) -> "SpeakerAugmentation":
         for name, (first, last) in (("crop", self.crop), ("noise_ratio", self.noise_ratio)):
             if not first <= last or (name == "crop" and first < 0.05):
                 raise ValueError(
@@ -42,7 +42,7 @@ class SoundAugmentation(Section):
         return self
 
 
-def cropped(features: Sequence[Tensor], settings: SoundAugmentation) -> list[Tensor]:
+def cropped(features: Sequence[Tensor], settings: SpeakerAugmentation) -> list[Tensor]:
     """A stretch of each of the features `[frames, bands]`, of one length where they are long enough, from a random frame on."""
     low, high = (max(round((seconds - WINDOW) / SHIFT) + 1, 1) for seconds in settings.crop)
     length = int(torch.randint(low, high + 1, ()))
@@ -50,7 +50,7 @@ def cropped(features: Sequence[Tensor], settings: SoundAugmentation) -> list[Ten
     return [one[start : start + length] for one, start in zip(features, starts, strict=True)]
 
 
-def changed(frames: Tensor, lengths: Tensor, settings: SoundAugmentation) -> Tensor:
+def changed(frames: Tensor, lengths: Tensor, settings: SpeakerAugmentation) -> Tensor:
     """Features `[B, N, bands]`, each louder or softer, through an equalizer, and some with noise."""
     count, _, bands = frames.shape
     gain = settings.gain * torch.randn(count, 1) + settings.equalizer * curves(count, bands)
