@@ -65,7 +65,9 @@ def test_speakers_that_training_never_had_are_enrolled(model, tmp_path):
     assert first.runner_up.startswith("bob ")
     assert model.predict([files[1000]], enroll="ann=" + files[250])[0].label == "unknown"
     for wrong in ("ann", "=a.wav", "ann="):
-        with pytest.raises(SettingsError, match=rf"`enroll.*`: must be name=FILE, as in ann=a.wav: got '{wrong}'"):
+        with pytest.raises(
+            SettingsError, match=rf"`enroll.*`: must be name=FILE, as in ann=a\.wav: got \('{wrong}',\)\."
+        ):
             model.predict([files[250]], enroll=(wrong,))
     with pytest.raises(DataError, match=rf"^{tmp_path}/no.wav: must be .*: got a path where no file or folder is"):
         model.predict([files[250]], enroll=(f"ann={tmp_path}/no.wav",))

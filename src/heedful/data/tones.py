@@ -147,7 +147,7 @@ def _spoken(
     """Samples `[count]` without background: pulses and noise, shaped by what the filter is at each frame."""
     frames = count // _HOP + 2
     middle = np.arange(frames) * _HOP / RATE  # seconds; frame k lies around sample k * hop
-    frequency: Array = np.arange(_FRAME // 2 + 1) * (RATE / _FRAME)
+    frequency: Array = np.linspace(0.0, RATE / 2, _FRAME // 2 + 1)
     voiced, hissed = np.zeros((2, frames, len(frequency)))
     pitch = np.full(frames, voice.pitch)
     for digit, (_, start, end) in zip(digits, words, strict=True):

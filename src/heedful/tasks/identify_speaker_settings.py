@@ -88,7 +88,7 @@ class SpeakerOptions(Section):
         for value in values:
             name, equals, file = value.partition("=")
             if not (equals and name.strip() and file.strip()):
-                raise ValueError(f"must be name=FILE, as in ann=a.wav: got {value!r}")
+                raise ValueError("must be name=FILE, as in ann=a.wav")
         return values
 
 
