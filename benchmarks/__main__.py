@@ -3,7 +3,18 @@
 import sys
 from pathlib import Path
 
-from benchmarks import attention, classify_image, ideas, image_layers, language_model, matrix, operator, startup, viewer
+from benchmarks import (
+    attention,
+    classify_image,
+    ideas,
+    image_layers,
+    language_model,
+    matrix,
+    operator,
+    smooth,
+    startup,
+    viewer,
+)
 
 PARTS = {
     "attention": attention.main,
@@ -19,6 +30,9 @@ PARTS = {
     "language-speed": language_model.speed,
     "language-generation": language_model.generation,
     "image-layers": image_layers.main,
+    "smooth": smooth.main,
+    "smooth-picture": smooth.picture,
+    "smooth-time": smooth.time_main,
     "ideas": ideas.main,
     "ideas-time": ideas.time_main,
     "ideas-pictures": ideas.show,

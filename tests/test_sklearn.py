@@ -17,7 +17,7 @@ from sklearn.utils import estimator_checks, get_tags
 
 import heedful
 from heedful._errors import DataError, SettingsError
-from heedful.sklearn import ImageClassifier, ImageRegressor, TextClassifier, TextRegressor
+from heedful.sklearn import ImageClassifier, ImageRegressor, Smoother, TextClassifier, TextRegressor
 
 TEXTS = [f"a {word} film {row}" for row in range(20) for word in ("fine", "dull")]
 LABELS = np.array(["good", "bad"] * 20)
@@ -345,3 +345,24 @@ def test_scikit_learn_skips_what_needs_tables(model):
 def test_scikit_learns_own_checks(model, name):
     check = getattr(estimator_checks, name)
     check(*(type(model).__name__, model)[-len(inspect.signature(check).parameters) :])
+
+
+def test_a_smoother_is_fitted_once_and_smooths_any_series():
+    random = np.random.default_rng(0)
+    X = np.repeat([0.0, 5.0, 1.0], 60)[:, None] + random.standard_normal((180, 2))
+    smoother = Smoother(window=31)
+    expected = heedful.smooth(X, window=31)
+    np.testing.assert_array_equal(smoother.fit_transform(X), expected.values)
+    assert smoother.settings_ == expected.settings
+    again = pickle.loads(pickle.dumps(clone(smoother).fit(X)))
+    np.testing.assert_allclose(
+        again.transform(X[:100]), heedful.smooth(X[:100], noise=smoother.noise_, settings=smoother.settings_).values
+    )
+    assert smoother.get_feature_names_out(["a", "b"]).tolist() == ["a", "b"]
+    X[7, 0] = np.nan
+    assert np.isfinite(smoother.transform(X)).all()
+    with pytest.raises(ValueError, match="X has 1 features, but Smoother is expecting 2 features as input."):
+        smoother.transform(X[:, :1])
+    with pytest.raises(NotFittedError):
+        Smoother().transform(X)
+    assert Pipeline([("smooth", Smoother(length=5))]).fit(X).transform(X).shape == X.shape

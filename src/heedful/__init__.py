@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         softmax1,
         sparsemax,
     )
+    from heedful.smoothing import smooth
     from heedful.tasks.compare import compare
     from heedful.tasks.run import load, train
 
@@ -124,6 +125,7 @@ __all__ = [
     "rotary2d",
     "sample",
     "sigmoid",
+    "smooth",
     "softmax",
     "softmax1",
     "sparsemax",
@@ -143,6 +145,7 @@ _ELSEWHERE = {
     "load": "heedful.tasks.run",
     "load_watch": "heedful.inspection",
     "rollout": "heedful.inspection",
+    "smooth": "heedful.smoothing",
     "train": "heedful.tasks.run",
     "watch": "heedful.inspection",
 }

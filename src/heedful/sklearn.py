@@ -1,4 +1,6 @@
-"""Classifiers and regressors as scikit-learn estimators: in `cross_val_score`, `GridSearchCV`, a `Pipeline`, and pickled as safetensors.
+"""Classifiers, regressors and a smoother for scikit-learn: in `cross_val_score`, `GridSearchCV`, a `Pipeline`.
+
+Trained models are pickled as safetensors.
 
 Example:
     >>> from heedful.sklearn import TextClassifier
@@ -14,14 +16,15 @@ from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, OneToOneFeatureMixin, RegressorMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from heedful.smoothing import smooth
 from heedful.tasks.run import train
 
-__all__ = ["ImageClassifier", "ImageRegressor", "TextClassifier", "TextRegressor"]
+__all__ = ["ImageClassifier", "ImageRegressor", "Smoother", "TextClassifier", "TextRegressor"]
 
 
 class _Estimator(BaseEstimator):
@@ -267,6 +270,67 @@ class ImageRegressor(_Regressor, _Images):
         image_size_: height and width of an image.
         model_: the trained model, with `inspect`, `predict` and `evaluate` of its own.
     """
+
+
+class Smoother(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Smooths the columns of a series by self-similarity: `heedful.smooth` as a transformer. Rows are in the order of time.
+
+    `fit` estimates the noise and chooses settings, `transform` smooths any series of as many columns by them. NaN is missing, and filled.
+
+    Args:
+        strength: as of `heedful.smooth`.
+        length: likewise.
+        window: likewise.
+        decay: likewise.
+        stages: 1 or 2.
+        online: whether each value is made of itself and earlier ones only.
+        random_state: the seed by which the expected error is estimated.
+
+    Attributes:
+        settings_: those that were chosen or set.
+        noise_: the standard deviation of the noise of each column.
+        n_features_in_: how many columns there are.
+
+    Example:
+        >>> X = np.sin(np.arange(200.0) / 20)[:, None] + 0.1 * np.random.default_rng(0).standard_normal((200, 1))
+        >>> Smoother().fit_transform(X).shape
+        (200, 1)
+    """
+
+    def __init__(
+        self,
+        *,
+        strength: Any = "auto",
+        length: Any = "auto",
+        window: Any = "auto",
+        decay: Any = "auto",
+        stages: Any = 2,
+        online: bool = False,
+        random_state: int = 0,
+    ) -> None:
+        self.strength, self.length, self.window, self.decay = strength, length, window, decay
+        self.stages, self.online, self.random_state = stages, online, random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Estimates the noise of each column, and chooses settings."""
+        X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
+        found = smooth(
+            X, strength=self.strength, length=self.length, window=self.window, decay=self.decay, stages=self.stages,
+            online=self.online, seed=self.random_state,
+        )  # fmt: skip
+        self.settings_, self.noise_ = found.settings, found.noise
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """The smoothed series, `[rows, columns]`."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
+        return smooth(X, online=self.online, noise=self.noise_, settings=self.settings_).values
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
 
 def _names(numbers: Iterable[int]) -> list[str]:

@@ -33,6 +33,7 @@ from benchmarks import (
     pictures,
     resume,
     serve,
+    smooth,
     startup,
     summarize,
     texts,
@@ -289,6 +290,14 @@ def run_image_layers(small: pytest.MonkeyPatch) -> None:
     image_layers.main()
 
 
+def run_smooth(small: pytest.MonkeyPatch) -> None:
+    small.setattr(smooth, "SNRS", (7,))
+    small.setattr(smooth, "SEEDS", (1,))
+    smooth.main()
+    smooth.picture()
+    assert Path("smoothing.png").exists()
+
+
 SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "attention": lambda small: attention.main(),
     "operator": lambda small: operator.main(),
@@ -307,6 +316,7 @@ SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "viewer": run_viewer,
     "serve": run_serve,
     "startup": run_startup,
+    "smooth": run_smooth,
     "coverage_models": run_coverage_models,
 }
 

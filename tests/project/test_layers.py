@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "_checks": set(),
     "ops": {"_checks", "_types"},
     "nn": {"_checks", "_types", "ops"},
+    "smoothing": {"_types", "ops"},
     "data": {"_errors", "_files", "_loader", "_types"},
     "models": {"_checks", "_types", "ops", "nn", "data"},
     # a recording writes its page
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     },
     "cli": {
         *("_errors", "_files", "_signals", "_version", "ops", "nn", "inspection", "report", "hugging_face", "data"),
-        *("training", "tasks"),
+        *("training", "tasks", "smoothing"),
     },
 }
 MODULES = {

@@ -13,6 +13,7 @@ from heedful.cli.inspect import inspect
 from heedful.cli.predict import predict
 from heedful.cli.report import report
 from heedful.cli.serve import serve
+from heedful.cli.smooth import smooth
 from heedful.cli.tasks import show, tasks
 from heedful.cli.train import train
 
@@ -28,5 +29,5 @@ _OWN_WORDS: Any = {
     "version_flags": [],
     "end_of_options_delimiter": "\0",
 }  # their options depend on the task
-for verb in (demo, tasks, show, train, compare, evaluate, predict, inspect, report, serve, export):
+for verb in (demo, tasks, show, train, compare, evaluate, predict, inspect, report, serve, export, smooth):
     app.command(verb, **(_OWN_WORDS if verb in (train, predict) else {}))

@@ -3,9 +3,9 @@
 
 def tasks() -> None:
     """List the tasks: what each does, what it reads, and its metrics."""
-    from heedful.tasks.catalog import TASKS
+    from heedful.tasks.catalog import TASKS, VERBS
 
-    for name, entry in TASKS.items():
+    for name, entry in (TASKS | VERBS).items():
         print(f"{name}\n    {entry.does}\n    reads     {entry.reads}\n    metrics   {entry.metrics}")
 
 

@@ -120,6 +120,15 @@ TASKS = {
     ),
 }
 
+VERBS = {
+    "smooth": CatalogEntry(
+        "heedful.smoothing:smooth",
+        "each value of a series as a mean of those whose surroundings are like its own; nothing is trained: `heedful smooth TABLE`",
+        "CSV, TSV, JSONL or Parquet with columns of numbers and, where there is one, a column of times",
+        "the expected squared error of each of some 20 settings, without the truth; the least one is taken",
+    ),
+}  # what needs no training
+
 
 def find(task: "str | type[Task[Any]]") -> "type[Task[Any]]":
     """The class of a task.
@@ -134,6 +143,10 @@ def find(task: "str | type[Task[Any]]") -> "type[Task[Any]]":
         return _checked(task, getattr(task, "__name__", repr(task)))
     if ".py:" in task:
         return _of_file(task)
+    if task in VERBS:
+        raise HeedfulError(
+            f"`{task}` has nothing to learn: heedful {task} TABLE does it at once; heedful {task} --help."
+        )
     if task not in TASKS:
         near = difflib.get_close_matches(task, TASKS, n=1)
         hint = f", did you mean `{near[0]}`?" if near else f"; known: {', '.join(TASKS)}, or path/to/task.py:MyTask."
