@@ -176,6 +176,7 @@ def test_users_apart():
 
 
 def test_the_embedded_histories_are_the_same_each_time():
-    one, other = genre_histories("train"), genre_histories.__wrapped__("train")
+    one, other = genre_histories("test"), genre_histories.__wrapped__("test")
     assert b"".join(one.content()) == b"".join(other.content())
-    assert set(genre_histories("test").users).isdisjoint(one.users)
+    assert (len(one), len(one.items)) == (400, 200)
+    assert set(one.users).isdisjoint(genre_histories("train").users)

@@ -27,6 +27,20 @@ def test_loss_and_gradients_are_those_of_stored_logits(monkeypatch, room, smooth
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_rows_that_count_more_than_others(monkeypatch, smoothing):
+    monkeypatch.setattr(cross_entropy, "_CHUNK_LOGITS", 21)
+    x, weight, targets = drawn()
+    row_weights = torch.arange(11.0) / 5
+    each = F.cross_entropy(x @ weight.T, targets, reduction="none", label_smoothing=smoothing)
+    expected, found = (each * row_weights).sum(), linear_cross_entropy(x, weight, targets, smoothing, row_weights)
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(torch.autograd.grad(found, (x, weight)), torch.autograd.grad(expected, (x, weight)), strict=True):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match=r"^`row_weights` must be \[11\], as `targets` are: got \[3\]\.$"):
+        linear_cross_entropy(x, weight, targets, smoothing, row_weights[:3])
+
+
 def test_gradients_of_one_side_alone():
     x, weight, targets = drawn()
     expected = torch.autograd.grad(linear_cross_entropy(x, weight, targets), (x, weight))

@@ -248,9 +248,4 @@ def softmax_loss(
     weights: Float[Tensor, " T"] | None = None,
 ) -> Float[Tensor, ""]:
     """The sum of the cross entropies among all items, whose scores are not stored all at once."""
-    if weights is None:
-        return linear_cross_entropy(x, weight, targets)
-    groups, inverse = weights.unique(return_inverse=True)  # few: ratings, or counts
-    sums = [linear_cross_entropy(x[inverse == g], weight, targets[inverse == g]) for g in range(len(groups))]
-    total: Tensor = (torch.stack(sums) * groups).sum()
-    return total
+    return linear_cross_entropy(x, weight, targets, row_weights=weights)

@@ -7,9 +7,9 @@ import torch
 from heedful._checks import check_positive
 from heedful._types import Float, Int, Tensor
 
-_BLOCK = 8192  # rows of `items` at once: their products with a few hundred queries stay near the processor
+_BLOCK = 4096  # rows of `items` at once: their products with a few hundred queries stay near the processor
 _QUERIES = 256  # at once
-_GROUP = 64  # scores of which the largest alone is looked at first
+_GROUP = 128  # scores of which the largest alone is looked at first
 
 
 class BestItems(NamedTuple):
@@ -35,7 +35,7 @@ def top_inner_products(
     """The k largest of `queries @ items.T` in each row, as `torch.topk` gives them, without gradient.
 
     Blocks of products are made and forgotten: what is stored is a block, and k numbers a row. Of a block, the largest of each group of
-    64 scores tells where the k largest can be, and a row is left out whose best ones are all larger already. Among equal scores, any
+    128 scores tells where the k largest can be, and a row is left out whose best ones are all larger already. Among equal scores, any
     may be given.
 
     Args:
@@ -107,13 +107,13 @@ def _merged(best: BestItems, scores: Tensor, k: int, start: int, numbers: Tensor
     size = scores.shape[1]
     if padding := -size % _GROUP:
         scores = torch.nn.functional.pad(scores, (0, padding), value=-torch.inf)
-    groups = scores.unflatten(1, (-1, _GROUP))  # [B, G, 64]
+    groups = scores.unflatten(1, (-1, _GROUP))  # [B, G, 128]
     highest = groups.amax(-1)
     rows = (highest.amax(1) > best.values[:, -1]).nonzero()[:, 0]
     if not len(rows):
         return best
     few = highest[rows].topk(min(k, highest.shape[1]), sorted=False).indices  # [R, g]: where the k largest can be
-    candidates = groups[rows[:, None], few].flatten(1)  # [R, g * 64]
+    candidates = groups[rows[:, None], few].flatten(1)  # [R, g * 128]
     places = (few[..., None] * _GROUP + torch.arange(_GROUP, device=scores.device)).flatten(1)
     found = candidates.topk(min(k, candidates.shape[1]))
     at = places.gather(1, found.indices)
