@@ -218,7 +218,7 @@ def test_of_a_long_series_no_row_sees_all():
     assert max(one.window or 10**9 for one in candidates(10**6, 1000)) == 255
     values = np.tile(STEPS, 130) + np.random.default_rng(1).standard_normal(
         130 * len(STEPS)
-    )  # beyond 20,000: stretches are compared
+    )  # beyond 10,000: stretches are compared
     found = smooth(values, stages=1, decay=None, length=5)
     assert found.settings.window in {one.settings.window for one in found.candidates} <= {31, 63, 127, 255}
     assert ((found.values - np.tile(STEPS, 130)) ** 2).mean() < 0.25

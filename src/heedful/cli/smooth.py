@@ -1,6 +1,7 @@
 """`heedful smooth TABLE`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -239,8 +240,9 @@ def _inspect(series: "TimeSeries", found: "Smoothed", path: Path) -> None:
     window = None if last.window is None else (1 if found.samples.online else 2) * last.window + 1
     call = AttentionCall("smooth", "self", found.attention, "heedful", causal=found.samples.online, window=window)
     axis = Series(_columns(found), list(series.columns), name="smoothed series")
-    rows = ", ".join(f"{name}: {text}" for name, text in _summary(series, found))
-    section = attention_section([call], title=f"What each value of {series.name} was made of", text=rows, axes=[axis])
+    text = " ".join(f"{name.capitalize()}: {words}." for name, words in _summary(series, found))
+    section = attention_section([call], title=f"What each value of {series.name} was made of", text=text, axes=[axis])
+    section = replace(section, opens={"view": "map", "layer": "0"})
     about = {"table": series.name, "heedful": __version__}
     try:
         write_report(path, title="Smoothing by self-similarity", sections=[section], about=about)

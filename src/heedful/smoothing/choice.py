@@ -13,7 +13,7 @@ __all__ = ["Candidate", "SmoothSettings", "candidates", "choose", "expected_erro
 
 _MAD = 0.6744897501960817  # the median of |x| for a normal x
 _STEP = 0.05  # of the probe, in units of the noise
-_LARGE = 20_000  # values
+_LARGE = 10_000  # values
 
 
 @dataclass(frozen=True)
