@@ -151,23 +151,24 @@ def test_the_account_in_words():
     assert lines[-1] == "memory     linear in the number of positions"
 
 
+LENGTH, HEADS = 2048, 16
 MEASURED = {
     "plain": {},
     "causal": {"pattern": ops.Causal()},
     "another value width": {"value_width": 128},
-    "grouped heads": {"groups": 2},
+    "grouped heads": {"groups": 8},
     "a window": {"pattern": ops.Local(128)},
-    "documents": {"pattern": ops.Documents(torch.arange(8192) // 128)},
+    "documents": {"pattern": ops.Documents(torch.arange(LENGTH) // 128)},
     "entmax15": {"normalize": ops.entmax15, "pattern": ops.Local(256)},
     "additive": {"score": ops.Additive(torch.ones(64)), "pattern": ops.Local(4)},
 }
 
 
-def planned_and_taken(n, *, groups=4, value_width=64, **options):
+def planned_and_taken(n, *, groups=HEADS, value_width=64, **options):
     """The bytes of a training step by its plan, and by how much the resident set grew."""
-    widths = ((4, 64), (groups, 64), (groups, value_width))
+    widths = ((HEADS, 64), (groups, 64), (groups, value_width))
     q, k, v = (torch.randn(1, heads, n, width, requires_grad=True) for heads, width in widths)
-    g = torch.ones(1, 4, n, value_width)
+    g = torch.ones(1, HEADS, n, value_width)
     Path("/proc/self/clear_refs").write_text("5")  # the peak from now on, not that of the process that started this one
     before = resident_peak()
     plan = heedful.plan(q, k, v, **options)
@@ -186,7 +187,7 @@ def measure():
         if not (child := os.fork()):
             small = options | ({"pattern": ops.Documents(torch.arange(256) // 128)} if name == "documents" else {})
             planned_and_taken(256, **small)  # so that code that is loaded on first use is there
-            print(json.dumps([name, *planned_and_taken(8192, **options)]), flush=True)
+            print(json.dumps([name, *planned_and_taken(LENGTH, **options)]), flush=True)
             os._exit(0)
         os.waitpid(child, 0)
 
