@@ -239,6 +239,16 @@ def test_raw_samples():
         list(samples_of(io.BytesIO(b"\1\0\1\0\1"), "s16", same))
 
 
+def test_what_was_said_before_a_stream_breaks_is_told(trained, folder):
+    raw = (sound(folder, 1.0) * 32767).astype("<i2").tobytes()
+    whole = [str(one) for one in trained.task.listen(trained.model, io.BytesIO(raw), TranscribeOptions(rate=RATE))]
+    told = []
+    with pytest.raises(DataError, match="got 1 more behind 8,000 samples."):
+        told.extend(map(str, trained.task.listen(trained.model, io.BytesIO(raw + b"x"), TranscribeOptions(rate=RATE))))
+    assert told == whole
+    assert told
+
+
 def test_what_cannot_stream(trained):
     model, listen = trained.model, trained.task.listen
     for options in ({"before": -1}, {"after": -1}):
@@ -308,6 +318,7 @@ def test_settings_that_do_not_fit(folder):
             ["model.decoder_layers=0", "search.decoder=joint"],
             "`search.decoder` must be ctc where `model.decoder_layers` is 0.",
         ),
+        (["loss.ctc_weight=0"], "`search.decoder` must be attention where `loss.ctc_weight` is 0."),
         (["model.kernel=4"], "`kernel` must be odd: got 4."),
     ):
         _, task = prepare(

@@ -46,7 +46,7 @@ _FEW_WORDS, _OFTEN = 500, 10  # words that are tokens: at most so many, each so 
 _BATCH_FRAMES = 20_000  # of 10 ms that are validated at once
 _TONES = (  # settings that suit them: about a minute
     "model.subsampling=4", "model.width=64", "model.layers=3", "model.ffn_width=128",
-    "training.epochs=6", "training.batch_size=16", "training.learning_rate=0.004", "training.ema_decay=0.97",
+    "training.epochs=6", "training.batch_size=8", "training.learning_rate=0.004", "training.ema_decay=0.97",
 )  # fmt: skip
 
 
@@ -127,6 +127,8 @@ class Transcribe(Task[Recordings]):
         s = self.settings.model
         if not s.decoder_layers and self.settings.search.decoder != "ctc":
             raise ValueError("`search.decoder` must be ctc where `model.decoder_layers` is 0.")
+        if s.decoder_layers and not self.settings.loss.ctc_weight and self.settings.search.decoder != "attention":
+            raise ValueError("`search.decoder` must be attention where `loss.ctc_weight` is 0.")
         model = Transcriber(
             vocabulary_size=self.tokenizer.size, end=self.tokenizer.end, bands=self.features.bands,
             subsampling=s.subsampling, width=s.width, heads=s.heads, layers=s.layers, ffn_width=s.ffn_width,
@@ -262,12 +264,15 @@ class Transcribe(Task[Recordings]):
         if (options.decoder or self.settings.search.decoder) != "ctc" or options.n_best > 1:
             raise SettingsError("a stream is decoded by ctc, to one text: leave out --decoder and --n-best.")
         hearing, change = self.hearing(model, options), Resampler(options.rate, self.features.rate)
-        told, blocks = "standard input", samples_of(stream, options.encoding, change)
+        told, errors = "standard input", list[DataError]()
+        blocks = _until_error(samples_of(stream, options.encoding, change), errors)
         for piece in encoded_pieces(model, self.features, blocks, window):
             for word in hearing.push(piece):
                 yield Transcript(told, word.word, [word], spoken=True)
         for word in hearing.finish():
             yield Transcript(told, word.word, [word], spoken=True)
+        if errors:
+            raise errors[0]
 
     def inputs(self, examples: Recordings) -> Sequence[Recordings]:
         return [examples]
@@ -312,6 +317,14 @@ class _SampleCache:
             self._left -= samples.nbytes
             self._kept[row] = samples
         return samples
+
+
+def _until_error(blocks: Iterable[Any], errors: list[DataError]) -> Iterator[Any]:
+    """The blocks until one cannot be read, so that what was said until then is told before the error."""
+    try:
+        yield from blocks
+    except DataError as error:
+        errors.append(error)
 
 
 def _texts(examples: Recordings, settings: TranscribeSettings) -> list[str]:

@@ -76,7 +76,8 @@ def scores_of(outputs: Sequence[str], texts: Sequence[str], lowercase: bool) -> 
         "confusions": [[said, heard, count] for (said, heard), count in confused.most_common(_WORST)],
         "worst": [{"row": row, "alignment": _alignment(outputs[row], texts[row])} for row in worst],
     }  # fmt: skip
-    return Scores(metrics, details)
+    note = f"{words:,} words: {deletions:,} deletions, {insertions:,} insertions, {substitutions:,} substitutions."
+    return Scores(metrics, details, note)
 
 
 def _alignment(output: str, text: str) -> list[str]:
