@@ -33,7 +33,7 @@ from heedful.tasks.verification import equal_error, pair_scores
 from heedful.training.objective import Batches, Mean
 from heedful.training.settings import epochs_for
 
-_TONES = ("training.epochs=5", "augmentation.crop=[0.4, 1.0]")  # about a minute
+_TONES = ("training.epochs=10", "augmentation.crop=[0.4, 1.0]")  # about a minute
 _TOGETHER = 12_000  # frames that are computed together
 _LEAST = 1  # frames of a recording
 

@@ -32,9 +32,11 @@ def speaker_section(
     section = attention_section(
         recording,
         title=f"{name}: {predictions[0][0]}",
-        text="The last layer is the attention over frames: which of them decided. Those before show what each frame heard around it."
+        text="The attention over frames tells which of them decided. The layers before show what each frame heard around it."
         + ("" if whole else " Of a long recording the first 30 s are shown."),
         axes=[sound, Positions(1, ["the decision"], "decision")],
     )
     truth = None if recordings.answers is None else recordings.answers[row]
-    return replace(section, predictions=predictions, truth=truth)
+    pooling = next(i for i, layer in enumerate(section.layers) if layer.name == "pool")
+    opens = {"view": "input", "layer": str(pooling)}
+    return replace(section, predictions=predictions, truth=truth, opens=opens)
