@@ -328,7 +328,7 @@ CASES = {
     ),
     "transcribe": Case(
         "transcribe", ("model.width=12", "model.heads=2", "model.layers=1", "model.ffn_width=16", "model.subsampling=4", "data.bands=8",
-                       "training.batch_size=12", "training.epochs=3", "training.learning_rate=0.02"),
+                       "training.batch_size=18", "training.epochs=3", "training.learning_rate=0.02"),
         _beep_strings, lambda data: [str(data.parent / "sounds" / "3.wav"), str(data.parent / "sounds" / "1.wav")],
         (("path\ttext\nmissing.wav\tlow\n", ":2: must name a sound below "),), _spoken_beeps,
         options=(("--n-best", "2"), ("--scores",)), hostile=(),

@@ -21,7 +21,7 @@ from heedful.models.ctc import BLANK, PrefixBeamSearch, TimedToken
 from heedful.models.transcriber import EncoderStream, Transcriber
 from heedful.tasks.transcripts import TimedWord
 
-_STEP = 10  # frames of 10 ms that a stream encodes at once, at least: fewer would cost as much
+_STEP = 15  # frames of 10 ms that a stream encodes at once, at least: fewer would cost as much
 _GAP = 0.6  # seconds between two tokens, at which a word ends
 _LONGEST = 1.5  # seconds that a word lasts at most
 _REMEMBERED = 10.0  # seconds of which it is remembered where sound was loud
