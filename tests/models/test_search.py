@@ -96,7 +96,7 @@ class Constant(SequenceToSequence):
         super().__init__(vocabulary_size=len(probabilities), width=1, end=end)
         self.logs = torch.tensor(probabilities).log()
 
-    def encode(self, source):
+    def _encode_texts(self, source):
         return EncodedSource(*source, torch.zeros(*source.tokens.shape, 1))
 
     def begin(self, source):

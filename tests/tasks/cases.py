@@ -133,6 +133,29 @@ def _masked(folder: Path) -> tuple[list[Any], list[Any]]:
     return tuple([np.asarray(Image.open(folder / kind / file.name)) for file in files] for kind in ("images", "masks"))
 
 
+def _captions(folder: Path, count: int, seed: int) -> Path:
+    """Bright squares on noise, and what is said of each: two captions of every picture."""
+    random = np.random.default_rng(seed)
+    data = folder / "data"
+    (data / "pictures").mkdir(parents=True)
+    lines = ["path\tcaption"]
+    for row in range(count):
+        pixels, (top, left) = random.integers(0, 60, (16, 24, 3), dtype=np.uint8), random.integers(0, 2, 2)
+        pixels[8 * top : 8 * top + 6, 12 * left : 12 * left + 8] += 180
+        Image.fromarray(pixels).save(data / "pictures" / f"{row}.png")
+        place = f"{('top', 'bottom')[top]} {('left', 'right')[left]}"
+        lines += [f"pictures/{row}.png\ta square, {place}", f"pictures/{row}.png\tat the {place} a square"]
+    (data / "captions.tsv").write_text("".join(line + "\n" for line in lines))
+    return data
+
+
+def _captioned(folder: Path) -> tuple[list[Any], list[list[str]]]:
+    rows = [line.split("\t") for line in (folder / "captions.tsv").read_text().splitlines()[1:]]
+    return [np.asarray(Image.open(folder / row[0])) for row in rows[::2]], [
+        [one[1], two[1]] for one, two in zip(rows[::2], rows[1::2], strict=True)
+    ]
+
+
 def _boxes(folder: Path, count: int, seed: int) -> Path:
     """Bright and dark rectangles on gray noise, as Pascal VOC has them: XML files beside pictures."""
     random = np.random.default_rng(seed)
@@ -359,6 +382,14 @@ CASES = {
         _beeps, lambda data: [str(data / "low" / "4.wav"), str(data / "high" / "1.wav")],
         (("not a sound", ": must be a whole sound: got "),), _heard, options=(("--embedding",), ("--top-k", "1")), hostile=(),
         inside="low/4.wav",
+    ),
+    "caption": Case(
+        "caption", ("model.architecture=hard", "model.draws=2", "model.stages=[8, 8]", "model.width=12", "training.batch_size=7",
+                    "training.epochs=3", "search.beams=2", "data.vocabulary_size=300"),
+        _captions, lambda data: [str(data / "pictures" / "3.png"), str(data / "pictures" / "1.png")],
+        (("path\tcaption\npictures/0.png\t\n", ":2: must have a caption: got an empty one"),), _captioned,
+        options=(("--n-best", "2"), ("--scores",), ("--alignment",), ("--num-samples", "2"), ("--max-new-tokens", "1")),
+        hostile=(), inside="captions.tsv",
     ),
     "pretrained-tag": Case(
         "tag", ("model.encoder_rate=1", "training.epochs=3", "training.batch_size=60", "training.learning_rate=0.02"),

@@ -246,7 +246,7 @@ def test_it_is_served_as_it_predicts(case, data, model):
 def test_its_forward_pass_or_that_it_has_none(case, data, model):
     """What `heedful export` writes computes what the model computes; tests/tasks/test_export.py writes it."""
     task = model.task
-    if task.name in ("translate", "summarize", "transcribe", "most-vowel"):
+    if task.name in ("translate", "summarize", "transcribe", "caption", "most-vowel"):
         says = f"{task.name} cannot be exported: its prediction is more than one forward pass of its model."
         with pytest.raises(HeedfulError, match=says):
             task.forward_pass()

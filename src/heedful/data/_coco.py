@@ -53,8 +53,8 @@ def coco_file(path: Path) -> Path | None:
     return files[0] if files else None
 
 
-def read_coco(path: Path) -> CocoFile:
-    """A file, each id of which is there once and known.
+def read_coco(path: Path, references: tuple[str, ...] = ("image_id", "category_id")) -> CocoFile:
+    """A file, each id of which is there once and known; `references` are the ids that an annotation must have.
 
     Raises:
         DataError: it is not what COCO's format says; the message names the file and the object.
@@ -85,7 +85,7 @@ def read_coco(path: Path) -> CocoFile:
     for key, one in _by_id(content, "annotations", location).items():
         where = f"{location}: annotations: id {key}"
         for name, known in (("image_id", images), ("category_id", categories)):
-            if not isinstance(one.get(name), int) or one[name] not in known:
+            if name in references and (not isinstance(one.get(name), int) or one[name] not in known):
                 got = printable(repr(one.get(name)))[:80]
                 raise DataError(f"{where}: `{name}` must be an id that the file declares: got {got}")
         annotations[one["image_id"]].append(one)

@@ -18,6 +18,7 @@ KNOWN = {
     "source": "source src input document article text original dialogue",
     "target": "target tgt output summary highlight reference translation abstract",
     "image": "image img picture photo",
+    "caption": "caption captions comment sentence sentences text description",
     "path": "path file filename file_name filepath file_path image image_path image_name img picture "
     "recording audio sound wav clip audio_path audio_file audio_filepath wav_path",
     "speaker": "speaker speaker_id spk client_id voice label class category",

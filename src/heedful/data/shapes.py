@@ -91,7 +91,7 @@ def draw_shapes(rows: Iterable[int], *, size: tuple[int, int] = (32, 32), part: 
     for row in rows:
         random = np.random.default_rng([list(PARTS).index(part), row])
         scene = _scene(random, size[0] / min(size), size[1] / min(size))
-        picture, mask, boxes = _drawn(scene, size, random)
+        picture, mask, boxes = drawn(scene, size, random)
         pictures.append(picture)
         masks.append(mask)
         result.labels.append(scene[0].color)
@@ -138,7 +138,7 @@ def _reach(kind: str, radius: float) -> float:
     return _inner(kind, radius) / math.cos(math.pi / edges) if edges else radius
 
 
-def _drawn(
+def drawn(
     scene: list[Shape], size: tuple[int, int], random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
     """A picture, its mask, and the boxes of its shapes."""

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch
 
 from heedful._types import Float, Int, Tensor
-from heedful.data.batch_types import TokenBatch
 from heedful.models.sampling import check_sampling, eval_mode, sample_token
-from heedful.models.seq2seq_base import SequenceToSequence
+from heedful.models.seq2seq_base import SequenceToSequence, Source
 from heedful.ops._random import uniform
 
 
@@ -37,7 +36,7 @@ class Hypothesis(NamedTuple):
 
 def beam_search(
     model: SequenceToSequence,
-    source: TokenBatch,
+    source: Source,
     max_length: int | Sequence[int],
     *,
     beams: int = 5,
@@ -53,7 +52,7 @@ def beam_search(
 
     Args:
         model: any.
-        source: texts.
+        source: texts, or what the model's reader takes.
         max_length: the most tokens of a target, of all or of each; its end is none of them.
         beams: how many prefixes are kept; 1: greedy search.
         length_penalty: 0: by the sum of the log probabilities, which prefers short ones; 1: nearly by their mean.
@@ -64,25 +63,25 @@ def beam_search(
         ValueError: a number is not what it must be.
 
     Example:
+        >>> from heedful.data.batch_types import TokenBatch
         >>> from heedful.models import sequence_to_sequence
         >>> model = sequence_to_sequence(vocabulary_size=30, end=3, width=8, heads=2, layers=1, ffn_width=16)
         >>> source = TokenBatch(torch.tensor([[5, 6, 7, 3]]), torch.tensor([4]))
         >>> [len(targets) for targets in beam_search(model, source, max_length=6, beams=3)]
         [3]
     """
-    limits = _limits(max_length, len(source.tokens))
     if beams < 1:
         raise ValueError(f"`beams` must be positive: got {beams}.")
     if no_repeat_ngram < 0:
         raise ValueError(f"`no_repeat_ngram` must be at least 0: got {no_repeat_ngram}.")
     if not math.isfinite(length_penalty) or length_penalty < 0:
         raise ValueError(f"`length_penalty` must be a number from 0: got {length_penalty}.")
-    best: list[list[Hypothesis]] = [[] for _ in limits]
-    alive = list(range(len(limits)))  # the numbers of the sources that are not done
-    device = source.tokens.device
-    suppressed = torch.tensor([*suppress], dtype=torch.long, device=device)
     with eval_mode(model):
         state = model.begin(model.encode(source))
+        limits, device = _limits(max_length, len(state.source.lengths)), state.source.lengths.device
+        best: list[list[Hypothesis]] = [[] for _ in limits]
+        alive = list(range(len(limits)))  # the numbers of the sources that are not done
+        suppressed = torch.tensor([*suppress], dtype=torch.long, device=device)
         history = torch.full((len(alive), 1), model.end, device=device)  # [rows, tokens], rows of a source together
         scores = torch.zeros(len(alive), 1, device=device)  # [sources, beams]
         length = 0
@@ -126,7 +125,7 @@ def beam_search(
 
 def sample(
     model: SequenceToSequence,
-    source: TokenBatch,
+    source: Source,
     max_length: int | Sequence[int],
     *,
     num_samples: int = 1,
@@ -142,7 +141,7 @@ def sample(
 
     Args:
         model: any.
-        source: texts.
+        source: texts, or what the model's reader takes.
         max_length: the most tokens of a target, of all or of each; its end is none of them.
         num_samples: how many targets of each source.
         temperature: the log probabilities are divided by it; 0 takes the most probable token.
@@ -156,18 +155,17 @@ def sample(
     Raises:
         ValueError: a number is not what it must be.
     """
-    limits = _limits(max_length, len(source.tokens))
     check_sampling(temperature, top_k, top_p)
     if num_samples < 1:
         raise ValueError(f"`num_samples` must be positive: got {num_samples}.")
-    device = source.tokens.device
-    sources = torch.as_tensor(range(len(limits)) if numbers is None else numbers)
-    rows = (sources[:, None] * num_samples + torch.arange(num_samples)).flatten()
-    random = uniform(seed, (max(limits, default=0) + 1,), rows)[..., 0].to(device)  # [tokens, rows]
-    suppressed = torch.tensor([*suppress], dtype=torch.long, device=device)
-    samples: list[Hypothesis | None] = [None] * (len(limits) * num_samples)
     with eval_mode(model):
         state = model.begin(model.encode(source))
+        limits, device = _limits(max_length, len(state.source.lengths)), state.source.lengths.device
+        sources = torch.as_tensor(range(len(limits)) if numbers is None else numbers)
+        rows = (sources[:, None] * num_samples + torch.arange(num_samples)).flatten()
+        random = uniform(seed, (max(limits, default=0) + 1,), rows)[..., 0].to(device)  # [tokens, rows]
+        suppressed = torch.tensor([*suppress], dtype=torch.long, device=device)
+        samples: list[Hypothesis | None] = [None] * (len(limits) * num_samples)
         state.reorder(torch.arange(len(limits), device=device).repeat_interleave(num_samples))
         history = torch.full((len(samples), 1), model.end, device=device)
         totals = torch.zeros(len(samples), device=device)

@@ -19,6 +19,8 @@ from heedful.nn.cross_entropy import linear_cross_entropy
 from heedful.nn.dropout import Dropout
 from heedful.ops import Pattern
 
+Source = TokenBatch | Tensor  # texts, or what a model's reader takes
+
 
 class EncodedSource(NamedTuple):
     """What an encoder made of a batch of sources.
@@ -32,6 +34,12 @@ class EncodedSource(NamedTuple):
     tokens: Int[Tensor, "S M"]
     lengths: Int[Tensor, " S"]
     features: Float[Tensor, "S M D"]
+
+    @classmethod
+    def of(cls, features: Float[Tensor, "S M D"]) -> "EncodedSource":
+        """Sources that are no texts, such as the places of pictures, M of each."""
+        tokens = torch.zeros(features.shape[:2], dtype=torch.long, device=features.device)
+        return cls(tokens, tokens.new_full((len(tokens),), tokens.shape[1]), features)
 
     def pattern(self) -> Pattern:
         """Which tokens are no padding."""
@@ -75,10 +83,18 @@ class SequenceToSequence(nn.Module, abc.ABC):
         end: the token that ends a target; it stands before the first one, too.
         dropout: share of the embedded features that is set to 0 in training.
         pointer: whether tokens can be copied from the source.
+        reader: makes features `[S, M, width]` of sources that are no texts; None: sources are texts.
     """
 
     def __init__(
-        self, *, vocabulary_size: int, width: int, end: int, dropout: float = 0.0, pointer: bool = False
+        self,
+        *,
+        vocabulary_size: int,
+        width: int,
+        end: int,
+        dropout: float = 0.0,
+        pointer: bool = False,
+        reader: nn.Module | None = None,
     ) -> None:
         super().__init__()
         check_positive("vocabulary_size", vocabulary_size)
@@ -88,11 +104,19 @@ class SequenceToSequence(nn.Module, abc.ABC):
         self.vocabulary_size, self.width, self.end = vocabulary_size, width, end
         self.embedding, self.dropout = nn.Embedding(vocabulary_size, width), Dropout(dropout)
         self.pointer = PointerGenerator(width) if pointer else None
+        self.reader = reader
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
+    def encode(self, source: Source) -> EncodedSource:
+        """Encodes sources: texts, or what the model's reader takes."""
+        if isinstance(source, TokenBatch):
+            return self._encode_texts(source)
+        assert self.reader is not None
+        return EncodedSource.of(self.reader(source))
+
     @abc.abstractmethod
-    def encode(self, source: TokenBatch) -> EncodedSource:
-        """Encodes sources."""
+    def _encode_texts(self, source: TokenBatch) -> EncodedSource:
+        """Encodes texts."""
 
     @abc.abstractmethod
     def begin(self, source: EncodedSource) -> DecoderState:
@@ -102,9 +126,12 @@ class SequenceToSequence(nn.Module, abc.ABC):
     def features(
         self, source: EncodedSource, prefix: Int[Tensor, "B N"], state: DecoderState | None = None
     ) -> Float[Tensor, "B N D"]:
-        """What the next token behind each of `prefix` is predicted from; with a state, `prefix` continues where that ends."""
+        """What the next token behind each of `prefix` is predicted from; with a state, `prefix` continues where that ends.
 
-    def forward(self, source: TokenBatch, prefix: Int[Tensor, "B N"]) -> Float[Tensor, "B N vocabulary"]:
+        B is a multiple of the number of sources; the targets of one stand together.
+        """
+
+    def forward(self, source: Source, prefix: Int[Tensor, "B N"]) -> Float[Tensor, "B N vocabulary"]:
         """The logarithms of the next tokens' probabilities.
 
         Args:
@@ -140,19 +167,17 @@ class SequenceToSequence(nn.Module, abc.ABC):
         difference: Tensor = ((1 - gate) * weights * same).sum(-1) - gate[..., 0] * generated
         return difference > 0
 
-    def loss(self, source: TokenBatch, target: TokenBatch, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+    def loss(self, source: Source, target: TokenBatch, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
         """The mean cross entropy of the targets' tokens and ends.
 
         Args:
             source: the sources.
-            target: the targets, without an end.
+            target: the targets, without an end, as many for each source.
             label_smoothing: the share of each target token that is spread over all that can be generated.
         """
         encoded = self.encode(source)
-        prefix = F.pad(target.tokens, (1, 0), value=self.end)
-        targets = F.pad(target.tokens, (0, 1)).scatter(1, target.lengths[:, None], self.end)
+        prefix, targets, real = self._shifted(target)
         features = self.features(encoded, prefix)  # [B, N + 1, D]
-        real = torch.arange(prefix.shape[1], device=prefix.device) <= target.lengths[:, None]
         count = target.lengths.sum() + len(prefix)
         if self.pointer is None:
             total: Tensor = linear_cross_entropy(features[real], self.embedding.weight, targets[real], label_smoothing)
@@ -167,6 +192,12 @@ class SequenceToSequence(nn.Module, abc.ABC):
             losses = (1 - label_smoothing) * losses + label_smoothing * uniform
         summed: Tensor = losses[real].sum()
         return summed / count
+
+    def _shifted(self, target: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """What is read and what is predicted of targets, each with an end, and which of it is no padding: `[B, N + 1]` each."""
+        prefix = F.pad(target.tokens, (1, 0), value=self.end)
+        targets = F.pad(target.tokens, (0, 1)).scatter(1, target.lengths[:, None], self.end)
+        return prefix, targets, torch.arange(prefix.shape[1], device=prefix.device) <= target.lengths[:, None]
 
     def _logits(self, features: Float[Tensor, "B N D"]) -> Float[Tensor, "B N vocabulary"]:
         logits: Tensor = F.linear(features, self.embedding.weight)

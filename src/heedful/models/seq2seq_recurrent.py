@@ -18,9 +18,10 @@ from heedful.models.encoders import NORMALIZERS, SCORES, NormalizerName, ScoreNa
 from heedful.models.seq2seq_base import DecoderState, EncodedSource, SequenceToSequence
 from heedful.nn._values import register_values, values_of
 from heedful.nn.dropout import Dropout
-from heedful.ops import Normalizer, Score, attention
+from heedful.ops import Hard, Normalizer, Score, Soft, attention, attention_weights
 
 _MAX_STORED = 2**22  # numbers that a step may store for its scores
+_HARD, _SOFT = Hard(), Soft()
 
 
 class RecurrentState(DecoderState):
@@ -28,6 +29,12 @@ class RecurrentState(DecoderState):
 
     def __init__(self, source: EncodedSource, memory: Tensor, states: list[Tensor]) -> None:
         self.source, self.memory, self.states = source, memory, states
+
+    def repeat(self, targets: int) -> None:
+        """Makes states of as many targets, of which each source has equally many."""
+        count = len(self.states[0])
+        if targets != count:
+            self.states = [state.repeat_interleave(targets // count, 0) for state in self.states]
 
     def reorder(self, index: Int[Tensor, "b"]) -> None:
         self.states = [state.index_select(0, index) for state in self.states]
@@ -76,12 +83,14 @@ class SourceAttention(nn.Module):
         width: the features of state and source.
         score: additive, with projections of its own for both; any other compares the state with the source as it is.
         normalize: what makes weights of the scores.
+        hard: outside of training, the source's token of the largest weight alone is taken.
 
     Source: Bahdanau et al. 2015, appendix A.1.2; Luong et al. 2015, section 3.1.
     """
 
-    def __init__(self, width: int, score: ScoreName, normalize: Normalizer) -> None:
+    def __init__(self, width: int, score: ScoreName, normalize: Normalizer, *, hard: bool = False) -> None:
         super().__init__()
+        self.hard = hard
         built: Score = SCORES[score](1, width)
         register_values(self, score=built, normalize=normalize)
         projected = score == "additive"
@@ -92,13 +101,43 @@ class SourceAttention(nn.Module):
         self, states: Float[Tensor, "B N D"], memory: Float[Tensor, "S M D"], source: EncodedSource
     ) -> Float[Tensor, "B N D"]:
         """The context of each state; `memory` is `self.key` of the source's features. Neighboring states may share a source."""
-        query = self.query(states).view(len(memory), 1, -1, memory.shape[-1])
+        query = self._queries(states, memory)
         # Of one query the scores are as many as the keys: few enough to be stored, and then all samples are computed together.
         engine: Literal["reference"] | None = "reference" if query.shape[2] * memory.numel() <= _MAX_STORED else None
         context: Tensor = attention(
-            query, memory[:, None], source.features[:, None], **values_of(self), pattern=source.pattern(), engine=engine
-        )
+            query, memory[:, None], source.features[:, None], **values_of(self), pattern=source.pattern(),
+            select=_HARD if self.hard and not self.training else _SOFT, engine=engine,
+        )  # fmt: skip
         return context.view_as(states)
+
+    def weights(
+        self, states: Float[Tensor, "B N D"], memory: Float[Tensor, "S M D"], source: EncodedSource
+    ) -> Float[Tensor, "B N M"]:
+        """The weight of each token of the source for each state, stored; the arguments are those of `forward`."""
+        query = self._queries(states, memory)
+        weights = attention_weights(query, memory[:, None], **values_of(self), pattern=source.pattern())
+        return weights.view(*states.shape[:2], -1)
+
+    def _queries(self, states: Tensor, memory: Tensor) -> Float[Tensor, "S 1 Q D"]:
+        queries: Tensor = self.query(states).view(len(memory), 1, -1, memory.shape[-1])
+        return queries
+
+
+class PooledContext(nn.Module):
+    """The mean of the source through a network with as many parameters as additive attention: what attention is compared with.
+
+    Args:
+        width: the features.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.scale = nn.Parameter(torch.ones(width))
+
+    def forward(self, mean: Float[Tensor, "S D"]) -> Float[Tensor, "S D"]:
+        """The context, the same for each token of a target."""
+        return mean + self.scale * self.second(self.first(mean).tanh())  # type: ignore[no-any-return]
 
 
 class Recurrent(SequenceToSequence):
@@ -113,10 +152,13 @@ class Recurrent(SequenceToSequence):
         width: the features of tokens and states.
         end: the token that ends a target.
         layers: of the encoder, and of the decoder above its first.
-        score: of a state and a token of the source; "none": every token has the same weight.
+        score: of a state and a token of the source; "none": every token has the same weight; "pooled": likewise, through a network
+            with as many parameters as "additive" has.
         normalize: what makes weights of the scores.
         dropout: share of each layer's output that is set to 0 in training.
         pointer: whether tokens can be copied from the source.
+        reader: as of `SequenceToSequence`; there is no encoder then.
+        hard: outside of training, each state takes the source's token of the largest weight alone.
 
     Source: Luong et al. 2015, section 3; the context of the lowest layer for all: Wu et al. 2016, section 3; layer norm: Chen et al.
     2018, section 3.
@@ -129,23 +171,33 @@ class Recurrent(SequenceToSequence):
         width: int,
         end: int,
         layers: int = 1,
-        score: ScoreName | Literal["none"] = "additive",
+        score: ScoreName | Literal["none", "pooled"] = "additive",
         normalize: NormalizerName = "softmax",
         dropout: float = 0.0,
         pointer: bool = False,
+        reader: nn.Module | None = None,
+        hard: bool = False,
     ) -> None:
-        super().__init__(vocabulary_size=vocabulary_size, width=width, end=end, dropout=dropout, pointer=pointer)
+        super().__init__(
+            vocabulary_size=vocabulary_size, width=width, end=end, dropout=dropout, pointer=pointer, reader=reader
+        )
         check_positive("layers", layers)
-        self.encoder = BidirectionalGRU(width, layers, dropout)
-        self.joined, self.source_norm = nn.Linear(2 * width, width), nn.LayerNorm(width)
+        if reader is None:
+            self.encoder = BidirectionalGRU(width, layers, dropout)
+            self.joined, self.source_norm = nn.Linear(2 * width, width), nn.LayerNorm(width)
         self.first = nn.Linear(width, (layers + 1) * width)
-        self.attention = None if score == "none" else SourceAttention(width, score, NORMALIZERS[normalize])
+        self.attention = (
+            None
+            if score == "none" or score == "pooled"
+            else SourceAttention(width, score, NORMALIZERS[normalize], hard=hard)
+        )
+        self.pooled = PooledContext(width) if score == "pooled" else nn.Identity()
         widths = [width, *[2 * width] * layers]
         self.decoder = nn.ModuleList(nn.GRU(size, width, batch_first=True) for size in widths)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.decoder)
         self.out, self.out_norm = nn.Linear(2 * width, width), nn.LayerNorm(width)
 
-    def encode(self, source: TokenBatch) -> EncodedSource:
+    def _encode_texts(self, source: TokenBatch) -> EncodedSource:
         x = self.dropout(self._embed(source.tokens))
         states = self.encoder(x, source.lengths)
         return EncodedSource(source.tokens, source.lengths, self.source_norm(x + self.joined(self.dropout(states))))
@@ -153,7 +205,7 @@ class Recurrent(SequenceToSequence):
     def begin(self, source: EncodedSource) -> RecurrentState:
         mean = self._mean(source)
         states = self.first(mean).tanh().chunk(len(self.decoder), -1)
-        memory = mean[:, None] if self.attention is None else self.attention.key(source.features)
+        memory = self.pooled(mean)[:, None] if self.attention is None else self.attention.key(source.features)
         return RecurrentState(source, memory, [*states])
 
     def features(
@@ -161,9 +213,15 @@ class Recurrent(SequenceToSequence):
     ) -> Float[Tensor, "B N D"]:
         state = self.begin(source) if state is None else state
         assert isinstance(state, RecurrentState)
+        state.repeat(len(prefix))
         x = self.dropout(self._embed(prefix))
         x = self._layer(0, x, x, state)
-        context = self.dropout(self._context(x, state))
+        return self._above(x, self.dropout(self._context(x, state)), state)
+
+    def _above(
+        self, x: Float[Tensor, "B N D"], context: Float[Tensor, "B N D"], state: RecurrentState
+    ) -> Float[Tensor, "B N D"]:
+        """What the layers above the first make of its states and of their contexts."""
         for layer in range(1, len(self.decoder)):
             x = self._layer(layer, x, torch.cat([x, context], -1), state)
         return self.dropout(self.out_norm(self.out(torch.cat([x, context], -1))))  # type: ignore[no-any-return]

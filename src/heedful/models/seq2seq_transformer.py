@@ -6,6 +6,8 @@
 Source: Vaswani et al. 2017.
 """
 
+from torch import nn
+
 from heedful._types import Float, Int, Tensor
 from heedful.data.batch_types import TokenBatch
 from heedful.models.encoders import add_positions, attention_pattern, padding
@@ -41,13 +43,14 @@ class Transformer(SequenceToSequence):
     Args:
         vocabulary_size: how many tokens there are.
         end: the token that ends a target.
-        encoder: lets the source's tokens attend to each other.
+        encoder: lets the source's tokens attend to each other; None with a reader.
         decoder: lets the target's tokens attend to those before them and to the source.
         source_positions: is added to the source; None where the encoder itself knows the distances, or nobody.
         target_positions: is added to the target.
         window: a token sees those of its own text up to so many positions away; 0: all.
         dropout: share of the embedded features that is set to 0 in training.
         pointer: whether tokens can be copied from the source.
+        reader: as of `SequenceToSequence`.
     """
 
     def __init__(
@@ -55,23 +58,25 @@ class Transformer(SequenceToSequence):
         *,
         vocabulary_size: int,
         end: int,
-        encoder: TransformerEncoder,
+        encoder: TransformerEncoder | None = None,
         decoder: TransformerDecoder,
         source_positions: LearnedPositions | SinusoidalPositions | None = None,
         target_positions: LearnedPositions | SinusoidalPositions | None = None,
         window: int = 0,
         dropout: float = 0.0,
         pointer: bool = False,
+        reader: nn.Module | None = None,
     ) -> None:
         super().__init__(
-            vocabulary_size=vocabulary_size, width=encoder.width, end=end, dropout=dropout, pointer=pointer
-        )
+            vocabulary_size=vocabulary_size, width=decoder.width, end=end, dropout=dropout, pointer=pointer, reader=reader
+        )  # fmt: skip
         self.encoder, self.decoder = encoder, decoder
         self.source_positions, self.target_positions = source_positions, target_positions
         self.window = window
         self.pattern, self.past = attention_pattern(window), attention_pattern(window, causal=True)
 
-    def encode(self, source: TokenBatch) -> EncodedSource:
+    def _encode_texts(self, source: TokenBatch) -> EncodedSource:
+        assert self.encoder is not None
         x = self.dropout(add_positions(self._embed(source.tokens), self.source_positions))
         real = padding(source.lengths, x.shape[1])
         return EncodedSource(source.tokens, source.lengths, self.encoder(x, pattern=self.pattern & real))

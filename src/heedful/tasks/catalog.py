@@ -88,6 +88,12 @@ TASKS = {
         "what `classify-image` reads: folders, IDX files, CSV of path and label, `digits`, `shapes`",
         "distance of features of heedful's own classifier (no FID), kernel distance, diversity, agreement with the class",
     ),
+    "caption": CatalogEntry(
+        "heedful.tasks.caption:Caption",
+        "a sentence for a picture",
+        "COCO captions (.json), Flickr8k and Flickr30k, CSV, TSV or JSONL with columns `path` and `caption`, `shapes`",
+        "CIDEr-D, BLEU and chrF, several references; of `shapes` the share of captions that are true",
+    ),
     "segment": CatalogEntry(
         "heedful.tasks.segment:Segment",
         "a class for each pixel of a picture",

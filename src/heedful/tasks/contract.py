@@ -74,7 +74,7 @@ class Reading(NamedTuple):
 
 
 TRAINING = Reading()
-HIGHER_IS_BETTER = ("%", "of 100", "of 1")  # units of such metrics; the others are losses
+HIGHER_IS_BETTER = ("%", "of 100", "of 10", "of 1")  # units of such metrics; the others are losses
 
 
 E = TypeVar("E", bound=Examples)

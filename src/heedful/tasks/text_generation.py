@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -191,8 +191,8 @@ class Generated:
         return "\t".join(parts)
 
 
-def learn_tokenizer(data: ParallelData, texts: Iterable[str]) -> Characters | Subwords:
-    """A tokenizer of both sides."""
+def learn_tokenizer(data: Any, texts: Iterable[str]) -> Characters | Subwords:
+    """A tokenizer of texts, of both sides; `data` has `tokenizer`, `vocabulary_size` and `lowercase`."""
     plain = (text.lower() if data.lowercase else text for text in texts)
     return Characters.fit(plain) if data.tokenizer == "characters" else Subwords.fit(plain, data.vocabulary_size)
 
@@ -202,6 +202,14 @@ def check_columns(data: ParallelData) -> tuple[str | int, str | int]:
     if data.source == data.target:
         raise SettingsError(f"`data.target`: must be another one than data.source: got {data.target!r} for both.")
     return data.source, data.target
+
+
+class SearchGroup(NamedTuple):
+    """Sources that are computed together: their numbers, a batch as the model takes it, and the most tokens of each target."""
+
+    rows: list[int]
+    batch: Any
+    limits: list[int]
 
 
 class TextGenerator:
@@ -298,20 +306,20 @@ class TextGenerator:
     def predict(
         self,
         model: SequenceToSequence,
-        texts: Sequence[str],
+        sources: Sequence[Any],
         options: GenerationOptions,
         numbers: Sequence[int] | None = None,
     ) -> list[Generated]:
-        """What is generated from each text; `n_best` or `num_samples` of each, one after the other."""
+        """What is generated from each source; `n_best` or `num_samples` of each, one after the other."""
         generated = []
-        for text, hypotheses in zip(texts, self.search(model, texts, options, numbers), strict=True):
-            unknown = self.unknown(text)
+        for source, hypotheses in zip(sources, self.search(model, sources, options, numbers), strict=True):
+            text, unknown = self.named(source), self.unknown(source)
             for rank in range(options.num_samples or options.n_best):
                 if rank >= len(hypotheses):  # an empty text, or fewer targets than were asked for
                     generated.append(Generated(text, "", rank, unknown=unknown))
                     continue
                 one = hypotheses[rank]
-                pairs = self.alignment(model, text, one.tokens) if options.alignment else None
+                pairs = self.alignment(model, source, one.tokens) if options.alignment else None
                 output = self.tokenizer.decode(one.tokens)
                 generated.append(Generated(text, output, rank, one.score, one.finished, pairs, unknown, options.scores))
         return generated
@@ -319,11 +327,11 @@ class TextGenerator:
     def search(
         self,
         model: SequenceToSequence,
-        texts: Sequence[str],
+        sources: Sequence[Any],
         options: GenerationOptions,
         numbers: Sequence[int] | None = None,
     ) -> list[list[Hypothesis]]:
-        """The targets of each text, none for an empty one; texts of one length are computed together."""
+        """The targets of each source, none for an empty text."""
         samples, run = options.num_samples, self.settings.search
         for name in sorted((_SEARCHING if samples else _DRAWING) & options.model_fields_set):
             where = "texts are drawn" if samples else "no texts are drawn (`num_samples`)"
@@ -331,19 +339,14 @@ class TextGenerator:
         beams = max(options.beams or run.beams, options.n_best)
         penalty = run.length_penalty if options.length_penalty is None else options.length_penalty
         no_repeat = run.no_repeat_ngram if options.no_repeat_ngram is None else options.no_repeat_ngram
-        hypotheses: list[list[Hypothesis]] = [[] for _ in texts]
-        filled = [i for i, text in enumerate(texts) if text.strip()]
-        sources = [self.encode(texts[i]) for i in filled]
-        lengths = [len(source) for source in sources]
+        hypotheses: list[list[Hypothesis]] = [[] for _ in sources]
         suppress = [token for token in range(4) if token != self.tokenizer.end]
-        for rows in LengthBatches(lengths, max(_MAX_TOKENS // (samples or beams), 1)) if filled else ():
-            limits = [self._limit(lengths[i], options.max_new_tokens) for i in rows]
-            batch = padded_tokens([sources[i] for i in rows])
+        for rows, batch, limits in self.groups(sources, samples or beams, options.max_new_tokens):
             if samples:
                 outputs = sample(
                     model, batch, limits, num_samples=samples, temperature=options.temperature, top_k=options.top_k,
                     top_p=options.top_p, no_repeat_ngram=no_repeat, seed=options.seed,
-                    numbers=[filled[i] if numbers is None else numbers[filled[i]] for i in rows], suppress=suppress,
+                    numbers=[i if numbers is None else numbers[i] for i in rows], suppress=suppress,
                 )  # fmt: skip
             else:
                 outputs = beam_search(
@@ -356,10 +359,32 @@ class TextGenerator:
                     suppress=suppress,
                 )
             for i, some in zip(rows, outputs, strict=True):
-                hypotheses[filled[i]] = some
+                hypotheses[i] = some
         return hypotheses
 
-    def encode(self, text: str) -> list[int]:
+    def groups(self, sources: Sequence[Any], beams: int, tokens: int | None) -> Iterator[SearchGroup]:
+        """Sources that are computed together: texts of one length, but empty ones."""
+        filled = [i for i, text in enumerate(sources) if text.strip()]
+        encoded = [self.encode(sources[i]) for i in filled]
+        lengths = [len(source) for source in encoded]
+        for rows in LengthBatches(lengths, max(_MAX_TOKENS // beams, 1)) if filled else ():
+            limits = [self._limit(lengths[i], tokens) for i in rows]
+            yield SearchGroup([filled[i] for i in rows], self.batch([encoded[i] for i in rows]), limits)
+
+    def named(self, source: Any) -> str:
+        """What a prediction calls its source: the text itself."""
+        text: str = source
+        return text
+
+    def batch(self, encoded: Sequence[Any]) -> Any:
+        """Sources that are encoded, as a model takes them."""
+        return padded_tokens(encoded)
+
+    def columns(self, source: Any) -> list[int]:
+        """The word of each token of a source, -1 for none."""
+        return words_of(self.source_tokens(source)[:-1])
+
+    def encode(self, text: Any) -> Any:
         """The tokens of a source; its end is one of them."""
         ids = self.tokenizer.encode(self.plain(text)).tolist()
         if self.max_positions is not None and len(ids) >= self.max_positions:
@@ -373,22 +398,22 @@ class TextGenerator:
         text = " ".join(text.split())
         return text.lower() if self.lowercase else text
 
-    def unknown(self, text: str) -> str:
+    def unknown(self, text: Any) -> str:
         """The characters of a text that the model does not know, each once."""
         if not isinstance(self.tokenizer, Characters):
             return ""
         return "".join(sorted(set(self.plain(text)) - set(self.tokenizer.alphabet)))
 
-    def alignment(self, model: SequenceToSequence, text: str, tokens: Sequence[int]) -> list[tuple[int, int]]:
+    def alignment(self, model: SequenceToSequence, source: Any, tokens: Sequence[int]) -> list[tuple[int, int]]:
         """Pairs (word of the source, word of the target): each word of the target with the one it attends to most.
 
         Words stand between blanks. Heads of one layer are averaged: of a Transformer the last but one, since the last one
         attends to where the next token is predicted rather than to its source (Garg et al. 2019); a model without attention has none.
         """
-        weights = self.cross_attention(model, self.encode(text), tokens)
+        weights = self.cross_attention(model, self.encode(source), tokens)
         if weights is None or not tokens:
             return []
-        columns, rows = words_of(self.source_tokens(text)[:-1]), words_of(self.target_tokens(tokens))
+        columns, rows = self.columns(source), words_of(self.target_tokens(tokens))
         row, column = torch.tensor(rows), torch.tensor(columns)
         weights = weights[: len(rows), : len(columns)][row >= 0][:, column >= 0].float()
         by_word = weights.new_zeros(max(rows) + 1, weights.shape[1]).index_add_(0, row[row >= 0], weights)
@@ -396,11 +421,11 @@ class TextGenerator:
         return [(int(best), word) for word, best in enumerate(sums.argmax(1).tolist())]
 
     def cross_attention(
-        self, model: SequenceToSequence, source: Sequence[int], target: Sequence[int]
+        self, model: SequenceToSequence, source: Any, target: Sequence[int]
     ) -> Float[Tensor, "N M"] | None:
-        """How much each token of a target, and its end, attends to each token of the source; None without attention."""
+        """How much each token of a target, and its end, attends to each token of an encoded source; None without attention."""
         with torch.inference_mode(), watch(model) as recording:
-            model(padded_tokens([source]), torch.tensor([[model.end, *target]]))
+            model(self.batch([source]), torch.tensor([[model.end, *target]]))
         crosses = [
             call.matrix for call in recording if call.module == "attention" or call.module.endswith("cross_attention")
         ]
@@ -409,6 +434,14 @@ class TextGenerator:
     def source_tokens(self, text: str) -> list[str]:
         """What each token of a source shows as, also one that the model does not know."""
         return [*self.tokenizer.tokenize(self.plain(text)), _END]
+
+    def axis(self, text: Any) -> Any:
+        """A source as a report shows it."""
+        from heedful.report import Text
+
+        shown, tokens = self.source_tokens(text), self.encode(text)
+        special = [i for i, token in enumerate(tokens) if token in (self.tokenizer.unknown, self.tokenizer.end)]
+        return Text(shown, words=words_of(shown), special=special, name="source")
 
     def target_tokens(self, tokens: Sequence[int]) -> list[str]:
         """What each token of a target shows as."""

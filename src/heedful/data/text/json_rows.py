@@ -9,7 +9,7 @@ from heedful._errors import DataError
 from heedful.data._limits import STREAMS, unpacked_name
 from heedful.data.text._lines import lines, quoted, shown_path, whole
 
-__all__ = ["json_rows"]
+__all__ = ["json_rows", "texts_of"]
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 
@@ -38,6 +38,23 @@ def json_rows(source: str | Path) -> Iterator[tuple[int, str]]:
             yield from _elements(text, begin + 1, shown_path(source))
             return
     yield from ((number, line) for number, line in lines(source) if line.strip())
+
+
+def texts_of(value: str) -> list[str]:
+    """The texts of a list in JSON, or the one text that it is.
+
+    Example:
+        >>> texts_of('["a cat", "my cat"]'), texts_of("a cat")
+        (['a cat', 'my cat'], ['a cat'])
+    """
+    if value.lstrip().startswith("["):
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError):
+            return [value]
+        if isinstance(found, list) and all(isinstance(one, str) for one in found):
+            return found
+    return [value]
 
 
 def _elements(text: str, at: int, path: str) -> Iterator[tuple[int, str]]:

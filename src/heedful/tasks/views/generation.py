@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from heedful._errors import DataError
-from heedful.data.batches import padded_tokens
 from heedful.inspection import watch
 from heedful.models.seq2seq_recurrent import Recurrent
 from heedful.report import AttentionSection, Dense, Layer, Positions, Text, attention_section
@@ -23,31 +22,31 @@ _MAX_ROWS = 200  # tokens of a target
 _SOURCE, _BEFORE, _TARGET = range(3)  # the axes
 
 
-def generated_section(generator: TextGenerator, model: Any, text: str) -> AttentionSection:
-    """What each token of the best target attends to, in the source and in what was generated before it.
+def generated_section(generator: TextGenerator, model: Any, source: Any) -> AttentionSection:
+    """What each token of the best target attends to, in the source (a text or a picture) and in what was generated before it.
 
     The first layer is the alignment: of a Transformer the mean over the heads of one layer; all its layers stand behind it.
     """
-    if not text.strip():
-        raise DataError(f"a text to inspect must have at least one word: got {text!r}.")
-    best = generator.search(model, [text], GenerationOptions())[0][0]
-    source, target = generator.encode(text), best.tokens[:_MAX_ROWS]
+    if isinstance(source, str) and not source.strip():
+        raise DataError(f"a text to inspect must have at least one word: got {source!r}.")
+    best = generator.search(model, [source], GenerationOptions())[0][0]
+    read, target = generator.encode(source), best.tokens[:_MAX_ROWS]
     whole = torch.tensor([[*target, model.end]])
     with torch.inference_mode(), watch(model) as recording:
-        encoded = model.encode(padded_tokens([source]))
+        encoded = model.encode(generator.batch([read]))
         features = model.features(encoded, torch.tensor([[model.end, *target]]))
     with torch.inference_mode():
         copied = model.copied(features, encoded, whole)[0].tolist()
-    sources, targets = generator.source_tokens(text), generator.target_tokens(whole[0].tolist())
-    unknown = [i for i, token in enumerate(source) if token == generator.tokenizer.unknown]
+    targets, columns = generator.target_tokens(whole[0].tolist()), encoded.tokens.shape[1]
+    unknown = generator.unknown(source)
     rows = [f"{token} ⧉" if copy else token for token, copy in zip(targets, copied, strict=True)]
     axes = [
-        Text(sources, words=words_of(sources), special=[*unknown, len(source) - 1], name="source"),
+        generator.axis(source),
         Text(["[BEGIN]", *targets[:-1]], words=[-1, *words_of(targets[:-1])], special=[0], name="generated before"),
         Text(rows, words=words_of(targets), special=[len(target)], name="generated"),
     ]
     layers: list[Layer] = []
-    weights = generator.cross_attention(model, source, target)
+    weights = generator.cross_attention(model, read, target)
     if weights is not None:
         layers.append(_alignment(weights))
     if not isinstance(model, Recurrent):
@@ -58,17 +57,17 @@ def generated_section(generator: TextGenerator, model: Any, text: str) -> Attent
         ]
     if not layers:
         # A model without attention takes as much of every token.
-        layers.append(_alignment(torch.full((len(target) + 1, len(source)), 1 / len(source))))
+        layers.append(_alignment(torch.full((len(target) + 1, columns), 1 / columns)))
     notes = ["Each row is a token that was generated, the columns are what the model attends to, to generate it."]
     if any(copied):
         notes.append("⧉ marks what was copied from the source.")
     if unknown:
-        notes.append(f"The model does not know {generator.unknown(text)!r}.")
+        notes.append(f"The model does not know {unknown!r}.")
     if not best.finished or len(target) < len(best.tokens):
         notes.append("The text is cut off.")
     output = generator.tokenizer.decode(target)
     return AttentionSection(
-        title=shortened(text, 40),
+        title=shortened(generator.named(source), 40),
         text=" ".join(notes),
         layers=layers,
         axes=axes,
