@@ -74,3 +74,26 @@ def test_texts_are_read_from_both_ends_as_packed_ones_are():
     found = ours(x, lengths)
     for row, length in enumerate(lengths.tolist()):
         torch.testing.assert_close(found[row, :length], expected[row, :length])
+
+
+def test_with_input_feeding_the_first_layer_reads_what_each_token_was_predicted_from():
+    torch.manual_seed(0)
+    model = Recurrent(vocabulary_size=30, end=3, width=16, feeding=True).double()
+    with torch.no_grad():
+        encoded = model.encode(SOURCE)
+        found, state = model.features(encoded, PREFIX), model.begin(encoded)
+        for n in range(PREFIX.shape[1]):
+            torch.testing.assert_close(model.features(encoded, PREFIX[:, n : n + 1], state)[:, 0], found[:, n])
+        for b, length in enumerate(SOURCE.lengths.tolist()):
+            source = encoded.features[b, :length]
+            states, output = [*model.first(source.mean(0)).tanh().chunk(2)], source.new_zeros(16)
+            for n, token in enumerate(PREFIX[b]):
+                x = model.embedding.weight[token] * 4
+                states[0] = gru_step(model.decoder[0], torch.cat([x, output]), states[0])
+                x = model.norms[0](x + states[0])
+                added = (model.attention.query(x) + model.attention.key(source)).tanh()
+                context = (added @ model.attention.score_weight[0]).softmax(0) @ source
+                states[1] = gru_step(model.decoder[1], torch.cat([x, context]), states[1])
+                x = model.norms[1](x + states[1])
+                output = model.out_norm(model.out(torch.cat([x, context])))
+                torch.testing.assert_close(output, found[b, n])

@@ -11,6 +11,8 @@ from heedful.data._annotations import text_of
 from heedful.data._coco import read_coco
 from heedful.data._entries import listed, printable
 from heedful.data._rows import RowLog
+from heedful.data._sources import locate
+from heedful.data.shapes import SHAPES
 from heedful.data.text._lines import lines, quoted
 from heedful.data.text.json_rows import texts_of
 from heedful.data.text.tables import read_table, table_format
@@ -37,22 +39,22 @@ class FoundCaption(NamedTuple):
     location: str
 
 
-def caption_file(path: Path, hint: str) -> Path:
+def caption_file(source: str) -> Path:
     """The file of captions that a path means: it, or the only one of a folder.
 
     Raises:
         DataError: there is none, or the folder has several.
     """
-    shown = printable(str(path))
+    path, inner = locate(source, _EXPECTED, [SHAPES])
+    if inner:
+        raise DataError(f"{printable(source)}: must be {_EXPECTED}: got a path in an archive")
     if path.is_file():
         return path
-    if not path.is_dir():
-        raise DataError(f"{shown}: must be {_EXPECTED}: got no path{hint}")
     files = sorted(one for one in path.iterdir() if one.is_file() and one.suffix.lower() in _ENDS)
     files = [one for one in files if "caption" in one.name.lower() or "token" in one.name.lower()] or files
     if len(files) != 1:
         got = f"several, name one: {listed([str(one) for one in files])}" if files else "a folder without any"
-        raise DataError(f"{shown}: must be {_EXPECTED}: got {got}")
+        raise DataError(f"{printable(source)}: must be {_EXPECTED}: got {got}")
     return files[0]
 
 

@@ -21,14 +21,13 @@ from heedful.data._sources import split_slice
 from heedful.data.frames import from_frame, in_memory, meant
 from heedful.data.images import LabeledImages, check_size, chosen_of, raster_of, read_unlabeled
 from heedful.data.shape_scenes import CAPTIONED, draw_scenes
-from heedful.data.shapes import Part
+from heedful.data.shapes import SHAPES, Part
 from heedful.data.text.json_rows import texts_of
 
 __all__ = ["CaptionedImages", "NamedPicture", "read_captions", "read_without_captions"]
 
 CAPTION_DEFAULTS = ("path", "caption")
-SHAPES = "shapes"  # the embedded pictures
-_SHAPES_SIZE = (48, 48)
+_SHAPES_SIZE = (40, 40)
 _CHANNELS: Literal[3] = 3
 _PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
@@ -137,7 +136,7 @@ def read_captions(
     base, chosen = split_slice(str(source))
     if base == SHAPES:
         return _shapes(chosen, part, size)
-    file = caption_file(Path(base), f"; embedded data: {SHAPES}")
+    file = caption_file(base)
     by_name: dict[str, list[FoundCaption]] = {}
     for one in found_captions(file, columns, log):
         by_name.setdefault(one.picture, []).append(one)
@@ -223,7 +222,7 @@ def _decoded(
     if not entries:
         log.finish(0)
         raise DataError("must hold at least one picture with a caption: got none")
-    pixels, rows = decode(entries, size, _CHANNELS, iter, log)
+    pixels, rows, _ = decode(entries, size, _CHANNELS, iter, log)
     names = tuple(entries[row].name for row in rows)
     return CaptionedImages(torch.from_numpy(pixels), tuple(captions[row] for row in rows), names, tuple(log.notes))
 
@@ -233,7 +232,10 @@ def _shapes(chosen: slice, part: Part, size: tuple[int, int] | None) -> Captione
     rows = list(range(CAPTIONED[part]))[chosen]
     if not rows:
         raise DataError(f"{SHAPES}: the slice must leave at least one of {CAPTIONED[part]:,} pictures: got none")
-    scenes = draw_scenes(rows, size=size or _SHAPES_SIZE, part=part)
+    size = size or _SHAPES_SIZE
+    if min(size) < 16:
+        raise DataError(f"{SHAPES}: `data.size` must be at least 16 x 16, or shapes are not seen: got {size[0]} x {size[1]}")
+    scenes = draw_scenes(rows, size=size, part=part)
     first = sum(CAPTIONED[one] for one in _PARTS[: _PARTS.index(part)])
     names = tuple(f"{SHAPES}[{first + row}]" for row in rows)
     return CaptionedImages(torch.from_numpy(scenes.pictures), tuple(scenes.captions), names, complete=True)

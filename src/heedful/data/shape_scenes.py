@@ -1,9 +1,9 @@
-"""Pictures of three colored shapes and the sentences that are true of them: the embedded data `shapes` of captions.
+"""Pictures of two or three colored shapes and the sentences that are true of them: the embedded data `shapes` of captions.
 
 A sentence tells where one shape lies, and where from another: "a red circle on the left, above a blue square"; of shapes that lie
-rather beside each other, "at the top" or "at the bottom". Of a picture all such
-sentences are known, so that what a model says of it is true or false. A third of all combinations (a shape and its color, a relation,
-another shape and its color) is kept for the test: no training picture shows one, and of a test picture each pair of shapes is one.
+rather beside each other, "at the top" or "at the bottom". Of a picture all such sentences are known, so that what a model says of it
+is true or false. An eighth of all combinations (a shape and its color, a relation, another shape and its color) is kept for the test:
+no training picture shows one, and of a test picture each pair of shapes is one.
 """
 
 import itertools
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from heedful.data.shapes import COLORS, KINDS, Part, Shape, drawn
 
-CAPTIONED: dict[Part, int] = {"train": 4000, "valid": 400, "test": 600}  # pictures of each part
+CAPTIONED: dict[Part, int] = {"train": 6000, "valid": 400, "test": 600}  # pictures of each part
 
-_COUNT = 3  # shapes of a picture
-_RADIUS = (0.1, 0.125)  # of a circle of the same area; the shorter side of a picture is 1
-_EDGE, _APART = 0.2, 0.33  # of centers, from the edge and from each other
-_CLEAR = 0.06  # how much clearer than another a place or a relation must be
+_COUNTS = (2, 3)  # shapes of a picture
+_RADIUS = (0.13, 0.155)  # of a circle of the same area; the shorter side of a picture is 1
+_EDGE, _APART = 0.2, 0.4  # of centers, from the edge and from each other
+_CLEAR = 0.1  # how much clearer than another a place or a relation must be
 _LAYOUTS = 200  # that are drawn at once
 _NAMES = [(color, kind) for color in COLORS for kind in KINDS]
-_CHOICES = np.array([*itertools.permutations(range(len(_NAMES)), _COUNT)])
-_UNSEEN = np.random.default_rng(0).random((len(_NAMES), len(_NAMES), 2)) < 1 / 3  # of one left of, or above, another
+_CHOICES = {count: np.array([*itertools.permutations(range(len(_NAMES)), count)]) for count in _COUNTS}
+_UNSEEN = np.random.default_rng(0).random((len(_NAMES), len(_NAMES), 2)) < 1 / 8  # of one left of, or above, another
 
 
 class Scenes(NamedTuple):
@@ -70,32 +70,32 @@ def draw_scenes(rows: Iterable[int], *, size: tuple[int, int] = (32, 32), part: 
 
 def _scene(random: np.random.Generator, height: float, width: float, part: Part) -> list[Shape]:
     """Shapes no two of which are one, in places and relations that are clear."""
-    while True:
-        places = _layout(random, height, width)
-        fits = np.ones(len(_CHOICES), bool)
+    count = int(random.choice(_COUNTS))
+    choices = _CHOICES[count]
+    for places in _layouts(random, count, height, width):
+        fits = np.ones(len(choices), bool)
         for i, j, axis in _pairs(places):
-            fits &= _UNSEEN[_CHOICES[:, i], _CHOICES[:, j], axis] == (part == "test")
+            fits &= _UNSEEN[choices[:, i], choices[:, j], axis] == (part == "test")
         if fits.any():
-            names = [_NAMES[number] for number in random.choice(_CHOICES[fits])]
+            names = [_NAMES[number] for number in random.choice(choices[fits])]
             return [
                 Shape(kind, color, x, y, random.uniform(*_RADIUS), random.uniform(-0.4, 0.4))
                 for (color, kind), (x, y) in zip(names, places.tolist(), strict=True)
             ]
+    raise AssertionError("there is no end of layouts")
 
 
-def _layout(random: np.random.Generator, height: float, width: float) -> NDArray[np.float64]:
+def _layouts(random: np.random.Generator, count: int, height: float, width: float) -> Iterator[NDArray[np.float64]]:
     """Centers `[shapes, 2]`: x, y."""
+    room = np.array([width, height]) - 2 * _EDGE
     while True:
-        room = np.array([width, height]) - 2 * _EDGE
-        layouts = _EDGE + random.random((_LAYOUTS, _COUNT, 2)) * room
+        layouts = _EDGE + random.random((_LAYOUTS, count, 2)) * room
         apart = layouts[:, :, None] - layouts[:, None]  # [layouts, shapes, shapes, 2]
         far = np.linalg.norm(apart, axis=-1) >= _APART
         clear = np.abs(np.abs(apart[..., 0]) - np.abs(apart[..., 1])) >= _CLEAR
         sided = np.abs(layouts - np.array([width, height]) / 2) >= _CLEAR / 2
-        good = (far & clear | np.eye(_COUNT, dtype=bool)).all((1, 2)) & sided.all((1, 2))
-        if good.any():
-            found: NDArray[np.float64] = layouts[good.argmax()]
-            return found
+        good = (far & clear | np.eye(count, dtype=bool)).all((1, 2)) & sided.all((1, 2))
+        yield from layouts[good]
 
 
 def _pairs(places: NDArray[np.float64]) -> Iterator[tuple[int, int, int]]:

@@ -63,6 +63,7 @@ def captioner(
     shared: dict[str, Any] = {
         "vocabulary_size": vocabulary_size, "end": end, "width": width, "layers": layers, "dropout": dropout, "reader": reader
     }  # fmt: skip
+    shared |= {"feeding": True, "score": "pooled" if architecture == "pooled" else "additive"}
     if architecture == "hard":
         return HardRecurrent(draws=draws, soft_share=soft_share, entropy=entropy, **shared)
-    return Recurrent(score="pooled" if architecture == "pooled" else "additive", **shared)
+    return Recurrent(**shared)

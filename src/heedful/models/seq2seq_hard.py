@@ -6,10 +6,10 @@ draws do (score function, Williams 1992; the other draws of a target as baseline
 
 import torch
 
-from heedful._types import Float, Tensor
+from heedful._types import Bool, Float, Tensor
 from heedful.data.batch_types import TokenBatch
 from heedful.models.seq2seq_base import Source
-from heedful.models.seq2seq_recurrent import Recurrent
+from heedful.models.seq2seq_recurrent import Recurrent, RecurrentState
 
 _TINY = 1e-9
 
@@ -20,7 +20,7 @@ class HardRecurrent(Recurrent):
     Outside of training the place of the largest weight is taken.
 
     Args:
-        draws: in training, how often all places of a target are drawn, at least 2.
+        draws: in training, how often the places of a target are drawn, at least 2.
         soft_share: of the targets of a batch, the share that is trained with soft attention.
         entropy: weight of the entropy of the attention, which is raised.
         reward: weight of what the draws learn, beside the loss.
@@ -49,45 +49,46 @@ class HardRecurrent(Recurrent):
             return super().loss(source, target, label_smoothing)
         encoded = self.encode(source)
         prefix, targets, real = self._shifted(target)
-        state = self.begin(encoded)
-        state.repeat(len(prefix))
-        x = self.dropout(self._embed(prefix))
-        x = self._layer(0, x, x, state)
-        assert self.attention is not None
-        weights = self.attention.weights(x, state.memory, encoded)  # [B, N, M]
-        is_soft = torch.rand(len(prefix), device=x.device) < self.soft_share
+        device, each = prefix.device, len(prefix) // len(encoded.features)
+        is_soft = torch.rand(len(prefix), device=device) < self.soft_share
         soft_rows, hard_rows = is_soft.nonzero()[:, 0], (~is_soft).nonzero()[:, 0]
-        own = torch.arange(len(prefix), device=x.device) // (
-            len(prefix) // len(encoded.features)
-        )  # each target's source
-        places = weights[hard_rows].detach().flatten(0, 1).multinomial(self.draws, replacement=True)
-        places = places.view(len(hard_rows), prefix.shape[1], self.draws).mT  # [h, draws, N]
-        seen = encoded.features[own[hard_rows, None, None], places]  # [h, draws, N, D]
-        context = torch.cat([weights[soft_rows] @ encoded.features[own[soft_rows]], seen.flatten(0, 1)])
-        rows = torch.cat([soft_rows, hard_rows.repeat_interleave(self.draws)])
-        state.states = [one[rows] for one in state.states]
-        logits = self._logits(self._above(x[rows], self.dropout(context), state))
+        rows = torch.cat([soft_rows, hard_rows.repeat_interleave(self.draws)])  # R: each draw is a row
+        state, own = self.begin(encoded), rows // each
+        state.select(own, own)
+        looked: list[tuple[Tensor, Tensor]] = []  # for each token the weights [R, M], and which place was drawn [R, 1]
+
+        def look(states: Float[Tensor, "R N D"], state: RecurrentState) -> Float[Tensor, "R N D"]:
+            assert self.attention is not None
+            weights = self.attention.weights(states, state.memory, state.source)  # [R, N, M]
+            places = weights.detach().flatten(0, 1).multinomial(1).view(*weights.shape[:2], 1)
+            drawn = torch.zeros_like(weights).scatter(-1, places, 1.0)
+            taken = torch.cat([weights[: len(soft_rows)], drawn[len(soft_rows) :]])
+            looked.append((weights[len(soft_rows) :], places[len(soft_rows) :]))
+            return taken @ state.source.features
+
+        logits = self._logits(self._read(self._embed(prefix[rows]), state, look))
         log_probability = logits.gather(-1, targets[rows, :, None])[..., 0] - logits.logsumexp(-1)
         uniform = logits.logsumexp(-1) - logits.mean(-1)
         losses = ((label_smoothing - 1) * log_probability + label_smoothing * uniform) * real[rows]
-        share = torch.where(is_soft, 1.0, 1 / self.draws)[rows, None]
-        log_probability = (log_probability.detach() * real[rows])[len(soft_rows) :].view(*places.shape)
-        learned = self._learned(log_probability, weights[hard_rows], places, real[hard_rows])
-        total: Tensor = ((losses * share).sum() + learned) / real.sum()
-        return total
+        total: Tensor = (losses * torch.where(is_soft, 1.0, 1 / self.draws)[rows, None]).sum()
+        if len(hard_rows):
+            shape = len(hard_rows), self.draws, prefix.shape[1]
+            weights, places = (torch.cat(one, 1).view(*shape, -1) for one in zip(*looked, strict=True))
+            rewards = (log_probability.detach() * real[rows])[len(soft_rows) :].view(shape)
+            total = total + self._learned(rewards, weights, places[..., 0], real[hard_rows, None])
+        return total / real.sum()
 
     def _learned(
         self,
         log_probability: Float[Tensor, "H draws N"],
-        weights: Float[Tensor, "H N M"],
+        weights: Float[Tensor, "H draws N M"],
         places: Float[Tensor, "H draws N"],
-        real: Float[Tensor, "H N"],
+        real: Bool[Tensor, "H 1 N"],
     ) -> Float[Tensor, ""]:
         """What raises the probability of draws that are better than others: of each, what follows it is its reward."""
         reward = log_probability.flip(-1).cumsum(-1).flip(-1)
         others = (reward.sum(1, keepdim=True) - reward) / (self.draws - 1)
         logs = weights.clamp_min(_TINY).log()
-        chosen = logs.gather(-1, places.mT).mT  # [H, draws, N]
+        chosen = logs.gather(-1, places[..., None])[..., 0]  # [H, draws, N]
         entropy = -(weights * logs).sum(-1)
-        policy = ((reward - others) * chosen).mean(1)
-        return -((self.reward * policy + self.entropy * entropy) * real).sum()
+        return -((self.reward * (reward - others) * chosen + self.entropy * entropy) * real).sum() / self.draws

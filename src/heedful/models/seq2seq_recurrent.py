@@ -3,9 +3,12 @@
     source [S, M] -> embedding -> GRU in both directions -> [S, M, D]
     target so far [B, N] -> embedding -> GRU -> its states attend to the encoded source -> further GRUs -> [B, N, D] -> logits
 
+With input feeding, what a token was predicted from goes into the first layer with that token.
+
 Source: Bahdanau et al. 2015; Luong et al. 2015.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -25,7 +28,7 @@ _HARD, _SOFT = Hard(), Soft()
 
 
 class RecurrentState(DecoderState):
-    """The states of the decoder's layers, and the keys that they attend to."""
+    """The states of the decoder's layers, with input feeding also what it feeds, and the keys that they attend to."""
 
     def __init__(self, source: EncodedSource, memory: Tensor, states: list[Tensor]) -> None:
         self.source, self.memory, self.states = source, memory, states
@@ -43,6 +46,9 @@ class RecurrentState(DecoderState):
         self.reorder(index)
         self.source = self.source.select(sources)
         self.memory = self.memory[:, : self.source.tokens.shape[1]].index_select(0, sources)
+
+
+Look = Callable[[Tensor, RecurrentState], Tensor]
 
 
 class BidirectionalGRU(nn.Module):
@@ -144,8 +150,8 @@ class Recurrent(SequenceToSequence):
     """A recurrent encoder and decoder with attention between them.
 
     The decoder's first layer reads the target so far; each of its states s attends to the source, c = attention(s, source). The
-    layers above it read [s, c], and the next token is predicted from W [s, c]. The context c does not go back into the first layer,
-    so that in training each layer reads all positions in one call. Each layer is residual, and normalized.
+    layers above it read [s, c], and the next token is predicted from W [s, c]. Each layer is residual, and normalized. Without input
+    feeding c does not go back into the first layer, so that in training each layer reads all positions in one call.
 
     Args:
         vocabulary_size: how many tokens there are.
@@ -159,9 +165,11 @@ class Recurrent(SequenceToSequence):
         pointer: whether tokens can be copied from the source.
         reader: as of `SequenceToSequence`; there is no encoder then.
         hard: outside of training, each state takes the source's token of the largest weight alone.
+        feeding: whether the first layer reads [token, what it was predicted from]: then where the decoder looks depends on what it has
+            seen before, and not on the tokens alone.
 
-    Source: Luong et al. 2015, section 3; the context of the lowest layer for all: Wu et al. 2016, section 3; layer norm: Chen et al.
-    2018, section 3.
+    Source: Luong et al. 2015, section 3; input feeding: section 3.3; the context of the lowest layer for all: Wu et al. 2016, section 3;
+    layer norm: Chen et al. 2018, section 3.
     """
 
     def __init__(
@@ -177,6 +185,7 @@ class Recurrent(SequenceToSequence):
         pointer: bool = False,
         reader: nn.Module | None = None,
         hard: bool = False,
+        feeding: bool = False,
     ) -> None:
         super().__init__(
             vocabulary_size=vocabulary_size, width=width, end=end, dropout=dropout, pointer=pointer, reader=reader
@@ -192,7 +201,8 @@ class Recurrent(SequenceToSequence):
             else SourceAttention(width, score, NORMALIZERS[normalize], hard=hard)
         )
         self.pooled = PooledContext(width) if score == "pooled" else nn.Identity()
-        widths = [width, *[2 * width] * layers]
+        self.feeding = feeding
+        widths = [2 * width if feeding else width, *[2 * width] * layers]
         self.decoder = nn.ModuleList(nn.GRU(size, width, batch_first=True) for size in widths)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.decoder)
         self.out, self.out_norm = nn.Linear(2 * width, width), nn.LayerNorm(width)
@@ -206,7 +216,8 @@ class Recurrent(SequenceToSequence):
         mean = self._mean(source)
         states = self.first(mean).tanh().chunk(len(self.decoder), -1)
         memory = self.pooled(mean)[:, None] if self.attention is None else self.attention.key(source.features)
-        return RecurrentState(source, memory, [*states])
+        fed = [torch.zeros_like(mean)] if self.feeding else []
+        return RecurrentState(source, memory, [*states, *fed])
 
     def features(
         self, source: EncodedSource, prefix: Int[Tensor, "B N"], state: DecoderState | None = None
@@ -214,14 +225,24 @@ class Recurrent(SequenceToSequence):
         state = self.begin(source) if state is None else state
         assert isinstance(state, RecurrentState)
         state.repeat(len(prefix))
-        x = self.dropout(self._embed(prefix))
-        x = self._layer(0, x, x, state)
-        return self._above(x, self.dropout(self._context(x, state)), state)
+        return self._read(self._embed(prefix), state, self._context)
 
-    def _above(
-        self, x: Float[Tensor, "B N D"], context: Float[Tensor, "B N D"], state: RecurrentState
+    def _read(self, tokens: Float[Tensor, "B N D"], state: RecurrentState, look: Look) -> Float[Tensor, "B N D"]:
+        """What follows embedded tokens; `look` gives the contexts of states of the first layer."""
+        x = self.dropout(tokens)
+        if not self.feeding:
+            return self._layers(x, x, state, look)
+        outputs = []
+        for token in x.split(1, 1):
+            outputs.append(self._layers(token, torch.cat([token, state.states[-1][:, None]], -1), state, look))
+            state.states[-1] = outputs[-1][:, 0]
+        return torch.cat(outputs, 1)
+
+    def _layers(
+        self, x: Float[Tensor, "B N D"], inputs: Float[Tensor, "B N E"], state: RecurrentState, look: Look
     ) -> Float[Tensor, "B N D"]:
-        """What the layers above the first make of its states and of their contexts."""
+        x = self._layer(0, x, inputs, state)
+        context = self.dropout(look(x, state))
         for layer in range(1, len(self.decoder)):
             x = self._layer(layer, x, torch.cat([x, context], -1), state)
         return self.dropout(self.out_norm(self.out(torch.cat([x, context], -1))))  # type: ignore[no-any-return]

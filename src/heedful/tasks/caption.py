@@ -24,6 +24,7 @@ from heedful.tasks.caption_generation import CaptionGenerator
 from heedful.tasks.caption_settings import CaptionSettings, CaptionVocabulary
 from heedful.tasks.cider import cider_d
 from heedful.tasks.contract import TRAINING, Embedded, Metric, Reading, Rows, Scores, Task
+from heedful.tasks.image_settings import size_of
 from heedful.tasks.text_generation import Generated, GenerationOptions, learn_tokenizer, one_line
 from heedful.tasks.vocabularies import extended, token_rows
 from heedful.training.objective import Batches, Mean
@@ -31,8 +32,8 @@ from heedful.training.settings import epochs_for
 
 _MANY = 50_000  # captions, which need less dropout
 _SHAPES = (
-    "model.width=64", "model.dropout=0.1", "loss.label_smoothing=0.0", "training.epochs=12", "training.learning_rate=4e-3",
-    "search.beams=2",
+    "model.stages=[16, 32]", "model.width=96", "model.dropout=0.0", "loss.label_smoothing=0.0", "training.epochs=8", "training.captions=3",
+    "training.learning_rate=3e-3", "search.beams=2",
 )  # fmt: skip
 
 
@@ -54,8 +55,7 @@ class Caption(Task[CaptionedImages]):
     @classmethod
     def read(cls, source: Any, settings: CaptionSettings, reading: Reading = TRAINING) -> CaptionedImages:
         data, known = settings.data, reading.vocabulary
-        wanted = (data.size, data.size) if isinstance(data.size, int) else data.size
-        size = tuple(known["size"]) if known else wanted if all(wanted) else None
+        size = tuple(known["size"]) if known else size_of(data.size)
         if not reading.labeled:
             return read_without_captions(source, size=size)
         if data.path == data.caption:
@@ -69,7 +69,7 @@ class Caption(Task[CaptionedImages]):
         captions = training.captions or ()
         characters = sum(len(text) for texts in captions for text in texts)
         return {
-            "data.vocabulary_size": min(max(round(2 * math.sqrt(characters), -2), 500), 8000),
+            "data.vocabulary_size": int(min(max(round(2 * math.sqrt(characters), -2), 500), 8000)),
             "model.dropout": 0.3 if sum(map(len, captions)) < _MANY else 0.1,
             "training.epochs": epochs_for(len(training), settings.training, usual=30, steps=2000),
         }

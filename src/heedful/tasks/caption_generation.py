@@ -16,6 +16,7 @@ from heedful.models.captioner import captioner
 from heedful.models.seq2seq_base import SequenceToSequence
 from heedful.models.seq2seq_hard import HardRecurrent
 from heedful.ops import Hard
+from heedful.tasks.caption_augmentation import augmented
 from heedful.tasks.text_generation import SearchGroup, TextGenerator
 from heedful.training.objective import Batches
 
@@ -54,23 +55,29 @@ class CaptionGenerator(TextGenerator):
 
     def caption_batches(self, examples: CaptionedImages, *, training: bool) -> Batches:
         """Pictures with some of their captions; in training others in each epoch."""
-        settings, model = self.settings.training, self.settings.model
+        settings, model, augmentation = self.settings.training, self.settings.model, self.settings.augmentation
         assert examples.captions is not None
-        tokens = [self._tokens(captions) for captions in examples.captions]
-        each = min(settings.captions, max(map(len, tokens)))
+        captions = examples.captions
+        each = min(settings.captions, max(map(len, captions)))
+        known = None if training and augmentation.changes else [self._tokens(texts) for texts in captions]
         size, count = int(settings.batch_size), len(examples)
         order = ShuffledBatches(count, size, settings.seed) if training else SequentialBatches(count, size)
         soft = math.ceil(settings.epochs * model.begin_soft) if model.architecture == "hard" else 0
 
         def make(rows: list[int]) -> Batch:
-            chosen, epoch = [], order.epoch if isinstance(order, ShuffledBatches) else -1
-            for row in rows:
-                own = tokens[row]
-                numbers = np.arange(max(each, len(own))) % len(own)
-                if epoch >= 0:
-                    np.random.default_rng([settings.seed, epoch, row]).shuffle(numbers)
-                chosen += [own[number] for number in numbers[:each]]
-            return examples.images[rows], padded_tokens(chosen), 0 <= epoch < soft
+            chosen, images, epoch = [], examples.images[rows], order.epoch if isinstance(order, ShuffledBatches) else -1
+            for place, row in enumerate(rows):
+                random = np.random.default_rng([settings.seed, epoch + 1, row])
+                numbers = np.arange(max(each, len(captions[row]))) % len(captions[row])
+                if training:
+                    random.shuffle(numbers)
+                if known is not None:
+                    chosen += [known[row][number] for number in numbers[:each]]
+                    continue
+                pixels, texts = augmented(images[place].numpy(), [captions[row][number] for number in numbers[:each]], augmentation, random)
+                images[place] = torch.from_numpy(pixels.copy())
+                chosen += self._tokens(texts)
+            return images, padded_tokens(chosen), 0 <= epoch < soft
 
         return Batches(make, order, lambda batch: len(batch[0]))
 

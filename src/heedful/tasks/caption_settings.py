@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, PositiveInt
 
+from heedful.tasks.caption_augmentation import CaptionAugmentation
+from heedful.tasks.image_settings import Size, SizedVocabulary
 from heedful.tasks.text_generation import GenerationLoss, SearchSettings
-from heedful.training.schema import Schema
 from heedful.training.settings import RowSettings, Section, TaskSettings, TrainingSettings, defaults, follows_data
 
-_MAX_PIXELS = 2**22  # of a picture
 _MAX_LENGTH = 100_000  # tokens of a caption
 
 
@@ -17,7 +17,7 @@ class CaptionData(RowSettings):
 
     path: str | int = Field("path", description="the column of the pictures in a table: a name, or a number from 1")
     caption: str | int = Field("caption", description="the column of the captions in a table")
-    size: NonNegativeInt | tuple[PositiveInt, PositiveInt] = Field(
+    size: Size = Field(
         0, description="resize to so many pixels, or to [height, width]; 0: as they are, all of one size"
     )
     max_words: int = Field(200, ge=1, le=10_000, description="the most words of a caption; a longer one is an error")
@@ -58,6 +58,7 @@ class HardCaptioner(_Captioner):
     entropy: float = Field(0.01, ge=0, description="weight of the entropy of the attention, which is raised")
 
 
+@defaults(layers=2)
 class TransformerCaptioner(_Captioner):
     """A Transformer decoder, each of whose layers attends to all places of the picture."""
 
@@ -102,25 +103,16 @@ class CaptionSettings(TaskSettings):
 
     data: CaptionData = CaptionData()
     model: Captioner = SoftCaptioner()
+    augmentation: CaptionAugmentation = CaptionAugmentation()
     loss: GenerationLoss = GenerationLoss()
     search: CaptionSearch = CaptionSearch()
     training: CaptionTraining = CaptionTraining()
 
 
-class CaptionVocabulary(Schema):
+class CaptionVocabulary(SizedVocabulary):
     """What the weights know by number, and the pictures that they take."""
 
     tokenizer: str
     max_target_length: int = Field(ge=0, le=_MAX_LENGTH)
-    size: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)  # height, width
     mean: list[float] = Field(min_length=3, max_length=3)
     std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
-
-    @field_validator("size")
-    @classmethod
-    def _bounded(cls, size: list[int]) -> list[int]:
-        if size[0] * size[1] > _MAX_PIXELS:
-            raise ValueError(
-                f"pictures must have at most {_MAX_PIXELS:,} pixels (data.size makes them smaller): got {size[0]:,} x {size[1]:,}"
-            )
-        return size

@@ -19,6 +19,7 @@ from heedful.inspection import watch
 from heedful.models.encoders import NormalizerName, ScoreName
 from heedful.models.search import Hypothesis, beam_search, sample
 from heedful.models.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
+from heedful.ops import AttentionMatrix
 from heedful.tasks.contract import Task
 from heedful.tasks.encoder_settings import EncoderSettings
 from heedful.tasks.sampling_options import SamplingOptions
@@ -426,10 +427,14 @@ class TextGenerator:
         """How much each token of a target, and its end, attends to each token of an encoded source; None without attention."""
         with torch.inference_mode(), watch(model) as recording:
             model(self.batch([source]), torch.tensor([[model.end, *target]]))
-        crosses = [
-            call.matrix for call in recording if call.module == "attention" or call.module.endswith("cross_attention")
-        ]
-        return crosses[max(len(crosses) - 2, 0)].dense()[0].mean(0) if crosses else None
+        calls: dict[str, list[AttentionMatrix]] = {}
+        for call in recording:
+            if call.module == "attention" or call.module.endswith("cross_attention"):
+                calls.setdefault(call.module, []).append(call.matrix)
+        if not calls:
+            return None
+        chosen = list(calls.values())[max(len(calls) - 2, 0)]  # with input feeding a call for each token
+        return torch.cat([matrix.dense()[0].mean(0) for matrix in chosen])
 
     def source_tokens(self, text: str) -> list[str]:
         """What each token of a source shows as, also one that the model does not know."""
