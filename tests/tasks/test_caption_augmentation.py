@@ -38,17 +38,21 @@ def test_colors_are_swapped_in_pictures_and_captions():
             picture(["black", "yellow"], 1), ["Black above yellow, blackish"], settings, np.random.default_rng(seed)
         )
         above, below = captions[0].removesuffix(", blackish").split(" above ")
-        assert above[0].isupper() and below.islower()
+        assert above[0].isupper()
+        assert below.islower()
         np.testing.assert_array_equal(pixels, picture([above.lower(), below], 1))
         seen.add(captions[0])
     assert len(seen) == 6
 
 
 @pytest.mark.parametrize(
-    "value, says",
+    ("value", "says"),
     [
         ('["red #ff0000"]', "must be none, or several with different words: got red #ff0000"),
-        ('["red #ff0000", "Red #00ff00"]', "must be none, or several with different words: got red #ff0000, Red #00ff00"),
+        (
+            '["red #ff0000", "Red #00ff00"]',
+            "must be none, or several with different words: got red #ff0000, Red #00ff00",
+        ),
     ],
 )
 def test_colors_that_cannot_be_swapped(value, says):

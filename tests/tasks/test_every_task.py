@@ -133,7 +133,7 @@ def test_an_interrupted_run_comes_out_as_one_that_was_not(case, run, data, monke
 
 
 @pytest.mark.parametrize(
-    "case", ["classify-image", "generate-images", "segment", "detect"], indirect=True, scope="session"
+    "case", ["classify-image", "generate-images", "segment", "detect", "caption"], indirect=True, scope="session"
 )
 def test_images_that_are_decoded_again_give_the_same_run(case, run, data, monkeypatch, tmp_path, heedful):
     kept = property(lambda data: {"cache": 1, "workers": 2})

@@ -58,7 +58,7 @@ class PicturesBeside:
         if self.tree is not None and name in self.tree.files:
             load, position = self.tree.files[name]
             where = f"{self.tree.location}/{shown}"
-            return ImageFile(shown, where, None, partial(load, where), position)
+            return ImageFile(shown, where, None, partial(load, where), position, self.tree.again)
         if self.folder is None or not (self.folder / name).is_file():
             looked = f"'{self.tree.location}'" if self.tree is not None else self.looked
             raise DataError(f"{location}: must have a picture '{shown}' below {looked}: there is none")

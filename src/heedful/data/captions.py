@@ -1,5 +1,7 @@
 """Pictures with captions: read from COCO, Flickr8k, Flickr30k, tables or Python, with one size and in color."""
 
+import itertools
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ from heedful.data.frames import from_frame, in_memory, meant
 from heedful.data.images import LabeledImages, check_size, chosen_of, raster_of, read_unlabeled
 from heedful.data.shape_scenes import CAPTIONED, draw_scenes
 from heedful.data.shapes import SHAPES, Part
+from heedful.data.stored_images import Images, StoredImages, content_of, selected, stored
 from heedful.data.text.json_rows import texts_of
 
 __all__ = ["CaptionedImages", "NamedPicture", "read_captions", "read_without_captions"]
@@ -50,7 +53,7 @@ class CaptionedImages:
     """Decoded pictures of one size, with what is said of each.
 
     Attributes:
-        images: uint8 [count, 3, height, width].
+        images: uint8 [count, 3, height, width]; `StoredImages` where they do not all fit into memory.
         captions: one or more of each picture; None where there are none.
         names: where each picture came from.
         notes: what was taken for what, and what was skipped.
@@ -62,7 +65,7 @@ class CaptionedImages:
         (('a dog', 'my dog'),)
     """
 
-    images: Tensor
+    images: Images
     captions: tuple[tuple[str, ...], ...] | None
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -81,18 +84,19 @@ class CaptionedImages:
         yield framed(self.images.shape)
         for captions in self.captions or ():
             yield framed(captions)
-        for images in self.images.split(256):
-            yield images.contiguous().numpy().tobytes()
+        yield from content_of(self.images)
 
     def select(self, indices: Iterable[int]) -> "CaptionedImages":
         """The pictures at these positions, in this order."""
         rows = [int(index) for index in indices]
         captions = None if self.captions is None else tuple(self.captions[row] for row in rows)
-        return replace(self, images=self.images[rows], captions=captions, names=tuple(self.names[row] for row in rows))
+        images = selected(self.images, rows)
+        return replace(self, images=images, captions=captions, names=tuple(self.names[row] for row in rows))
 
     def pictures(self) -> list[NamedPicture]:
         """The pictures alone, one by one."""
-        return [NamedPicture(name, pixels) for name, pixels in zip(self.names, self.images, strict=True)]
+        pixels = itertools.chain.from_iterable(self.images.split(256))
+        return [NamedPicture(name, one) for name, one in zip(self.names, pixels, strict=True)]
 
 
 def read_captions(
@@ -103,6 +107,8 @@ def read_captions(
     size: tuple[int, int] | None = None,
     max_words: int = 200,
     skip: float | None = None,
+    cache: int | None = None,
+    workers: int = 0,
 ) -> CaptionedImages:
     """Reads pictures with captions from what a person types for them.
 
@@ -124,6 +130,8 @@ def read_captions(
         size: (height, width) to which each picture is resized; None where all have one size already.
         max_words: the most words of a caption.
         skip: the largest share of bad captions and pictures that may be skipped; None: the first one is an error.
+        cache: how many bytes of decoded pictures are kept; others are decoded again each time. None: all are kept.
+        workers: how many processes decode the others.
 
     Raises:
         DataError: the source is not there or does not hold what its format promises; the message begins with the file.
@@ -151,7 +159,10 @@ def read_captions(
                 log.bad(error)
             else:
                 captions.append(ones)
-        return _decoded(entries, captions, size, log)
+        read = _decoded(entries, captions, size, log, cache, workers)
+        if isinstance(read.images, StoredImages):
+            weakref.finalize(read.images.storage, stack.pop_all().close)  # files of an archive
+        return read
 
 
 def read_without_captions(
@@ -217,14 +228,21 @@ def _of_python(source: Any, max_words: int, log: RowLog) -> tuple[list[ImageFile
 
 
 def _decoded(
-    entries: list[ImageFile], captions: list[tuple[str, ...]], size: tuple[int, int] | None, log: RowLog
+    entries: list[ImageFile],
+    captions: list[tuple[str, ...]],
+    size: tuple[int, int] | None,
+    log: RowLog,
+    cache: int | None = None,
+    workers: int = 0,
 ) -> CaptionedImages:
     if not entries:
         log.finish(0)
         raise DataError("must hold at least one picture with a caption: got none")
-    pixels, rows, _ = decode(entries, size, _CHANNELS, iter, log)
+    most = cache if all(entry.again for entry in entries) else None
+    decoded = decode(entries, size, _CHANNELS, iter, log, most=most, workers=workers)
+    images, rows = stored(decoded, entries, workers, log), decoded.rows
     names = tuple(entries[row].name for row in rows)
-    return CaptionedImages(torch.from_numpy(pixels), tuple(captions[row] for row in rows), names, tuple(log.notes))
+    return CaptionedImages(images, tuple(captions[row] for row in rows), names, tuple(log.notes))
 
 
 def _shapes(chosen: slice, part: Part, size: tuple[int, int] | None) -> CaptionedImages:
@@ -234,7 +252,9 @@ def _shapes(chosen: slice, part: Part, size: tuple[int, int] | None) -> Captione
         raise DataError(f"{SHAPES}: the slice must leave at least one of {CAPTIONED[part]:,} pictures: got none")
     size = size or _SHAPES_SIZE
     if min(size) < 16:
-        raise DataError(f"{SHAPES}: `data.size` must be at least 16 x 16, or shapes are not seen: got {size[0]} x {size[1]}")
+        raise DataError(
+            f"{SHAPES}: `data.size` must be at least 16 x 16, or shapes are not seen: got {size[0]} x {size[1]}"
+        )
     scenes = draw_scenes(rows, size=size, part=part)
     first = sum(CAPTIONED[one] for one in _PARTS[: _PARTS.index(part)])
     names = tuple(f"{SHAPES}[{first + row}]" for row in rows)

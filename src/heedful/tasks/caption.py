@@ -61,7 +61,8 @@ class Caption(Task[CaptionedImages]):
         if data.path == data.caption:
             raise SettingsError(f"`data.caption`: must be another one than data.path: got {data.path!r} for both.")
         return read_captions(
-            source, part=reading.part, columns=(data.path, data.caption), size=size, max_words=data.max_words, skip=data.skip
+            source, part=reading.part, columns=(data.path, data.caption), size=size, max_words=data.max_words, skip=data.skip,
+            **data.kept,
         )  # fmt: skip
 
     @classmethod

@@ -20,7 +20,10 @@ class CaptionAugmentation(Section):
 
     flip: bool = Field(False, description="mirror half of the pictures, and swap `left` and `right` in their captions")
     parts: int = Field(
-        1, ge=1, le=100, description="a picture is so many parts beside each other, whose order means nothing: it is drawn"
+        1,
+        ge=1,
+        le=100,
+        description="a picture is so many parts beside each other, whose order means nothing: it is drawn",
     )
     gap: float = Field(0.0, ge=0, le=10, description="between two of the parts, in widths of a part")
     colors: tuple[_Color, ...] = Field(
@@ -69,9 +72,7 @@ def augmented(
     return picture, [_replaced(caption, words) for caption in captions]
 
 
-def _reordered(
-    picture: NDArray[np.uint8], parts: int, gap: float, random: np.random.Generator
-) -> NDArray[np.uint8]:
+def _reordered(picture: NDArray[np.uint8], parts: int, gap: float, random: np.random.Generator) -> NDArray[np.uint8]:
     width = picture.shape[2] / (parts + (parts - 1) * gap)
     starts, whole = [round(part * width * (1 + gap)) for part in range(parts)], int(width)
     changed = picture.copy()

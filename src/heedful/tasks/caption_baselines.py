@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from heedful.data.captions import CaptionedImages
+from heedful.data.stored_images import Images
 from heedful.tasks.cider import cider_d
 
 _CANDIDATES, _JUDGES = 20, 300  # captions that are tried, on so many training pictures
@@ -29,7 +30,10 @@ def _constant(captions: Sequence[tuple[str, ...]]) -> str:
     return max(frequent, key=lambda one: (cider_d([one[0]] * len(judges), judges), one[1]))[0]
 
 
-def _nearest(known: torch.Tensor, others: torch.Tensor) -> list[int]:
+def _nearest(known: Images, others: Images) -> list[int]:
     """The row of the known picture whose shrunk pixels are nearest to each."""
-    small, asked = (F.adaptive_avg_pool2d(images.float() / 255, _SIDE).flatten(1) for images in (known, others))
+    small, asked = (
+        torch.cat([F.adaptive_avg_pool2d(some.float() / 255, _SIDE).flatten(1) for some in images.split(_TOGETHER)])
+        for images in (known, others)
+    )
     return [row for some in asked.split(_TOGETHER) for row in torch.cdist(some, small).argmin(1).tolist()]

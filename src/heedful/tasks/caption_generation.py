@@ -11,6 +11,7 @@ from torch import Tensor
 from heedful.data.batch_types import TokenBatch
 from heedful.data.batches import SequentialBatches, ShuffledBatches, padded_tokens
 from heedful.data.captions import CaptionedImages, NamedPicture
+from heedful.data.stored_images import workers_of
 from heedful.data.text import load_tokenizer
 from heedful.models.captioner import captioner
 from heedful.models.seq2seq_base import SequenceToSequence
@@ -74,12 +75,14 @@ class CaptionGenerator(TextGenerator):
                 if known is not None:
                     chosen += [known[row][number] for number in numbers[:each]]
                     continue
-                pixels, texts = augmented(images[place].numpy(), [captions[row][number] for number in numbers[:each]], augmentation, random)
+                pixels, texts = augmented(
+                    images[place].numpy(), [captions[row][number] for number in numbers[:each]], augmentation, random
+                )
                 images[place] = torch.from_numpy(pixels.copy())
                 chosen += self._tokens(texts)
             return images, padded_tokens(chosen), 0 <= epoch < soft
 
-        return Batches(make, order, lambda batch: len(batch[0]))
+        return Batches(make, order, lambda batch: len(batch[0]), workers=workers_of(examples.images))
 
     def loss(self, model: SequenceToSequence, batch: Any) -> Tensor:
         """The cross entropy of the next token."""

@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from heedful.tasks.caption_augmentation import CaptionAugmentation
-from heedful.tasks.image_settings import Size, SizedVocabulary
+from heedful.tasks.image_settings import KeptImages, Size, SizedVocabulary
 from heedful.tasks.text_generation import GenerationLoss, SearchSettings
 from heedful.training.settings import RowSettings, Section, TaskSettings, TrainingSettings, defaults, follows_data
 
 _MAX_LENGTH = 100_000  # tokens of a caption
 
 
-class CaptionData(RowSettings):
+class CaptionData(KeptImages, RowSettings):
     """Which pictures and captions, and what they become before the model sees them."""
 
     path: str | int = Field("path", description="the column of the pictures in a table: a name, or a number from 1")
