@@ -79,7 +79,7 @@ def _scene(random: np.random.Generator, height: float, width: float, part: Part)
         if fits.any():
             names = [_NAMES[number] for number in random.choice(choices[fits])]
             return [
-                Shape(kind, color, x, y, random.uniform(*_RADIUS), random.uniform(-0.4, 0.4))
+                Shape(kind, color, x, y, random.uniform(*_RADIUS), random.uniform(-0.05, 0.05))
                 for (color, kind), (x, y) in zip(names, places.tolist(), strict=True)
             ]
     raise AssertionError("there is no end of layouts")

@@ -42,8 +42,9 @@ class PictureReader(nn.Module):
             layers += [ResidualBlock(before, after, stride=2), ResidualBlock(after, after)]
             before = after
         self.layers = nn.Sequential(*layers)
-        for block in self.layers[1:]:  # with blocks that add nothing at first a place would begin as a single pixel
-            nn.init.ones_(block.second[1].weight)
+        for block in layers:
+            if isinstance(block, ResidualBlock):  # which adds nothing at first: a place would begin as a single pixel
+                nn.init.ones_(block.second[1].weight)  # type: ignore[arg-type]
         self.out, self.norm = nn.Linear(before + 2, width), nn.LayerNorm(width)
         self.mean: Tensor
         self.std: Tensor

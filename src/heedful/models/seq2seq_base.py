@@ -19,8 +19,6 @@ from heedful.nn.cross_entropy import linear_cross_entropy
 from heedful.nn.dropout import Dropout
 from heedful.ops import Pattern
 
-Source = TokenBatch | Tensor  # texts, or what a model's reader takes
-
 
 class EncodedSource(NamedTuple):
     """What an encoder made of a batch of sources.
@@ -54,6 +52,9 @@ class EncodedSource(NamedTuple):
             lengths,
             self.features[:, :longest].index_select(0, sources),
         )
+
+
+Source = TokenBatch | Tensor | EncodedSource  # texts, or what a model's reader takes; or what was made of them
 
 
 class DecoderState(abc.ABC):
@@ -108,7 +109,9 @@ class SequenceToSequence(nn.Module, abc.ABC):
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
     def encode(self, source: Source) -> EncodedSource:
-        """Encodes sources: texts, or what the model's reader takes."""
+        """Encodes sources: texts, or what the model's reader takes; what is encoded stays."""
+        if isinstance(source, EncodedSource):
+            return source
         if isinstance(source, TokenBatch):
             return self._encode_texts(source)
         assert self.reader is not None

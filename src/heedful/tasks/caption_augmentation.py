@@ -87,7 +87,8 @@ def _recolored(picture: NDArray[np.uint8], values: NDArray[np.float32], order: N
     far = np.abs(pixels[:, None] - values).max(-1)  # [pixels, colors]
     nearest = far.argmin(1)
     moved = pixels + np.where(far.min(1) < _NEAR, 1, 0)[:, None] * (values[order] - values)[nearest]
-    return moved.clip(0, 255).astype(np.uint8).T.reshape(picture.shape)
+    changed: NDArray[np.uint8] = moved.clip(0, 255).astype(np.uint8).T.reshape(picture.shape)
+    return changed
 
 
 def _replaced(text: str, words: Mapping[str, str]) -> str:

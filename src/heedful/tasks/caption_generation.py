@@ -16,6 +16,7 @@ from heedful.data.text import load_tokenizer
 from heedful.models.captioner import captioner
 from heedful.models.seq2seq_base import SequenceToSequence
 from heedful.models.seq2seq_hard import HardRecurrent
+from heedful.models.word_loss import word_loss
 from heedful.ops import Hard
 from heedful.tasks.caption_augmentation import augmented
 from heedful.tasks.text_generation import SearchGroup, TextGenerator
@@ -85,12 +86,16 @@ class CaptionGenerator(TextGenerator):
         return Batches(make, order, lambda batch: len(batch[0]), workers=workers_of(examples.images))
 
     def loss(self, model: SequenceToSequence, batch: Any) -> Tensor:
-        """The cross entropy of the next token."""
+        """The cross entropy of the next token, and of the words that are said of a picture."""
         pictures, target, soft = batch
-        smoothing = self.settings.loss.label_smoothing
+        settings, encoded = self.settings.loss, model.encode(pictures)
         if isinstance(model, HardRecurrent):
-            return model.loss(pictures, target, smoothing, soft=soft)
-        return model.loss(pictures, target, smoothing)
+            loss = model.loss(encoded, target, settings.label_smoothing, soft=soft)
+        else:
+            loss = model.loss(encoded, target, settings.label_smoothing)
+        if settings.words:
+            loss = loss + settings.words * word_loss(encoded.features, model.embedding.weight, target)
+        return loss
 
     def groups(self, sources: Sequence[NamedPicture], beams: int, tokens: int | None) -> Iterator[SearchGroup]:
         """Pictures that are computed together."""

@@ -78,6 +78,14 @@ Captioner = Annotated[
 ]
 
 
+class CaptionLoss(GenerationLoss):
+    """What is minimized."""
+
+    words: float = Field(
+        1.0, ge=0, description="weight of a loss by which each place of a picture learns the words that are said of it"
+    )
+
+
 @defaults(beams=3)
 class CaptionSearch(SearchSettings):
     """How captions are generated."""
@@ -104,7 +112,7 @@ class CaptionSettings(TaskSettings):
     data: CaptionData = CaptionData()
     model: Captioner = SoftCaptioner()
     augmentation: CaptionAugmentation = CaptionAugmentation()
-    loss: GenerationLoss = GenerationLoss()
+    loss: CaptionLoss = CaptionLoss()
     search: CaptionSearch = CaptionSearch()
     training: CaptionTraining = CaptionTraining()
 
