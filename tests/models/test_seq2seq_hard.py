@@ -8,14 +8,14 @@ from heedful.models.captioner import captioner
 from heedful.models.seq2seq_hard import HardRecurrent
 
 TARGET = torch.tensor([[5, 7]])
-COPIES = 2000
+COPIES = 1500
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
     model = captioner(
-        vocabulary_size=9, end=3, architecture="hard", stages=[2], width=4, draws=2, soft_share=0.0, entropy=0.0
+        vocabulary_size=9, end=3, architecture="hard", stages=[2], width=4, draws=8, soft_share=0.0, entropy=0.0
     )
     with torch.no_grad():
         model.attention.score_weight.mul_(6)  # some places are much more probable than others
@@ -23,7 +23,7 @@ def model():
 
 
 def test_draws_have_the_gradient_of_what_they_expect(model):
-    """Over all ways of looking at two places for three tokens, each with its probability; the draws are 4,000."""
+    """Over all ways of looking at two places for three tokens, each with its probability; the draws are 12,000."""
     torch.manual_seed(1)
     picture = torch.rand(1, 3, 2, 4, dtype=torch.float64)
     prefix, targets = torch.tensor([[3, 5, 7]]), torch.tensor([5, 7, 3])
@@ -46,7 +46,7 @@ def test_draws_have_the_gradient_of_what_they_expect(model):
     target = TokenBatch(TARGET.expand(COPIES, -1), torch.full((COPIES,), 2))
     drawn = model.loss(picture, target)
     for found, exact in zip(torch.autograd.grad(drawn, parameters), wanted, strict=True):
-        torch.testing.assert_close(found, exact, rtol=0, atol=0.1 * exact.abs().max().item())
+        torch.testing.assert_close(found, exact, rtol=0, atol=0.15 * exact.abs().max().item())
 
 
 def test_outside_of_training_the_likeliest_place_is_taken(model):

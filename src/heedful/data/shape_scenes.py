@@ -1,9 +1,9 @@
-"""Pictures of two or three colored shapes and the sentences that are true of them: the embedded data `shapes` of captions.
+"""Pictures of up to three colored shapes and the sentences that are true of them: the embedded data `shapes` of captions.
 
 A sentence tells where one shape lies, and where from another: "a red circle on the left, above a blue square"; of shapes that lie
-rather beside each other, "at the top" or "at the bottom". Of a picture all such sentences are known, so that what a model says of it
-is true or false. An eighth of all combinations (a shape and its color, a relation, another shape and its color) is kept for the test:
-no training picture shows one, and of a test picture each pair of shapes is one.
+rather beside each other, "at the top" or "at the bottom". Of a single shape it tells where it lies. Of a picture all such sentences are
+known, so that what a model says of it is true or false. An eighth of all combinations (a shape and its color, a relation, another shape
+and its color) is kept for the test: no training picture shows one, and of a test picture, which has two or three shapes, each pair is one.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from heedful.data.shapes import COLORS, KINDS, Part, Shape, drawn
 
 CAPTIONED: dict[Part, int] = {"train": 6000, "valid": 400, "test": 600}  # pictures of each part
 
-_COUNTS = (2, 3)  # shapes of a picture
+_COUNTS = (1, 2, 3)  # shapes of a picture; of the test two or three
 _RADIUS = (0.13, 0.155)  # of a circle of the same area; the shorter side of a picture is 1
 _EDGE, _APART = 0.2, 0.4  # of centers, from the edge and from each other
 _CLEAR = 0.1  # how much clearer than another a place or a relation must be
@@ -70,7 +70,7 @@ def draw_scenes(rows: Iterable[int], *, size: tuple[int, int] = (32, 32), part: 
 
 def _scene(random: np.random.Generator, height: float, width: float, part: Part) -> list[Shape]:
     """Shapes no two of which are one, in places and relations that are clear."""
-    count = int(random.choice(_COUNTS))
+    count = int(random.choice(_COUNTS[part == "test" :]))
     choices = _CHOICES[count]
     for places in _layouts(random, count, height, width):
         fits = np.ones(len(choices), bool)
@@ -117,6 +117,8 @@ def _captions(scene: list[Shape], height: float, width: float) -> Iterator[str]:
         )
         for shape in scene
     ]
+    if len(scene) == 1:
+        yield from (f"{names[0]} {side}" for side in sides[0])
     for first, second, axis in _pairs(np.array([(shape.x, shape.y) for shape in scene])):
         relation, inverse = (("left of", "right of"), ("above", "below"))[axis]
         yield f"{names[first]} {sides[first][axis]}, {relation} {names[second]}"

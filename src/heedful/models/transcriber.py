@@ -94,8 +94,8 @@ class AttentionDecoder(SequenceToSequence):
             width=width, heads=heads, layers=layers, ffn_width=ffn_width, dropout=dropout
         ).layers
 
-    def encode(self, source: EncodedSource) -> EncodedSource:  # type: ignore[override]
-        return source
+    def _encode_texts(self, source: TokenBatch) -> EncodedSource:
+        raise TypeError("`source` must be encoded frames: got texts.")
 
     def begin(self, source: EncodedSource) -> TransformerState:
         return TransformerState(source, self.decoder.caches())
@@ -215,7 +215,7 @@ class Transcriber(nn.Module):
             total = ctc_weight * self.ctc_loss(encoded, target) / (target.lengths.sum() + len(target.lengths))
         if ctc_weight < 1:
             assert self.decoder is not None
-            total = total + (1 - ctc_weight) * self.decoder.loss(encoded, target, label_smoothing)  # type: ignore[arg-type]
+            total = total + (1 - ctc_weight) * self.decoder.loss(encoded, target, label_smoothing)
         return total
 
     def ctc_loss(self, encoded: EncodedSource, target: TokenBatch) -> Float[Tensor, ""]:

@@ -83,7 +83,7 @@ def _by_decoder(
     assert model.decoder is not None
     limit = max(source.features.shape[1] * _TOKENS_A_FRAME, 1)
     suppress = [token for token in range(4) if token != task.tokenizer.end]
-    (texts,) = beam_search(model.decoder, source, limit, beams=beams, suppress=suppress)  # type: ignore[arg-type]
+    (texts,) = beam_search(model.decoder, source, limit, beams=beams, suppress=suppress)
     return [(one.score, [TimedToken(token, 0) for token in one.tokens]) for one in texts]
 
 
