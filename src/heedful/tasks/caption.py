@@ -32,8 +32,8 @@ from heedful.training.settings import epochs_for
 
 _MANY = 50_000  # captions, which need less dropout
 _SHAPES = (
-    "model.stages=[16, 32]", "model.width=96", "model.dropout=0.0", "loss.label_smoothing=0.0", "training.epochs=8", "training.captions=3",
-    "training.learning_rate=3e-3", "search.beams=2",
+    "model.stages=[16, 32]", "model.width=64", "model.dropout=0.0", "loss.label_smoothing=0.0", "training.epochs=8",
+    "training.reader_epochs=3", "training.captions=2", "training.learning_rate=5e-3", "search.beams=2",
 )  # fmt: skip
 
 
@@ -101,6 +101,10 @@ class Caption(Task[CaptionedImages]):
 
     def build(self) -> SequenceToSequence:
         return self.generator.build()
+
+    def prepare(self, model: SequenceToSequence, training: CaptionedImages, validation: CaptionedImages) -> list[str]:
+        self.generator.prepare_reader(model, training)
+        return []
 
     def rows(self) -> Mapping[str, Rows]:
         return token_rows(self.generator.tokenizer)

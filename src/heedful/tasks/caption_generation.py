@@ -85,6 +85,21 @@ class CaptionGenerator(TextGenerator):
 
         return Batches(make, order, lambda batch: len(batch[0]), workers=workers_of(examples.images))
 
+    def prepare_reader(self, model: SequenceToSequence, examples: CaptionedImages) -> None:
+        """Trains the reader alone to tell the words of captions: a decoder finds what places tell, and makes them tell little."""
+        settings, batches = self.settings.training, self.caption_batches(examples, training=True)
+        assert model.reader is not None
+        parameters = [*model.reader.parameters(), model.embedding.weight]
+        optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        assert isinstance(batches.order, ShuffledBatches)
+        for epoch in range(settings.reader_epochs):
+            batches.order.set_epoch(epoch)
+            for pictures, captions, _ in batches.loader():
+                optimizer.zero_grad()
+                word_loss(model.encode(pictures).features, model.embedding.weight, captions).backward()
+                optimizer.step()
+        optimizer.zero_grad()
+
     def loss(self, model: SequenceToSequence, batch: Any) -> Tensor:
         """The cross entropy of the next token, and of the words that are said of a picture."""
         pictures, target, soft = batch

@@ -82,7 +82,7 @@ class CaptionLoss(GenerationLoss):
     """What is minimized."""
 
     words: float = Field(
-        1.0, ge=0, description="weight of a loss by which each place of a picture learns the words that are said of it"
+        0.5, ge=0, description="weight of a loss by which each place of a picture learns the words that are said of it"
     )
 
 
@@ -97,6 +97,11 @@ class CaptionTraining(TrainingSettings):
 
     epochs: int = follows_data(
         ge=1, description="passes over the training pictures; auto: 30, or more where these are fewer than 2,000 steps"
+    )
+    reader_epochs: int = Field(
+        1,
+        ge=0,
+        description="passes before the others, in which the reader alone learns which words are said of pictures",
     )
     captions: int = Field(
         2,
