@@ -55,7 +55,7 @@ def draw_scenes(rows: Iterable[int], *, size: tuple[int, int] = (32, 32), part: 
         >>> scenes.pictures.shape, len(scenes.captions[0])
         ((1, 3, 32, 32), 6)
         >>> scenes.captions[0][0]
-        'a yellow triangle on the right, above a yellow circle'
+        'a green triangle at the top, left of a yellow triangle'
     """
     if min(size) < 16:
         raise ValueError(f"`size` must be at least 16 x 16: got {size[0]} x {size[1]}.")

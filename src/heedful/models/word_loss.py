@@ -3,6 +3,8 @@
 Source: Fang et al. 2015, section 3 (words of captions as labels of places, of which nobody says where they are).
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -35,5 +37,5 @@ def word_loss(
     )
     said = said.view(count, -1, len(embedding)).sum(1) > 0  # [S, V]
     some = said.any(0).nonzero()[:, 0]
-    scores = (places @ embedding[some].mT).logsumexp(1) - torch.tensor(float(places.shape[1])).log()
+    scores = (places @ embedding[some].mT).logsumexp(1) - math.log(places.shape[1])
     return F.binary_cross_entropy_with_logits(scores, said[:, some].to(scores.dtype))

@@ -52,7 +52,7 @@ def augmented(
     Example:
         >>> settings = CaptionAugmentation(flip=True)
         >>> picture = np.arange(3, dtype=np.uint8).reshape(1, 1, 3).repeat(3, 0)
-        >>> pixels, captions = augmented(picture, ["on the left"], settings, np.random.default_rng(1))
+        >>> pixels, captions = augmented(picture, ["on the left"], settings, np.random.default_rng(2))
         >>> pixels[0].tolist(), captions
         ([[0, 1, 2]], ['on the left'])
         >>> pixels, captions = augmented(picture, ["on the left"], settings, np.random.default_rng(0))
