@@ -44,8 +44,8 @@ def test_every_loss_learns(file, words):
     parts, task = task_of(file, *words)
     torch.manual_seed(0)
     model, batches = task.build(), task.batches(parts.training, training=True)
-    adam, losses = torch.optim.Adam(model.parameters(), 0.01), []
-    for _ in range(12):
+    adam, losses = torch.optim.Adam(model.parameters(), 0.03), []
+    for _ in range(40):
         for rows in batches.order:
             loss = task.loss(model, batches.make(rows), "")
             adam.zero_grad()

@@ -22,6 +22,7 @@ from heedful.ops import Bias, Causal, Pattern
 LossName = Literal["sampled-softmax", "softmax", "bce", "gbce"]
 TIME_BUCKETS = 32
 _PAST = Causal("end")
+_INIT = 0.02
 
 
 class HistoryBatch(NamedTuple):
@@ -106,7 +107,8 @@ class Recommender(nn.Module):
         super().__init__()
         self.items = check_positive("items", items)
         self.embedding = nn.Embedding(items + 1, encoder.width, padding_idx=0)
-        nn.init.normal_(self.embedding.weight, std=encoder.width**-0.5)
+        # Small, and scaled up where it is the input: steps of Adam then move an item that is seldom seen by much of its length.
+        nn.init.normal_(self.embedding.weight, std=_INIT)
         with torch.no_grad():
             self.embedding.weight[0] = 0
         self.positions, self.encoder, self.pattern = positions, encoder, pattern
@@ -121,7 +123,8 @@ class Recommender(nn.Module):
 
     def features(self, batch: HistoryBatch) -> Float[Tensor, "B N D"]:
         """What is known at each item of the next one. What stands at padding means nothing."""
-        x = self.dropout(add_positions(self.embedding(batch.items), self.positions))
+        x = self.embedding(batch.items) * self.encoder.width**0.5
+        x = self.dropout(add_positions(x, self.positions))
         bias = None
         if self.time_table is not None:
             if batch.times is None:
