@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from heedful._errors import HeedfulError
 from heedful.data.inputs import read_input
 from heedful.hugging_face import chosen, load_model, number_range, run
+from heedful.hugging_face.multimodal import pictures_among
 from heedful.hugging_face.run import nan_origin
 from heedful.inspection.calls import Unseen
 from heedful.report import Picture, Positions, Sound, Text
@@ -254,6 +255,34 @@ def test_a_picture_and_a_text_each_have_their_tower_in_any_order(made):
         towers = ("picture", "text")
         expected = [("self", tower, tower) for tower in towers for _ in range(2)]
         assert along(section) == expected + [("rollout", tower, tower) for tower in towers]
+
+
+def test_a_picture_among_the_tokens_of_a_text(made):
+    """Of LLaVA's kind: those of its patches stand where the text has its sign, or before it."""
+    folder = made("llava")
+    file = folders.picture(folder / "noise.png")
+    for words, first in ((folders.TEXT, 0), (f"a dog <image> {folders.TEXT}", None)):
+        section, _ = looked(folder, file, words)
+        axes = {axis.name: axis for axis in section.axes}
+        [(start, shown)] = axes["text"].pictures
+        assert shown.grid == (4, 4)
+        assert start == first or axes["text"].tokens[:start]
+        assert set(axes["text"].tokens[start : start + 16]) == {"<image>"}
+        calls = along(section)
+        assert ("self", "text", "text") in calls
+        assert ("self", "picture", "picture") in calls
+    with pytest.raises(HeedfulError, match="takes a picture and text: got text"):
+        looked(folder, folders.TEXT)
+
+
+def test_where_a_picture_stands_is_told_by_the_grid_of_its_patches():
+    ids, picture = [5, *[9] * 6, 7], np.zeros((20, 30, 3), np.uint8)
+    arguments = {"image_grid_thw": torch.tensor([[1, 4, 6]])}
+    [(start, shown)] = pictures_among(ids, 9, arguments, {"spatial_merge_size": 2}, picture)
+    assert (start, shown.grid) == (1, (2, 3))
+    assert pictures_among(ids, 9, {}, {}, picture) == []  # six are no square
+    assert pictures_among([9, 5, 9, 9, 9], 9, {}, {}, picture) == []  # parts of pictures
+    assert pictures_among([5, 9, 9, 9, 9], 9, {}, {}, picture)[0][1].grid == (2, 2)
 
 
 def test_some_layers_alone_leave_out_the_rollout(made):

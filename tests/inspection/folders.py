@@ -166,6 +166,22 @@ def clip(folder: Path) -> Path:
     return save(folder, hf.CLIPModel, config, tokenizer, hf.CLIPImageProcessorPil(size=size, crop_size=size))
 
 
+def llava(folder: Path) -> Path:
+    tokenizer = bytes_pairs("<image>")
+    text = {"num_key_value_heads": 2, "vocab_size": len(tokenizer), "max_position_embeddings": 60}
+    config = hf.LlavaConfig(
+        vision_config=hf.CLIPVisionConfig(**_SMALL, image_size=16, patch_size=4),
+        text_config=hf.LlamaConfig(**_SMALL, **text, bos_token_id=0, eos_token_id=0, pad_token_id=0),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), vision_feature_layer=-1,
+    )  # fmt: skip
+    size = {"height": 16, "width": 16}
+    processor = hf.LlavaProcessor(
+        hf.CLIPImageProcessorPil(size=size, crop_size=size), tokenizer, patch_size=4, image_token="<image>",
+        vision_feature_select_strategy="default", num_additional_image_tokens=1,
+    )  # fmt: skip
+    return save(folder, hf.LlavaForConditionalGeneration, config, processor)
+
+
 def whisper(folder: Path) -> Path:
     tokenizer = bytes_pairs("<start>")
     config = hf.WhisperConfig(

@@ -238,6 +238,7 @@ def rows_of_measured() -> dict[str, tuple[list[str], list[str]]]:
 
 
 def rows_of_readme() -> dict[str, tuple[list[str], list[str]]]:
+    ratios = [row["ratio"] for row in of("smooth")["rows"] if row["counted"]]
     nats = [run["metrics"]["nats_per_character"] for run in of("shakespeare")["quick"]]
     kneser = of("shakespeare")["long"]["baselines"]["6-gram Kneser-Ney"]["nats_per_character"]
     return {
@@ -261,6 +262,7 @@ def rows_of_readme() -> dict[str, tuple[list[str], list[str]]]:
         ], []),
         "`summarize-extractive`": ([rouge_1("scitldr-extractive", "summaries"), f"lead-1 {lead():.1f}"], []),
         "`classify-image`": ([image("digits")[0][0], image("digits")[1]], []),
+        "`smooth`": ([f"{min(ratios):.2f} to {max(ratios):.2f} of the best"], []),
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from heedful._errors import DataError, HeedfulError
 from heedful._types import Tensor
 from heedful.data.inputs import WORDS, ModelInput, one_line, resampled
 from heedful.hugging_face.loading import HuggingFaceModel
+from heedful.hugging_face.multimodal import encoded_together, picture_token, pictures_among
 from heedful.inspection.recording import Recording
 from heedful.report import Axis, Picture, Sound, Text
 
@@ -77,6 +78,10 @@ def prepare(loaded: HuggingFaceModel, inputs: Sequence[ModelInput], new_tokens: 
             takes += ", or two texts"
         got = ", ".join(WORDS[one.kind] for one in inputs) or "nothing"
         raise HeedfulError(f"{loaded.where}: takes {takes}: got {got}.")
+    token = picture_token(loaded) if sorted(needs) == ["image", "text"] else None
+    if token is not None:
+        _add_text_with_picture(loaded, prepared, sorted(rest, key=lambda one: one.kind == "image"), token)
+        needs = []
     for kind in sorted(needs, key=_ORDER.index):
         ours = [one for one in rest if one.kind == kind]
         {"text": _add_text, "image": _add_picture, "audio": _add_sound}[kind](loaded, prepared, ours)
@@ -199,6 +204,30 @@ def _add_picture(loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequ
     if pixels.dim() == 4:
         size, shown_pixels = pixels.shape[-2:], _pixels(pixels[0], mean, spread, scale)
         prepared.axes += picture_axes(_vision(loaded), size, shown_pixels, stages=loaded.modalities == ("image",))
+
+
+def _add_text_with_picture(
+    loaded: HuggingFaceModel, prepared: PreparedInput, inputs: Sequence[ModelInput], token: int
+) -> None:
+    """A text, and the picture that stands among its tokens."""
+    text, picture = inputs
+    prepared.arguments |= encoded_together(loaded, text, picture)
+    ids = prepared.arguments["input_ids"][0]
+    if len(ids) > token_limit(loaded):
+        raise HeedfulError(
+            f"{loaded.where}: takes at most {token_limit(loaded):,} tokens: got {len(ids):,}, those of the picture among them."
+        )
+    prepared.tokens = ids
+    pixels, shown = prepared.arguments.get("pixel_values"), picture.value
+    if pixels is not None and pixels.dim() == 4:
+        processor = getattr(loaded.processor, "image_processor", None)
+        mean, spread = getattr(processor, "image_mean", None) or 0.0, getattr(processor, "image_std", None) or 1.0
+        shown = _pixels(pixels[0], mean, spread, 255.0)
+    among = pictures_among(ids.tolist(), token, prepared.arguments, _vision(loaded), shown)
+    axis = replace(_text_axis(loaded.tokenizer, ids.tolist(), "text"), pictures=among)
+    if pixels is not None and pixels.dim() == 4:
+        prepared.axes += picture_axes(_vision(loaded), pixels.shape[-2:], shown, stages=False)
+    prepared.axes.append(lambda recording: axis)
 
 
 def _vision(loaded: HuggingFaceModel) -> dict[str, Any]:

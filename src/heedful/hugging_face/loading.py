@@ -76,6 +76,11 @@ class HuggingFaceModel:
             return None
 
     @cached_property
+    def processor(self) -> Any:
+        """What makes tokens and numbers of a text and a picture together."""
+        return self._part("AutoProcessor", "processor")
+
+    @cached_property
     def feature_extractor(self) -> Any:
         """What makes numbers of sounds."""
         return self._part("AutoFeatureExtractor", "feature extractor")
