@@ -60,6 +60,7 @@ LAYERS = {
 }
 # not from one sequence to one result: tried in tests/nn; those of feature maps in test_image.py
 OTHERS = {
+    "AttentiveStatistics",
     "ChannelAttention",
     "ConvAttention2d",
     "HeadOffset",

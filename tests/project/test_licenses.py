@@ -14,6 +14,7 @@ PERMISSIVE = {
 NAMED = {
     "certifi": "MPL-2.0, a copyleft of its own files: a list of certificates, used as it is",
     "faster-coco-eval": "Apache-2.0 by its LICENSE; its metadata name none",
+    "soxr": "LGPL-2.1-or-later, a copyleft of its own files: a library of the extra sound, linked as it is",
     "tqdm": "MPL-2.0 AND MIT, a copyleft of its own files: used as it is",
 }
 BY_NVIDIA = (

@@ -72,7 +72,7 @@ class PrefixBeamSearch:
         >>> search = PrefixBeamSearch(beams=4)
         >>> settled = search.push(np.log([[0.4, 0.5, 0.1], [0.7, 0.1, 0.2], [0.2, 0.1, 0.7]]))
         >>> [([one.token for one in path.tokens], round(path.log_probability, 2)) for path in search.best(2)]
-        [([1, 2], -0.97), ([2], -1.22)]
+        [([1, 2], -0.92), ([2], -1.2)]
     """
 
     def __init__(self, beams: int = 1, settle: int | None = None) -> None:

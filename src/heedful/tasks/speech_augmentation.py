@@ -23,7 +23,7 @@ def groups_of(count: int, most: int, random: np.random.Generator) -> list[list[i
 
     Example:
         >>> groups_of(7, 3, np.random.default_rng(0))
-        [[4, 3], [2], [0], [1, 5], [6]]
+        [[2], [4, 3, 6], [5, 0], [1]]
     """
     order, groups = random.permutation(count).tolist(), []
     while order:
