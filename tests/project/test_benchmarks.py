@@ -25,6 +25,7 @@ from benchmarks import (
     classify_image,
     coverage_models,
     fine_tuning,
+    forecast_channels,
     ideas,
     image_layers,
     language_model,
@@ -298,6 +299,12 @@ def run_smooth(small: pytest.MonkeyPatch) -> None:
     assert Path("smoothing.png").exists()
 
 
+def run_forecast_channels(small: pytest.MonkeyPatch) -> None:
+    words = "--channels 6 --length 48 --batch 1 --seconds 0.1".split()  # noqa: SIM905
+    small.setattr(sys, "argv", ["forecast_channels", *words])
+    forecast_channels.main()
+
+
 SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "attention": lambda small: attention.main(),
     "operator": lambda small: operator.main(),
@@ -317,6 +324,7 @@ SCRIPTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "serve": run_serve,
     "startup": run_startup,
     "smooth": run_smooth,
+    "forecast_channels": run_forecast_channels,
     "coverage_models": run_coverage_models,
 }
 
